@@ -1,6 +1,6 @@
 """Do vbench and `vllm bench serve` read the same server alike?
 
-    python benchmarks/agreement.py [--num-prompts 16] [--pairs 5] [model=tiny hardware=auto …]
+    python benchmarks/agreement.py [--num-prompts 16] [--pairs 5] [--save pairs.json] [model=tiny hardware=auto …]
 
 One real server, started as vbench starts it from the same overrides. Each pair is one run by each client, in turns,
 with prompts of the same lengths (words of one token each for the client that sends text), the same reply lengths, and
@@ -139,8 +139,8 @@ async def measure(session: Session, loads: list[int], pairs: int) -> dict[int, l
 
             rng = np.random.default_rng(0)
             found: dict[int, list[Pair]] = {load: [] for load in loads}
+            both(loads[0], vbench_first=True)  # warms up, not counted
             for load in loads:
-                both(load, vbench_first=True)  # warms up, not counted
                 for turn in range(pairs):
                     pair = await asyncio.to_thread(both, load, turn % 2 == 0)
                     found[load].append(pair)
@@ -160,11 +160,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num-prompts", type=int, nargs="+", default=[16])
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--save", type=Path, help="where every pair's metrics are written, as JSON")
     options, overrides = parser.parse_known_args()
     (session,) = plan([(composed(["+engine.env.VLLM_LOGGING_LEVEL=ERROR", *overrides]), "")])
+    found = asyncio.run(measure(session, options.num_prompts, options.pairs))
+    if options.save:
+        options.save.write_text(json.dumps(found, indent=1) + "\n")
     print("| num_prompts | metric | vbench | vllm bench serve | ratio, median of pairs | least | most |")
     print("|---:|---|---:|---:|---:|---:|---:|")
-    for num_prompts, pairs in asyncio.run(measure(session, options.num_prompts, options.pairs)).items():
+    for num_prompts, pairs in found.items():
         for key in METRICS:
             mine, theirs = (statistics.median(pair[side][key] for pair in pairs) for side in (0, 1))
             ratios = sorted(pair[0][key] / pair[1][key] for pair in pairs)
