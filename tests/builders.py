@@ -53,5 +53,5 @@ def run_config(**parts: dict) -> RunConfig:
     given = {"model": tiny, "engine": {"weights": "dummy"}, "hardware": {}, "workload": {}, "parallelism": {}}
     if parts.get("hardware", {}).get("gpus"):
         given["hardware"] = {"gpu": h100}
-    labels = {key: parts.pop(key) for key in ("experiment", "rerun") if key in parts}
+    labels = {key: parts.pop(key) for key in ("experiment", "rerun", "launcher") if key in parts}
     return typed(RunConfig, {key: value | parts.get(key, {}) for key, value in given.items()} | labels)

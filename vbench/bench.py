@@ -11,9 +11,9 @@ from typing import Any
 
 from vbench.attached import Attached
 from vbench.config import plain
+from vbench.events import Events
 from vbench.loadgen import Endpoint, Workers
 from vbench.plan import Run, Session
-from vbench.progress import Progress
 from vbench.record import Record
 from vbench.server import Server
 
@@ -28,7 +28,7 @@ class Bench:
     server_cores: set[int]
     workers: Workers
     environment: dict[str, Any]
-    progress: Progress
+    events: Events
     started: datetime
 
     def folder_of(self, run: Run) -> Path:
@@ -54,7 +54,7 @@ class Bench:
         """Writes the record and tells of it."""
         folder = self.folder_of(run)
         record.save(folder)
-        self.progress.recorded(record, folder)
+        self.events.recorded(record, folder)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vbench import attached, gpus, session, sessionfile, tracking
-from vbench.config import RunConfig
+from vbench.config import Rerun, RunConfig
 from vbench.environment import engine_version
+from vbench.events import Events
 from vbench.plan import Session, plan
 from vbench.progress import Progress
 from vbench.record import Record
@@ -36,7 +37,7 @@ def carry_out(configs: Iterable[RunConfig]) -> int:
         if left.runs:
             folder = ROOT / each.experiment / each.folder
             sessionfile.write(left, folder)
-            session.execute(left, folder, progress)
+            session.execute(left, folder, Events(folder, progress.hears(left, folder)))
 
     progress.say("")
     progress.summary()
@@ -53,7 +54,7 @@ def _without_known(each: Session, progress: Progress) -> Session:
     left = []
     for run in each.runs:
         record = _recorded(folder / run.folder)
-        if record and record.verdict == "VALID" and not run.config.rerun:
+        if record and record.verdict == "VALID" and run.config.again is Rerun.none:
             progress.known(record)
             _file(folder / run.folder, progress)
         else:

@@ -47,6 +47,15 @@ class Search(Enum):
     request_rate = "request_rate"
 
 
+class Rerun(Enum):
+    """What is measured again though it is known. A run that failed for a passing reason was never known."""
+
+    none = "none"
+    failed = "failed"
+    invalid = "invalid"
+    all = "all"
+
+
 @dataclass(frozen=True)
 class Model:
     """A model: its hub id and the architecture facts of its config.json."""
@@ -98,9 +107,10 @@ class Slurm:
     account: Optional[str] = None
     qos: Optional[str] = None
     constraint: Optional[str] = None
-    time_min: Optional[int] = None
-    cpus_per_gpu: int = 8
+    time_min: Optional[int] = None  # null: from the plan
+    cpus_per_gpu: int = 8  # without a GPU: of the session
     mem_gib_per_gpu: int = 64
+    extra: Dict[str, str] = field(default_factory=dict)  # further parameters of sbatch: {reservation: maintenance}
 
 
 @dataclass(frozen=True)
@@ -201,8 +211,19 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class Launcher:
+    """How the sessions of a campaign are carried out; hydra/launcher says where."""
+
+    max_parallel: Optional[int] = None  # sessions in flight; null: on this host what keeps its GPUs busy, else no bound
+    exclusive: bool = False  # on this host: a session has it alone
+    detach: bool = False  # return once the sessions are submitted
+    retries: int = 1  # of a session that failed for a passing reason
+    setup: List[str] = field(default_factory=list)  # lines of shell before a job: module load cuda
+
+
+@dataclass(frozen=True)
 class RunConfig:
-    """One point: everything that shapes its result, and one label."""
+    """One point: everything that shapes its result, and labels that do not."""
 
     model: Model = field(default_factory=Model)
     hardware: Hardware = field(default_factory=Hardware)
@@ -210,7 +231,13 @@ class RunConfig:
     engine: Engine = field(default_factory=Engine)
     workload: Workload = field(default_factory=Workload)
     experiment: str = "default"  # label: the MLflow experiment and the folder below multirun/
-    rerun: bool = False  # measure again what has a VALID record
+    rerun: Union[bool, str] = False  # measure again: true or all; failed; invalid
+    launcher: Launcher = field(default_factory=Launcher)
+
+    @property
+    def again(self) -> Rerun:
+        """`rerun` as a word. Raises KeyError where it is none."""
+        return {False: Rerun.none, True: Rerun.all}[self.rerun] if isinstance(self.rerun, bool) else Rerun[self.rerun]
 
     @property
     def system(self) -> str:

@@ -35,7 +35,7 @@ async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
 
     before, started = await fleet.counters(), datetime.now(timezone.utc)
     async with telemetry.watch([server.control for server in fleet.servers], bench.uuids) as watch:
-        requests, client = await asyncio.to_thread(bench.workers.run, load, bench.progress.ticking(run))
+        requests, client = await asyncio.to_thread(bench.workers.run, load, bench.events.measuring(run))
     fleet.check_alive()
     counted = change(before, await fleet.counters()) | busy(before)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vbench import prompts
-from vbench.config import Engine, Hardware, Lengths, Model, Parallelism, RunConfig, plain
+from vbench.config import Engine, Hardware, Launcher, Lengths, Model, Parallelism, RunConfig, plain
 
-LABELS = {"experiment", "rerun"}  # of a RunConfig: they shape no result
+LABELS = {"experiment", "rerun", "launcher"}  # of a RunConfig: they shape no result
 SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # of its parts, likewise
 
 
@@ -53,6 +53,10 @@ class Session:
     @property
     def engine(self) -> Engine:
         return self.runs[0].config.engine
+
+    @property
+    def launcher(self) -> Launcher:
+        return self.runs[0].config.launcher
 
     @property
     def attached(self) -> bool:

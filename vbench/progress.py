@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vbench.events import Event
 from vbench.intervals import interval
-from vbench.plan import Run, Session
+from vbench.plan import Session
 from vbench.record import Failure, Record
 
 COLUMNS = {
@@ -43,8 +43,29 @@ class Progress:
         """0 if every run is VALID, else 1."""
         return int(any(record.verdict != "VALID" for record in self.records))
 
-    @contextmanager
-    def starting(self, session: Session, folder: Path) -> Iterator[None]:
+    def hears(self, session: Session, folder: Path) -> Callable[[Event], None]:
+        """A listener to the events of this session."""
+
+        def hear(event: Event) -> None:
+            facts = event.facts
+            if event.kind == "starting":
+                self.starting(session, folder)
+            elif event.kind == "ready":
+                self.ready(session, facts)
+            elif event.kind == "measuring":
+                self._status.update(facts["name"])
+            elif event.kind == "tick":
+                self._status.update(f"{facts['replies']} replies, {facts['tokens']:,} tokens")
+            elif event.kind == "recorded":
+                self.recorded(Record.load(folder / facts["folder"]), folder / facts["folder"])
+            elif event.kind == "failed":
+                self.failed(Failure(facts["kind"], facts["line"]), folder)
+            elif event.kind == "ended":
+                self._status.stop()
+
+        return hear
+
+    def starting(self, session: Session, folder: Path) -> None:
         count = session.parallelism.data_parallel_size or 1
         servers = "1 server" if count == 1 else f"{count} servers"
         points = _points(len(session.runs))
@@ -52,23 +73,14 @@ class Progress:
         if session.attached:
             doing = f"{points} on the server at {session.engine.base_url}"
         self.say(f"[bold]{session.folder}[/]: {doing}")
-        with self._status:
-            self._status.update(f"{session.folder}: starting")
-            yield
+        self._status.start()
+        self._status.update(f"{session.folder}: starting")
 
     def ready(self, session: Session, start: dict[str, Any]) -> None:
         memory = f", KV cache {start['kv_cache_tokens']:,} tokens" if "kv_cache_tokens" in start else ""
         ready = f"ready after {start['start_s']:.1f} s" if "start_s" in start else "answers"
         self.say(f"  {ready}: engine {start['version']}{memory}")
         self._status.update(f"{session.folder}: warming up")
-
-    def ticking(self, run: Run) -> Callable[[int, int], None]:
-        """A callback for (completed requests, tokens so far)."""
-        total = run.config.workload.num_prompts
-        self._status.update(run.name)
-        return lambda completed, tokens: self._status.update(
-            f"{run.name}: {completed}/{total} replies, {tokens:,} tokens"
-        )
 
     def recorded(self, record: Record, folder: Path) -> None:
         self.records.append(record)

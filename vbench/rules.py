@@ -7,7 +7,7 @@ import math
 from typing import Any
 from urllib.parse import urlsplit
 
-from vbench.config import Engine, Lengths, Parallelism, RunConfig, Search, Weights, Workload
+from vbench.config import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
 from vbench.errors import Refused
 from vbench.plan import repeats
 from vbench.prompts import lengths
@@ -24,6 +24,7 @@ def checked(run: RunConfig) -> RunConfig:
     _check_arrivals(run.workload)
     _check_objectives(run)
     _check_context(run)
+    _check_launcher(run)
     return run
 
 
@@ -155,6 +156,14 @@ def _check_context(run: RunConfig) -> None:
             f"workload: its longest prompt and reply take {longest} tokens, but engine.max_model_len={limit}; "
             "raise the one or shorten the other",
         )
+
+
+def _check_launcher(run: RunConfig) -> None:
+    again, bound, retries = run.rerun, run.launcher.max_parallel, run.launcher.retries
+    words = [each.name for each in Rerun if each is not Rerun.none]
+    _require(isinstance(again, bool) or again in words, f"rerun={again}: must be true, false, {' or '.join(words)}")
+    _require(bound is None or bound >= 1, f"launcher.max_parallel={bound}: must be 1 or more, or null")
+    _require(retries >= 0, f"launcher.retries={retries}: must be 0 or more")
 
 
 def _require(holds: bool, otherwise: str) -> None:

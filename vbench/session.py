@@ -21,6 +21,7 @@ from vbench import attached, environment, gpus, serverlog, sessionfile
 from vbench.attached import Attached
 from vbench.bench import Bench, Fleet
 from vbench.errors import Refused, ServerFailed
+from vbench.events import Events
 from vbench.loadgen import ClientLost, Load, Workers, processes_for
 from vbench.measuring import RUN_TIMEOUT_S, longest, measure
 from vbench.metrics import succeeded
@@ -34,8 +35,19 @@ from vbench.server import Server, replicas
 WARM_UP_PROMPT, WARM_UP_TOKENS = 256, 16
 
 
-def execute(session: Session, folder: Path, progress: Progress) -> None:
-    """Measures each run of the session and records it below `folder`; a failure is recorded, not raised."""
+def execute(session: Session, folder: Path, events: Events) -> None:
+    """Measures each run of the session that has no record below `folder`; a failure is recorded, not raised.
+
+    Whoever else executes this session is waited for, so that none of it is measured twice.
+    """
+    with sessionfile.alone(folder):
+        left = tuple(run for run in session.runs if not (folder / run.folder / RECORD).exists())
+        if left:
+            _execute(dataclasses.replace(session, runs=left), folder, events)
+        events.ended("completed")
+
+
+def _execute(session: Session, folder: Path, events: Events) -> None:
     started = datetime.now(timezone.utc)
     uuids = [] if session.attached else gpus.chosen(session.hardware)
     processes = _client_processes(session)
@@ -43,7 +55,7 @@ def execute(session: Session, folder: Path, progress: Progress) -> None:
     cores = {"server_cores": [] if session.attached else sorted(server_cores), "client_cores": sorted(client_cores)}
     facts = environment.environment(session.engine, uuids) | cores
     with environment.on_cores(client_cores), Workers(processes) as workers:
-        bench = Bench(session, folder, uuids, server_cores, workers, facts, progress, started)
+        bench = Bench(session, folder, uuids, server_cores, workers, facts, events, started)
         try:
             asyncio.run(_measure_all(bench))
         except (ServerFailed, ClientLost) as error:
@@ -51,15 +63,15 @@ def execute(session: Session, folder: Path, progress: Progress) -> None:
 
 
 async def _measure_all(bench: Bench) -> None:
-    with bench.progress.starting(bench.session, bench.folder):
-        began = time.monotonic()
-        async with _servers(bench) as servers:
-            fleet = Fleet(servers, _started(bench, began) | await _server_facts(servers))
-            await _warm_up(bench, fleet)
-            bench.progress.ready(bench.session, fleet.facts)
-            for run in bench.session.runs:
-                find = search if run.config.workload.search else measure
-                bench.save(run, await find(bench, fleet, run))
+    bench.events.starting(bench.session)
+    began = time.monotonic()
+    async with _servers(bench) as servers:
+        fleet = Fleet(servers, _started(bench, began) | await _server_facts(servers))
+        await _warm_up(bench, fleet)
+        bench.events.ready(fleet.facts)
+        for run in bench.session.runs:
+            find = search if run.config.workload.search else measure
+            bench.save(run, await find(bench, fleet, run))
 
 
 def _servers(bench: Bench) -> AbstractAsyncContextManager[Sequence[Server | Attached]]:
@@ -119,7 +131,7 @@ def _client_processes(session: Session) -> int:
 
 def _record_failure(bench: Bench, failure: Failure) -> None:
     """What the session has not recorded failed for the reason for which it ended."""
-    bench.progress.failed(failure, bench.folder)
+    bench.events.failed(failure)
     for run in bench.session.runs:
         if not (bench.folder / run.folder / RECORD).exists():
             bench.save(run, dataclasses.replace(bench.record(run, bench.started), failure=failure))
@@ -131,6 +143,12 @@ def _failure(error: ServerFailed | ClientLost) -> Failure:
     return Failure("client_failed", str(error))
 
 
+def job(path: str) -> None:
+    """What a scheduler's job does: the session of that file, told in events.jsonl beside it."""
+    file = Path(path)
+    execute(sessionfile.read(file), file.parent, Events(file.parent))
+
+
 def main() -> int:
     """The door for one session file."""
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
@@ -139,7 +157,8 @@ def main() -> int:
     path = Path(sys.argv[1])
     progress = Progress()
     try:
-        execute(sessionfile.read(path), path.parent, progress)
+        session = sessionfile.read(path)
+        execute(session, path.parent, Events(path.parent, progress.hears(session, path.parent)))
     except Refused as refused:
         print(f"vbench: {refused}", file=sys.stderr)  # noqa: T201
         return 2

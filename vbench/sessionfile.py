@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vbench.config import RunConfig, plain, typed
@@ -11,6 +14,7 @@ from vbench.plan import Run, Session
 from vbench.record import atomic
 
 SESSION = "session.json"
+LOCK = "session.lock"
 
 
 def write(session: Session, folder: Path) -> Path:
@@ -29,3 +33,11 @@ def read(path: Path) -> Session:
         return Session(folder=data["folder"], runs=tuple(runs))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f"{path}: not a session file ({error})") from error
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the session of this folder for the block; waits for whoever holds it. The kernel frees it at death."""
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
