@@ -17,10 +17,11 @@ import records
 from test_server import served, session
 
 from vbench import telemetry, tracking
+from vbench.attached import Attached
 from vbench.endpoint import Endpoint
-from vbench.energy import joules, summaries
 from vbench.record import TELEMETRY
-from vbench.series import Series, rates, series
+from vbench.series import Series, grown, rates, series
+from vbench.summary import summaries
 from vbench.telemetry import server_columns
 from vbench.tracking.curves import MOST_A_RUN, MOST_A_SERIES, points
 
@@ -62,9 +63,9 @@ def test_a_series_is_saved_and_loaded_as_it_was(tmp_path):
 
 
 def test_a_growing_column_becomes_its_rate_over_its_own_samples():
-    found = rates(made([0, 1, 2, 4], server__generation_tokens=[10, NAN, 30, 130]), ["server/generation_tokens"])
-    assert list(found.columns) == ["server/generation_tokens_per_s"]
-    np.testing.assert_array_equal(found.columns["server/generation_tokens_per_s"], [NAN, NAN, 10, 50])
+    found = rates(made([0, 1, 2, 4], cpu__frontend0_s=[10, NAN, 30, 130]), {"cpu/frontend0_s": "cpu/frontend0_cores"})
+    assert list(found.columns) == ["cpu/frontend0_cores"]
+    np.testing.assert_array_equal(found.columns["cpu/frontend0_cores"], [NAN, NAN, 10, 50])
 
 
 def test_replicas_are_summed_but_the_use_of_their_caches_is_a_mean():
@@ -105,7 +106,7 @@ def test_counters_are_used_only_where_every_gpu_has_one_and_all_gpus_count():
 
 @pytest.mark.parametrize("times", [[0.5, 1, 2], [0, 1, 1.5], [0]])
 def test_samples_that_do_not_enclose_the_run_tell_no_energy(times):
-    assert np.isnan(joules(np.array(times), np.arange(len(times)) * 100.0, 2.0))
+    assert np.isnan(grown(np.array(times), np.arange(len(times)) * 100.0, 2.0))
     assert "gpu_energy_j" not in summaries(made(times, gpu0__energy_j=times), run_of(2.0, 1))
 
 
@@ -143,15 +144,42 @@ def test_a_run_of_which_nothing_was_sent_has_no_energy():
     assert "gpu_energy_j" not in summaries(made([-1, 0, 1], gpu0__power_w=[9, 9, 9]), nothing)
 
 
+def test_the_cores_of_each_part_are_a_mean_of_the_run_and_a_maximum_between_samples():
+    # From 0 to 2 s: two front ends, whose loops use 0.95 and 0.5 of a core in the first second, then 0.2 and 0.3.
+    found = made(
+        [-1, 0, 1, 2, 3],
+        cpu__frontend0_s=[5, 5, 6, 6.3, 9],
+        cpu__frontend0_loop_s=[4, 4, 4.95, 5.15, 5.15],
+        cpu__frontend1_s=[1, 1, 1.5, 1.8, 1.8],
+        cpu__frontend1_loop_s=[1, 1, 1.5, 1.8, 1.8],
+        cpu__engine_core0_s=[0, 1, 2, 3, 4],
+    )
+    metrics = summaries(found, run_of(2.0, 1))
+    assert metrics["server_mean_frontend_cpu_cores"] == pytest.approx(2.1 / 2)
+    assert metrics["server_max_frontend_cpu_cores"] == pytest.approx(1.5)
+    assert metrics["server_mean_engine_core_cpu_cores"] == metrics["server_max_engine_core_cpu_cores"] == 1
+    assert metrics["server_max_frontend_loop"] == pytest.approx(0.95)
+    assert metrics["server_frontend_limited"] == 0.5
+    assert "server_mean_worker_cpu_cores" not in metrics
+
+
+def test_a_process_that_ended_in_the_run_leaves_no_figure_of_its_part():
+    found = made([-1, 0, 1, 2], cpu__frontend0_s=[0, 0, 1, 2], cpu__worker0_s=[0, 1, NAN, NAN])
+    metrics = summaries(found, run_of(1.5, 1))
+    assert metrics["server_mean_frontend_cpu_cores"] == 1
+    assert "server_mean_worker_cpu_cores" not in metrics
+
+
 # ---- the watch
 
 
-def watched(servers, enough, interval_s=0.02):
-    """The series of a watch over these control sides, held until `enough` of what it has found."""
+def watched(server, enough, interval_s=0.02):
+    """The series of a watch over this server, held until `enough` of what it has found."""
+    pids = [server.process.pid] if server.process else []
 
     async def story():
         started = time.perf_counter()
-        async with telemetry.watch(servers, [], interval_s) as watch:
+        async with telemetry.watch([server.control], pids, [], interval_s) as watch:
             while not enough(watch.series(started)):  # noqa: ASYNC110  the watch has no event for it
                 await asyncio.sleep(0.01)
         return watch.series(started)
@@ -161,23 +189,29 @@ def watched(servers, enough, interval_s=0.02):
 
 def test_a_server_is_sampled_again_and_again_with_time(tmp_path):
     async def look(servers):
-        return await watched([servers[0].control], lambda found: len(found.times) >= 4)
+        return await watched(servers[0], lambda found: len(found.times) >= 4)
 
     found = served(session(), tmp_path, during=look)
     assert found.missed == 0
     assert (np.diff(found.times) > 0).all()
-    assert set(found.columns) == {
-        f"server/{name}"
-        for name in ("requests_running", "requests_waiting", "kv_cache_usage", "generation_tokens", "prompt_tokens")
+    assert {name.partition("/")[2] for name in found.columns if name.startswith("server/")} == {
+        "requests_running", "requests_waiting", "kv_cache_usage", "generation_tokens", "prompt_tokens", "preemptions",
+    }  # fmt: skip
+    assert set(found.sampled("server/requests_running")[1]) == {0}
+    assert {name for name in found.columns if not name.startswith("server/")} == {
+        "cpu/frontend0_s",
+        "cpu/frontend0_loop_s",
     }
-    assert found.columns["server/requests_running"].tolist() == [0] * len(found.times)
+    cpu_s = found.sampled("cpu/frontend0_s")[1]
+    assert (np.diff(cpu_s) >= 0).all()
+    assert cpu_s[0] > 0  # it has started
     assert found.started_at == pytest.approx(time.time(), abs=3600)
 
 
 def test_a_server_that_does_not_answer_is_missed_and_ends_nothing():
     async def nobody():
         async with Endpoint("http://127.0.0.1:9") as control:
-            return await watched([control], lambda found: found.missed >= 3)
+            return await watched(Attached(None, control), lambda found: found.missed >= 3)
 
     found = asyncio.run(nobody())
     assert found.missed >= 3
@@ -186,7 +220,7 @@ def test_a_server_that_does_not_answer_is_missed_and_ends_nothing():
 
 def test_what_fails_in_the_block_is_raised_and_the_sampling_ends():
     async def story():
-        async with Endpoint("http://127.0.0.1:9") as control, telemetry.watch([control], [], 0.01):
+        async with Endpoint("http://127.0.0.1:9") as control, telemetry.watch([control], [], [], 0.01):
             raise KeyError("the load")
 
     with pytest.raises(KeyError, match="the load"):
@@ -197,7 +231,7 @@ WATCH = """
 import asyncio, json, time
 from vbench import telemetry
 async def story():
-    async with telemetry.watch([], ["GPU-fake-1", "GPU-fake-0", "GPU-fake-7"], 0.01) as watch:
+    async with telemetry.watch([], [], ["GPU-fake-1", "GPU-fake-0", "GPU-fake-7"], 0.01) as watch:
         while len((found := watch.series(0.0)).times) < 3:
             await asyncio.sleep(0.01)
     return found
@@ -243,9 +277,10 @@ def test_long_series_are_drawn_with_fewer_points_that_keep_both_ends():
 
 
 def test_counters_are_drawn_as_rates_and_the_energy_total_not_at_all():
-    drawn = points(made([0, 1], server__generation_tokens=[5, 25], gpu0__energy_j=[1, 2], gpu0__power_w=[1, 1]))
-    assert {point.key for point in drawn} == {"server/generation_tokens_per_s", "gpu0/power_w"}
-    assert [point.value for point in drawn if point.key.startswith("server")] == [20]
+    columns = {"gpu0__energy_j": [1, 2], "gpu0__power_w": [1, 1], "cpu__frontend0_s": [7, 7.5]}
+    drawn = points(made([0, 1], server__generation_tokens=[5, 25], **columns))
+    assert {point.key for point in drawn} == {"server/generation_tokens_per_s", "gpu0/power_w", "cpu/frontend0_cores"}
+    assert [point.value for point in drawn if point.key.startswith(("server", "cpu"))] == [20, 0.5]
 
 
 def test_a_runs_series_are_filed_with_it_and_are_no_results_of_the_query(tmp_path, monkeypatch):

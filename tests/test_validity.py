@@ -57,3 +57,8 @@ def test_replies_that_end_early_are_fine_where_eos_is_obeyed():
 def test_tokens_that_arrive_together_are_a_warning():
     together = requests(*([(1.0, 1), (1.1, 3)] for _ in range(120)))
     assert codes(together) == (set(), {"merged_tokens"})
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.1, set()), (0.6, {"busy_front_end"})])
+def test_a_front_end_at_its_limit_is_a_warning(share, warned):
+    assert codes(many(), {"server_frontend_limited": share}) == (set(), warned)

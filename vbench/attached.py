@@ -23,6 +23,7 @@ class Attached:
 
     endpoint: loadgen.Endpoint
     control: Endpoint
+    process: None = None
     log: None = None
 
     def check_alive(self) -> None:

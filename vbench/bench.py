@@ -68,6 +68,11 @@ class Fleet:
     def endpoints(self) -> tuple[Endpoint, ...]:
         return tuple(server.endpoint for server in self.servers)
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the servers that were started here."""
+        return [server.process.pid for server in self.servers if server.process]
+
     def check_alive(self) -> None:
         """Raises ServerFailed if one of them has ended."""
         for server in self.servers:

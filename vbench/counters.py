@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from statistics import fmean
 
 SAMPLE = re.compile(r"^(vllm:\w+)(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 
@@ -21,12 +22,19 @@ GAUGES = {
 }
 
 
+MEANS = ("kv_cache_usage",)  # a share of each engine's own cache, which no other can use: a sum means nothing
+
+
 def parse(text: str) -> dict[str, float]:
-    """Counters and gauges by our short names, summed over labels; what the server does not have is absent."""
-    totals: defaultdict[str, float] = defaultdict(float)
+    """Counters and gauges by our short names, of all engines of a server; what it does not have is absent.
+
+    Requests and tokens are summed; the use of the caches (0 to 1) is their mean.
+    """
+    samples: defaultdict[str, list[float]] = defaultdict(list)
     for name, value in SAMPLE.findall(text):
-        totals[name] += float(value)
-    return {short: totals[name] for short, name in (COUNTERS | GAUGES).items() if name in totals}
+        samples[name].append(float(value))
+    found = {short: samples[name] for short, name in (COUNTERS | GAUGES).items() if name in samples}
+    return {short: fmean(values) if short in MEANS else sum(values) for short, values in found.items()}
 
 
 def change(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

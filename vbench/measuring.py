@@ -11,13 +11,13 @@ from vbench.arrivals import scheduled
 from vbench.bench import Bench, Fleet
 from vbench.config import Model
 from vbench.counters import busy, change
-from vbench.energy import summaries
 from vbench.goodput import goodput, saturated
 from vbench.loadgen import Client, Load
 from vbench.metrics import metrics
 from vbench.plan import Run
 from vbench.prompts import Prompts, generator, prompts
 from vbench.record import REQUESTS, TELEMETRY, Record
+from vbench.summary import summaries
 from vbench.validity import judge
 
 RUN_TIMEOUT_S = 3600.0
@@ -34,7 +34,8 @@ async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
     await fleet.fresh()
 
     before, started = await fleet.counters(), datetime.now(timezone.utc)
-    async with telemetry.watch([server.control for server in fleet.servers], bench.uuids) as watch:
+    controls = [server.control for server in fleet.servers]
+    async with telemetry.watch(controls, fleet.pids, bench.uuids) as watch:
         requests, client = await asyncio.to_thread(bench.workers.run, load, bench.events.measuring(run))
     fleet.check_alive()
     counted = change(before, await fleet.counters()) | busy(before)

@@ -1,7 +1,7 @@
 """What was sampled beside a run, over its time: `telemetry.npz`. Pure but for its file; knows nothing of who samples.
 
-Columns are named group/name: `server/requests_running`, `gpu0/power_w`. The server and the GPUs are sampled each at
-their own pace and share one time axis, so a column is NaN where its source was not sampled.
+Columns are named group/name: `server/requests_running`, `cpu/frontend0_s`, `gpu0/power_w`. Servers, their processes
+and the GPUs are sampled each at their own pace and share one time axis, so a column is NaN where its source was not.
 """
 
 from __future__ import annotations
@@ -68,16 +68,24 @@ def series(rows: Sequence[Row], start: float, started_at: float, missed: int) ->
     )
 
 
-def rates(found: Series, names: Sequence[str]) -> Series:
-    """The series with each of these growing columns as `NAME_per_s`: its growth a second since the sample before.
+def grown(times: Floats, total: Floats, end: float) -> float:
+    """By how much a running total (k,) grew from 0 to `end`; NaN where the samples do not enclose that."""
+    if len(times) < 2 or times[0] > 0 or times[-1] < end:
+        return np.nan
+    before, after = np.interp([0.0, end], times, total)
+    return float(after - before)
+
+
+def rates(found: Series, names: Mapping[str, str]) -> Series:
+    """The series with each of these growing columns, by its new name, as its growth a second since the sample before.
 
     The first sample of such a column has no rate and is NaN.
     """
     columns = dict(found.columns)
-    for name in names:
+    for name, rate_name in names.items():
         if name in columns:
             times, values = found.sampled(name)
             rate = np.full(len(found.times), np.nan)
             rate[np.flatnonzero(np.isfinite(columns.pop(name)))[1:]] = np.diff(values) / np.diff(times)
-            columns[f"{name}_per_s"] = rate
+            columns[rate_name] = rate
     return dataclasses.replace(found, columns=columns)

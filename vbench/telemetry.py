@@ -1,4 +1,5 @@
-"""The servers' and the GPUs' own account of a run, sampled while it is loaded. Never ends a run: what fails is missed.
+"""What servers, their processes and GPUs tell of a run, sampled while it is loaded. Never ends a run: what fails is
+missed.
 
 It runs beside the load, not in it: the load has processes of its own, and NVML, which may block, a thread of its own.
 """
@@ -7,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import numpy as np
 
-from vbench import gpus
+from vbench import cputime, gpus
+from vbench.counters import MEANS
 from vbench.endpoint import UNANSWERED, Endpoint
 from vbench.gpus import GpuReading
+from vbench.cputime import FRONTEND, ProcessReading
 from vbench.series import Row, Series, series
 
 INTERVAL_S = 1.0
-SUMS = ("requests_running", "requests_waiting", "generation_tokens", "prompt_tokens")
-MEANS = ("kv_cache_usage",)  # a share of each replica's own cache: the sum over replicas means nothing
+SUMS = ("requests_running", "requests_waiting", "generation_tokens", "prompt_tokens", "preemptions")
 
 Source = Callable[[], Awaitable[dict[str, float] | None]]  # what is found now by column; None where it failed
 
@@ -62,11 +65,12 @@ class Watch:
 
 @asynccontextmanager
 async def watch(
-    servers: Sequence[Endpoint], uuids: Sequence[str], interval_s: float = INTERVAL_S
+    servers: Sequence[Endpoint], pids: Sequence[int], uuids: Sequence[str], interval_s: float = INTERVAL_S
 ) -> AsyncIterator[Watch]:
-    """Samples the servers' /metrics and the GPUs until the block ends, and once before and once after it.
+    """Samples the servers' /metrics, their processes (`pids` are those that were started) and the GPUs.
 
-    Those two enclose the run, so that its energy can be told. A block that fails gets no last sample.
+    It does so until the block ends, and once before and once after it: those two enclose the run, so that its energy
+    can be told. A block that fails gets no last sample.
     """
     with gpus.meter(uuids) as read, ThreadPoolExecutor(1, "nvml") as thread:
 
@@ -76,7 +80,10 @@ async def watch(
         async def of_servers() -> dict[str, float] | None:
             return await _scraped(servers)
 
-        found = Watch([of_servers, of_gpus] if uuids else [of_servers])
+        async def of_processes() -> dict[str, float] | None:
+            return process_columns(await asyncio.to_thread(cputime.read, pids)) or None
+
+        found = Watch([of_servers, *([of_processes] if pids else []), *([of_gpus] if uuids else [])])
         await found.sample()
         sampling = asyncio.create_task(found.keep_sampling(interval_s))
         try:
@@ -108,6 +115,19 @@ def gpu_columns(readings: Sequence[GpuReading]) -> dict[str, float]:
         for name, value in vars(reading).items()
         if np.isfinite(value)
     }
+
+
+def process_columns(readings: Sequence[ProcessReading]) -> dict[str, float]:
+    """One row of all processes, numbered within their part; of a front end also what its event loop used."""
+    found: dict[str, float] = {}
+    numbers: Counter[str] = Counter()
+    for reading in readings:
+        name = f"cpu/{reading.role}{numbers[reading.role]}"
+        numbers[reading.role] += 1
+        found[f"{name}_s"] = reading.cpu_s
+        if reading.role == FRONTEND:
+            found[f"{name}_loop_s"] = reading.loop_s
+    return found
 
 
 async def _scraped(servers: Sequence[Endpoint]) -> dict[str, float] | None:

@@ -20,6 +20,7 @@ LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags so much measures 
 HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache though no workload of ours shares prefixes
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 P99_SAMPLES = 100
+LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (vbench.summary.LOOP_LIMIT)
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
 
 
@@ -40,7 +41,13 @@ def judge(requests: Requests, load: Workload, found: dict[str, float]) -> Judgem
         _token_mismatch(requests, found),
         _other_requests(found),
     )
-    warnings = (_preemptions(found), _saturated(found), _merged_tokens(requests), _few_samples(requests))
+    warnings = (
+        _preemptions(found),
+        _saturated(found),
+        _busy_front_end(found),
+        _merged_tokens(requests),
+        _few_samples(requests),
+    )
     return Judgement([reason for reason in invalid if reason], [reason for reason in warnings if reason])
 
 
@@ -116,6 +123,14 @@ def _saturated(found: dict[str, float]) -> Reason | None:
     if not found.get("saturated"):
         return None
     return Reason("saturated", "requests came faster than they were served: TTFT and requests in flight kept growing")
+
+
+def _busy_front_end(found: dict[str, float]) -> Reason | None:
+    share = found.get("server_frontend_limited", 0.0)
+    if share < LIMITED_SHARE:
+        return None
+    sentence = f"for {share:.0%} of the run the server's front end was at its limit: its event loop filled a core"
+    return Reason("busy_front_end", sentence)
 
 
 def _merged_tokens(requests: Requests) -> Reason | None:

@@ -14,7 +14,7 @@ from vbench.tracking.columns import rounded
 
 MOST_A_SERIES = 200
 MOST_A_RUN = 800  # each costs the store 150 to 250 µs: eight GPUs are drawn more coarsely than one
-GROWING = ("server/generation_tokens", "server/prompt_tokens")  # drawn as what they grew by a second
+GROWING = ("server/generation_tokens", "server/prompt_tokens", "server/preemptions")  # drawn as growth a second
 NOT_DRAWN = "/energy_j"  # a total since the driver was loaded: its slope is the power, which is drawn
 
 
@@ -29,7 +29,8 @@ class Point(NamedTuple):
 
 def points(series: Series) -> list[Point]:
     """What is drawn of a run: every n-th sample of each series, so that no limit is passed."""
-    drawn = rates(series, GROWING)
+    processes = {name: f"{name.removesuffix('_s')}_cores" for name in series.columns if name.startswith("cpu/")}
+    drawn = rates(series, {name: f"{name}_per_s" for name in GROWING} | processes)
     names = [name for name in drawn.columns if not name.endswith(NOT_DRAWN)]
     most = max(2, min(MOST_A_SERIES, MOST_A_RUN // max(1, len(names))))
     return [point for name in names for point in _points(drawn, name, most)]
