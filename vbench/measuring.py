@@ -34,7 +34,7 @@ async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
     await fleet.fresh()
 
     before, started = await fleet.counters(), datetime.now(timezone.utc)
-    async with telemetry.watch([server.control for server in fleet.servers], bench.uuids) as watch:
+    async with telemetry.watch([server.control for server in fleet.servers], bench.share.uuids) as watch:
         requests, client = await asyncio.to_thread(bench.workers.run, load, bench.progress.ticking(run))
     fleet.check_alive()
     counted = change(before, await fleet.counters()) | busy(before)
