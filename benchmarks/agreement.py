@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import statistics
 import subprocess
@@ -26,8 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from vbench import compose as ours  # noqa: E402  the checkout is the package
-from vbench import dummy, environment, gpus, launcher  # noqa: E402
+from vbench import cores, dummy, launcher  # noqa: E402
 from vbench.config import RunConfig  # noqa: E402
+from vbench.leases import Share, leased  # noqa: E402
 from vbench.loadgen import Endpoint, Load, Workers, processes_for  # noqa: E402
 from vbench.metrics import metrics  # noqa: E402
 from vbench.plan import Session, plan  # noqa: E402
@@ -116,17 +118,21 @@ Pair = tuple[dict[str, float], dict[str, float]]  # metrics by vbench, by vllm b
 
 async def measure(session: Session, loads: list[int], pairs: int) -> dict[int, list[Pair]]:
     """The pairs of each load, all on one server."""
+    with leased(session, lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
+        return await measure_on(session, share, loads, pairs)
+
+
+async def measure_on(session: Session, share: Share, loads: list[int], pairs: int) -> dict[int, list[Pair]]:
     tokenizer = dummy.materialise(session.model, cache())
-    processes = processes_for(max(loads), environment.cores())
-    cores, client_cores = environment.split_cores(session.hardware.gpus, processes)
-    uuids = gpus.chosen(session.hardware)
+    processes = processes_for(max(loads), len(share.cores))
+    server_cores, client_cores = cores.split(share.cores, not session.hardware.gpus, processes)
     with (
         tempfile.TemporaryDirectory() as folder,
-        environment.on_cores(client_cores),
+        cores.on_cores(client_cores),
         Workers(processes) as workers,
         VllmBench() as peer,
     ):
-        async with replicas(session, uuids, Path(folder), cores) as (server,):
+        async with replicas(session, dataclasses.replace(share, cores=server_cores), Path(folder)) as (server,):
             print(f"{session.folder}: engine {await server.control.version()} is up", file=sys.stderr)
 
             def both(load: int, vbench_first: bool) -> Pair:

@@ -15,17 +15,23 @@ def vbench(
     *words: str, cwd: Path, module: str = "vbench", gpus: str = "", **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end; `gpus` are the product names of the host's fake GPUs."""
-    path = os.pathsep.join([str(HERE / "fakes"), str(HERE.parent)])
-    surroundings = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     return subprocess.run(
         [sys.executable, "-m", module, *words],
         cwd=cwd,
-        env={**surroundings, "PYTHONPATH": path, "FAKE_GPUS": gpus, "COLUMNS": "200", **env},
+        env=host(cwd, gpus) | env,
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
+
+
+def host(home: Path, gpus: str = "") -> dict[str, str]:
+    """The environment of a process on a host of its own, with these GPUs, whose leases lie in `home`."""
+    path = os.pathsep.join([str(HERE / "fakes"), str(HERE.parent)])
+    surroundings = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    own = {"PYTHONPATH": path, "FAKE_GPUS": gpus, "VBENCH_LEASES": str(home / "leases"), "COLUMNS": "200"}
+    return surroundings | own
 
 
 def fake(*flags: str) -> str:

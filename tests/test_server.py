@@ -10,11 +10,13 @@ import pytest
 from builders import run_config
 from doors import FAKE
 
+from vbench import processes
 from vbench.command import MARK
 from vbench.errors import ServerFailed
+from vbench.leases import Share
 from vbench.plan import plan
 from vbench.rules import checked
-from vbench.server import marked, replicas
+from vbench.server import replicas
 
 DEVICES = ["GPU-fake-0", "GPU-fake-1"]
 
@@ -29,7 +31,7 @@ def served(made, folder, uuids=(), during=None):
     """Starts the session's servers, gives them to `during`, ends them; what `during` returned."""
 
     async def story():
-        async with replicas(made, list(uuids), folder) as servers:
+        async with replicas(made, Share(frozenset(os.sched_getaffinity(0)), tuple(uuids)), folder) as servers:
             return await during(servers) if during else None
 
     return asyncio.run(story())
@@ -43,7 +45,7 @@ def orphan_of(mark):
     """A process that has left its server's group and session, with the server's mark."""
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
     orphan = subprocess.Popen(sleep, env={**os.environ, MARK: mark}, start_new_session=True)
-    while orphan.pid not in marked(mark):
+    while orphan.pid not in processes.carrying(MARK, mark):
         time.sleep(0.01)
     return orphan
 
@@ -89,7 +91,7 @@ def test_the_name_that_is_served_is_a_nonce_and_a_stranger_is_found_out(tmp_path
 def test_replicas_get_their_own_gpus_and_logs_and_are_all_gone_at_the_end(tmp_path):
     async def look(servers):
         environs = [environ(each.process.pid) for each in servers]
-        assert all(marked(each.served_model_name) == [each.process.pid] for each in servers)
+        assert all(processes.carrying(MARK, each.served_model_name) == [each.process.pid] for each in servers)
         gpus = [next(e for e in env if e.startswith(b"CUDA_VISIBLE_DEVICES=")) for env in environs]
         return gpus, [each.served_model_name for each in servers], {each.base_url for each in servers}
 
@@ -97,7 +99,7 @@ def test_replicas_get_their_own_gpus_and_logs_and_are_all_gone_at_the_end(tmp_pa
     gpus, marks, urls = served(made, tmp_path, DEVICES, look)
     assert gpus == [b"CUDA_VISIBLE_DEVICES=GPU-fake-0", b"CUDA_VISIBLE_DEVICES=GPU-fake-1"]
     assert len(urls) == 2
-    assert not any(marked(mark) for mark in marks)
+    assert not any(processes.carrying(MARK, mark) for mark in marks)
     for log in ("server.log", "server-1.log"):
         assert "processes gone and GPU memory drained" in (tmp_path / log).read_text()
 

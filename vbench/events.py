@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,8 @@ class Events:
         """`wanted`, for people: "2 of h100"."""
         self._tell("waiting", wanted=wanted)
 
-    def leased(self, gpus: list[str]) -> None:
-        self._tell("leased", gpus=gpus)
+    def leased(self, gpus: Sequence[str]) -> None:
+        self._tell("leased", gpus=list(gpus))
 
     def starting(self, session: Session) -> None:
         servers = session.parallelism.data_parallel_size or 1

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pynvml
 
+from vbench import cores, processes
 from vbench.config import Hardware
 from vbench.errors import Refused
 
@@ -26,6 +29,11 @@ class GpuFacts:
     product: str
     memory_mib: int
     used_mib: int
+    near: frozenset[int]  # the cores of its NUMA node; none where nobody tells
+
+    @property
+    def in_use(self) -> bool:
+        return self.used_mib > IN_USE_MIB
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,15 @@ class GpuReading:
 
 
 def present() -> list[GpuFacts]:
-    """All GPUs of this host, in the driver's order; none where there is no driver."""
+    """The GPUs of this host that are ours to use, in the driver's order; none where there is no driver.
+
+    Where CUDA_VISIBLE_DEVICES is set, as in a SLURM job, only those that it names, by their place or UUID. (A job's
+    SLURM_JOB_GPUS counts all GPUs of the node, also those that the job's cgroup hides from NVML.)
+    """
     with _nvml() as found:
-        return [_facts(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(found)]
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        facts = [_facts(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(found)]
+        return [gpu for index, gpu in enumerate(facts) if given is None or _named(given, index, gpu.uuid)]
 
 
 def driver() -> str | None:
@@ -51,32 +65,36 @@ def driver() -> str | None:
         return str(pynvml.nvmlSystemGetDriverVersion()) if found else None
 
 
-def chosen(hardware: Hardware) -> list[str]:
-    """UUIDs of the GPUs that a session of this hardware uses here. Raises Refused where the host lacks them."""
+def fitting(hardware: Hardware) -> list[GpuFacts]:
+    """The GPUs here of the hardware's kind. Raises Refused where they are fewer than it has."""
     if hardware.gpu is None:
         return []
     here = present()
-    fitting = [gpu for gpu in here if re.search(hardware.gpu.product, gpu.product)]
-    free = [gpu.uuid for gpu in fitting if gpu.used_mib <= IN_USE_MIB]
-    if len(fitting) < hardware.gpus:
+    found = [gpu for gpu in here if re.search(hardware.gpu.product, gpu.product)]
+    if len(found) < hardware.gpus:
         held = ", ".join(sorted({gpu.product for gpu in here})) or "no GPU"
         raise Refused(
-            f"hardware={hardware.name}: this host has {len(fitting)} of the {hardware.gpus} GPUs ({held} here); "
+            f"hardware={hardware.name}: this host has {len(found)} of the {hardware.gpus} GPUs ({held} here); "
             "run vbench where they are, or choose hardware=auto for what is here"
         )
-    if len(free) < hardware.gpus:
-        raise Refused(
-            f"hardware={hardware.name}: only {len(free)} of {len(fitting)} GPUs are free (the others hold more than "
-            f"{IN_USE_MIB} MiB, see nvidia-smi); wait, or ask for fewer"
-        )
-    return free[: hardware.gpus]
+    return found
+
+
+def users(uuid: str) -> list[str]:
+    """Who computes on this GPU, in words; nobody where the driver does not tell, as in a container."""
+    with _nvml():
+        handle = _handle(uuid)
+        try:
+            return [processes.describe(each.pid) for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+        except pynvml.NVMLError:
+            return []
 
 
 def drained(uuids: Sequence[str], timeout_s: float) -> bool:
     """Waits until nothing holds memory on these GPUs; False where something still does at the deadline."""
     deadline = time.monotonic() + timeout_s
     while True:
-        if all(gpu.used_mib <= IN_USE_MIB for gpu in present() if gpu.uuid in uuids):
+        if not any(gpu.in_use for gpu in present() if gpu.uuid in uuids):
             return True
         if time.monotonic() > deadline:
             return False
@@ -115,7 +133,30 @@ def _facts(handle: object) -> GpuFacts:
         product=str(pynvml.nvmlDeviceGetName(handle)),
         memory_mib=memory.total >> 20,
         used_mib=memory.used >> 20,
+        near=_near(handle),
     )
+
+
+def _named(given: str, index: int, uuid: str) -> bool:
+    words = [word.strip() for word in given.split(",")]
+    return str(index) in words or any(word.startswith("GPU-") and uuid.startswith(word) for word in words)
+
+
+def _near(handle: object) -> frozenset[int]:
+    words = math.ceil((os.cpu_count() or 1) / 64)
+    try:
+        masks = pynvml.nvmlDeviceGetCpuAffinity(handle, words)
+        return frozenset(64 * word + bit for word, mask in enumerate(masks) for bit in range(64) if mask >> bit & 1)
+    except pynvml.NVMLError:  # older drivers and some virtual machines: the kernel may know
+        return _near_by_bus(handle)
+
+
+def _near_by_bus(handle: object) -> frozenset[int]:
+    try:
+        domain, _, place = pynvml.nvmlDeviceGetPciInfo(handle).busId.lower().partition(":")
+        return cores.listed(Path(f"/sys/bus/pci/devices/{domain[-4:]}:{place}/local_cpulist").read_text())
+    except (pynvml.NVMLError, OSError, ValueError):
+        return frozenset()
 
 
 def _handle(uuid: str) -> object | None:

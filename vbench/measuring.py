@@ -35,7 +35,7 @@ async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
 
     before, started = await fleet.counters(), datetime.now(timezone.utc)
     controls = [server.control for server in fleet.servers]
-    async with telemetry.watch(controls, fleet.pids, bench.uuids) as watch:
+    async with telemetry.watch(controls, fleet.pids, bench.share.uuids) as watch:
         requests, client = await asyncio.to_thread(bench.workers.run, load, bench.events.measuring(run))
     fleet.check_alive()
     counted = change(before, await fleet.counters()) | busy(before)

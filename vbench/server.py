@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vbench import dummy, gpus, loadgen, serverlog
+from vbench import dummy, gpus, loadgen, processes, serverlog
 from vbench.command import MARK, server_argv, server_env
 from vbench.config import Weights
+from vbench.cores import on_cores
 from vbench.endpoint import UNANSWERED, Endpoint
-from vbench.environment import on_cores
 from vbench.errors import ServerFailed
+from vbench.leases import LEASE, Share
 from vbench.plan import Session
 
 POLL_S = 0.2
 DYING_S = 1.0  # between a lost connection and the end of the process that held it
-TERM_GRACE_S = 15.0
 DRAIN_S = 30.0
 
 
@@ -74,26 +75,24 @@ class Server:
 
 
 @asynccontextmanager
-async def replicas(
-    session: Session, uuids: list[str], folder: Path, cores: set[int] | None = None
-) -> AsyncIterator[list[Server]]:
+async def replicas(session: Session, share: Share, folder: Path) -> AsyncIterator[list[Server]]:
     """All servers of a session, ready; ended when the block ends, with the processes and GPU memory seen gone.
 
-    They run on `cores` (all of ours by default). Each replica gets its share of `uuids` in order and logs to
-    `server.log` (`server-1.log`, …) in the folder. Raises ServerFailed if one does not become ready within
+    They run on the share's cores. Each replica gets its part of the share's GPUs in order and logs to `server.log`
+    (`server-1.log`, …) in the folder. Raises ServerFailed if one does not become ready within
     `engine.start_timeout_s`, or stops answering in the block.
     """
     model = session.model.hub_id
     if session.engine.weights is Weights.dummy:
         model = str(dummy.materialise(session.model, cache()))
     deadline = time.monotonic() + session.engine.start_timeout_s
-    share = session.gpus_per_replica
+    each = session.gpus_per_replica
     async with AsyncExitStack() as stack:
         servers = []
         for index in range(session.parallelism.data_parallel_size or 1):
             log = folder / (f"server-{index}.log" if index else "server.log")
-            own = uuids[index * share : (index + 1) * share]
-            servers.append(await stack.enter_async_context(_server(session, model, own, log, cores)))
+            own = dataclasses.replace(share, uuids=share.uuids[index * each : (index + 1) * each])
+            servers.append(await stack.enter_async_context(_server(session, model, own, log)))
         await asyncio.gather(*(server.ready(deadline) for server in servers))
         try:
             yield servers
@@ -110,53 +109,49 @@ def cache() -> Path:
 
 
 @asynccontextmanager
-async def _server(
-    session: Session, model: str, uuids: list[str], log: Path, cores: set[int] | None
-) -> AsyncIterator[Server]:
+async def _server(session: Session, model: str, share: Share, log: Path) -> AsyncIterator[Server]:
     name = f"vbench-{secrets.token_hex(6)}"
     port = _free_port()
     argv = server_argv(session, model, name, port)
-    env = server_env(os.environ, session, uuids, mark=name)
-    with _process(
-        argv, env, log, cores or os.sched_getaffinity(0), on_end=lambda: _see_gone(name, uuids, log)
-    ) as process:
+    env = server_env({**os.environ, LEASE: share.lease}, session, share.uuids, mark=name)
+    with _process(argv, env, log, share, on_end=lambda: _see_gone(name, share.uuids, log)) as process:
         async with Endpoint(f"http://127.0.0.1:{port}") as control:
             yield Server(name, control.base_url, log, process, control)
 
 
 @contextmanager
 def _process(
-    argv: list[str], env: dict[str, str], log: Path, cores: set[int], on_end: Callable[[], None]
+    argv: list[str], env: dict[str, str], log: Path, share: Share, on_end: Callable[[], None]
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as out:
         out.write(f"$ {' '.join(argv)}\n".encode())
         out.flush()
-        with on_cores(cores):
+        with on_cores(share.cores):
             process = subprocess.Popen(
-                argv, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+                argv,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=share.descriptors,
             )
     try:
         yield process
     finally:
         _signal_group(process.pid, signal.SIGTERM)
         try:
-            process.wait(TERM_GRACE_S)
+            process.wait(processes.TERM_GRACE_S)
         except subprocess.TimeoutExpired:
             _signal_group(process.pid, signal.SIGKILL)
             process.wait()
         on_end()
 
 
-def _see_gone(mark: str, uuids: list[str], log: Path) -> None:
+def _see_gone(mark: str, uuids: Sequence[str], log: Path) -> None:
     """Waits for every process that carries the mark, kills what stays, and for the GPUs' memory; logs what it saw."""
     started = time.monotonic()
-    killed: set[int] = set()
-    while left := marked(mark):
-        if time.monotonic() - started > TERM_GRACE_S:
-            killed.update(left)
-            for pid in left:
-                _signal(pid, signal.SIGKILL)
-        time.sleep(0.05)
+    killed = processes.see_gone(MARK, mark)
     drained = gpus.drained(uuids, DRAIN_S) if uuids else True
     seconds = time.monotonic() - started
     with log.open("a") as out:
@@ -166,30 +161,9 @@ def _see_gone(mark: str, uuids: list[str], log: Path) -> None:
         )
 
 
-def marked(mark: str) -> list[int]:
-    """Pids of living processes with this mark in their environment, whatever group they are in."""
-    entry = f"{MARK}={mark}".encode()
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            try:
-                if entry in (process / "environ").read_bytes().split(b"\0"):
-                    found.append(int(process.name))
-            except OSError:  # gone since, or not ours
-                continue
-    return found
-
-
 def _signal_group(group: int, number: int) -> None:
     try:
         os.killpg(group, number)
-    except ProcessLookupError:
-        pass
-
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
     except ProcessLookupError:
         pass
 

@@ -1,4 +1,4 @@
-"""The story of a session: choose GPUs, start the servers, for each run load, measure, judge, record.
+"""The story of a session: lease its GPUs, start the servers, for each run load, measure, judge, record.
 
 By hand: `python -m vbench.session multirun/EXPERIMENT/SESSION/session.json`
 """
@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from vbench import attached, environment, gpus, serverlog, sessionfile
+from vbench import attached, cores, environment, serverlog, sessionfile
 from vbench.attached import Attached
 from vbench.bench import Bench, Fleet
 from vbench.errors import Refused, ServerFailed
 from vbench.events import Events
+from vbench.leases import Share, leased
 from vbench.loadgen import ClientLost, Load, Workers, processes_for
 from vbench.measuring import RUN_TIMEOUT_S, longest, measure
 from vbench.metrics import succeeded
@@ -43,19 +44,22 @@ def execute(session: Session, folder: Path, events: Events) -> None:
     with sessionfile.alone(folder):
         left = tuple(run for run in session.runs if not (folder / run.folder / RECORD).exists())
         if left:
-            _execute(dataclasses.replace(session, runs=left), folder, events)
+            with leased(session, events.waiting, session.launcher.exclusive) as share:
+                events.leased(share.uuids)
+                _execute(dataclasses.replace(session, runs=left), folder, events, share)
         events.ended("completed")
 
 
-def _execute(session: Session, folder: Path, events: Events) -> None:
+def _execute(session: Session, folder: Path, events: Events, share: Share) -> None:
     started = datetime.now(timezone.utc)
-    uuids = [] if session.attached else gpus.chosen(session.hardware)
-    processes = _client_processes(session)
-    server_cores, client_cores = environment.split_cores(session.hardware.gpus or session.attached, processes)
-    cores = {"server_cores": [] if session.attached else sorted(server_cores), "client_cores": sorted(client_cores)}
-    facts = environment.environment(session.engine, uuids) | cores
-    with environment.on_cores(client_cores), Workers(processes) as workers:
-        bench = Bench(session, folder, uuids, server_cores, workers, facts, events, started)
+    processes = _client_processes(session, len(share.cores))
+    on_cpu = not session.hardware.gpus and not session.attached
+    server_cores, client_cores = cores.split(share.cores, on_cpu, processes)
+    where = {"server_cores": [] if session.attached else sorted(server_cores), "client_cores": sorted(client_cores)}
+    facts = environment.environment(session.engine, share.uuids) | where
+    with cores.on_cores(client_cores), Workers(processes) as workers:
+        servers_share = dataclasses.replace(share, cores=server_cores)
+        bench = Bench(session, folder, servers_share, workers, facts, events, started)
         try:
             asyncio.run(_measure_all(bench))
         except (ServerFailed, ClientLost) as error:
@@ -77,7 +81,7 @@ async def _measure_all(bench: Bench) -> None:
 def _servers(bench: Bench) -> AbstractAsyncContextManager[Sequence[Server | Attached]]:
     if bench.session.attached:
         return attached.attached(bench.session.engine)
-    return replicas(bench.session, bench.uuids, bench.folder, bench.server_cores)
+    return replicas(bench.session, bench.share, bench.folder)
 
 
 async def _warm_up(bench: Bench, fleet: Fleet) -> None:
@@ -122,11 +126,11 @@ async def _server_facts(servers: Sequence[Server | Attached]) -> dict[str, Any]:
     }
 
 
-def _client_processes(session: Session) -> int:
+def _client_processes(session: Session, cores: int) -> int:
     loads = [run.config.workload for run in session.runs]
     given = [load.client_processes for load in loads if load.client_processes]
     streams = max(min(load.num_prompts, load.max_concurrency or load.num_prompts) for load in loads)
-    return max(given) if given else processes_for(streams, environment.cores())
+    return max(given) if given else processes_for(streams, cores)
 
 
 def _record_failure(bench: Bench, failure: Failure) -> None:

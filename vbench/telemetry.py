@@ -17,9 +17,9 @@ import numpy as np
 
 from vbench import cputime, gpus
 from vbench.counters import MEANS
+from vbench.cputime import FRONTEND, ProcessReading
 from vbench.endpoint import UNANSWERED, Endpoint
 from vbench.gpus import GpuReading
-from vbench.cputime import FRONTEND, ProcessReading
 from vbench.series import Row, Series, series
 
 INTERVAL_S = 1.0

@@ -1,11 +1,14 @@
 """NVML as a process sees it on a host with GPUs, for tests: put this folder first on PYTHONPATH.
 
-FAKE_GPUS holds the product names, split by commas; a name that ends in "!" is in use by somebody else.
+FAKE_GPUS holds the product names, split by commas; a name that ends in "!" is in use by somebody else: pid 1.
+FAKE_GPU_MEMORY names a folder whose file "2" holds the MiB that are in use on GPU 2, and the pid that uses them.
+FAKE_GPU_CORES holds the cores near each, as "0-3 4-7"; without it no card tells.
 Each draws 100 W, the next one 100 W more, and so on; FAKE_GPU_ENERGY=0 makes cards without the total-energy counter.
 """
 
 import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 NAMES = [name for name in os.environ.get("FAKE_GPUS", "").split(",") if name]
@@ -37,7 +40,32 @@ def nvmlDeviceGetHandleByIndex(index):  # noqa: N802
 
 
 def nvmlDeviceGetMemoryInfo(index):  # noqa: N802
-    return SimpleNamespace(total=81559 << 20, used=(40000 if NAMES[index].endswith("!") else 3) << 20)
+    return SimpleNamespace(total=81559 << 20, used=use(index)[0] << 20)
+
+
+def nvmlDeviceGetComputeRunningProcesses(index):  # noqa: N802
+    return [SimpleNamespace(pid=pid, usedGpuMemory=None) for pid in use(index)[1:]]
+
+
+def use(index):
+    """MiB, and the pids that hold them."""
+    told = Path(os.environ.get("FAKE_GPU_MEMORY", "/nowhere")) / str(index)
+    if told.exists():
+        return [int(word) for word in told.read_text().split()]
+    return [40000, 1] if NAMES[index].endswith("!") else [3]
+
+
+def nvmlDeviceGetCpuAffinity(index, words):  # noqa: N802
+    near = os.environ.get("FAKE_GPU_CORES", "").split()
+    if not near:
+        raise NVMLError("not supported")
+    first, last = map(int, near[index].split("-"))
+    mask = sum(1 << core for core in range(first, last + 1))
+    return [mask >> 64 * word & (1 << 64) - 1 for word in range(words)]
+
+
+def nvmlDeviceGetPciInfo(index):  # noqa: N802
+    return SimpleNamespace(busId=f"0000FFFF:{index:02X}:00.0")
 
 
 def nvmlDeviceGetUUID(index):  # noqa: N802

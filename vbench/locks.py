@@ -1,0 +1,74 @@
+"""Files that processes of several users lock (flock). The kernel ends a lock with all processes that hold it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+ALONE, SHARED = fcntl.LOCK_EX, fcntl.LOCK_SH
+
+
+def taken(path: Path, kind: int = ALONE) -> int | None:
+    """The file's descriptor, locked; None where another process has it, or where there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def held(path: Path) -> bool:
+    """Whether a living process has it locked, for itself alone."""
+    descriptor = taken(path, SHARED)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is None and path.exists()
+
+
+def made(path: Path, text: str = "") -> int:
+    """The descriptor of a new file, locked and readable by every user before any can see it. Raises FileExistsError."""
+    fresh = path.with_name(f".{secrets.token_hex(8)}")
+    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        os.fchmod(descriptor, 0o644)  # whatever the umask
+        fcntl.flock(descriptor, ALONE)
+        os.write(descriptor, text.encode())
+        os.link(fresh, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    finally:
+        fresh.unlink()
+    return descriptor
+
+
+def there(path: Path) -> Path:
+    """The same path, its file made if it is not there."""
+    if not path.exists():
+        with suppress(FileExistsError):
+            os.close(made(path))
+    return path
+
+
+def forgotten(path: Path) -> None:
+    """Removes the file, if it is there and ours to remove."""
+    with suppress(FileNotFoundError, PermissionError):
+        path.unlink()
+
+
+def folder(path: Path) -> Path:
+    """The folder for such files, made if need be as /tmp is: everybody adds, nobody removes what is another's."""
+    try:
+        path.mkdir(parents=True)
+        path.chmod(0o1777)
+    except FileExistsError:
+        pass
+    return path.resolve()
