@@ -22,7 +22,7 @@ from vbench.attached import Attached
 from vbench.bench import Bench, Fleet
 from vbench.errors import Refused, ServerFailed
 from vbench.loadgen import ClientLost, Load, Workers, processes_for
-from vbench.measuring import RUN_TIMEOUT_S, longest, measure
+from vbench.measuring import RUN_TIMEOUT_S, longest, measure, started
 from vbench.metrics import succeeded
 from vbench.plan import Session
 from vbench.probing import search
@@ -36,14 +36,14 @@ WARM_UP_PROMPT, WARM_UP_TOKENS = 256, 16
 
 def execute(session: Session, folder: Path, progress: Progress) -> None:
     """Measures each run of the session and records it below `folder`; a failure is recorded, not raised."""
-    started = datetime.now(timezone.utc)
+    began = datetime.now(timezone.utc)
     uuids = [] if session.attached else gpus.chosen(session.hardware)
     processes = _client_processes(session)
     server_cores, client_cores = environment.split_cores(session.hardware.gpus or session.attached, processes)
     cores = {"server_cores": [] if session.attached else sorted(server_cores), "client_cores": sorted(client_cores)}
     facts = environment.environment(session.engine, uuids) | cores
     with environment.on_cores(client_cores), Workers(processes) as workers:
-        bench = Bench(session, folder, uuids, server_cores, workers, facts, progress, started)
+        bench = Bench(session, folder, uuids, server_cores, workers, facts, progress, began)
         try:
             asyncio.run(_measure_all(bench))
         except (ServerFailed, ClientLost) as error:
@@ -58,7 +58,8 @@ async def _measure_all(bench: Bench) -> None:
             await _warm_up(bench, fleet)
             bench.progress.ready(bench.session, fleet.facts)
             for run in bench.session.runs:
-                find = search if run.config.workload.search else measure
+                load = run.config.workload
+                find = started if load.idle else search if load.search else measure
                 bench.save(run, await find(bench, fleet, run))
 
 
