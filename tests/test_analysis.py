@@ -23,7 +23,7 @@ from vbench.errors import Refused
 from vbench.record import Failure, Reason
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
-OOM = Failure("out_of_memory", "CUDA out of memory")
+OOM = Failure("oom_load", "CUDA out of memory")
 
 
 @pytest.fixture(autouse=True)
@@ -187,7 +187,7 @@ def test_the_table_has_the_cells_of_a_hand_computation(runs):
     )
     pd.testing.assert_frame_equal(table.table, expected, check_column_type=False, check_index_type=False)
     assert table.notes == (
-        "[a] FAILED: out_of_memory",
+        "[a] FAILED: oom_load",
         "[b] INVALID: late_sends",
         "[c] measured only at num_prompts=80",
         "[d] not measured",
@@ -222,7 +222,7 @@ def test_what_is_left_out_is_counted_by_reason(runs):
     )
     table = tables.left_out(found.left_out)
     assert table[["verdict", "reason", "runs"]].to_numpy().tolist() == [
-        ["FAILED", "out_of_memory", 2],
+        ["FAILED", "oom_load", 2],
         ["INVALID", "late_sends", 2],
         ["INVALID", "prefix_hits", 1],
     ]
@@ -366,7 +366,7 @@ def test_the_report_is_whole_and_fetches_nothing(runs, tmp_path, capsys):
     names = ["curves-llama8b.csv", "curves-llama8b.png", "curves-llama8b.svg", "left-out.csv", "report.html"]
     assert sorted(path.name for path in out.iterdir()) == [*names, "report.md", "throughput-latency.csv"]
     assert "made/here/report.html" in said
-    assert "out_of_memory" in said
+    assert "oom_load" in said
     page = (out / "report.html").read_text()
     assert page.count("<svg ") == 1
     assert not re.search(r"<(script|link|img|iframe)\b|@import|src=", page)

@@ -210,12 +210,12 @@ def test_a_run_has_the_records_times_params_metrics_tags_and_artifacts(tmp_path,
 
 
 def test_a_failed_run_says_why(tmp_path):
-    failure = Failure("out_of_memory", "torch.OutOfMemoryError: CUDA out of memory.\nTried to allocate 2.00 GiB")
+    failure = Failure("oom_load", "torch.OutOfMemoryError: CUDA out of memory.\nTried to allocate 2.00 GiB")
     tracking.file(records.saved(records.record(failure=failure), tmp_path / "out"))
     [run] = runs()
     assert run.info.status == "FAILED"
     assert run.data.tags["vbench.validity"] == "FAILED"
-    assert run.data.tags["vbench.failure"] == "out_of_memory"
+    assert run.data.tags["vbench.failure"] == "oom_load"
     assert "CUDA out of memory. Tried to allocate" in run.data.tags["mlflow.note.content"]
 
 
@@ -365,7 +365,7 @@ def torn():
 def filed(tmp_path):
     for n, rate in ((10, 1200.0), (80, 5400.0), (320, 9600.0)):
         tracking.file(records.saved(records.record(num_prompts=n, output_throughput=rate), tmp_path / "out"))
-    tracking.file(records.saved(records.record(tp=2, gpus=2, failure=Failure("out_of_memory", "no")), tmp_path / "out"))
+    tracking.file(records.saved(records.record(tp=2, gpus=2, failure=Failure("oom_load", "no")), tmp_path / "out"))
     tracking.file(records.saved(records.record(experiment="other", engine={"max_model_len": "auto"}), tmp_path / "out"))
 
 

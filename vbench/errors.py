@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vbench.failures import Kind
+
 
 class VbenchError(Exception):
     """Anything vbench raises on purpose."""
@@ -19,12 +21,12 @@ class Refused(VbenchError):
 
 
 class ServerFailed(VbenchError):
-    """The engine did not become ready, or died. `kind` is a word of the failure taxonomy.
+    """The engine did not become ready, or died. `kind` is a word of the taxonomy (vbench.failures).
 
     A server that was not started here has no log.
     """
 
-    def __init__(self, kind: str, telling_line: str, log: Path | None = None) -> None:
+    def __init__(self, kind: Kind, telling_line: str, log: Path | None = None) -> None:
         super().__init__(f"{kind}: {telling_line}" + (f" (log: {log})" if log else ""))
         self.kind = kind
         self.telling_line = telling_line

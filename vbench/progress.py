@@ -124,7 +124,7 @@ def _cells(records: list[Record]) -> list[str]:
 
 
 def _verdict(records: list[Record]) -> str:
-    reasons = [each.failure.kind for each in records if each.failure]
+    reasons: list[str] = [each.failure.kind for each in records if each.failure]
     reasons += [reason.code for each in records if not each.failure for reason in each.invalid]
     why = ", ".join(dict.fromkeys(reasons))
     if len(records) == 1:

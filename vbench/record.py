@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vbench.failures import LASTING, MEANING, Kind
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Strings = npt.NDArray[np.str_]
@@ -75,8 +77,17 @@ class Reason:
 class Failure:
     """Why a run has no measurement: a word of the taxonomy, and the line of the log that tells."""
 
-    kind: str
+    kind: Kind
     line: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in MEANING:
+            raise ValueError(f"{self.kind}: not a kind of failure; these are: {', '.join(MEANING)}")
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it is an answer, known until asked anew; what is not may be taken up again."""
+        return self.kind in LASTING
 
 
 @dataclass(frozen=True)

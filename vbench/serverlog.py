@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from vbench.failures import Kind
+
 PREFIX = re.compile(r"^(\([^)]*pid=\d+\)\s*)?((INFO|WARNING|ERROR|CRITICAL)\s[\d-]+ [\d:]+ \[[^\]]*\]\s*)?")
 RAISED = re.compile(r"^[\w.]*(Error|Exception|Interrupt): \S")
 ECHOES = ("Engine core initialization failed", "Engine process failed to start", "See root cause above")
 
 # The first kind whose pattern a line matches wins; order is from the most to the least specific.
-TELLING = (
+TELLING: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     (
         "oom_kv",
         re.compile(
@@ -37,7 +39,7 @@ TELLING = (
 
 
 class Diagnosis(NamedTuple):
-    kind: str  # a word of the failure taxonomy
+    kind: Kind
     line: str  # the line of the log that tells
 
 
