@@ -161,6 +161,22 @@ def test_a_server_that_dies_under_load_fails_what_it_had_left_and_keeps_what_it_
     assert verdicts == {2: "VALID", 40: "FAILED"}
 
 
+def test_a_start_without_load_records_the_context_that_fits_and_a_start_that_fails_why(tmp_path):
+    ended = vbench(
+        "-m", "+campaign=max_context", "model=tiny,llama8b", "hardware=cpu",
+        "engine.extra_args=[--kv-cache-tokens,'60000'],[--fail,oom_kv]", fake(), cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stdout.count("starting 1 server for 1 point") == 4
+    records = [Record.load(folder) for folder in folders(tmp_path)]
+    fitted = [record for record in records if not record.failure]
+    assert {record.failure.kind for record in records if record.failure} == {"oom_kv"}
+    assert [record.server["max_model_len"] for record in fitted] == [60000, 60000]
+    assert [record.server["full_context_requests"] for record in fitted] == [1, 1]
+    assert [record.metrics for record in fitted] == [{}, {}]
+    assert {record.name for record in records} == {"tiny · cpu · tp1 · start", "llama8b · cpu · tp1 · start"}
+
+
 def test_requests_that_fail_make_a_run_invalid_and_not_a_crash(tmp_path):
     ended = vbench("workload.num_prompts=12", fake("--fail", "short_reply"), cwd=tmp_path)
     assert ended.returncode == 1

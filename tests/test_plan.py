@@ -136,6 +136,12 @@ def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
         ({"engine": {"weights": "dummy", "max_model_len": "atuo"}}, "engine.max_model_len=atuo: must be a number"),
         ({"engine": {"weights": "dummy", "max_model_len": 100}}, "but engine.max_model_len=100"),
         ({"workload": {"num_prompts": 0}}, "workload.num_prompts=0: must be 1 or more"),
+        ({"workload": {"lengths": "none"}}, "workload.num_prompts=10: workload=none sends none"),
+        ({"workload": {"lengths": "none", "num_prompts": 0, "repeats": 2}}, "workload=none has nothing to repeat"),
+        (
+            {"workload": {"lengths": "none", "num_prompts": 0, "search": "request_rate"}},
+            "workload=none has no load to vary",
+        ),
         ({"workload": {"repeats": 0}}, "workload.repeats=0: must be 1 or more"),
         ({"workload": {"request_rate": 0}}, "workload.request_rate=0.0: must be above 0, or inf"),
         ({"workload": {"max_concurrency": 0}}, "workload.max_concurrency=0"),

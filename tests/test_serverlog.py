@@ -39,6 +39,8 @@ def test_an_empty_log_is_said_to_be_empty():
     assert "the log is empty" in diagnosis("", 1).line
 
 
-def test_a_good_start_tells_the_size_of_its_kv_cache():
+def test_a_good_start_tells_the_size_of_its_kv_cache_and_how_many_full_contexts_it_holds():
     assert facts("INFO [kv_cache_utils.py:1] GPU KV cache size: 205,184 tokens\n") == {"kv_cache_tokens": 205_184}
+    log = "INFO [x.py:1] GPU KV cache size: 2,051,840 tokens, Maximum concurrency for 2,000 tokens per request: 1,025.92x\n"
+    assert facts(log) == {"kv_cache_tokens": 2_051_840, "full_context_requests": 1025.92}
     assert facts("nothing of the kind") == {}

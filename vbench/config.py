@@ -25,12 +25,13 @@ class Weights(Enum):
 
 
 class Lengths(Enum):
-    """Where prompt and reply lengths come from."""
+    """Where prompt and reply lengths come from. `none`: there are no prompts, the server is only started."""
 
     sharegpt = "sharegpt"
     random = "random"
     sharegpt_file = "sharegpt_file"
     trace = "trace"
+    none = "none"
 
 
 class RampUp(Enum):
@@ -203,6 +204,11 @@ class Workload:
     slo: Slo = field(default_factory=Slo)
     search: Optional[Search] = None  # the highest load that meets the slo, by probes of at least num_prompts each
     client_processes: Optional[int] = None  # null: by cores and expected streams
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is sent: such a run is a start of the server, and what it then says of itself."""
+        return self.lengths is Lengths.none
 
     @property
     def paced(self) -> bool:

@@ -206,8 +206,10 @@ def _end_orphans(folder: Path) -> None:
 def _cores(uuids: Sequence[str]) -> frozenset[int]:
     """The cores that go with these GPUs; all of them where none are named."""
     usable = cores.usable()
+    if not uuids:
+        return frozenset(usable)
     parts = cores.parts({gpu.uuid: gpu.near for gpu in gpus.present()}, usable)
-    return frozenset[int]().union(*(parts[uuid] for uuid in uuids)) if uuids else frozenset(usable)
+    return frozenset[int]().union(*(parts[uuid] for uuid in uuids))
 
 
 def _folder() -> Path:

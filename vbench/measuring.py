@@ -1,4 +1,4 @@
-"""One run on the servers of its session: loaded, measured, judged."""
+"""One run on the servers of its session: loaded, measured, judged; or, where nothing is sent, their start itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
     load = _load(run, fleet, asked)
     await fleet.fresh()
 
-    before, started = await fleet.counters(), datetime.now(timezone.utc)
+    before, began = await fleet.counters(), datetime.now(timezone.utc)
     controls = [server.control for server in fleet.servers]
     async with telemetry.watch(controls, fleet.pids, bench.share.uuids) as watch:
         requests, client = await asyncio.to_thread(bench.workers.run, load, bench.events.measuring(run))
@@ -49,12 +49,17 @@ async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
         found["saturated"] = float(saturated(requests))
     judgement = judge(requests, workload, found)
     return dataclasses.replace(
-        bench.record(run, started),
+        bench.record(run, began),
         server=fleet.facts,
         metrics=found,
         warnings=judgement.warnings,
         invalid=judgement.invalid,
     )
+
+
+async def started(bench: Bench, fleet: Fleet, run: Run) -> Record:
+    """The record of a run without load, from the session's start to now: what the servers said of themselves."""
+    return dataclasses.replace(bench.record(run, bench.started), server=fleet.facts)
 
 
 def longest(fleet: Fleet, model: Model) -> int:

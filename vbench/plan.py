@@ -125,6 +125,8 @@ def _session(key: str, runs: list[Run]) -> Session:
 
 def _load_name(config: RunConfig) -> str:
     load = config.workload
+    if load.idle:
+        return "start"
     parts = [f"n{load.num_prompts}"]
     parts += [] if math.isinf(load.request_rate) else [f"r{load.request_rate:g}"]
     parts += [f"r{load.ramp_up_start_rps:g}-{load.ramp_up_end_rps:g}"] if load.ramp_up_strategy else []

@@ -94,7 +94,13 @@ def _check_weights(run: RunConfig) -> None:
 
 def _check_load(run: RunConfig) -> None:
     load = run.workload
-    _require(load.num_prompts >= 1, f"workload.num_prompts={load.num_prompts}: must be 1 or more")
+    if load.idle:
+        given = f"workload.num_prompts={load.num_prompts}"
+        _require(load.num_prompts == 0, f"{given}: workload=none sends none; leave it out")
+        _require(load.repeats == 1, f"workload.repeats={load.repeats}: workload=none has nothing to repeat; set 1")
+        _require(load.search is None, "workload.search: workload=none has no load to vary; choose another workload")
+    else:
+        _require(load.num_prompts >= 1, f"workload.num_prompts={load.num_prompts}: must be 1 or more")
     _require(load.request_rate > 0, f"workload.request_rate={load.request_rate}: must be above 0, or inf")
     _require(load.burstiness > 0, f"workload.burstiness={load.burstiness}: must be above 0 (1 is Poisson)")
     _require(load.repeats >= 1, f"workload.repeats={load.repeats}: must be 1 or more")
@@ -150,7 +156,7 @@ def _check_context(run: RunConfig) -> None:
         f"engine.gpu_memory_utilization={run.engine.gpu_memory_utilization}: must be above 0 and at most 1",
     )
     if run.workload.lengths is not Lengths.sharegpt_file:  # a file's conversations are chosen to fit
-        longest = max(int(lengths(each.workload).sum(axis=1).max()) for each in repeats(run))
+        longest = max(int(lengths(each.workload).sum(axis=1).max(initial=0)) for each in repeats(run))
         _require(
             longest <= limit,
             f"workload: its longest prompt and reply take {longest} tokens, but engine.max_model_len={limit}; "

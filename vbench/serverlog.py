@@ -57,7 +57,12 @@ def diagnosis(log: str, returncode: int) -> Diagnosis:
     return Diagnosis("server_died", f"{end}; last line: {lines[-1] if lines else '(the log is empty)'}")
 
 
-def facts(log: str) -> dict[str, int]:
-    """What vLLM says of its memory: `kv_cache_tokens` where the log has it."""
-    found = re.findall(r"KV cache size: ([\d,]+) tokens", log)
-    return {"kv_cache_tokens": int(found[-1].replace(",", ""))} if found else {}
+def facts(log: str) -> dict[str, float]:
+    """What vLLM says of its memory, where the log has it.
+
+    `kv_cache_tokens`, and `full_context_requests`: how many requests of max_model_len tokens that cache holds at once.
+    """
+    tokens = re.findall(r"KV cache size: ([\d,]+) tokens", log)
+    requests = re.findall(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.,]+)x", log)
+    found: dict[str, float] = {"kv_cache_tokens": int(tokens[-1].replace(",", ""))} if tokens else {}
+    return found | ({"full_context_requests": float(requests[-1].replace(",", ""))} if requests else {})

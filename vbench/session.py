@@ -24,7 +24,7 @@ from vbench.errors import Refused, ServerFailed
 from vbench.events import Events
 from vbench.leases import Share, leased
 from vbench.loadgen import ClientLost, Load, Workers, processes_for
-from vbench.measuring import RUN_TIMEOUT_S, longest, measure
+from vbench.measuring import RUN_TIMEOUT_S, longest, measure, started
 from vbench.metrics import succeeded
 from vbench.plan import Session
 from vbench.probing import search
@@ -51,7 +51,7 @@ def execute(session: Session, folder: Path, events: Events) -> None:
 
 
 def _execute(session: Session, folder: Path, events: Events, share: Share) -> None:
-    started = datetime.now(timezone.utc)
+    began = datetime.now(timezone.utc)
     processes = _client_processes(session, len(share.cores))
     on_cpu = not session.hardware.gpus and not session.attached
     server_cores, client_cores = cores.split(share.cores, on_cpu, processes)
@@ -59,7 +59,7 @@ def _execute(session: Session, folder: Path, events: Events, share: Share) -> No
     facts = environment.environment(session.engine, share.uuids) | where
     with cores.on_cores(client_cores), Workers(processes) as workers:
         servers_share = dataclasses.replace(share, cores=server_cores)
-        bench = Bench(session, folder, servers_share, workers, facts, events, started)
+        bench = Bench(session, folder, servers_share, workers, facts, events, began)
         try:
             asyncio.run(_measure_all(bench))
         except (ServerFailed, ClientLost) as error:
@@ -70,11 +70,12 @@ async def _measure_all(bench: Bench) -> None:
     bench.events.starting(bench.session)
     began = time.monotonic()
     async with _servers(bench) as servers:
-        fleet = Fleet(servers, _started(bench, began) | await _server_facts(servers))
+        fleet = Fleet(servers, _start_s(bench, began) | await _server_facts(servers))
         await _warm_up(bench, fleet)
         bench.events.ready(fleet.facts)
         for run in bench.session.runs:
-            find = search if run.config.workload.search else measure
+            load = run.config.workload
+            find = started if load.idle else search if load.search else measure
             bench.save(run, await find(bench, fleet, run))
 
 
@@ -112,7 +113,7 @@ async def _warm_up(bench: Bench, fleet: Fleet) -> None:
             raise ServerFailed("engine_error", line, fleet.servers[0].log)
 
 
-def _started(bench: Bench, began: float) -> dict[str, float]:
+def _start_s(bench: Bench, began: float) -> dict[str, float]:
     return {} if bench.session.attached else {"start_s": time.monotonic() - began}
 
 
