@@ -12,7 +12,8 @@ first token leaves on the first tick at least `ttft_s` later, and each tick afte
 
 Failures (`--fail`), at start: oom_load, oom_kv, never_ready, exit:N. At work: die_after:K (the process exits hard once
 K requests are finished), http_500, error_event and early_close (half way), empty_reply (no token), short_reply (half
-the tokens, "stop"). A `--max-model-len` beyond `--kv-cache-tokens` fails at start as vLLM does; `auto` is fitted.
+the tokens, "stop"). With `--once FILE` only the first server fails, which leaves the file; `--then` says how the later
+ones do. A `--max-model-len` beyond `--kv-cache-tokens` fails at start as vLLM does; `auto` is fitted.
 
 The stream is lean, so that client and server can share two cores: bytes are prepared once a request, and a tick is one
 write a connection.
@@ -34,6 +35,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -465,7 +467,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     fake.add_argument("--kv-cache-tokens", type=int, default=205_184)
     fake.add_argument("--log-line", action="append", default=[], help="a line to print at start; repeatable")
     fake.add_argument("--fail", default="")
+    fake.add_argument("--once", type=Path)
+    fake.add_argument("--then", default="")
     options, _ignored = parser.parse_known_args(argv)
+    if options.once:
+        options.fail = options.then if options.once.exists() else options.fail
+        options.once.touch()
     options.served_model_name = options.served_model_name or options.model
     return options
 

@@ -130,3 +130,13 @@ def test_a_server_that_stops_answering_is_a_failure_and_not_a_traceback(tmp_path
     with pytest.raises(ServerFailed, match="server_died: killed by signal 9"):
         served(session(), tmp_path, during=kill)
     assert time.monotonic() - started < 60
+
+
+def test_a_server_does_not_end_by_the_signal_that_warns_a_job_of_its_end(tmp_path):
+    async def warn(servers):
+        os.kill(servers[0].process.pid, signal.SIGUSR2)
+        await asyncio.sleep(0.1)
+        servers[0].check_alive()
+        return await servers[0].control.healthy()
+
+    assert served(session(), tmp_path, during=warn)

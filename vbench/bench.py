@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,9 +14,9 @@ from vbench.attached import Attached
 from vbench.config import plain
 from vbench.events import Events
 from vbench.leases import Share
-from vbench.loadgen import Endpoint, Workers
+from vbench.loadgen import Client, Endpoint, Load, Workers
 from vbench.plan import Run, Session
-from vbench.record import Record
+from vbench.record import Record, Requests
 from vbench.server import Server
 
 
@@ -49,6 +50,17 @@ class Bench:
             config=plain(run.config),
             environment=self.environment,
         )
+
+    async def load(self, load: Load, tick: Callable[[int, int], None] | None = None) -> tuple[Requests, Client]:
+        """Sends a load, in a thread of its own. Whoever cancels this loses the load processes.
+
+        Raises ClientLost, Refused as `Workers.run` does.
+        """
+        try:
+            return await asyncio.to_thread(self.workers.run, load, tick)
+        except asyncio.CancelledError:
+            self.workers.kill()  # or the thread, which nobody can cancel, would wait for the load's end
+            raise
 
     def save(self, run: Run, record: Record) -> None:
         """Writes the record and tells of it."""

@@ -12,7 +12,7 @@ from vbench.environment import engine_version
 from vbench.events import Events
 from vbench.plan import Session, plan
 from vbench.progress import Progress
-from vbench.record import Record
+from vbench.record import put_aside, recorded
 from vbench.rules import checked
 
 ROOT = Path("multirun")
@@ -53,32 +53,17 @@ def _without_known(each: Session, progress: Progress) -> Session:
     folder = ROOT / each.experiment / each.folder
     left = []
     for run in each.runs:
-        record = _recorded(folder / run.folder)
+        record = recorded(folder / run.folder)
         if record and record.verdict == "VALID" and run.config.again is Rerun.none:
             progress.known(record)
             _file(folder / run.folder, progress)
         else:
             left.append(run)
-            if record:
-                _put_aside(folder / run.folder)
+            put_aside(folder / run.folder)
     if len(left) < len(each.runs):
         known = len(each.runs) - len(left)
         progress.say(f"[bold]{each.folder}[/]: {known} of {len(each.runs)} points known (rerun=true repeats)")
     return dataclasses.replace(each, runs=tuple(left))
-
-
-def _recorded(folder: Path) -> Record | None:
-    try:
-        return Record.load(folder)
-    except FileNotFoundError:
-        return None
-
-
-def _put_aside(folder: Path) -> None:
-    earlier = 1
-    while (aside := folder.with_name(f"{folder.name}.{earlier}")).exists():
-        earlier += 1
-    folder.rename(aside)
 
 
 def _file(folder: Path, progress: Progress) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from datetime import datetime, timezone
 
@@ -36,7 +35,7 @@ async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
     before, began = await fleet.counters(), datetime.now(timezone.utc)
     controls = [server.control for server in fleet.servers]
     async with telemetry.watch(controls, fleet.pids, bench.share.uuids) as watch:
-        requests, client = await asyncio.to_thread(bench.workers.run, load, bench.events.measuring(run))
+        requests, client = await bench.load(load, bench.events.measuring(run))
     fleet.check_alive()
     counted = change(before, await fleet.counters()) | busy(before)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import datetime, timezone
-from pathlib import Path
 
 from vbench.bench import Bench, Fleet
 from vbench.config import Search
 from vbench.measuring import measure
 from vbench.plan import Run, planned
-from vbench.record import RECORD, Record
+from vbench.record import Record, recorded
 from vbench.search import Probe, answer, next_level, probe_config
 
 
@@ -22,8 +21,8 @@ async def search(bench: Bench, fleet: Fleet, run: Run) -> Record:
     while (level := next_level(probes, whole=wanted is Search.max_concurrency)) is not None:
         attempt = sum(probe.level == level for probe in probes)
         probe = planned(probe_config(run.config, level, attempt), bench.environment["engine"])
-        record = _valid(bench.folder / probe.folder)
-        if record is None:
+        record = recorded(bench.folder / probe.folder)
+        if record is None or record.verdict != "VALID":  # what an interrupted search has probed is not probed again
             record = dataclasses.replace(await measure(bench, fleet, probe), parent=run.key)
             bench.save(probe, record)
         probes.append(_as_probe(level, record))
@@ -43,11 +42,3 @@ def _as_probe(level: float, record: Record) -> Probe:
         trusted=record.verdict == "VALID",
         saturated=bool(found.get("saturated")),
     )
-
-
-def _valid(folder: Path) -> Record | None:
-    """The VALID record of a folder, if it has one: what an interrupted search has probed is not probed again."""
-    if not (folder / RECORD).exists():
-        return None
-    record = Record.load(folder)
-    return record if record.verdict == "VALID" else None

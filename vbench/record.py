@@ -27,6 +27,7 @@ Strings = npt.NDArray[np.str_]
 RECORD = "record.json"
 REQUESTS = "requests.npz"
 TELEMETRY = "telemetry.npz"
+SERVER_LOGS = "server*.log"  # one a replica; those of earlier servers are server.log.1, …
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,11 @@ class Record:
             return "FAILED"
         return "INVALID" if self.invalid else "VALID"
 
+    @property
+    def final(self) -> bool:
+        """Whether it is an answer: measured, or failed for a lasting reason."""
+        return self.failure is None or self.failure.lasting
+
     def save(self, folder: Path) -> Path:
         """Writes `record.json` into the run's folder, whole or not at all."""
         path = folder / RECORD
@@ -133,6 +139,24 @@ class Record:
         data["invalid"] = [Reason(**each) for each in data["invalid"]]
         data["failure"] = Failure(**data["failure"]) if data["failure"] else None
         return cls(**data)
+
+
+def recorded(folder: Path) -> Record | None:
+    """The record of a run's folder, if it has one."""
+    try:
+        return Record.load(folder)
+    except FileNotFoundError:
+        return None
+
+
+def put_aside(folder: Path) -> None:
+    """Makes way for another record: a run's folder that has one is renamed to NAME.1, or the next free number."""
+    if not (folder / RECORD).exists():
+        return
+    earlier = 1
+    while (aside := folder.with_name(f"{folder.name}.{earlier}")).exists():
+        earlier += 1
+    folder.rename(aside)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from vbench.endpoint import UNANSWERED, Endpoint
 from vbench.errors import ServerFailed
 from vbench.leases import LEASE, Share
 from vbench.plan import Session
+from vbench.record import SERVER_LOGS
 
 POLL_S = 0.2
 DYING_S = 1.0  # between a lost connection and the end of the process that held it
@@ -103,6 +105,12 @@ async def replicas(session: Session, share: Share, folder: Path) -> AsyncIterato
             raise ServerFailed("server_died", f"a server does not answer: {error!r}", servers[0].log) from error
 
 
+def keep_logs(folder: Path, run_folder: Path) -> None:
+    """Copies the servers' logs as they are to the folder of the run that they tell about."""
+    for log in folder.glob(SERVER_LOGS):
+        shutil.copy(log, run_folder)
+
+
 def cache() -> Path:
     """Where vbench keeps what can be made again: below XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vbench"
@@ -123,19 +131,23 @@ async def _server(session: Session, model: str, share: Share, log: Path) -> Asyn
 def _process(
     argv: list[str], env: dict[str, str], log: Path, share: Share, on_end: Callable[[], None]
 ) -> Iterator[subprocess.Popen[bytes]]:
+    _rotate(log)
     with log.open("wb") as out:
         out.write(f"$ {' '.join(argv)}\n".encode())
         out.flush()
-        with on_cores(share.cores):
-            process = subprocess.Popen(
-                argv,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=share.descriptors,
-            )
+        try:
+            with on_cores(share.cores), _deaf_children(signal.SIGUSR2):
+                process = subprocess.Popen(
+                    argv,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=share.descriptors,
+                )
+        except OSError as error:
+            raise ServerFailed("engine_error", f"engine.command={argv[0]}: {error.strerror}", log) from error
     try:
         yield process
     finally:
@@ -146,6 +158,29 @@ def _process(
             _signal_group(process.pid, signal.SIGKILL)
             process.wait()
         on_end()
+
+
+def _rotate(log: Path) -> None:
+    """Keeps the log of an earlier server, under the next free number."""
+    if log.exists():
+        earlier = 1
+        while (kept := log.with_name(f"{log.name}.{earlier}")).exists():
+            earlier += 1
+        log.rename(kept)
+
+
+@contextmanager
+def _deaf_children(number: int) -> Iterator[None]:
+    """Processes started in the block never hear this signal; if it is sent to us meanwhile, we do, after the block.
+
+    A scheduler that preempts a job sends it to every process of the job, and it is not for the server to end by it.
+    Blocked rather than ignored, for a mask is this thread's own and passes to what it starts.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _see_gone(mark: str, uuids: Sequence[str], log: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timezone
@@ -22,61 +23,80 @@ from vbench.attached import Attached
 from vbench.bench import Bench, Fleet
 from vbench.errors import Refused, ServerFailed
 from vbench.events import Events
+from vbench.interrupts import Interrupted, Interrupts
 from vbench.leases import Share, leased
 from vbench.loadgen import ClientLost, Load, Workers, processes_for
 from vbench.measuring import RUN_TIMEOUT_S, longest, measure, started
 from vbench.metrics import succeeded
-from vbench.plan import Session
+from vbench.plan import Run, Session
 from vbench.probing import search
 from vbench.progress import Progress
 from vbench.prompts import FIRST_ID
-from vbench.record import RECORD, Failure
-from vbench.server import Server, replicas
+from vbench.record import Failure, put_aside, recorded
+from vbench.server import Server, keep_logs, replicas
 
 WARM_UP_PROMPT, WARM_UP_TOKENS = 256, 16
+TOLD_TOGETHER_S = 1.0  # a scheduler ends all processes of a job: the server may be gone before we are told
 
 
 def execute(session: Session, folder: Path, events: Events) -> None:
-    """Measures each run of the session that has no record below `folder`; a failure is recorded, not raised.
+    """Measures each run of the session that has no final record below `folder`; failures are recorded, not raised.
 
-    Whoever else executes this session is waited for, so that none of it is measured twice.
+    Whoever else executes this session is waited for, so that none of it is measured twice. Raises Interrupted where a
+    signal ends it: servers are ended then, and what is unfinished stays unrecorded.
     """
-    with sessionfile.alone(folder):
-        left = tuple(run for run in session.runs if not (folder / run.folder / RECORD).exists())
-        if left:
-            with leased(session, events.waiting, session.launcher.exclusive) as share:
-                events.leased(share.uuids)
-                _execute(dataclasses.replace(session, runs=left), folder, events, share)
+    with Interrupts() as interrupts, sessionfile.alone(folder):
+        left = deque(run for run in session.runs if not _known(folder / run.folder))
+        for run in left:
+            put_aside(folder / run.folder)
+        try:
+            if left:
+                with leased(session, events.waiting, session.launcher.exclusive) as share:
+                    events.leased(share.uuids)
+                    _execute(session, folder, events, share, left, interrupts)
+        except Interrupted as interrupted:
+            events.ended(interrupted.signal.name)
+            raise
         events.ended("completed")
 
 
-def _execute(session: Session, folder: Path, events: Events, share: Share) -> None:
-    began = datetime.now(timezone.utc)
+def _execute(
+    session: Session, folder: Path, events: Events, share: Share, left: deque[Run], interrupts: Interrupts
+) -> None:
     processes = _client_processes(session, len(share.cores))
     on_cpu = not session.hardware.gpus and not session.attached
     server_cores, client_cores = cores.split(share.cores, on_cpu, processes)
     where = {"server_cores": [] if session.attached else sorted(server_cores), "client_cores": sorted(client_cores)}
     facts = environment.environment(session.engine, share.uuids) | where
-    with cores.on_cores(client_cores), Workers(processes) as workers:
-        servers_share = dataclasses.replace(share, cores=server_cores)
-        bench = Bench(session, folder, servers_share, workers, facts, events, began)
-        try:
-            asyncio.run(_measure_all(bench))
-        except (ServerFailed, ClientLost) as error:
-            _record_failure(bench, _failure(error))
+    servers_share = dataclasses.replace(share, cores=server_cores)
+    while left:  # each turn takes at least one run off: servers that do not start take all
+        began = datetime.now(timezone.utc)
+        with cores.on_cores(client_cores), Workers(processes) as workers:
+            rest = dataclasses.replace(session, runs=tuple(left))
+            bench = Bench(rest, folder, servers_share, workers, facts, events, began)
+            try:
+                interrupts.run(_measure_all(bench, left))
+            except (ServerFailed, ClientLost, Refused) as error:
+                _record_failure(bench, left, _failure(error))
 
 
-async def _measure_all(bench: Bench) -> None:
+async def _measure_all(bench: Bench, left: deque[Run]) -> None:
+    """Takes each run off `left` as it begins, and records it as it ends. Raises ServerFailed, ClientLost, Refused."""
     bench.events.starting(bench.session)
     began = time.monotonic()
-    async with _servers(bench) as servers:
-        fleet = Fleet(servers, _start_s(bench, began) | await _server_facts(servers))
-        await _warm_up(bench, fleet)
-        bench.events.ready(fleet.facts)
-        for run in bench.session.runs:
-            load = run.config.workload
-            find = started if load.idle else search if load.search else measure
-            bench.save(run, await find(bench, fleet, run))
+    try:
+        async with _servers(bench) as servers:
+            fleet = Fleet(servers, _start_s(bench, began) | await _server_facts(servers))
+            await _warm_up(bench, fleet)
+            bench.events.ready(fleet.facts)
+            while left:
+                run = left.popleft()
+                load = run.config.workload
+                find = started if load.idle else search if load.search else measure
+                bench.save(run, await find(bench, fleet, run))
+    except (ServerFailed, ClientLost):
+        await asyncio.sleep(TOLD_TOGETHER_S)  # cancelled where the end was that of the whole job
+        raise
 
 
 def _servers(bench: Bench) -> AbstractAsyncContextManager[Sequence[Server | Attached]]:
@@ -106,7 +126,7 @@ async def _warm_up(bench: Bench, fleet: Fleet) -> None:
             ignore_eos=bench.session.runs[0].config.workload.ignore_eos,
             timeout_s=RUN_TIMEOUT_S,
         )
-        requests, _ = await asyncio.to_thread(bench.workers.run, load)
+        requests, _ = await bench.load(load)
         fleet.check_alive()
         if not succeeded(requests).all():
             line = f"a warm-up request failed: {requests.error[~succeeded(requests)][0]}"
@@ -134,22 +154,33 @@ def _client_processes(session: Session, cores: int) -> int:
     return max(given) if given else processes_for(streams, cores)
 
 
-def _record_failure(bench: Bench, failure: Failure) -> None:
-    """What the session has not recorded failed for the reason for which it ended."""
+def _record_failure(bench: Bench, left: deque[Run], failure: Failure) -> None:
+    """The run that had begun failed, and is not tried again; where none had, the servers' start did, and so all."""
     bench.events.failed(failure)
-    for run in bench.session.runs:
-        if not (bench.folder / run.folder / RECORD).exists():
-            bench.save(run, dataclasses.replace(bench.record(run, bench.started), failure=failure))
+    begun = [run for run in bench.session.runs if run not in left and not recorded(bench.folder / run.folder)]
+    for run in begun or bench.session.runs:
+        keep_logs(bench.folder, bench.folder_of(run))
+        bench.save(run, dataclasses.replace(bench.record(run, bench.started), failure=failure))
+    if not begun:
+        left.clear()
 
 
-def _failure(error: ServerFailed | ClientLost) -> Failure:
+def _known(folder: Path) -> bool:
+    found = recorded(folder)
+    return found is not None and found.final
+
+
+def _failure(error: ServerFailed | ClientLost | Refused) -> Failure:
     if isinstance(error, ServerFailed):
         return Failure(error.kind, error.telling_line)
-    return Failure("client_failed", str(error))
+    return Failure("client_failed" if isinstance(error, ClientLost) else "infeasible", str(error))
 
 
 def job(path: str) -> None:
-    """What a scheduler's job does: the session of that file, told in events.jsonl beside it."""
+    """What a scheduler's job does: the session of that file, told in events.jsonl beside it.
+
+    Raises Interrupted, a SystemExit, where the scheduler ends the job.
+    """
     file = Path(path)
     execute(sessionfile.read(file), file.parent, Events(file.parent))
 

@@ -133,6 +133,11 @@ class Workers:
             started_at_monotonic_s=start / 1e9,
         )
 
+    def kill(self) -> None:
+        """Ends the load processes: a run in another thread ends at once, with ClientLost."""
+        for worker in self._workers:
+            worker.process.kill()
+
     def _collect(self, workers: list[_Worker], kind: str, progress: Progress | None = None) -> list[Any]:
         """One message of this kind from each worker, in their order. Raises ClientLost."""
         found: dict[_Worker, Any] = {}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from vbench.record import RECORD, REQUESTS, TELEMETRY, Record
+from vbench.record import RECORD, REQUESTS, SERVER_LOGS, TELEMETRY, Record
 from vbench.series import Series
 from vbench.tracking.columns import Columns, columns
 from vbench.tracking.curves import Point, points
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-SERVER_LOGS = "server*.log"  # one a replica
 KEY = "vbench.run_key"
 DIGEST = "vbench.record"
 PER_CALL = 100  # parameters and tags that MLflow takes at once
