@@ -59,7 +59,7 @@ def happened(folder, event):
 def test_where_a_server_dies_under_a_run_only_that_run_fails_and_the_rest_goes_on_with_a_fresh_one(tmp_path):
     made = session("--fail", "die_after:20", "--once", str(tmp_path / "died"))
     found = executed(made, tmp_path)
-    assert verdicts(found) == {2: "VALID", 30: "engine_error", 40: "VALID"}
+    assert verdicts(found) == {2: "VALID", 30: "server_died", 40: "VALID"}
     assert "EngineCore encountered an issue" in found[30].failure.line
     assert [each["points"] for each in happened(tmp_path, "starting")] == [3, 1]
     assert found[2].server["start_s"] != found[40].server["start_s"]
@@ -71,14 +71,14 @@ def test_where_a_server_dies_under_a_run_only_that_run_fails_and_the_rest_goes_o
 
 def test_a_run_under_which_every_server_dies_is_tried_once_a_session(tmp_path):
     found = executed(session("--fail", "die_after:20"), tmp_path)
-    assert verdicts(found) == {2: "VALID", 30: "engine_error", 40: "engine_error"}
+    assert verdicts(found) == {2: "VALID", 30: "server_died", 40: "server_died"}
     assert len(happened(tmp_path, "starting")) == 2
 
 
 def test_servers_that_do_not_start_again_fail_what_is_left(tmp_path):
     once = ("--once", str(tmp_path / "died"), "--then", "oom_load")
     found = executed(session("--fail", "die_after:10", *once, loads=(2, 3, 4)), tmp_path)
-    assert verdicts(found) == {2: "engine_error", 3: "oom_load", 4: "oom_load"}
+    assert verdicts(found) == {2: "server_died", 3: "oom_load", 4: "oom_load"}
     assert len(happened(tmp_path, "starting")) == 2
 
 

@@ -27,14 +27,14 @@ Kind = Literal[
 ]
 
 MEANING: Mapping[Kind, str] = {
-    "infeasible": "certain not to fit before anything was started",
-    "oom_load": "the engine ran out of memory while it loaded, profiled or captured graphs",
+    "infeasible": "certain not to work, before anything was started",
+    "oom_load": "the engine ran out of memory while it loaded, profiled, captured graphs, or bore the load of a run",
     "oom_kv": "the model fits, but not the KV cache that one request of max_model_len needs",
     "skipped_larger": "not started: a weaker demand on the same model and hardware ran out of memory",
     "engine_error": "the engine refused the model or its options, or failed by a fault of its own",
     "startup_timeout": "the server was not ready within engine.start_timeout_s",
-    "server_died": "the server ended, or stopped answering, without saying why",
-    "gpu_lost": "a GPU, its driver or the link between GPUs failed",
+    "server_died": "the server ended or stopped answering, killed or for a reason that it does not tell",
+    "gpu_lost": "a GPU, its driver or a link between GPUs failed, or another process holds its memory",
     "port_taken": "another process holds the server's port, or answers on it",
     "unreachable": "nobody answers at engine.base_url, or the hub that the engine loads from",
     "client_failed": "a load process of vbench's own was lost",
