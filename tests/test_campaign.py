@@ -149,6 +149,8 @@ def test_a_session_that_fails_is_recorded_with_its_reason_and_its_siblings_go_on
     assert {record.failure.kind for record in records if record.failure} == {"oom_load"}
     filed = runs(tmp_path, monkeypatch)
     assert sorted(filed["status"]) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
+    assert set(filed["tags.vbench.failure"].dropna()) == {"oom_load"}
+    assert (filed["status"] == "FAILED").equals(filed["tags.vbench.failure"].notna())
 
 
 def test_a_server_that_dies_under_load_fails_what_it_had_left_and_keeps_what_it_had(tmp_path):

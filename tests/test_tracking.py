@@ -304,6 +304,29 @@ def test_an_earlier_record_does_not_come_back(tmp_path):
     assert [run.info.run_id for run in runs()] == [standing]
 
 
+@pytest.mark.parametrize(
+    "worse",
+    [{"failure": Failure("server_died", "killed")}, {"invalid": [Reason("late_sends", "requests were sent late")]}],
+)
+def test_a_rerun_that_fails_or_is_not_to_be_trusted_hides_no_valid_run_and_gives_way_to_the_next(worse, tmp_path):
+    valid = tracking.file(records.saved(records.record(), tmp_path / "out"))
+    day = "2026-11-{}T08:00:00Z".format
+    rerun = records.saved(records.record(started=day(21), ended=day(21), **worse), tmp_path / "out")
+    assert not tracking.deliver(rerun).new
+    assert [run.info.run_id for run in runs()] == [valid]
+    better = tracking.file(records.saved(records.record(started=day(22), ended=day(22)), tmp_path / "out"))
+    assert [run.info.run_id for run in runs()] == [better]
+    assert not tracking.deliver(rerun).new
+
+
+def test_a_measurement_takes_the_place_of_a_later_failure(tmp_path):
+    failure = Failure("server_died", "killed")
+    failed = records.record(started="2026-11-21T08:00:00Z", ended="2026-11-21T08:00:00Z", failure=failure)
+    tracking.file(records.saved(failed, tmp_path / "out"))
+    valid = tracking.file(records.saved(records.record(), tmp_path / "out"))
+    assert [run.info.run_id for run in runs()] == [valid]
+
+
 def test_a_record_whose_numbers_were_derived_anew_replaces_itself(tmp_path):
     found = records.record()
     folder = records.saved(found, tmp_path / "out")

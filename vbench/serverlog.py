@@ -18,6 +18,7 @@ PREFIX = re.compile(
     r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)(?::\s+|\s[\d-]+ [\d:]+ (?:\[[^\]]*\]|\S+:\d+\])\s*))?"
 )
 HARMLESS = {"DEBUG", "INFO", "WARNING"}
+SOURCE = re.compile(r'File "|raise ')  # lines of a traceback that quote the program
 RAISED = re.compile(r"^([\w.]+(Error|Exception)(: |$)|what\(\): )")
 # One process of an engine says of another, or of itself, that it died: the reason stands elsewhere.
 ECHO = re.compile(
@@ -82,7 +83,7 @@ class Diagnosis(NamedTuple):
 def diagnosis(log: str, returncode: int) -> Diagnosis:
     """Why the server ended. Falls back to an error that was raised, then to how the process ended and its last line."""
     parsed = [(match["level"], line[match.end() :].strip()) for line in _lines(log) if (match := PREFIX.match(line))]
-    lines = [text for level, text in parsed if text and level not in HARMLESS]
+    lines = [text for level, text in parsed if text and level not in HARMLESS and not SOURCE.match(text)]
     for kind, pattern in TELLING:
         for line in lines:
             if pattern.search(line):

@@ -27,8 +27,8 @@ __all__ = ["TrackingFailed", "UnreadableRecord", "database", "deliver", "file", 
 def file(folder: Path) -> str:
     """The id of the MLflow run that holds the record of this run folder, filed now unless it already was.
 
-    Beside `record.json` go `requests.npz` and `server.log` (the folder's, or else its parent's). A record that started
-    later takes the place of an earlier one with the same run key; an earlier one leaves the later in place.
+    Beside `record.json` go `requests.npz` and `server.log` (the folder's, or else its parent's). Of records
+    with the same run key the one with the best verdict stands (VALID, INVALID, FAILED), then the one that started last.
     Raises TrackingFailed (the store; file again later) or UnreadableRecord (this folder).
     """
     return deliver(folder).run_id

@@ -1,7 +1,8 @@
 """One record, one MLflow run, however often and by however many it is filed.
 
 A run carries its run key and the digest of its record from the moment it exists, and gets its status last: a run of
-our key that is still RUNNING was begun by a filing that died, and the next filing of the record removes it. What is
+our key that is still RUNNING was begun by a filing that died, and the next filing of the record removes it. Of several
+records of one key the best verdict stands, of equal ones the latest: a rerun that fails hides no measurement. What is
 superseded is deleted (MLflow keeps it in its bin) only after its successor is whole.
 """
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 KEY = "vbench.run_key"
 DIGEST = "vbench.record"
+VERDICT = "vbench.validity"
+WORTH = ("FAILED", "INVALID", "VALID")
 PER_CALL = 100  # parameters and tags that MLflow takes at once
 METRICS_PER_CALL = 800  # it takes 1000 of all three
 
@@ -114,15 +117,22 @@ def _runs(client: MlflowClient, experiment: str, entry: _Entry) -> list[Run]:
 
 
 def _standing(runs: list[Run], entry: _Entry) -> str | None:
-    """The run that makes filing the entry needless: whole, and of the same record or of a later one."""
-    good = [
-        run
-        for run in runs
-        if run.info.status != "RUNNING"
-        and (run.info.start_time > entry.started_ms or run.data.tags[DIGEST] == entry.digest)
-    ]
-    best = min(good, key=lambda run: (-run.info.start_time, run.info.run_id), default=None)
-    return str(best.info.run_id) if best else None
+    """The run that makes filing the entry needless: whole, and of the same record or of a better one."""
+    own = _worth(entry.record.verdict, entry.started_ms)
+    good = []
+    for run in runs:
+        if run.info.status != "RUNNING":
+            worth = _worth(run.data.tags[VERDICT], run.info.start_time)
+            # One of the same start is this record before its numbers were derived anew, whatever it was worth then.
+            better = worth > own and run.info.start_time != entry.started_ms
+            if better or run.data.tags[DIGEST] == entry.digest:
+                good.append((worth, str(run.info.run_id)))
+    return max(good)[1] if good else None
+
+
+def _worth(verdict: str, started_ms: int) -> tuple[int, int]:
+    """Of two records of one key the better verdict stands, then the later start."""
+    return WORTH.index(verdict), started_ms
 
 
 def _write(client: MlflowClient, experiment: str, entry: _Entry) -> str:
