@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from vbench.config import Gpu, Model
 from vbench.dummy import config_json
+from vbench.fit import parameters
 
 CONF = Path(__file__).parent.parent / "conf"
 ADVERTISED = {  # parameters, from the model cards
@@ -58,14 +59,6 @@ MODELS: list[Model] = [load(Model, path) for path in sorted(CONF.glob("model/*.y
 GPUS: list[Gpu] = [load(Gpu, path) for path in sorted(CONF.glob("gpu/*.yaml"))]
 each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 each_gpu = pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
-
-
-def parameters(model: Model) -> int:
-    """Weights of embedding, head, attention and (every) expert; norms, biases and routers are too small to matter."""
-    attention = 2 * model.hidden_size * model.head_dim * (model.num_attention_heads + model.num_key_value_heads)
-    width = model.moe_intermediate_size or model.intermediate_size
-    experts = max(model.num_experts, 1) * 3 * model.hidden_size * width
-    return 2 * model.vocab_size * model.hidden_size + model.num_hidden_layers * (attention + experts)
 
 
 def test_every_file_is_here_under_its_own_name() -> None:

@@ -45,7 +45,8 @@ def records(made, folder):
 
 
 def verdicts(found):
-    return {count: record.failure.kind if record.failure else record.verdict for count, record in found.items()}
+    """Measured or why not; whether it is to be trusted is for a quiet machine to say."""
+    return {count: record.failure.kind if record.failure else "measured" for count, record in found.items()}
 
 
 def events(folder):
@@ -59,7 +60,7 @@ def happened(folder, event):
 def test_where_a_server_dies_under_a_run_only_that_run_fails_and_the_rest_goes_on_with_a_fresh_one(tmp_path):
     made = session("--fail", "die_after:20", "--once", str(tmp_path / "died"))
     found = executed(made, tmp_path)
-    assert verdicts(found) == {2: "VALID", 30: "server_died", 40: "VALID"}
+    assert verdicts(found) == {2: "measured", 30: "server_died", 40: "measured"}
     assert "EngineCore encountered an issue" in found[30].failure.line
     assert [each["points"] for each in happened(tmp_path, "starting")] == [3, 1]
     assert found[2].server["start_s"] != found[40].server["start_s"]
@@ -71,7 +72,7 @@ def test_where_a_server_dies_under_a_run_only_that_run_fails_and_the_rest_goes_o
 
 def test_a_run_under_which_every_server_dies_is_tried_once_a_session(tmp_path):
     found = executed(session("--fail", "die_after:20"), tmp_path)
-    assert verdicts(found) == {2: "VALID", 30: "server_died", 40: "server_died"}
+    assert verdicts(found) == {2: "measured", 30: "server_died", 40: "server_died"}
     assert len(happened(tmp_path, "starting")) == 2
 
 
@@ -89,7 +90,7 @@ def test_a_load_process_that_is_lost_fails_its_run_only(tmp_path):
                 os.kill(pid, signal.SIGKILL)
 
     found = executed(session(), tmp_path, lose_the_client)
-    assert verdicts(found) == {2: "VALID", 30: "client_failed", 40: "VALID"}
+    assert verdicts(found) == {2: "measured", 30: "client_failed", 40: "measured"}
 
 
 def test_an_engine_that_cannot_be_started_at_all_is_a_recorded_failure(tmp_path):
@@ -105,7 +106,7 @@ def test_what_failed_for_a_passing_reason_is_taken_up_again_and_what_failed_for_
         failed = Failure(kind, "as it was")
         Record(**{**vars(first[2]), "failure": failed, "run_key": run.key}).save(tmp_path / run.folder)
     again = executed(made, tmp_path)
-    assert verdicts(again) == {2: "VALID", 30: "oom_load", 40: "VALID"}
+    assert verdicts(again) == {2: "measured", 30: "oom_load", 40: "measured"}
     assert again[40] == first[40]
     assert Record.load(tmp_path / f"{made.runs[0].folder}.1").failure == Failure("server_died", "as it was")
 
@@ -121,11 +122,11 @@ def test_a_job_that_the_scheduler_ends_ends_its_servers_records_nothing_half_and
     assert servers_of(tmp_path) == []
     assert "processes gone" in (tmp_path / "server.log").read_text()
     before = records(made, tmp_path)
-    assert verdicts(before) == {2: "VALID"}
+    assert verdicts(before) == {2: "measured"}
 
     assert started(made, tmp_path).wait(120) == 0
     after = records(made, tmp_path)
-    assert verdicts(after) == {2: "VALID", 30: "VALID", 40: "VALID"}
+    assert verdicts(after) == {2: "measured", 30: "measured", 40: "measured"}
     assert after[2] == before[2]
 
 
@@ -136,7 +137,7 @@ def test_a_server_that_is_ended_with_its_job_is_no_failure_of_the_run(tmp_path):
     for pid in [*servers_of(tmp_path), job.pid]:
         os.kill(pid, signal.SIGTERM)
     assert job.wait(60) == 128 + signal.SIGTERM
-    assert verdicts(records(made, tmp_path)) == {2: "VALID"}
+    assert verdicts(records(made, tmp_path)) == {2: "measured"}
 
 
 def test_a_session_interrupted_while_its_servers_start_records_nothing(tmp_path):
@@ -191,3 +192,13 @@ def wait_for(happens):
     while not happens():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_larger_context_is_not_started_where_a_smaller_one_ran_out_of_memory(tmp_path):
+    small, large = (session("--kv-cache-tokens", "1000", loads=(2, 3), max_model_len=length) for length in (2000, 4000))
+    found = executed(small, tmp_path / small.folder)
+    assert verdicts(found) == {2: "oom_kv", 3: "oom_kv"}
+    skipped = executed(large, tmp_path / large.folder)
+    assert verdicts(skipped) == {2: "skipped_larger", 3: "skipped_larger"}
+    assert f"({small.folder}) failed with max_model_len=2000: oom_kv: ValueError: To serve" in skipped[2].failure.line
+    assert happened(tmp_path / large.folder, "starting") == []

@@ -40,16 +40,7 @@ class Bench:
 
     def record(self, run: Run, started: datetime) -> Record:
         """The record of a run that ends now, with all that does not depend on what it found."""
-        return Record(
-            run_key=run.key,
-            session=self.session.folder,
-            name=run.name,
-            experiment=self.session.experiment,
-            started_at=started.isoformat(),
-            ended_at=datetime.now(timezone.utc).isoformat(),
-            config=plain(run.config),
-            environment=self.environment,
-        )
+        return blank(self.session, run, self.environment, started)
 
     async def load(self, load: Load, tick: Callable[[int, int], None] | None = None) -> tuple[Requests, Client]:
         """Sends a load, in a thread of its own. Whoever cancels this loses the load processes.
@@ -67,6 +58,20 @@ class Bench:
         folder = self.folder_of(run)
         record.save(folder)
         self.events.recorded(record, folder)
+
+
+def blank(session: Session, run: Run, environment: dict[str, Any], started: datetime) -> Record:
+    """The record of a run that ends now and has found nothing yet."""
+    return Record(
+        run_key=run.key,
+        session=session.folder,
+        name=run.name,
+        experiment=session.experiment,
+        started_at=started.isoformat(),
+        ended_at=datetime.now(timezone.utc).isoformat(),
+        config=plain(run.config),
+        environment=environment,
+    )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-from vbench import attached, leases, session, sessionfile, tracking
+from vbench import attached, ladders, leases, session, sessionfile, tracking
 from vbench.config import Rerun, RunConfig
 from vbench.environment import engine_version
 from vbench.events import Events
@@ -24,7 +24,7 @@ def carry_out(configs: Iterable[RunConfig]) -> int:
     Raises Refused, before anything is started, where any of it cannot be run.
     """
     runs = [checked(config) for config in configs]
-    sessions = plan((run, engine_version(run.engine)) for run in runs)
+    sessions = ladders.ascending(plan((run, engine_version(run.engine)) for run in runs))
     for each in sessions:
         if each.attached:
             attached.api_key(each.engine)

@@ -78,7 +78,7 @@ def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
     """
     groups: dict[str, list[Run]] = {}
     for config, engine_version in configs:
-        group = groups.setdefault(_hash([config.experiment, _server(config), engine_version]), [])
+        group = groups.setdefault(_hash([config.experiment, server_facts(plain(config)), engine_version]), [])
         for run in (planned(repeat, engine_version) for repeat in repeats(config)):
             if all(run.key != other.key for other in group):
                 group.append(run)
@@ -105,6 +105,11 @@ def split_name(split: Parallelism) -> str:
     return ("".join(f"{short}{size}" for short, size in sizes if size and size > 1) or "tp1") + (
         "ep" if split.enable_expert_parallel else ""
     )
+
+
+def server_facts(config: dict[str, Any]) -> dict[str, Any]:
+    """Of a run's config, as JSON holds it: what shapes its server."""
+    return {key: _without(config[key], SURROUNDINGS) for key in ("model", "hardware", "parallelism", "engine")}
 
 
 def planned(config: RunConfig, engine_version: str) -> Run:
@@ -152,11 +157,6 @@ def _point(run: Run) -> str:
 def _load(run: Run) -> tuple[float, float, int]:
     load = run.config.workload
     return min(load.num_prompts, load.max_concurrency or math.inf), load.request_rate, load.num_prompts
-
-
-def _server(config: RunConfig) -> dict[str, Any]:
-    facts = _shaping(config)
-    return {key: facts[key] for key in ("model", "hardware", "parallelism", "engine")}
 
 
 def _shaping(config: RunConfig) -> dict[str, Any]:

@@ -159,6 +159,11 @@ def put_aside(folder: Path) -> None:
     folder.rename(aside)
 
 
+def is_aside(folder: Path) -> bool:
+    """Whether a run's folder is one that was put aside: a run's own name ends with its key."""
+    return folder.suffix[1:].isdigit()
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A path to write to; renamed to its final name only if the block ends well."""

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from vbench import attached, cores, environment, serverlog, sessionfile
+from vbench import attached, cores, environment, fit, ladders, serverlog, sessionfile
 from vbench.attached import Attached
-from vbench.bench import Bench, Fleet
+from vbench.bench import Bench, Fleet, blank
 from vbench.errors import Refused, ServerFailed
 from vbench.events import Events
 from vbench.interrupts import Interrupted, Interrupts
@@ -32,7 +32,7 @@ from vbench.plan import Run, Session
 from vbench.probing import search
 from vbench.progress import Progress
 from vbench.prompts import FIRST_ID
-from vbench.record import Failure, put_aside, recorded
+from vbench.record import RECORD, Failure, Record, is_aside, put_aside, recorded
 from vbench.server import Server, keep_logs, replicas
 
 WARM_UP_PROMPT, WARM_UP_TOKENS = 256, 16
@@ -50,7 +50,9 @@ def execute(session: Session, folder: Path, events: Events) -> None:
         for run in left:
             put_aside(folder / run.folder)
         try:
-            if left:
+            if hopeless := without_hope(session, folder):
+                _record_unstarted(session, folder, events, left, hopeless)
+            elif left:
                 with leased(session, events.waiting, session.launcher.exclusive) as share:
                     events.leased(share.uuids)
                     _execute(session, folder, events, share, left, interrupts)
@@ -163,6 +165,34 @@ def _record_failure(bench: Bench, left: deque[Run], failure: Failure) -> None:
         bench.save(run, dataclasses.replace(bench.record(run, bench.started), failure=failure))
     if not begun:
         left.clear()
+
+
+def without_hope(session: Session, folder: Path) -> Failure | None:
+    """Why the session is not worth a start: by its plan, or by what the records of sessions beside its folder say."""
+    version = environment.engine_version(session.engine)
+    return fit.infeasible(session) or ladders.skipped_larger(session, version, _beside(session, folder))
+
+
+def _beside(session: Session, folder: Path) -> Iterator[Record]:
+    system = session.folder.rpartition("-")[0]  # what of a session's name is not its hash
+    for path in folder.parent.glob(f"{system}-*/*/{RECORD}"):
+        if not is_aside(path.parent):
+            try:
+                yield Record.load(path.parent)
+            except (OSError, ValueError, KeyError, TypeError):  # of another version, or gone since
+                continue
+
+
+def _record_unstarted(session: Session, folder: Path, events: Events, left: deque[Run], failure: Failure) -> None:
+    now = datetime.now(timezone.utc)
+    facts = environment.environment(session.engine, ())
+    events.failed(failure)
+    for run in left:
+        run_folder = folder / run.folder
+        run_folder.mkdir(parents=True, exist_ok=True)
+        record = dataclasses.replace(blank(session, run, facts, now), failure=failure)
+        record.save(run_folder)
+        events.recorded(record, run_folder)
 
 
 def _known(folder: Path) -> bool:
