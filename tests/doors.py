@@ -26,6 +26,20 @@ def vbench(
     )
 
 
+def driver(*words: str, cwd: Path, module: str = "vbench", gpus: str = "", **env: str) -> subprocess.Popen[str]:
+    """The command under way, as at a terminal: in a process group of its own, which Ctrl-C reaches as a whole."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *words],
+        cwd=cwd,
+        env=host(cwd, gpus) | env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def host(home: Path, gpus: str = "") -> dict[str, str]:
     """The environment of a process on a host of its own, with these GPUs, whose leases lie in `home`."""
     path = os.pathsep.join([str(HERE / "fakes"), str(HERE.parent)])

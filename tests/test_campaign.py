@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from doors import fake, vbench
 from records import record
+from rich.console import Console
 
 from vbench import tracking
 from vbench.metrics import metrics
-from vbench.progress import Progress
+from vbench.outcome import summary
 from vbench.record import REQUESTS, TELEMETRY, Reason, Record, Requests
 from vbench.series import Series
 
@@ -120,15 +121,14 @@ def test_repeats_are_interleaved_on_one_server_with_fresh_prompts_and_are_known_
     assert len(folders(tmp_path)) == 6
 
 
-def test_the_summary_leaves_an_invalid_repeat_out_of_the_mean_and_counts_it(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
-    progress = Progress()
+def test_the_summary_leaves_an_invalid_repeat_out_of_the_mean_and_counts_it(capsys):
+    records = []
     for seed, rate, reasons in ((4, 900, []), (5, 10, [Reason("late_sends", "")]), (3, 1000, [])):
         load = {"seed": seed}
         found = record(workload=load, output_throughput=rate, invalid=reasons, name=f"llama8b · n320 s{seed}")
-        progress.known(found)
-    progress.known(record(num_prompts=10, output_throughput=300, name="llama8b · n10"))
-    progress.summary()
+        records.append(found)
+    records.append(record(num_prompts=10, output_throughput=300, name="llama8b · n10"))
+    Console(width=160).print(*summary(records), sep="\n")
     _, repeated, single, note = capsys.readouterr().out.strip().splitlines()
     # 950 ± 12.706 · 70.71 / √2
     assert " ".join(repeated.split()).startswith("llama8b · n320 950.0 ± 635.3 160.0 ± 0.0")

@@ -26,7 +26,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("vbench: interrupted; what was measured is kept, the same command goes on", file=sys.stderr)  # noqa: T201
         return 130
-    return launcher.InlineLauncher.exit_code
+    return launcher.CampaignLauncher.exit_code
 
 
 def _never(_: DictConfig) -> None:

@@ -1,73 +1,283 @@
-"""The story of a campaign: check all of it, plan sessions, skip what is known, measure the rest, file, sum up."""
+"""The story of a campaign: check all of it, plan sessions, skip what is known, attach to what lives, submit what is
+missing, watch, take up again what failed in passing, file, sum up.
+
+Killed at any moment, the same command goes on: what was measured is on disk, and what lives is known by `job.json`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
-from vbench import attached, ladders, leases, session, sessionfile, tracking
-from vbench.config import Rerun, RunConfig
+from vbench import attached, gpus, ladders, leases, tracking
+from vbench.board import ENDED, MISSING, QUEUED
+from vbench.config import Launcher, RunConfig
+from vbench.delivery import Delivery
 from vbench.environment import engine_version
-from vbench.events import Events
+from vbench.errors import Refused
+from vbench.events import Event
+from vbench.jobfile import JobFile
+from vbench.jobs import End, Jobs, Phase, State
+from vbench.known import known
+from vbench.outcome import advice, exit_code, summary
 from vbench.plan import Session, plan
-from vbench.progress import Progress
-from vbench.record import put_aside, recorded
+from vbench.record import Record
 from vbench.rules import checked
+from vbench.screen import Screen
+from vbench.task import Task, states
 
 ROOT = Path("multirun")
+HEARD_EACH_S = 0.25  # how soon an event on disk is shown
+ASKED_EACH_S = 1.0  # how soon a job that ended without a word is missed
+SECOND_THOUGHTS_S = 3.0  # after Ctrl-C, for another one
+DETACHED = 130  # the exit code of a command that Ctrl-C ended
 
 
-def carry_out(configs: Iterable[RunConfig]) -> int:
-    """Runs the campaign on this host, session after session. The exit code: 0 if all is VALID, else 1.
+def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
+    """Carries the campaign out on this backend. The exit code: 0 if all is VALID, else 1; 130 if it was detached.
 
-    Raises Refused, before anything is started, where any of it cannot be run.
+    Raises Refused, before anything is started, where any of it cannot be run; KeyboardInterrupt where nothing lives on.
     """
-    runs = [checked(config) for config in configs]
-    sessions = ladders.ascending(plan((run, engine_version(run.engine)) for run in runs))
-    for each in sessions:
-        if each.attached:
-            attached.api_key(each.engine)
-        else:
-            leases.check(each)
-
-    progress = Progress(on_record=lambda folder: _file(folder, progress))
-    for each in sessions:
-        left = _without_known(each, progress)
-        if left.runs:
-            folder = ROOT / each.experiment / each.folder
-            sessionfile.write(left, folder)
-            session.execute(left, folder, Events(folder, progress.hears(left, folder)))
-
-    progress.say("")
-    progress.summary()
-    experiments = sorted({each.experiment for each in sessions})
-    progress.say(
-        f"records: {ROOT}/{', '.join(experiments)}    compare: python -m vbench.analysis experiment={experiments[0]}"
-    )
-    return progress.exit_code
-
-
-def _without_known(each: Session, progress: Progress) -> Session:
-    """The session less the runs that have a VALID record; what else is recorded is put aside, to be measured again."""
-    folder = ROOT / each.experiment / each.folder
-    left = []
-    for run in each.runs:
-        record = recorded(folder / run.folder)
-        if record and record.verdict == "VALID" and run.config.again is Rerun.none:
-            progress.known(record)
-            _file(folder / run.folder, progress)
-        else:
-            left.append(run)
-            put_aside(folder / run.folder)
-    if len(left) < len(each.runs):
-        known = len(each.runs) - len(left)
-        progress.say(f"[bold]{each.folder}[/]: {known} of {len(each.runs)} points known (rerun=true repeats)")
-    return dataclasses.replace(each, runs=tuple(left))
-
-
-def _file(folder: Path, progress: Progress) -> None:
+    sessions = ladders.ascending(plan((run, engine_version(run.engine)) for run in map(checked, configs)))
+    tasks = [Task(each, ROOT / each.experiment / each.folder, each.runs[0].config.again) for each in sessions]
+    campaign = Campaign(tasks, jobs, _launcher(sessions, jobs), Delivery(_filed(tasks)))
     try:
-        tracking.file(folder)
-    except tracking.TrackingFailed as error:
-        progress.say(f"  [yellow]not filed[/] ({error}); later: python -m vbench.ingest {ROOT}")
+        with campaign.screen:
+            campaign.take_stock()
+            if campaign.launcher.detach:
+                return campaign.submit_all()
+            campaign.watch()
+    except KeyboardInterrupt:
+        if not campaign.in_flight:
+            raise
+        if campaign.leave():
+            return DETACHED
+    return campaign.conclude()
+
+
+def _launcher(sessions: Sequence[Session], jobs: Jobs) -> Launcher:
+    launcher = sessions[0].launcher
+    if any(each.launcher != launcher for each in sessions):
+        raise Refused("launcher: its values are the campaign's; give each of them once, not as a grid")
+    if launcher.detach and launcher.max_parallel and jobs.on_this_host:
+        raise Refused(
+            f"launcher.max_parallel={launcher.max_parallel}: nobody stays to count jobs with launcher.detach=true; "
+            "leave one of them out"
+        )
+    return launcher
+
+
+class Campaign:
+    """The tasks of a campaign, from what is known of them to their records."""
+
+    def __init__(self, tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, delivery: Delivery) -> None:
+        self.tasks = tasks
+        self.jobs = jobs
+        self.launcher = launcher
+        self.screen = Screen({task.folder: task.session for task in tasks})
+        self._delivery = delivery
+
+    @property
+    def in_flight(self) -> list[Task]:
+        return [task for task in self.tasks if task.job]
+
+    @property
+    def _open(self) -> list[Task]:
+        """What is still to be submitted, in that order."""
+        return sorted((task for task in self.tasks if not task.job and not task.over), key=lambda task: task.order)
+
+    def take_stock(self) -> None:
+        """Finds what is known, what lives and what is missing. Raises Refused where that cannot be run."""
+        for task in self.tasks:
+            task.attach(self.jobs)
+            done = [record for _, record in task.records() if record and known(record, task.again)]
+            self.screen.known(task.folder, done)
+            for folder, _ in task.found():
+                self._delivery.add(folder)
+            if task.job:
+                self.screen.lane(task.folder).state = QUEUED
+                self.screen.say(f"[bold]{task.folder.name}[/]: attached to {task.job.name}")
+            elif not task.missing():
+                task.over = True
+        for task in self._open:
+            _check(task.session, self.jobs)
+
+    def submit_all(self) -> int:
+        """Submits what is missing, and leaves. The exit code is 0: all was submitted."""
+        self._submit(self._open)
+        self._say_where()
+        self._close()
+        return 0
+
+    def watch(self) -> None:
+        """Keeps jobs in flight until nothing is missing, or is to stay so."""
+        asked = 0.0
+        while self._open or self.in_flight:
+            self._submit(self._that_fit())
+            ended = [self._hear(task) for task in self.in_flight]
+            if any(ended) or time.monotonic() - asked > ASKED_EACH_S:
+                asked = time.monotonic()
+                self._ask()
+            time.sleep(HEARD_EACH_S)
+
+    def leave(self) -> bool:
+        """What Ctrl-C does: the jobs go on, unless it comes twice and the answer is yes. False where they ended."""
+        self.screen.say(f"detaching; Ctrl-C again within {SECOND_THOUGHTS_S:.0f} s to cancel the jobs instead")
+        try:
+            time.sleep(SECOND_THOUGHTS_S)
+        except KeyboardInterrupt:
+            if self._cancelled():
+                return False
+        self._say_where()
+        self._close()
+        return True
+
+    def conclude(self) -> int:
+        """Sums up: the table, what failed and why, where everything is, what to do next."""
+        for task in self.tasks:
+            for folder, _ in task.found():
+                self._delivery.add(folder)
+            JobFile.forget(task.folder)
+        records = [record for task in self.tasks for record in _all(task)]
+        experiments = sorted({task.session.experiment for task in self.tasks})
+        self.screen.say("", *summary(records))
+        self._close()
+        compare = f"compare: python -m vbench.analysis experiment={experiments[0]}"
+        self.screen.say(f"records: {ROOT}/{', '.join(experiments)}    {compare}", *advice(records))
+        return exit_code(records)
+
+    def _that_fit(self) -> list[Task]:
+        """What may be submitted beside what is in flight."""
+        if not self.jobs.on_this_host:  # a scheduler keeps the bound itself, whether or not a driver watches
+            return self._open
+        if self.launcher.max_parallel:
+            return self._open[: max(self.launcher.max_parallel - len(self.in_flight), 0)]
+        host = max(len(gpus.present()), 1)
+        busy = sum(self._weight(task, host) for task in self.in_flight)
+
+        def room(task: Task) -> bool:
+            nonlocal busy
+            fits, busy = busy < host, busy + self._weight(task, host)
+            return fits
+
+        return list(takewhile(room, self._open))
+
+    def _weight(self, task: Task, host: int) -> int:
+        """GPUs that are busy with it; all of them where its engine runs on the CPU: two there would slow each other."""
+        return task.resources.gpus if task.resources.gpus and not self.launcher.exclusive else host
+
+    def _submit(self, tasks: Sequence[Task]) -> None:
+        ready = [
+            (task, submission)
+            for task in tasks
+            if (submission := task.submission(self.jobs.name, partial(self._hear, task)))
+        ]
+        if not ready:
+            return
+        ids = self.jobs.submit([submission for _, submission in ready])
+        for (task, _), job_id in zip(ready, ids, strict=True):
+            task.submitted(self.jobs, job_id)
+            lane = self.screen.lane(task.folder)
+            lane.state = QUEUED if lane.state == MISSING else lane.state
+
+    def _hear(self, task: Task) -> bool:
+        """Passes on what the session has told; whether it has said its last word."""
+        ended = False
+        for event in task.tail.read():
+            self._pass_on(task, event)
+            ended = event.kind == "ended"
+        return ended
+
+    def _pass_on(self, task: Task, event: Event) -> None:
+        self.screen.hear(task.folder, event)
+        if event.kind == "recorded" and tracking.database():  # a shared server's jobs file for themselves
+            self._delivery.add(task.folder / event.facts["folder"])
+
+    def _ask(self) -> None:
+        """Collects the jobs that have ended."""
+        for task, state in states(self.in_flight):
+            if state.phase is Phase.ended:
+                self._collect(task, state)
+
+    def _collect(self, task: Task, state: State) -> None:
+        self._hear(task)
+        self.screen.lane(task.folder).state = ENDED
+        passing = state.end is not End.cancelled and task.submissions <= self.launcher.retries
+        if task.missing() and passing:
+            self.screen.lane(task.folder).state = MISSING
+            self.screen.say(f"[bold]{task.folder.name}[/]: {len(task.missing())} to be taken up again: {_why(state)}")
+        else:
+            for event in task.fail(state):
+                self._pass_on(task, event)
+            task.over = True
+        for folder, _ in task.found():
+            self._delivery.add(folder)
+        task.job = None
+
+    def _cancelled(self) -> bool:
+        """Asks, and where the answer is yes ends all jobs and waits for their end."""
+        try:
+            answer = input(f"cancel {len(self.in_flight)} jobs? what they have measured is kept [y/N] ")
+        except EOFError:
+            answer = ""
+        if not answer.strip().lower().startswith("y"):
+            return False
+        for task in self._open:
+            task.over = True
+        while self.in_flight:
+            for task in self.in_flight:
+                if task.jobs and task.job:
+                    task.jobs.cancel([task.job.id])
+            time.sleep(ASKED_EACH_S)
+            self._ask()
+        return True
+
+    def _say_where(self) -> None:
+        """How to look after what was left to itself, and how to collect it."""
+        for task in self.in_flight:
+            if task.job:
+                self.screen.say(f"{task.job.name}: {task.folder}/events.jsonl")
+        if self._open:
+            self.screen.say(f"{len(self._open)} sessions are not submitted")
+        self.screen.say("the same command looks again, collects what is measured, and submits what is missing")
+
+    def _close(self) -> None:
+        self._delivery.close()
+        if self._delivery.waiting:
+            runs = "1 run waits" if self._delivery.waiting == 1 else f"{self._delivery.waiting} runs wait"
+            self.screen.say(
+                f"[yellow]not filed[/]: {runs} on disk ({self._delivery.why}); later: python -m vbench.ingest {ROOT}"
+            )
+
+
+def _filed(tasks: Sequence[Task]) -> set[str]:
+    """The digests of the records that the store has. What it alone has is known of the tasks from here on."""
+    try:
+        filed = {name: tracking.standing(name) for name in {task.session.experiment for task in tasks}}
+        for task in tasks:
+            for run, record in task.records():
+                there = filed[task.session.experiment].get(run.key)
+                if record is None and there:
+                    task.elsewhere[run.key] = tracking.record(there.run_id)
+    except tracking.TrackingFailed:
+        return set()  # what is filed is not known then, and what is to be filed will say that it cannot
+    return {each.digest for runs in filed.values() for each in runs.values()}
+
+
+def _check(session: Session, jobs: Jobs) -> None:
+    if session.attached:
+        attached.api_key(session.engine)
+    elif jobs.on_this_host:
+        leases.check(session, session.launcher.exclusive)
+
+
+def _all(task: Task) -> list[Record]:
+    found = [record for _, record in task.found()]
+    return found + [record for run, record in task.elsewhere.items() if all(run != each.run_key for each in found)]
+
+
+def _why(state: State) -> str:
+    return f"{state.end.name if state.end else 'ended'} {state.detail}".strip()

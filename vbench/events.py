@@ -6,7 +6,7 @@
     ready     start_s, version, …            what the servers say of themselves
     measuring run, name, replies             the run's key; replies: how many will come
     tick      run, replies, tokens           so far; at most one a second
-    recorded  run, folder                    its record is on disk, in this folder of the session's
+    recorded  run, folder, verdict           its record is on disk, in this folder of the session's
     failed    kind, line, log                the session's server, or its client, ended early
     ended     how                            nothing more comes from this process
 
@@ -42,9 +42,35 @@ class Event:
         return json.dumps({"t": round(self.t, 3), "event": self.kind, **self.facts}).encode() + b"\n"
 
     @classmethod
+    def recorded(cls, record: Record, folder: Path) -> Event:
+        """Of a record that is on disk."""
+        facts = {"run": record.run_key, "folder": folder.name, "verdict": record.verdict}
+        return cls(time.time(), "recorded", facts)
+
+    @classmethod
     def parse(cls, line: bytes) -> Event:
         facts = json.loads(line)
         return cls(t=facts.pop("t"), kind=facts.pop("event"), facts=facts)
+
+
+class Tail:
+    """What has been told in a session's folder since it was last read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / EVENTS
+        self._read = 0
+
+    def read(self) -> list[Event]:
+        """The new events, in order; half a line waits for its other half."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                whole = file.read()
+        except FileNotFoundError:
+            return []
+        whole = whole[: whole.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return [Event.parse(line) for line in whole.splitlines()]
 
 
 class Events:
@@ -82,7 +108,7 @@ class Events:
         return tick
 
     def recorded(self, record: Record, folder: Path) -> None:
-        self._tell("recorded", run=record.run_key, folder=folder.name)
+        self._pass_on(Event.recorded(record, folder))
 
     def failed(self, failure: Failure) -> None:
         log = self._folder / "server.log"
@@ -93,7 +119,9 @@ class Events:
         self._tell("ended", how=how)
 
     def _tell(self, event: str, /, **facts: Any) -> None:
-        happened = Event(time.time(), event, facts)
+        self._pass_on(Event(time.time(), event, facts))
+
+    def _pass_on(self, happened: Event) -> None:
         file = os.open(self._folder / EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(file, happened.line())

@@ -75,7 +75,7 @@ def fitting(hardware: Hardware) -> list[GpuFacts]:
         held = ", ".join(sorted({gpu.product for gpu in here})) or "no GPU"
         raise Refused(
             f"hardware={hardware.name}: this host has {len(found)} of the {hardware.gpus} GPUs ({held} here); "
-            "run vbench where they are, or choose hardware=auto for what is here"
+            "send it where they are with hydra/launcher=slurm, or choose hardware=auto for what is here"
         )
     return found
 

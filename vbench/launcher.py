@@ -15,22 +15,28 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from vbench import campaign, compose
+from vbench import campaign, compose, jobs
+from vbench.config import RunConfig
+from vbench.errors import Refused
 
 MODULE = "hydra_plugins.vbench"
 
 
 @dataclass
-class Inline:
-    """`hydra/launcher=inline`: the driver runs its sessions, one after the other."""
+class Choice:
+    """`hydra/launcher=NAME`: the backend of that name in `vbench.jobs`."""
 
-    _target_: str = f"{MODULE}.InlineLauncher"
+    name: str
+    _target_: str = f"{MODULE}.CampaignLauncher"
 
 
-class InlineLauncher(Launcher):
-    """Carries a campaign out in the driver's process."""
+class CampaignLauncher(Launcher):
+    """Carries a campaign out on a backend."""
 
     exit_code = 0  # of the last campaign; Hydra has no way to hand it on
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:  # noqa: ARG002
         self.context, self.config = hydra_context, config
@@ -38,8 +44,22 @@ class InlineLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
         setup_globals()
         configs = list(compose.grid(self.context.config_loader, self.config, job_overrides))
-        InlineLauncher.exit_code = campaign.carry_out(configs)
+        chosen = jobs.backend(self.name)
+        if not chosen.on_this_host:
+            self._refuse_auto(configs, job_overrides)
+        CampaignLauncher.exit_code = campaign.carry_out(configs, chosen)
         return []
+
+    def _refuse_auto(self, configs: Sequence[RunConfig], points: Sequence[Sequence[str]]) -> None:
+        """Raises Refused where the hardware is left to this host to say, though the sessions run on others."""
+        given = str(self.config.hydra.runtime.choices["hardware"])
+        for config, point in zip(configs, points, strict=True):
+            words = [word.removeprefix("hardware=") for word in point if word.startswith("hardware=")]
+            if [given, *words][-1] == "auto" and config.engine.base_url is None:
+                raise Refused(
+                    f"hardware=auto: it is what this host has, but hydra/launcher={self.name} runs elsewhere; "
+                    "name it, as hardware=2xh100"
+                )
 
 
 def register() -> None:
@@ -56,10 +76,11 @@ def register() -> None:
     package = sys.modules.setdefault("hydra_plugins", types.ModuleType("hydra_plugins"))
     package.__path__ = getattr(package, "__path__", [])
     module = sys.modules.setdefault(MODULE, types.ModuleType(MODULE))
-    for plugin in (InlineLauncher, sweeper.GridSweeper):
+    for plugin in (CampaignLauncher, sweeper.GridSweeper):
         alias: Any = type(plugin.__name__, (plugin,), {"__module__": MODULE})
         setattr(module, plugin.__name__, alias)
         plugins.register(alias)
     store = ConfigStore.instance()
-    store.store(group="hydra/launcher", name="inline", node=Inline, provider="vbench")
+    for name in ("local", "slurm", "inline"):
+        store.store(group="hydra/launcher", name=name, node=Choice(name), provider="vbench")
     store.store(group="hydra/sweeper", name="grid", node=sweeper.Grid, provider="vbench")

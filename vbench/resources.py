@@ -67,6 +67,8 @@ def expected_s(session: Session) -> float:
 def point_s(run: Run) -> float:
     """Seconds that a point may take on a slow server: its arrivals, its prompts and its replies."""
     load = run.config.workload
+    if load.idle:
+        return POINT_S
     replies = _lengths(load)[:, 1]
     once = POINT_S + float(scheduled(load, generator(load, "arrivals"))[-1]) + _served_s(run.config)
     if load.search is Search.max_concurrency:

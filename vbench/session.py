@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import signal
 import sys
 import time
 from collections import deque
@@ -18,21 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from vbench import attached, cores, environment, fit, ladders, serverlog, sessionfile
+from vbench import attached, cores, environment, fit, ladders, serverlog, sessionfile, tracking
 from vbench.attached import Attached
 from vbench.bench import Bench, Fleet, blank
+from vbench.delivery import Delivery
 from vbench.errors import Refused, ServerFailed
-from vbench.events import Events
+from vbench.events import Event, Events
 from vbench.interrupts import Interrupted, Interrupts
 from vbench.leases import Share, leased
 from vbench.loadgen import ClientLost, Load, Workers, processes_for
 from vbench.measuring import RUN_TIMEOUT_S, longest, measure, started
 from vbench.metrics import succeeded
+from vbench.outcome import exit_code
 from vbench.plan import Run, Session
 from vbench.probing import search
-from vbench.progress import Progress
 from vbench.prompts import FIRST_ID
 from vbench.record import RECORD, Failure, Record, is_aside, put_aside, recorded
+from vbench.screen import Screen
 from vbench.server import Server, keep_logs, replicas
 
 WARM_UP_PROMPT, WARM_UP_TOKENS = 256, 16
@@ -206,13 +210,31 @@ def _failure(error: ServerFailed | ClientLost | Refused) -> Failure:
     return Failure("client_failed" if isinstance(error, ClientLost) else "infeasible", str(error))
 
 
-def job(path: str) -> None:
-    """What a scheduler's job does: the session of that file, told in events.jsonl beside it.
+def job(path: str, minutes: float | None = None) -> None:
+    """What a job does: the session of that file, told in events.jsonl beside it.
 
-    Raises Interrupted, a SystemExit, where the scheduler ends the job.
+    After `minutes`, counted from when it has its share of the host, it ends as if a scheduler had ended it. Raises
+    Interrupted, a SystemExit, where either is so.
     """
-    file = Path(path)
-    execute(sessionfile.read(file), file.parent, Events(file.parent))
+    folder = Path(path).parent
+    filed = Delivery() if tracking.database() is None else None  # a local store has one writer: the driver
+
+    def hear(event: Event) -> None:
+        if minutes and event.kind == "leased":
+            _end_in(minutes)
+        if filed and event.kind == "recorded":
+            filed.add(folder / event.facts["folder"])
+
+    try:
+        execute(sessionfile.read(Path(path)), folder, Events(folder, hear))
+    finally:
+        if filed:
+            filed.close()
+
+
+def _end_in(minutes: float) -> None:
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGUSR2))
+    signal.setitimer(signal.ITIMER_REAL, minutes * 60)
 
 
 def main() -> int:
@@ -221,14 +243,15 @@ def main() -> int:
         print("usage: python -m vbench.session PATH/session.json", file=sys.stderr)  # noqa: T201
         return 2
     path = Path(sys.argv[1])
-    progress = Progress()
+    folder = path.parent
     try:
         session = sessionfile.read(path)
-        execute(session, path.parent, Events(path.parent, progress.hears(session, path.parent)))
+        with Screen({folder: session}) as screen:
+            execute(session, folder, Events(folder, lambda event: screen.hear(folder, event)))
     except Refused as refused:
         print(f"vbench: {refused}", file=sys.stderr)  # noqa: T201
         return 2
-    return progress.exit_code
+    return exit_code([record for run in session.runs if (record := recorded(folder / run.folder))])
 
 
 if __name__ == "__main__":

@@ -35,6 +35,18 @@ def read(path: Path) -> Session:
         raise Refused(f"{path}: not a session file ({error})") from error
 
 
+def taken(folder: Path) -> bool:
+    """Whether somebody holds the session of this folder."""
+    try:
+        with (folder / LOCK).open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Holds the session of this folder for the block; waits for whoever holds it. The kernel frees it at death."""

@@ -10,9 +10,10 @@ A job gets the path of its session's file and nothing else, and is believed by w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -56,6 +57,13 @@ class Submission:
     session: Session
     path: Path  # of its session.json, absolute; the folder around it is the job's
     resources: Resources
+    on_event: Callable[[], object] = lambda: None  # after each event, where the session runs in the driver's process
+
+
+def backend(name: str) -> Jobs:
+    """The backend of this name. Each is imported only where it is used."""
+    made: Jobs = getattr(import_module(f"{__name__}.{name}"), name.capitalize())()
+    return made
 
 
 class Jobs(Protocol):

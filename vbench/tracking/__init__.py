@@ -3,14 +3,17 @@
     store()            where runs are tracked
     file(folder)       one record -> one MLflow run, however often it is filed
     query(experiment)  every run -> one row of a DataFrame
+    standing(…)        which records of an experiment are there, by run key
 
 Nothing here measures or judges: the record on disk is the truth, the store a copy that can be made again.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
+from vbench.record import RECORD
 from vbench.tracking.failures import TrackingFailed, UnreadableRecord
 from vbench.tracking.place import database, store
 
@@ -19,9 +22,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from vbench.record import Record
     from vbench.tracking.filing import Filed
+    from vbench.tracking.inventory import Standing
 
-__all__ = ["TrackingFailed", "UnreadableRecord", "database", "deliver", "file", "query", "store"]
+__all__ = [
+    "TrackingFailed", "UnreadableRecord", "database", "deliver", "digest", "file", "query", "record",
+    "standing", "store",
+]  # fmt: skip
 
 
 def file(folder: Path) -> str:
@@ -39,6 +47,31 @@ def deliver(folder: Path) -> Filed:
     from vbench.tracking import filing  # mlflow takes over a second to import
 
     return filing.deliver(folder)
+
+
+def digest(folder: Path) -> str:
+    """What tells this run folder's record from an earlier one of its run key. Raises UnreadableRecord."""
+    try:
+        return hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UnreadableRecord(f"{folder}: {error}") from error
+
+
+def standing(experiment: str) -> dict[str, Standing]:
+    """By run key, the records of an experiment that the store has; none where there is no store or experiment yet.
+
+    Raises TrackingFailed.
+    """
+    from vbench.tracking import inventory
+
+    return inventory.standing(experiment)
+
+
+def record(run_id: str) -> Record:
+    """The record of an MLflow run, from its artifacts. Raises TrackingFailed."""
+    from vbench.tracking import inventory
+
+    return inventory.record(run_id)
 
 
 def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:

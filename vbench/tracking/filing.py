@@ -8,7 +8,6 @@ superseded is deleted (MLflow keeps it in its bin) only after its successor is w
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import zipfile
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from urllib.request import url2pathname
 
 from vbench.record import RECORD, REQUESTS, SERVER_LOGS, TELEMETRY, Record
 from vbench.series import Series
+from vbench.tracking import digest
 from vbench.tracking.columns import Columns, columns
 from vbench.tracking.curves import Point, points
 from vbench.tracking.failures import UnreadableRecord, brief, named
@@ -87,7 +87,7 @@ def _read(folder: Path) -> _Entry:
             record=record,
             columns=columns(record),
             points=_points(folder),
-            digest=hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()[:16],
+            digest=digest(folder),
             started_ms=_milliseconds(record.started_at),
             ended_ms=_milliseconds(record.ended_at),
             artifacts=tuple(_artifacts(folder)),

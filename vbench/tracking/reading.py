@@ -64,10 +64,10 @@ def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:
             "(python -m vbench.ingest PATH), or set MLFLOW_TRACKING_URI"
         )
     with named(f"cannot read {path or 'the tracking server'}"):
-        if path is None or not _known(path):
+        if path is None or not is_known(path):
             return _table(_rows(_search(experiment, where)))
         ids = {run.info.run_id for _, run in _search(experiment, where)} if where else None
-        with _reader(path) as connection:
+        with reader(path) as connection:
             _check(experiment, [name for (name,) in connection.execute(EXPERIMENTS)])
             return _table(_select(connection, experiment, ids))
 
@@ -75,15 +75,17 @@ def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:
 # By SQL.
 
 
-def _known(path: Path) -> bool:
-    with _reader(path) as connection:
+def is_known(path: Path) -> bool:
+    """Whether the tables of this local store are those that the SQL here was written against."""
+    with reader(path) as connection:
         return {revision for (revision,) in connection.execute("SELECT version_num FROM alembic_version")} <= (
             KNOWN_REVISIONS
         )
 
 
 @contextmanager
-def _reader(path: Path) -> Iterator[sqlite3.Connection]:
+def reader(path: Path) -> Iterator[sqlite3.Connection]:
+    """A local store to read in, as it is at this moment."""
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)) as connection:
         connection.execute("BEGIN")  # one moment for all selects, whatever is filed meanwhile
         yield connection

@@ -1,0 +1,106 @@
+"""Sessions as processes of this host, each of which outlives the driver.
+
+A job waits for its share of the host in its own process, so its time limit is its own too. Whether one lives is asked
+of the kernel, by pid and by the lock on its session's folder: a driver that comes later knows it as well as the one
+that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from vbench import session, sessionfile
+from vbench.events import Tail
+from vbench.jobs import End, Phase, State, Submission
+
+ENDS = {
+    "completed": End.completed,
+    "SIGTERM": End.cancelled,
+    "SIGUSR2": End.time_limit,
+}  # by the last word of a session
+NO_LIMIT_MIN = 60 * 24 * 365  # of submitit's, which would count from the start of the wait
+
+
+class Local:
+    """`hydra/launcher=local`. A job's id is PID@FOLDER, of the process that minds it and of its session."""
+
+    name = "local"
+    on_this_host = True
+
+    def __init__(self) -> None:
+        self._started: list[Any] = []  # our children: polled, so that none stays a zombie
+
+    def submit(self, batch: Sequence[Submission]) -> list[str]:
+        return [self._start(each) for each in batch]
+
+    def states(self, ids: Sequence[str]) -> dict[str, State]:
+        self._started = [job for job in self._started if not job.done()]
+        return {each: _state(*_parts(each)) for each in ids}
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """Ends them as a scheduler does, by SIGTERM."""
+        for each in ids:
+            _, folder = _parts(each)
+            for pid in (int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit()):
+                if _minds(pid, folder):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
+
+    def _start(self, each: Submission) -> str:
+        folder = each.path.parent
+        executor = submitit.LocalExecutor(_logs(folder))
+        executor.update_parameters(timeout_min=NO_LIMIT_MIN, stderr_to_stdout=True, setup=each.session.launcher.setup)
+        with _deaf():
+            job = executor.submit(session.job, str(each.path), each.resources.minutes)
+        self._started.append(job)
+        return f"{job.job_id}@{folder}"
+
+
+def _state(pid: int, folder: Path) -> State:
+    if _minds(pid, folder) or sessionfile.taken(folder):
+        return State(Phase.running, detail=f"pid {pid}")
+    told = Tail(folder).read()
+    last = told[-1] if told else None
+    end = ENDS.get(last.facts["how"], End.failed) if last and last.kind == "ended" else End.lost
+    return State(Phase.ended, end, "" if end is End.completed else _last_words(folder, pid))
+
+
+def _minds(pid: int, folder: Path) -> bool:
+    """Whether this process is one of the session's job, submitit's among them: a pid alone may by now be another's."""
+    try:
+        return os.fsencode(_logs(folder)) in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _logs(folder: Path) -> Path:
+    return folder / "job"
+
+
+def _last_words(folder: Path, pid: int) -> str:
+    logs = sorted(_logs(folder).glob(f"{pid}_*.out"))
+    lines = logs[-1].read_text(errors="replace").strip().splitlines() if logs else []
+    return f"{lines[-1]} (log: {logs[-1]})" if lines else "it left no word"
+
+
+def _parts(job_id: str) -> tuple[int, Path]:
+    pid, _, folder = job_id.partition("@")
+    return int(pid), Path(folder)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What is started in the block ignores Ctrl-C and the closing of the terminal, as under nohup."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,151 @@
+"""One session on its way through a campaign: what of it is known, which job has it, what it left."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+
+import vbench
+from vbench import sessionfile
+from vbench.config import Rerun, plain
+from vbench.events import EVENTS, Event, Tail
+from vbench.failures import Kind
+from vbench.jobfile import JobFile
+from vbench.jobs import End, Jobs, Phase, State, Submission, backend
+from vbench.known import known
+from vbench.plan import Run, Session
+from vbench.record import RECORD, Failure, Record, is_aside, put_aside, recorded
+from vbench.resources import Resources, expected_s, resources
+
+KINDS: Mapping[End, Kind] = {
+    End.cancelled: "cancelled",
+    End.time_limit: "time_limit",
+    End.preempted: "preempted",
+}
+
+
+@dataclasses.dataclass
+class Task:
+    """A session, its folder, and the job that has it, if one does."""
+
+    session: Session
+    folder: Path
+    asked: Rerun  # what of it is to be measured again though it is known
+    again: Rerun = Rerun.none  # what of that is not yet under way
+    elsewhere: dict[str, Record] = dataclasses.field(default_factory=dict)  # by run key: what only the store has
+    job: JobFile | None = None
+    jobs: Jobs | None = None  # the backend of the job
+    submissions: int = 0  # by this driver
+    over: bool = False
+
+    @cached_property
+    def resources(self) -> Resources:
+        return resources(self.session)
+
+    @cached_property
+    def order(self) -> tuple[float, ...]:
+        """Largest first, then longest: what is left over at the end is small."""
+        return -self.resources.gpus, -expected_s(self.session)
+
+    @cached_property
+    def tail(self) -> Tail:
+        return Tail(self.folder)
+
+    def attach(self, jobs: Jobs) -> None:
+        """Takes up what an earlier driver began: its job, where that lives, and what it was asked to measure again."""
+        self.again, earlier = self.asked, JobFile.read(self.folder)
+        if earlier is None:
+            return
+        self.jobs = jobs if jobs.name == earlier.launcher else backend(earlier.launcher)
+        self.job = earlier
+        if next(state for _, state in states([self])).phase is Phase.ended:
+            self.job = None
+        if self.job or earlier.rerun == self.asked.name:
+            self.again = Rerun.none
+
+    def records(self) -> Iterator[tuple[Run, Record | None]]:
+        """The runs of the plan with their records, here or in the store."""
+        for run in self.session.runs:
+            yield run, recorded(self.folder / run.folder) or self.elsewhere.get(run.key)
+
+    def missing(self) -> tuple[Run, ...]:
+        """The runs to be measured."""
+        return tuple(run for run, record in self.records() if not known(record, self.again))
+
+    def submission(self, launcher: str, on_event: Callable[[], object]) -> Submission | None:
+        """The session file of what is missing, and room for its records; None while another process measures it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if sessionfile.taken(self.folder):
+            return None
+        with sessionfile.alone(self.folder):
+            left = dataclasses.replace(self.session, runs=self.missing())
+            JobFile.now(launcher, self.asked, "").write(self.folder)
+            for run in left.runs:
+                put_aside(self.folder / run.folder)
+            (self.folder / EVENTS).unlink(missing_ok=True)
+            self.__dict__.pop("tail", None)
+            path = sessionfile.write(left, self.folder).absolute()
+        return Submission(left, path, self.resources, on_event)
+
+    def submitted(self, jobs: Jobs, job_id: str) -> None:
+        """Notes the job that has the session now."""
+        self.job = JobFile.now(jobs.name, self.asked, job_id).write(self.folder)
+        self.jobs, self.again = jobs, Rerun.none
+        self.submissions += 1
+
+    def fail(self, state: State) -> list[Event]:
+        """Records what its job, ended, left unrecorded; the events that tell of it."""
+        ended = state.end or End.lost
+        line = f"its job ended ({ended.name}) before it was measured" + (f": {state.detail}" if state.detail else "")
+        failure = Failure(KINDS.get(ended, "client_failed"), line)
+        return [self._fail(run, failure) for run, record in self.records() if record is None]
+
+    def _fail(self, run: Run, failure: Failure) -> Event:
+        now = datetime.now(timezone.utc).isoformat()
+        record = Record(
+            run_key=run.key,
+            session=self.session.folder,
+            name=run.name,
+            experiment=self.session.experiment,
+            started_at=self.job.submitted_at if self.job else now,
+            ended_at=now,
+            config=plain(run.config),
+            environment={"vbench": vbench.__version__},
+            failure=failure,
+        )
+        folder = self.folder / run.folder
+        folder.mkdir(exist_ok=True)
+        record.save(folder)
+        return Event.recorded(record, folder)
+
+    def found(self) -> Iterator[tuple[Path, Record]]:
+        """All records of its plan on disk, with their folders: a search's probes before it."""
+        for run, record in self.records():
+            if record and run.config.workload.search:
+                probes = sorted(self.folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
+                for path in probes:
+                    probe = Record.load(path.parent)
+                    if probe.parent == run.key and not is_aside(path.parent):
+                        yield path.parent, probe
+            if record:
+                yield self.folder / run.folder, record
+
+
+def states(tasks: Sequence[Task]) -> Iterator[tuple[Task, State]]:
+    """Of the jobs of these tasks; each backend is asked once.
+
+    A job that was being submitted when its driver died has no id: it shows by the lock on its session.
+    """
+    ids = defaultdict(list)
+    for task in tasks:
+        if task.jobs and task.job and task.job.id:
+            ids[task.jobs].append(task.job.id)
+    told = {job_id: state for jobs, theirs in ids.items() for job_id, state in jobs.states(theirs).items()}
+    for task in tasks:
+        job_id = task.job.id if task.job else ""
+        unnamed = State(Phase.running if sessionfile.taken(task.folder) else Phase.ended, End.lost)
+        yield task, told.get(job_id, unnamed)
