@@ -11,7 +11,8 @@ from pathlib import Path
 
 import vbench
 from vbench import sessionfile
-from vbench.config import Rerun, plain
+from vbench.bench import blank
+from vbench.config import Rerun
 from vbench.events import EVENTS, Event, Tail
 from vbench.failures import Kind
 from vbench.jobfile import JobFile
@@ -105,18 +106,8 @@ class Task:
         return [self._fail(run, failure) for run, record in self.records() if record is None]
 
     def _fail(self, run: Run, failure: Failure) -> Event:
-        now = datetime.now(timezone.utc).isoformat()
-        record = Record(
-            run_key=run.key,
-            session=self.session.folder,
-            name=run.name,
-            experiment=self.session.experiment,
-            started_at=self.job.submitted_at if self.job else now,
-            ended_at=now,
-            config=plain(run.config),
-            environment={"vbench": vbench.__version__},
-            failure=failure,
-        )
+        began = datetime.fromisoformat(self.job.submitted_at) if self.job else datetime.now(timezone.utc)
+        record = dataclasses.replace(blank(self.session, run, {"vbench": vbench.__version__}, began), failure=failure)
         folder = self.folder / run.folder
         folder.mkdir(exist_ok=True)
         record.save(folder)
