@@ -233,7 +233,7 @@ def test_a_session_ends_the_server_of_a_killed_one_before_it_uses_its_gpu(tmp_pa
 
 
 def gpu(index: int, near: range) -> GpuFacts:
-    return GpuFacts(uuid=f"g{index}", product=H100, memory_mib=81559, used_mib=3, near=frozenset(near))
+    return GpuFacts(index=index, uuid=f"g{index}", product=H100, memory_mib=81559, used_mib=3, near=frozenset(near))
 
 
 def test_gpus_of_one_numa_node_are_taken_together_where_that_leaves_least_over():
