@@ -43,8 +43,7 @@ def parts(near: Mapping[str, AbstractSet[int]], cores: Sequence[int]) -> dict[st
 
 
 def split(cores: AbstractSet[int], on_cpu: bool, client_processes: int) -> tuple[frozenset[int], frozenset[int]]:
-    """A session's cores for (the servers, the client), which share none where the model runs on the CPU, if there are
-    enough of them.
+    """A session's cores for (the servers, the client): apart where the model runs on the CPU, if there are enough.
 
     An engine takes every core it sees: on two shared ones the client was kept waiting 0.1 to 0.5 s at a time.
     """

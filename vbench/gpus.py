@@ -25,6 +25,7 @@ IN_USE_MIB = 1024  # above this a GPU is somebody else's; an idle one holds a fe
 class GpuFacts:
     """One GPU as the driver reports it."""
 
+    index: int  # its place in the driver's order
     uuid: str
     product: str
     memory_mib: int
@@ -55,8 +56,8 @@ def present() -> list[GpuFacts]:
     """
     with _nvml() as found:
         given = os.environ.get("CUDA_VISIBLE_DEVICES")
-        facts = [_facts(pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(found)]
-        return [gpu for index, gpu in enumerate(facts) if given is None or _named(given, index, gpu.uuid)]
+        facts = [_facts(index) for index in range(found)]
+        return [gpu for gpu in facts if given is None or _named(given, gpu)]
 
 
 def driver() -> str | None:
@@ -126,9 +127,11 @@ def _nvml() -> Iterator[int]:
         pynvml.nvmlShutdown()
 
 
-def _facts(handle: object) -> GpuFacts:
+def _facts(index: int) -> GpuFacts:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     return GpuFacts(
+        index=index,
         uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
         product=str(pynvml.nvmlDeviceGetName(handle)),
         memory_mib=memory.total >> 20,
@@ -137,9 +140,9 @@ def _facts(handle: object) -> GpuFacts:
     )
 
 
-def _named(given: str, index: int, uuid: str) -> bool:
+def _named(given: str, gpu: GpuFacts) -> bool:
     words = [word.strip() for word in given.split(",")]
-    return str(index) in words or any(word.startswith("GPU-") and uuid.startswith(word) for word in words)
+    return str(gpu.index) in words or any(word.startswith("GPU-") and gpu.uuid.startswith(word) for word in words)
 
 
 def _near(handle: object) -> frozenset[int]:

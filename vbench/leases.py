@@ -75,7 +75,7 @@ class Wanted:
         left = len(pool) - len(strangers)
         if left < self.count(pool):
             theirs = "; ".join(
-                f"{gpu.uuid}: {gpu.used_mib:,} MiB held by {', '.join(gpus.users(gpu.uuid)) or 'whom is not seen here'}"
+                f"{gpu.uuid}: {gpu.used_mib:,} MiB held by {', '.join(gpus.users(gpu.uuid)) or 'nobody seen from here'}"
                 for gpu in strangers
             )
             key = f"hardware={self.hardware.name}{' launcher.exclusive=true' if self.exclusive else ''}"
@@ -185,7 +185,7 @@ def _collect(folder: Path, wanted: Wanted, held: dict[str, int], say: Callable[[
 
 
 def _missing(folder: Path, held: dict[str, int], count: int) -> str:
-    parts = [f"has {len(held.keys() - {CPU})} of {count} GPUs"] if count else []
+    parts = [f"has {min(len(held.keys() - {CPU}), count)} of {count} GPUs"] if count else []
     parts += [] if CPU in held else ["the CPU is another's"]
     holders = [text for lease in sorted(folder.glob("*.lease")) if (text := _text(lease))]
     return f"{', '.join(parts)}; leased to {', '.join(holders) or 'nobody: used memory is waited for'}"
