@@ -16,7 +16,7 @@ from typing import Any
 
 import submitit
 
-from vbench import session, sessionfile
+from vbench import gpus, session, sessionfile
 from vbench.events import Tail
 from vbench.jobs import End, Phase, State, Submission
 
@@ -56,7 +56,14 @@ class Local:
     def _start(self, each: Submission) -> str:
         folder = each.path.parent
         executor = submitit.LocalExecutor(_logs(folder))
-        executor.update_parameters(timeout_min=NO_LIMIT_MIN, stderr_to_stdout=True, setup=each.session.launcher.setup)
+        here = [gpu.index for gpu in gpus.present()]  # submitit hides every GPU that it is not told of
+        executor.update_parameters(
+            timeout_min=NO_LIMIT_MIN,
+            stderr_to_stdout=True,
+            setup=each.session.launcher.setup,
+            gpus_per_node=len(here),
+            visible_gpus=here,
+        )
         with _deaf():
             job = executor.submit(session.job, str(each.path), each.resources.minutes)
         self._started.append(job)
