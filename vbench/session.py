@@ -73,7 +73,8 @@ def _execute(
     on_cpu = not session.hardware.gpus and not session.attached
     server_cores, client_cores = cores.split(share.cores, on_cpu, processes)
     where = {"server_cores": [] if session.attached else sorted(server_cores), "client_cores": sorted(client_cores)}
-    facts = environment.environment(session.engine, share.uuids) | where
+    held = {"held_since": datetime.now(timezone.utc).isoformat()}  # its share of the host: GPU time counts from here
+    facts = environment.environment(session.engine, share.uuids) | where | held
     servers_share = dataclasses.replace(share, cores=server_cores)
     while left:  # each turn takes at least one run off: servers that do not start take all
         began = datetime.now(timezone.utc)
