@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,12 @@ def driver(*words: str, cwd: Path, module: str = "vbench", gpus: str = "", **env
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=_hear_ctrl_c,  # noqa: PLW1509  pytest has no threads of ours
     )
+
+
+def _hear_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell is started deaf to it
 
 
 def host(home: Path, gpus: str = "") -> dict[str, str]:

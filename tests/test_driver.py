@@ -41,7 +41,9 @@ def folder(home: Path) -> Path:
 
 
 def events(home: Path, kind: str) -> list[dict]:
-    told = [json.loads(line) for path in home.glob("multirun/*/*/events.jsonl") for line in path.open()]
+    told = [
+        json.loads(line) for path in home.glob("multirun/*/*/events.jsonl") for line in path.read_text().splitlines()
+    ]
     return [event for event in told if event["event"] == kind]
 
 

@@ -84,6 +84,7 @@ class Lane:
             self.verdicts[key] = event.facts["verdict"]
             if self.now:
                 self.seconds[key] = event.t - self.now.began
+        self.now = None
 
 
 class Board:
