@@ -132,8 +132,7 @@ class Campaign:
             if self._cancelled():
                 return False
         self._say_where()
-        self._close()
-        return True
+        return True  # what is not filed yet is on disk, and the next command's to file
 
     def conclude(self) -> int:
         """Sums up: the table, what failed and why, where everything is, what to do next."""

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 
 from vbench import tracking
 
-LEAST_URGENT = 19  # as nice(2) counts
+LESS_URGENT = 5  # as nice(2) counts: a third of the share of others; beyond that a busy host would starve it
 
 
 class Delivery:
@@ -41,7 +41,7 @@ class Delivery:
 
     def _deliver_all(self) -> None:
         # Of this thread only: the store's library takes a second of a core to import, and a load client may need it.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LEAST_URGENT)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LESS_URGENT)
         late: list[Path] = []
         while folder := self._queue.get():
             if late or not self._delivered(folder):  # each try may take all the patience that a store is given

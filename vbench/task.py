@@ -78,12 +78,18 @@ class Task:
         return tuple(run for run, record in self.records() if not known(record, self.again))
 
     def submission(self, launcher: str, on_event: Callable[[], object]) -> Submission | None:
-        """The session file of what is missing, and room for its records; None while another process measures it."""
+        """The session file of what is missing, and room for its records.
+
+        None while another process measures it; and where that has left nothing to do, which is then over.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         if sessionfile.taken(self.folder):
             return None
         with sessionfile.alone(self.folder):
             left = dataclasses.replace(self.session, runs=self.missing())
+            if not left.runs:
+                self.over = True
+                return None
             JobFile.now(launcher, self.asked, "").write(self.folder)
             for run in left.runs:
                 put_aside(self.folder / run.folder)
