@@ -20,11 +20,8 @@ from vbench import gpus, session, sessionfile
 from vbench.events import Tail
 from vbench.jobs import End, Phase, State, Submission
 
-ENDS = {
-    "completed": End.completed,
-    "SIGTERM": End.cancelled,
-    "SIGUSR2": End.time_limit,
-}  # by the last word of a session
+# By the last word of a session.
+ENDS = {"completed": End.completed, "SIGTERM": End.cancelled, "SIGUSR2": End.time_limit}
 NO_LIMIT_MIN = 60 * 24 * 365  # of submitit's, which would count from the start of the wait
 
 
@@ -42,7 +39,8 @@ class Local:
 
     def states(self, ids: Sequence[str]) -> dict[str, State]:
         self._started = [job for job in self._started if not job.done()]
-        return {each: _state(*_parts(each)) for each in ids}
+        ours = {int(job.job_id) for job in self._started}
+        return {each: _state(pid, folder, pid in ours) for each in ids for pid, folder in [_parts(each)]}
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Ends them as a scheduler does, by SIGTERM."""
@@ -70,8 +68,9 @@ class Local:
         return f"{job.job_id}@{folder}"
 
 
-def _state(pid: int, folder: Path) -> State:
-    if _minds(pid, folder) or sessionfile.taken(folder):
+def _state(pid: int, folder: Path, our_child: bool) -> State:
+    # A child is asked for as such: just after its start the kernel shows no command line of it yet.
+    if our_child or _minds(pid, folder) or sessionfile.taken(folder):
         return State(Phase.running, detail=f"pid {pid}")
     told = Tail(folder).read()
     last = told[-1] if told else None
