@@ -62,7 +62,7 @@ class Local:
             gpus_per_node=len(here),
             visible_gpus=here,
         )
-        with _deaf():
+        with _apart():
             job = executor.submit(session.job, str(each.path), each.resources.minutes)
         self._started.append(job)
         return f"{job.job_id}@{folder}"
@@ -102,11 +102,22 @@ def _parts(job_id: str) -> tuple[int, Path]:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """What is started in the block ignores Ctrl-C and the closing of the terminal, as under nohup."""
+def _apart() -> Iterator[None]:
+    """What is started in the block ignores Ctrl-C and the closing of the terminal, and holds none of our streams.
+
+    submitit has no say in either. A pipe that a job held open would keep its reader waiting when the driver is gone.
+    """
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    streams = {number: os.dup(number) for number in (0, 1, 2)}
+    nowhere = os.open(os.devnull, os.O_RDWR)
     try:
+        for number in streams:
+            os.dup2(nowhere, number)
         yield
     finally:
+        for number, stream in streams.items():
+            os.dup2(stream, number)
+            os.close(stream)
+        os.close(nowhere)
         for number, handler in before.items():
             signal.signal(number, handler)
