@@ -24,7 +24,7 @@ from vbench.jobs import End, Jobs, Phase, State
 from vbench.known import known
 from vbench.outcome import advice, exit_code, summary
 from vbench.plan import Session, plan
-from vbench.record import Record
+from vbench.record import RECORD, Record
 from vbench.rules import checked
 from vbench.screen import Screen
 from vbench.task import Task, states
@@ -95,8 +95,9 @@ class Campaign:
             task.attach(self.jobs)
             done = [record for _, record in task.records() if record and known(record, task.again)]
             self.screen.known(task.folder, done)
-            for folder, _ in task.found():
-                self._delivery.add(folder)
+            for folder, record in task.found():
+                if known(record, task.again):
+                    self._delivery.add(folder)
             if task.job:
                 self.screen.lane(task.folder).state = QUEUED
                 self.screen.say(f"[bold]{task.folder.name}[/]: attached to {task.job.name}")
@@ -192,7 +193,8 @@ class Campaign:
 
     def _pass_on(self, task: Task, event: Event) -> None:
         self.screen.hear(task.folder, event)
-        if event.kind == "recorded" and tracking.database():  # a shared server's jobs file for themselves
+        recorded = event.kind == "recorded" and (task.folder / event.facts["folder"] / RECORD).exists()
+        if recorded and tracking.database():  # a shared server's jobs file for themselves
             self._delivery.add(task.folder / event.facts["folder"])
 
     def _ask(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from vbench import tracking
+from vbench.record import RECORD
 
 LESS_URGENT = 5  # as nice(2) counts: a third of the share of others; beyond that a busy host would starve it
 
@@ -23,15 +24,16 @@ class Delivery:
         self.waiting = 0  # records that are not filed, once it is closed
         self.why = ""
         self._there = there
-        self._seen: set[Path] = set()
+        self._seen: set[tuple[Path, int]] = set()
         self._queue: SimpleQueue[Path | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._deliver_all, name="delivery", daemon=True)
         self._thread.start()
 
     def add(self, folder: Path) -> None:
-        """Files the record of this run folder, once however often it is added."""
-        if folder not in self._seen:
-            self._seen.add(folder)
+        """Files the record that this run folder has now, once however often it is added."""
+        seen = folder, (folder / RECORD).stat().st_mtime_ns
+        if seen not in self._seen:
+            self._seen.add(seen)
             self._queue.put(folder)
 
     def close(self) -> None:
@@ -52,6 +54,8 @@ class Delivery:
 
     def _delivered(self, folder: Path) -> bool:
         """False where the store is out of reach; a record that it cannot take is counted, and done with."""
+        if not (folder / RECORD).exists():  # put aside since: its successor will be added
+            return True
         try:
             if tracking.digest(folder) not in self._there:
                 tracking.file(folder)

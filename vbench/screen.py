@@ -18,7 +18,7 @@ from vbench.board import ENDED, IN_FLIGHT, KNOWN, MISSING, QUEUED, RUNNING, WAIT
 from vbench.events import Event
 from vbench.outcome import COLOURS, numbers
 from vbench.plan import Session
-from vbench.record import Record
+from vbench.record import Record, recorded
 
 REDRAWN_PER_S = 2
 ROOM = 8  # lines of the terminal that the table leaves to others
@@ -77,7 +77,9 @@ class Screen:
         elif event.kind == "ready":
             self._tell(folder, _ready(event))
         elif event.kind == "recorded":
-            record = Record.load(folder / event.facts["folder"])
+            record = recorded(folder / event.facts["folder"])
+            if record is None:  # an old event: its record was put aside for another try
+                return
             self._tell(folder, f"{escape(record.name)}: {numbers(record)}")
             for reason in record.invalid:
                 self._tell(folder, f"  [yellow]{reason.code}[/]: {escape(reason.sentence)}")
