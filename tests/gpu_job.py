@@ -1,12 +1,12 @@
 """A job that leases GPUs of its host and keeps a server on them, told by its flags and by its end of input.
 
-    python tests/gpu_job.py GPUS [exclusive] [unmarked] [hold:SECONDS] [die]
+    python tests/gpu_job.py GPUS [unchecked] [exclusive] [unmarked] [hold:SECONDS] [die]
 
 It says "waits …", "leased UUIDS", "cores …" and, when it is over, "left". The server locks a file of its own for each
 GPU below $USES: one that finds it locked is not alone on its GPU, and then the job says "double use". The job holds the
 lease until its input ends, or for some seconds, and no longer than two minutes, so that a test that waits for it fails;
 `die` kills it at that point, and its server stays. An `unmarked` server inherits the lease, but does not say
-so in its environment: nobody can know whose it is.
+so in its environment: nobody can know whose it is. `unchecked` leaves out the check up front that a campaign makes.
 """
 
 import os
@@ -19,7 +19,7 @@ from pathlib import Path
 from builders import run_config
 
 from vbench.errors import Refused
-from vbench.leases import LEASE, Share, leased
+from vbench.leases import LEASE, Share, check, leased
 from vbench.plan import plan
 from vbench.rules import checked
 
@@ -54,6 +54,8 @@ def main(gpus: int, words: list[str]) -> None:
     hold = [float(word.removeprefix("hold:")) for word in words if word.startswith("hold:")]
     config = checked(run_config(hardware={"gpus": gpus}, parallelism={"data_parallel_size": None}))
     (session,) = plan([(config, "fake")])
+    if "unchecked" not in words:
+        check(session, "exclusive" in words)
     with leased(session, lambda why: say(f"waits {why}"), "exclusive" in words) as share:
         process = server(share, "unmarked" not in words)
         if (told := process.stdout.readline().strip()) != "serving":

@@ -92,6 +92,19 @@ def test_a_wide_session_is_not_starved_by_narrow_ones_that_ask_later(job):
     assert len(later.leased()) == 1
 
 
+def test_sessions_get_their_turn_in_the_order_in_which_they_asked_whoever_sent_them(job):
+    running = job(1, here=1)
+    running.leased()
+    waiting = []
+    for _ in range(4):
+        waiting.append(job(1, here=1))
+        waiting[-1].says("waits")
+    for following in waiting:
+        running.end()
+        following.leased()
+        running = following
+
+
 def test_a_session_that_is_killed_while_it_waits_loses_its_place_and_what_it_had_collected(job):
     holder = job(1)
     (taken,) = holder.leased()
@@ -162,16 +175,28 @@ def test_a_strangers_gpu_is_left_alone(job, tmp_path):
     assert job(1, FAKE_GPU_MEMORY=str(tmp_path)).leased() == ["GPU-fake-1"]
 
 
-def test_memory_that_is_being_freed_is_waited_for_and_a_strangers_is_not(job, tmp_path):
+def test_memory_that_a_session_of_ours_holds_is_waited_for(job, tmp_path):
+    holder = job(1, here=1, FAKE_GPU_MEMORY=str(tmp_path))
+    holder.leased()
+    (tmp_path / "0").write_text("40000")
+    after = job(1, here=1, FAKE_GPU_MEMORY=str(tmp_path))
+    after.says("waits has 0 of 1 GPUs; leased to tiny-1xh100")
+    (tmp_path / "0").unlink()
+    holder.end()
+    after.leased()
+
+
+def test_memory_that_is_being_freed_is_waited_for_and_what_stays_is_a_strangers(job, tmp_path):
     (tmp_path / "0").write_text("2000")
-    draining = job(1, here=1, FAKE_GPU_MEMORY=str(tmp_path))
+    draining = job(1, "unchecked", here=1, FAKE_GPU_MEMORY=str(tmp_path))
     assert "used memory is waited for" in draining.says("waits has 1 of 1 GPUs")
     (tmp_path / "0").unlink()
     draining.leased()
     (tmp_path / "0").write_text("40000 1")
     draining.end()
-    refused = job(1, here=1, FAKE_GPU_MEMORY=str(tmp_path)).says("refused")
-    assert "hardware=1xh100: only 0 of 1 GPUs are free (GPU-fake-0: 40,000 MiB held by pid 1 (" in refused
+    for word in ("unchecked", "exclusive"):
+        refused = job(1, word, here=1, FAKE_GPU_MEMORY=str(tmp_path)).says("refused")
+        assert "only 0 of 1 GPUs are free (GPU-fake-0: 40,000 MiB held by pid 1 (" in refused
 
 
 def test_only_the_gpus_that_a_process_was_given_count(job):

@@ -150,24 +150,25 @@ class Campaign:
         return exit_code(records)
 
     def _that_fit(self) -> list[Task]:
-        """What may be submitted beside what is in flight."""
+        """What may be submitted beside what is in flight.
+
+        On this host as many GPUs' worth of sessions wait as are at work, so that no GPU waits for a job to start, and
+        another campaign has its turn in between. None waits beside an engine on the CPU: its start would take cores.
+        """
         if not self.jobs.on_this_host:  # a scheduler keeps the bound itself, whether or not a driver watches
             return self._open
         if self.launcher.max_parallel:
             return self._open[: max(self.launcher.max_parallel - len(self.in_flight), 0)]
-        host = max(len(gpus.present()), 1)
-        busy = sum(self._weight(task, host) for task in self.in_flight)
+        host = len(gpus.present())
+        most = 2 * host if host and not self.launcher.exclusive else 1
+        in_flight = sum(task.resources.gpus or most for task in self.in_flight)
 
         def room(task: Task) -> bool:
-            nonlocal busy
-            fits, busy = busy < host, busy + self._weight(task, host)
+            nonlocal in_flight
+            fits, in_flight = in_flight < most, in_flight + (task.resources.gpus or most)
             return fits
 
         return list(takewhile(room, self._open))
-
-    def _weight(self, task: Task, host: int) -> int:
-        """GPUs that are busy with it; all of them where its engine runs on the CPU: two there would slow each other."""
-        return task.resources.gpus if task.resources.gpus and not self.launcher.exclusive else host
 
     def _submit(self, tasks: Sequence[Task]) -> None:
         ready = [
