@@ -273,3 +273,36 @@ def test_what_the_servers_and_gpus_said_meanwhile_is_kept_and_filed(tmp_path, mo
     assert set(power) == {200}
     assert points["gpu0/power_w"] == points["gpu1/power_w"] == len(times) >= 3
     assert {"server/requests_running", "server/generation_tokens_per_s", "gpu0/sm_clock_mhz"} <= set(points)
+
+
+def test_a_ladder_is_climbed_from_below_and_not_beyond_what_ran_out_of_memory(tmp_path, monkeypatch):
+    ended = vbench(
+        "-m", "engine.max_model_len=4000,2000", "workload.num_prompts=2", "workload=random", "workload.output_len=5",
+        fake("--kv-cache-tokens", "1000"), cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    failed = {
+        Record.load(folder).config["engine"]["max_model_len"]: Record.load(folder).failure
+        for folder in folders(tmp_path)
+    }
+    assert {length: failure.kind for length, failure in failed.items()} == {2000: "oom_kv", 4000: "skipped_larger"}
+    assert "failed with max_model_len=2000: oom_kv" in failed[4000].line
+    assert len(list(tmp_path.glob("multirun/*/*/server.log"))) == 1
+    assert set(runs(tmp_path, monkeypatch)["tags.vbench.failure"]) == {"oom_kv", "skipped_larger"}
+    again = vbench(
+        "-m", "engine.max_model_len=4000,2000", "workload.num_prompts=2", "workload=random", "workload.output_len=5",
+        fake("--kv-cache-tokens", "1000"), cwd=tmp_path,
+    )  # fmt: skip
+    assert again.returncode == 1
+    assert not list(tmp_path.glob("multirun/*/*/server.log.1"))
+
+
+def test_weights_beyond_the_memory_of_the_gpus_are_recorded_and_not_started(tmp_path):
+    ended = vbench(
+        "model=llama405b", "hardware=1xh100", "engine.weights=dummy", SERVER, cwd=tmp_path,
+        gpus="NVIDIA H100 80GB HBM3",
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    (folder,) = folders(tmp_path)
+    assert Record.load(folder).failure.kind == "infeasible"
+    assert not list(tmp_path.glob("multirun/*/*/server.log"))

@@ -260,3 +260,30 @@ def test_the_sum_of_the_tokens_is_never_lost(texts: list[bool], total: int) -> N
     tokens = tokens_of_chunks(texts, [None] * len(texts), total)
     assert tokens.sum() == total
     assert (tokens >= 0).all()
+
+
+@given(st.lists(st.text() | st.none(), max_size=12), st.booleans())
+def test_events_that_differ_in_their_text_only_are_read_as_each_by_itself(
+    texts: list[str | None], ascii_only: bool
+) -> None:
+    def stream(*numbers: int) -> Reply:
+        parts = [
+            b"data: "
+            + json.dumps(
+                {"id": number, "choices": [{"text": text, "finish_reason": None}]}, ensure_ascii=ascii_only
+            ).encode("utf-8", "surrogatepass")
+            + b"\n\n"
+            for number, text in zip(numbers, texts, strict=True)
+        ]
+        return decode([chunked([*parts, DONE])])[0]
+
+    alike, unlike = read(stream(*[7] * len(texts))), read(stream(*range(len(texts))))
+    assert said(alike) == said(unlike)
+    assert alike.times.tolist() == unlike.times.tolist()
+
+
+@pytest.mark.parametrize("broken", [b'"\xff"', b'"\\x"', b'"a"b"', b'"'])
+def test_a_broken_text_among_whole_ones_is_found(broken: bytes) -> None:
+    reply, _ = decode([chunked([event(), event(), event("X").replace(b'"X"', broken), event(), DONE])])
+    assert read(reply).error.startswith("unreadable event: ")
+    assert read(reply).output_tokens == 3

@@ -27,6 +27,7 @@ from vbench.plan import Session, plan
 from vbench.record import RECORD, Record
 from vbench.rules import checked
 from vbench.screen import Screen
+from vbench.session import without_hope
 from vbench.task import Task, states
 
 ROOT = Path("multirun")
@@ -174,7 +175,8 @@ class Campaign:
         ready = [
             (task, submission)
             for task in tasks
-            if (submission := task.submission(self.jobs.name, partial(self._hear, task)))
+            if not self._without_hope(task)
+            and (submission := task.submission(self.jobs.name, partial(self._hear, task)))
         ]
         if not ready:
             return
@@ -183,6 +185,16 @@ class Campaign:
             task.submitted(self.jobs, job_id)
             lane = self.screen.lane(task.folder)
             lane.state = QUEUED if lane.state == MISSING else lane.state
+
+    def _without_hope(self, task: Task) -> bool:
+        """Whether it is recorded as failed at once, for a job would come to no more."""
+        failure = without_hope(task.session, task.folder)
+        if failure:
+            for event in task.skip(failure):
+                self._pass_on(task, event)
+            self.screen.lane(task.folder).state = ENDED
+            task.over = True
+        return failure is not None
 
     def _hear(self, task: Task) -> bool:
         """Passes on what the session has told; whether it has said its last word."""

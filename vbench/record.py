@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -57,8 +58,11 @@ class Requests:
 
     def save(self, path: Path) -> None:
         """Writes the columns, compressed and whole or not at all."""
-        with atomic(path) as partial, partial.open("wb") as out:
-            np.savez_compressed(out, **dataclasses.asdict(self))
+        # np.savez_compressed takes three times as long over the same size.
+        with atomic(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for each in dataclasses.fields(self):
+                with archive.open(f"{each.name}.npy", "w", force_zip64=True) as out:
+                    np.lib.format.write_array(out, getattr(self, each.name), allow_pickle=False)  # type: ignore[no-untyped-call]
 
     @classmethod
     def load(cls, path: Path) -> Requests:

@@ -54,7 +54,7 @@ def execute(session: Session, folder: Path, events: Events) -> None:
         for run in left:
             put_aside(folder / run.folder)
         try:
-            if hopeless := without_hope(session, folder):
+            if left and (hopeless := without_hope(session, folder)):
                 _record_unstarted(session, folder, events, left, hopeless)
             elif left:
                 with leased(session, events.waiting, session.launcher.exclusive) as share:

@@ -104,6 +104,14 @@ class Task:
         self.jobs, self.again = jobs, Rerun.none
         self.submissions += 1
 
+    def skip(self, failure: Failure) -> list[Event]:
+        """Records what is missing as failed, without a job; the events that tell of it."""
+        missing = self.missing()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for run in missing:
+            put_aside(self.folder / run.folder)
+        return [self._fail(run, failure) for run in missing]
+
     def fail(self, state: State) -> list[Event]:
         """Records what its job, ended, left unrecorded; the events that tell of it."""
         ended = state.end or End.lost

@@ -1,0 +1,111 @@
+"""What a point costs beyond its load: milliseconds between the end of one run's load and that of the next, by parts.
+
+    python benchmarks/overhead.py                    against the fake server: 10, 320 and 1,280 prompts, 200 tokens each
+    python benchmarks/overhead.py --vllm             against real vLLM on this CPU: 4 and 16 prompts
+
+A session of five points a size, executed as a job executes it; each record is filed in a SQLite store of MLflow at
+once, as `hydra/launcher=inline` files it. Start and load of the server are not counted, nor is the time from the first
+request's start to the last reply's end. The parts:
+
+    prepare   prompts, the server's health and name, its cache emptied, counters, the first sample of telemetry
+    hand over the load to the load processes, its connections opened, until the clock starts
+    gather    replies read and brought together, the last sample, the raw files, metrics, judgement, record
+    file      the record into MLflow: the driver's work, and beside the point where a job measures it
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from vbench import tracking  # noqa: E402  the checkout is the package
+from vbench.config import RunConfig, typed  # noqa: E402
+from vbench.events import Event, Events  # noqa: E402
+from vbench.plan import Session, plan  # noqa: E402
+from vbench.record import REQUESTS, TELEMETRY, Requests  # noqa: E402
+from vbench.rules import checked  # noqa: E402
+from vbench.series import Series  # noqa: E402
+from vbench.session import execute  # noqa: E402
+
+FAKE = ["python", str(ROOT / "tests" / "fake_vllm.py"), "--itl-s", "0.005"]
+POINTS = 5  # a size
+
+
+class Watcher:
+    """Hears the session's events, files each record, and notes when what happened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ended = 0.0  # the last point, filed
+        self.began = 0.0  # the load of this one, handed over
+        self.parts: dict[str, list[dict[str, float]]] = {}  # by folder's first word: n320
+
+    def hear(self, event: Event) -> None:
+        now = time.time()
+        if event.kind == "measuring":
+            self.began = now
+        elif event.kind == "recorded":
+            self._note(event.facts["folder"], now)
+        if event.kind in ("ready", "recorded"):
+            self.ended = time.time()
+
+    def _note(self, name: str, recorded: float) -> None:
+        folder = self.folder / name
+        start = Series.load(folder / TELEMETRY).started_at
+        end = start + float(np.nanmax(Requests.load(folder / REQUESTS).finished))
+        called = time.perf_counter()
+        tracking.file(folder)
+        parts = {"prepare": self.began - self.ended, "hand over": start - self.began, "gather": recorded - end}
+        parts |= {"overhead": sum(parts.values()), "file": time.perf_counter() - called}
+        self.parts.setdefault(name.partition("-")[0], []).append(parts)
+
+
+def session(sizes: list[int], engine: dict[str, object], output_len: int) -> Session:
+    """Points of these numbers of prompts, with fresh seeds."""
+    model = yaml.safe_load((ROOT / "conf" / "model" / "tiny.yaml").read_text())["model"]
+    load = {"lengths": "random", "input_len": 220, "output_len": output_len, "repeats": POINTS}
+    parts = {"model": model, "hardware": {}, "parallelism": {}, "engine": {"weights": "dummy", **engine}}
+    runs = (typed(RunConfig, {**parts, "workload": {**load, "num_prompts": size}}) for size in sizes)
+    (made,) = plan((checked(run), "benchmark") for run in runs)
+    return made
+
+
+def main(vllm: bool) -> None:
+    sizes, engine, output_len = (
+        ([4, 16], {"enforce_eager": True}, 64) if vllm else ([10, 320, 1280], {"command": FAKE}, 200)
+    )
+    with tempfile.TemporaryDirectory() as root:
+        os.chdir(root)
+        folder = Path(root) / "multirun" / "session"
+        folder.mkdir(parents=True)
+        watcher = Watcher(folder)
+        execute(session(sizes, engine, output_len), folder, Events(folder, watcher.hear))
+    columns = list(next(iter(watcher.parts.values()))[0])
+    print(
+        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} after; ms, median (most) of {POINTS} points\n"
+    )
+    print("| prompts | " + " | ".join(columns) + " |\n|---:|" + "---:|" * len(columns))
+    for size, points in watcher.parts.items():
+        cells = [[point[column] * 1e3 for point in points] for column in columns]
+        print(
+            f"| {size[1:]} | "
+            + " | ".join(f"{statistics.median(cell):,.0f} ({max(cell):,.0f})" for cell in cells)
+            + " |"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vllm", action="store_true", help="real vLLM on this CPU instead of the fake server")
+    main(parser.parse_args().vllm)
