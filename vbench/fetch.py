@@ -179,7 +179,9 @@ def _bring_files(download: Download, missing: int, console: Console) -> None:
     """Fetches what is missing, several files at once, the largest first."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     stopped = threading.Event()
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(download.name, total=download.size, completed=download.size - missing)
 
         def advance(count: int) -> None:
