@@ -51,20 +51,21 @@ Examples
 class Fetch:
     """`hydra/launcher=fetch`."""
 
+    name: str = "fetch"
     _target_: str = f"{launcher.MODULE}.FetchLauncher"
 
 
-class FetchLauncher(launcher.InlineLauncher):
+class FetchLauncher(launcher.CampaignLauncher):
     """Fetches what a campaign would load."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
         setup_globals()
         try:
             configs = compose.grid(self.context.config_loader, self.config, job_overrides)
-            launcher.InlineLauncher.exit_code = fetch(configs)
+            launcher.CampaignLauncher.exit_code = fetch(configs)
         except KeyboardInterrupt:
             print("vbench: interrupted; what was fetched stays, the same command goes on", file=sys.stderr)  # noqa: T201
-            launcher.InlineLauncher.exit_code = 130
+            launcher.CampaignLauncher.exit_code = 130
         return []
 
 
@@ -74,7 +75,7 @@ def main(words: list[str]) -> int:
         print(HELP, end="")  # noqa: T201
         return 0
     launcher.register()
-    launcher.offer("hydra/launcher", "fetch", FetchLauncher, Fetch)
+    launcher.offer("hydra/launcher", FetchLauncher, fetch=Fetch())
     kept = [word for word in words if not word.startswith("hydra/launcher=")]
     with tempfile.TemporaryDirectory() as scratch:  # what Hydra writes of a sweep is not this campaign's
         sys.argv[1:] = [*kept, "hydra/launcher=fetch", f"hydra.sweep.dir={scratch}"]
