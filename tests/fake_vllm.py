@@ -376,6 +376,8 @@ def fail_to_start(error: str) -> None:
 def load(options: argparse.Namespace) -> None:
     """Takes its time, says what vLLM says, and fails where it should."""
     log(f"vLLM API server version {VERSION}")
+    for name in options.log_env:
+        log(f"{name}={os.environ.get(name)}")
     for line in options.log_line:
         print(line, flush=True)
     time.sleep(options.start_s)
@@ -466,6 +468,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     fake.add_argument("--start-s", type=float, default=0.0)
     fake.add_argument("--kv-cache-tokens", type=int, default=205_184)
     fake.add_argument("--log-line", action="append", default=[], help="a line to print at start; repeatable")
+    fake.add_argument("--log-env", action="append", default=[], help="a variable of the environment to print at start")
     fake.add_argument("--fail", default="")
     fake.add_argument("--once", type=Path)
     fake.add_argument("--then", default="")

@@ -68,13 +68,22 @@ def test_every_point_of_the_published_campaign_keeps_the_rules():
 
 def test_a_grid_composes_each_point_as_hydra_does_alone():
     points = [
-        [f"model={model}", "hardware=2xh100", f"workload.num_prompts={n}", f"engine.extra_args=[--seed,{n}]"]
-        for model in ("llama8b", "mixtral8x7b")
+        [f"model={model}", f"hardware={hardware}", f"workload.num_prompts={n}", f"engine.extra_args=[--seed,{n}]"]
+        for model in ("tiny", "llama8b", "mixtral8x7b")  # tiny and cpu bring engine options that the others have not
+        for hardware in ("cpu", "2xh100", "4xh100")
         for n in (10, 80, 10)
     ]
     loader = GlobalHydra.instance().config_loader()
     master = loader.load_configuration("config", [], RunMode.MULTIRUN)
     assert list(ours.grid(loader, master, points)) == [composed(*point) for point in points]
+
+
+def test_what_one_point_of_a_grid_merges_into_a_dict_does_not_reach_the_next():
+    points = [["hardware=cpu", f"workload.slo={slo}"] for slo in ("{ttft_ms: 1}", "{tpot_ms: 2}", "{ttft_ms: 3}")]
+    loader = GlobalHydra.instance().config_loader()
+    master = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    limits = [run.workload.slo.limits for run in ours.grid(loader, master, points)]
+    assert limits == [{"ttft_ms": 1}, {"tpot_ms": 2}, {"ttft_ms": 3}]
 
 
 def test_plain_and_typed_are_opposites():

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-from vbench import attached, gpus, ladders, leases, tracking
+from vbench import attached, gpus, ladders, leases, tracking, weights
 from vbench.board import ENDED, MISSING, QUEUED
 from vbench.config import Launcher, RunConfig
 from vbench.delivery import Delivery
@@ -286,6 +286,7 @@ def _check(session: Session, jobs: Jobs) -> None:
         attached.api_key(session.engine)
     elif jobs.on_this_host:
         leases.check(session, session.launcher.exclusive)
+    weights.require(session.model, session.engine)
 
 
 def _all(task: Task) -> list[Record]:

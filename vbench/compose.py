@@ -11,12 +11,12 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from vbench import gpus
+from vbench import configfiles, gpus
 from vbench.config import RunConfig, typed
 from vbench.errors import Refused
 
@@ -45,34 +45,47 @@ def grid(loader: ConfigLoader, master: DictConfig, points: Iterable[Sequence[str
     Hydra composes once for each choice of groups; points that differ in values only have these set on what was composed
     (a tenth of the time). It is sound because every point of a sweep sets the same keys.
     """
-    groups: dict[str, bool] = {}
+    parser = OverridesParser.create(loader)
+    parsed: dict[str, Override] = {}
+    plain_values: dict[str, bool] = {}
     composed: dict[tuple[str, ...], DictConfig] = {}
-    for point in points:
-        overrides = OverridesParser.create(loader).parse_overrides(list(point))
-        for each in overrides:
-            if each.key_or_group not in groups:
-                groups[each.key_or_group] = bool(loader.get_group_options(each.key_or_group))
-        values = [each for each in overrides if each.type is OverrideType.CHANGE and not groups[each.key_or_group]]
-        choice = tuple(each.key_or_group if each in values else str(each.input_line) for each in overrides)
-        if choice in composed:
-            for each in values:
-                OmegaConf.update(composed[choice], each.key_or_group, each.value())
-        else:
-            composed[choice] = loader.load_sweep_config(master, list(point))
-        yield run_config(composed[choice])
+    with configfiles.read_once(loader):
+        for point in points:
+            for word in point:
+                if word not in parsed:
+                    (parsed[word],) = parser.parse_overrides([word])
+                    plain_values[word] = _sets_a_value(parsed[word], loader)
+            values = [parsed[word] for word in point if plain_values[word]]
+            choice = tuple(parsed[word].key_or_group if plain_values[word] else word for word in point)
+            if choice in composed:
+                for each in values:
+                    OmegaConf.update(composed[choice], each.key_or_group, each.value())
+            else:
+                composed[choice] = loader.load_sweep_config(master, list(point))
+            yield run_config(composed[choice])
+
+
+def _sets_a_value(override: Override, loader: ConfigLoader) -> bool:
+    """Whether all that it does is to replace a value: it neither chooses nor adds, and no dict is merged."""
+    is_value = override.type is OverrideType.CHANGE and not isinstance(override.value(), dict)
+    return is_value and not loader.get_group_options(override.key_or_group)
 
 
 def run_config(composed: DictConfig) -> RunConfig:
     """The composed config as dataclasses, hydra's own part left out. Raises Refused, naming the key."""
     try:
-        facts: Any = OmegaConf.to_container(composed, resolve=True)
-        del facts["hydra"]
+        # Part by part: hydra's own, two thirds of the whole and full of interpolations, is never resolved.
+        facts = {str(key): _plain(composed[key]) for key in composed if key != "hydra"}
         run: RunConfig = typed(RunConfig, facts)
     except OmegaConfBaseException as error:
         raise Refused(sentence(error)) from error
     except KeyError as error:
         raise Refused(str(error.args[0])) from error
     return run
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def sentence(error: BaseException) -> str:

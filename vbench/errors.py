@@ -2,6 +2,7 @@
 
 VbenchError
 ├── Refused        bad input: nothing was started; the door prints one line and exits with 2
+├── HubFailed      the Hugging Face hub, or the disk its files go to, is out of order; what was fetched stays
 └── ServerFailed   the engine did not start or did not survive; carries its kind, log and telling line
 """
 
@@ -18,6 +19,10 @@ class VbenchError(Exception):
 
 class Refused(VbenchError):
     """Input that cannot be run. The message names the key, what is wrong and what to do."""
+
+
+class HubFailed(VbenchError):
+    """The hub did not answer, broke off, or its files could not be written."""
 
 
 class ServerFailed(VbenchError):

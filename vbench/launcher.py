@@ -63,24 +63,25 @@ class CampaignLauncher(Launcher):
 
 
 def register() -> None:
-    """Makes these choices of hydra/launcher and hydra/sweeper.
-
-    Hydra 1.3 takes a plugin only under `hydra_plugins.`, registered and importable there: hence the aliases and the two
-    modules, in place of a folder of that name at the top of the tree.
-    """
-    plugins = (
-        Plugins.instance()
-    )  # its first scan makes Hydra's own plugin classes anew; what derives from them comes after
+    """Makes these choices of hydra/launcher and hydra/sweeper."""
+    Plugins.instance()  # its first scan makes Hydra's own plugin classes anew; what derives from them comes after
     from vbench import sweeper
 
+    offer("hydra/launcher", CampaignLauncher, local=Choice("local"), slurm=Choice("slurm"), inline=Choice("inline"))
+    offer("hydra/sweeper", sweeper.GridSweeper, grid=sweeper.Grid)
+
+
+def offer(group: str, plugin: type, **choices: Any) -> None:
+    """Makes a plugin a choice of a group of Hydra's, under each of these names; a value is the node of its options.
+
+    Hydra 1.3 takes a plugin only under `hydra_plugins.`, registered and importable there: hence the alias and the two
+    modules, in place of a folder of that name at the top of the tree.
+    """
     package = sys.modules.setdefault("hydra_plugins", types.ModuleType("hydra_plugins"))
     package.__path__ = getattr(package, "__path__", [])
     module = sys.modules.setdefault(MODULE, types.ModuleType(MODULE))
-    for plugin in (CampaignLauncher, sweeper.GridSweeper):
-        alias: Any = type(plugin.__name__, (plugin,), {"__module__": MODULE})
-        setattr(module, plugin.__name__, alias)
-        plugins.register(alias)
-    store = ConfigStore.instance()
-    for name in ("local", "slurm", "inline"):
-        store.store(group="hydra/launcher", name=name, node=Choice(name), provider="vbench")
-    store.store(group="hydra/sweeper", name="grid", node=sweeper.Grid, provider="vbench")
+    alias: Any = type(plugin.__name__, (plugin,), {"__module__": MODULE})
+    setattr(module, plugin.__name__, alias)
+    Plugins.instance().register(alias)
+    for name, node in choices.items():
+        ConfigStore.instance().store(group=group, name=name, node=node, provider="vbench")

@@ -76,13 +76,12 @@ def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
     drifts meanwhile then shows as spread of every point, not as a difference between points. Each config comes with the
     version of its engine, which is part of what shapes a result.
     """
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, dict[str, Run]] = {}
     for config, engine_version in configs:
-        group = groups.setdefault(_hash([config.experiment, server_facts(plain(config)), engine_version]), [])
+        group = groups.setdefault(_hash([config.experiment, server_facts(plain(config)), engine_version]), {})
         for run in (planned(repeat, engine_version) for repeat in repeats(config)):
-            if all(run.key != other.key for other in group):
-                group.append(run)
-    return [_session(key, _in_rounds(runs)) for key, runs in groups.items()]
+            group.setdefault(run.key, run)
+    return [_session(key, _in_rounds([*runs.values()])) for key, runs in groups.items()]
 
 
 def repeats(config: RunConfig) -> list[RunConfig]:

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vbench import dummy, gpus, loadgen, processes, serverlog
+from vbench import dummy, gpus, loadgen, processes, serverlog, weights
 from vbench.command import MARK, server_argv, server_env
 from vbench.config import Weights
 from vbench.cores import on_cores
@@ -121,7 +121,8 @@ async def _server(session: Session, model: str, share: Share, log: Path) -> Asyn
     name = f"vbench-{secrets.token_hex(6)}"
     port = _free_port()
     argv = server_argv(session, model, name, port)
-    env = server_env({**os.environ, LEASE: share.lease}, session, share.uuids, mark=name)
+    surroundings = {**os.environ, **weights.surroundings(session.model, session.engine), LEASE: share.lease}
+    env = server_env(surroundings, session, share.uuids, mark=name)
     with _process(argv, env, log, share, on_end=lambda: _see_gone(name, share.uuids, log)) as process:
         async with Endpoint(f"http://127.0.0.1:{port}") as control:
             yield Server(name, control.base_url, log, process, control)

@@ -1,0 +1,209 @@
+"""The door: `python -m vbench.fetch [-m] [choice=…] [key=value]` brings weights into the cache before a GPU is held."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from hydra.core.utils import JobReturn, setup_globals
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from vbench import __main__ as door
+from vbench import compose, hub, launcher, weights
+from vbench.config import RunConfig
+from vbench.errors import HubFailed, Refused, VbenchError
+
+T = TypeVar("T")
+WORKERS = 8  # files at once
+HELP = """\
+python -m vbench.fetch [-m] [choice=...] [key=value]
+
+Brings the weights and tokenizers of a point, a grid or a campaign into the Hugging Face cache, before a GPU is held.
+It takes the words that `python -m vbench` takes; of what they compose only the models matter.
+
+What a server loads is fetched, and no more: one kind of weights (safetensors where there are any), the config, the
+tokenizer. Sizes and free disk space are looked at first. What is there is not fetched again, and after a break the same
+command goes on, in the middle of a file too. The exit code is 0 if all is there, 1 if some is not, 2 if nothing was
+started.
+
+  HF_HOME=FOLDER    where the cache is (~/.cache/huggingface): one that batch jobs see too
+  HF_TOKEN=TOKEN    for gated and private models; it is read from the environment alone
+  HF_ENDPOINT=URL   a mirror of the hub
+  HF_HUB_OFFLINE=1  ask nobody: says what is there
+
+Examples
+  python -m vbench.fetch model=llama8b
+  python -m vbench.fetch -m model=llama8b,llama70b
+  python -m vbench.fetch -m +campaign=published
+"""
+
+
+@dataclass
+class Fetch:
+    """`hydra/launcher=fetch`."""
+
+    name: str = "fetch"
+    _target_: str = f"{launcher.MODULE}.FetchLauncher"
+
+
+class FetchLauncher(launcher.CampaignLauncher):
+    """Fetches what a campaign would load."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
+        setup_globals()
+        try:
+            configs = compose.grid(self.context.config_loader, self.config, job_overrides)
+            launcher.CampaignLauncher.exit_code = fetch(configs)
+        except KeyboardInterrupt:
+            print("vbench: interrupted; what was fetched stays, the same command goes on", file=sys.stderr)  # noqa: T201
+            launcher.CampaignLauncher.exit_code = 130
+        return []
+
+
+def main(words: list[str]) -> int:
+    """Returns the exit code, as HELP tells it."""
+    if {"-h", "--help"} & set(words):
+        print(HELP, end="")  # noqa: T201
+        return 0
+    launcher.register()
+    launcher.offer("hydra/launcher", FetchLauncher, fetch=Fetch())
+    kept = [word for word in words if not word.startswith("hydra/launcher=")]
+    with tempfile.TemporaryDirectory() as scratch:  # what Hydra writes of a sweep is not this campaign's
+        sys.argv[1:] = [*kept, "hydra/launcher=fetch", f"hydra.sweep.dir={scratch}"]
+        return door.main()
+
+
+@dataclass(frozen=True)
+class Download:
+    """What a server loads of one repository."""
+
+    name: str  # of the model
+    repository: hub.Repository
+    files: tuple[hub.File, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+    def missing(self) -> int:
+        """Bytes that are not in the cache."""
+        return self.size - sum(hub.here(self.repository, file) for file in self.files)
+
+
+class Stopped(Exception):
+    """Raised in the threads of a download that is given up."""
+
+
+def fetch(configs: Iterable[RunConfig]) -> int:
+    """Brings what these runs load into the cache, model by model: one that fails does not stop the others.
+
+    Raises Refused, before anything is fetched, where not all of it would fit on the disk.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    names = {each.model.hub_id: each.model.name for each in configs if weights.of_the_hub(each.engine)}
+    if not names:
+        console.print("nothing to fetch: these runs load no weights from a hub")
+    looked_up = [_tried(_missing, hub_id, name, console) for hub_id, name in names.items()]
+    downloads = [each for found in looked_up if found is not None for each in found]
+    if names and looked_up.count(None) == len(names):
+        return 2
+    _require_room(downloads, console)
+    brought = [_tried(_bring, each, console) for each in downloads]
+    return int(None in [*looked_up, *brought])
+
+
+def _tried(attempt: Callable[..., T], *of: Any) -> T | None:
+    """What the attempt gives; None where it fails, and one line says why."""
+    try:
+        return attempt(*of)
+    except VbenchError as error:
+        print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
+        return None
+
+
+def _missing(hub_id: str, name: str, console: Console) -> list[Download]:
+    """The download of this model, none where it is whole. Raises Refused or HubFailed where it cannot be had."""
+    if weights.is_folder(hub_id) or (hub.offline() and weights.cached(hub_id)):
+        weights.require_whole(hub_id)
+        console.print(f"{name}: whole in {hub_id if weights.is_folder(hub_id) else hub.cache()}")
+        return []
+    repository = hub.look(hub_id)
+    loaded = weights.wanted(file.name for file in repository.files)
+    if not weights.any_in(loaded):
+        raise Refused(f"model.hub_id={hub_id}: it has no weights that vLLM loads by themselves")
+    download = Download(name, repository, tuple(file for file in repository.files if file.name in loaded))
+    missing = download.missing()
+    console.print(
+        f"{name}: {decimal(download.size)} in {len(download.files)} files of {hub_id}, "
+        + (f"{decimal(missing)} to fetch" if missing else "all here")
+    )
+    return [download]
+
+
+def _require_room(downloads: Sequence[Download], console: Console) -> None:
+    place = next(folder for folder in (hub.cache(), *hub.cache().parents) if folder.exists())
+    need, free = sum(each.missing() for each in downloads), shutil.disk_usage(place).free
+    if need > free:
+        raise Refused(
+            f"{decimal(need)} to fetch, but only {decimal(free)} free in {hub.cache()}; make room, fetch fewer models, "
+            "or set HF_HOME to a larger disk"
+        )
+    if need:
+        console.print(f"{decimal(need)} to fetch into {hub.cache()}, {decimal(free)} free there")
+
+
+def _bring(download: Download, console: Console) -> bool:
+    """Makes a repository whole. Raises HubFailed where that breaks off."""
+    missing, began = download.missing(), time.monotonic()
+    try:
+        _bring_files(download, missing, console)
+    except HubFailed as error:
+        got = f"{decimal(download.size - download.missing())} of {decimal(download.size)}"
+        raise HubFailed(f"{error}; {got} are here and stay: the same command goes on") from error
+    hub.settle(download.repository)
+    weights.require_whole(download.repository.hub_id)
+    if missing:
+        console.print(f"{download.name}: whole, {decimal(missing)} in {time.monotonic() - began:.0f} s")
+    return True
+
+
+def _bring_files(download: Download, missing: int, console: Console) -> None:
+    """Fetches what is missing, several files at once, the largest first."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    stopped = threading.Event()
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(download.name, total=download.size, completed=download.size - missing)
+
+        def advance(count: int) -> None:
+            if stopped.is_set():
+                raise Stopped
+            bar.advance(task, count)
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            files = sorted(download.files, key=lambda file: -file.size)
+            doing = {pool.submit(hub.bring, download.repository, file, advance): file for file in files}
+            try:
+                for done in as_completed(doing):
+                    done.result()
+                    if missing and not console.is_terminal:
+                        console.print(f"  {doing[done].name}  {decimal(doing[done].size)}")
+            except BaseException as error:
+                if not isinstance(error, HubFailed):  # after which what is under way may well come to its end
+                    stopped.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
