@@ -44,7 +44,9 @@ VERSION = "0.32.0+fake"
 MODEL_CONTEXT = 131_072  # what `--max-model-len auto` would like to have
 STAMP_DIGITS = b"%20d"  # of one width, so that the framing around it can be made beforehand
 STAMP = b',"sent_ns":' + STAMP_DIGITS
-ALARM_S = 0.0015  # the loop's timers count whole milliseconds: a tick is awaited by them until then, and slept for after
+ALARM_S = (
+    0.0015  # the loop's timers count whole milliseconds: a tick is awaited by them until then, and slept for after
+)
 END_OF_REPLY = b"0\r\n\r\n"
 HEAD = (
     b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n"

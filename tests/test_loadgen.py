@@ -20,6 +20,7 @@ import pytest
 from tests.fake_vllm import running
 from vbench.errors import Refused
 from vbench.loadgen import ClientLost, Endpoint, Load, Workers, processes_for
+from vbench.saturation import Outgrowth
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +243,40 @@ def test_the_time_limit_ends_what_is_open_and_what_was_never_sent(one):
     assert requests.error.tolist() == ["timeout"] * 4
     assert np.isnan(requests.sent).tolist() == [False, False, False, True]
     assert np.isnan(requests.finished).tolist() == [False, False, False, True]
+
+
+def test_a_load_that_outgrows_its_server_is_broken_off(two):
+    outgrowth = Outgrowth(ttft_limit_s=0.2)
+    with running("--itl-s", "0.01", "--max-num-seqs", "4") as url:
+        requests, _ = two.run(load(url, n=4000, output_len=10, scheduled=np.arange(4000) / 100), enough=outgrowth)
+        while counter(url, "vllm:num_requests_running"):
+            time.sleep(0.05)
+    served = requests.error == ""
+    assert 0 < served.sum() < 4000
+    assert set(requests.error[~served]) == {"ended early"}
+    never = np.isnan(requests.sent)
+    assert never.any()
+    assert (requests.scheduled[never] >= outgrowth.at_s).all()  # the word came later than what it is about
+    assert (requests.output_tokens[served] == 10).all()
+
+
+def test_glimpses_tell_when_each_request_was_sent_and_answered(two):
+    seen = []
+    with running("--itl-s", "0.03", "--ttft-s", "0.2") as url:
+        requests, _ = two.run(load(url, n=30, output_len=50, scheduled=np.arange(30) / 20), enough=seen.append)
+    assert max(each.in_flight for each in seen) > 10
+    told = sorted(answer for each in seen for answer in each.answered)
+    first = requests.chunk_times[requests.offsets[:-1]] - requests.sent
+    assert [sent for sent, _ in told] == pytest.approx(requests.sent)
+    assert [waited for _, waited in told] == pytest.approx(first)
+
+
+def test_the_word_to_break_off_may_come_when_a_process_is_done(two):
+    with running("--itl-s", "0.01") as url:
+        requests, _ = two.run(load(url, n=2, output_len=[2, 500]), enough=lambda glimpse: glimpse.elapsed_s > 0.4)
+        assert requests.error.tolist() == ["", "ended early"]
+        requests, _ = two.run(load(url))
+    assert requests.error.tolist() == [""] * 4
 
 
 def test_the_workers_go_on_after_a_run_that_failed(one):

@@ -58,6 +58,12 @@ def decided(probes: Sequence[Probe]) -> bool | None:
     return False if high < PASSING or last_try else None
 
 
+def unproven(probes: Sequence[Probe]) -> list[float]:
+    """Levels that were given up though no probe of them was trusted, or told by saturation."""
+    told = {probe.level for probe in probes if probe.trusted or probe.saturated}
+    return sorted({probe.level for probe in probes} - told)
+
+
 def next_level(probes: Sequence[Probe], whole: bool) -> float | None:
     """The level to probe next, 1 at first; None when the answer is found. `whole` levels are integers."""
     if not probes:

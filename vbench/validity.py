@@ -11,7 +11,7 @@ import numpy as np
 
 from vbench.config import Workload
 from vbench.metrics import succeeded
-from vbench.record import Reason, Requests
+from vbench.record import ENDED_EARLY, Reason, Requests
 
 LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client made the arrivals, not the workload
 RATE_SHARE = 0.95  # of the requested rate
@@ -32,6 +32,7 @@ class Judgement(NamedTuple):
 def judge(requests: Requests, load: Workload, found: dict[str, float]) -> Judgement:
     """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts)."""
     invalid = (
+        _ended_early(found),
         _failed_requests(requests),
         _late_client(requests, load),
         _slow_arrivals(requests, load),
@@ -51,8 +52,16 @@ def judge(requests: Requests, load: Workload, found: dict[str, float]) -> Judgem
     return Judgement([reason for reason in invalid if reason], [reason for reason in warnings if reason])
 
 
+def _ended_early(found: dict[str, float]) -> Reason | None:
+    after = found.get("ended_early_s")
+    if after is None:
+        return None
+    sentence = f"the load had outgrown the server after {after:.1f} s, TTFT and requests in flight both growing"
+    return Reason("ended_early", f"{sentence}; the rest was not sent")
+
+
 def _failed_requests(requests: Requests) -> Reason | None:
-    errors = requests.error[~succeeded(requests)]
+    errors = requests.error[~succeeded(requests) & (requests.error != ENDED_EARLY)]
     if not len(errors):
         return None
     kinds, counts = np.unique(errors, return_counts=True)

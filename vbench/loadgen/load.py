@@ -44,6 +44,19 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Glimpse:
+    """What a load under way has come to, as its processes tell it twice a second."""
+
+    elapsed_s: float  # since the start
+    completed: int
+    pieces: int  # of replies, received
+    in_flight: int
+    # Of each request that got the second piece of its reply (the first is the head) since the glimpse before: when it
+    # was sent, and seconds from there to that piece.
+    answered: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
 class Client:
     """Facts on the instrument during a run: whether what it says can be believed."""
 
