@@ -99,6 +99,7 @@ def test_a_running_server_is_measured_with_its_key_which_is_written_nowhere(tmp_
     folder, record = recorded(tmp_path)
     assert record.name == "tiny · remote · tp1 · n4"
     assert record.environment["engine"] == f"remote: {url}"
+    assert set(record.config["engine"]) == {"base_url", "served_model_name", "api_key_env", "chat"}
     assert record.server == {"version": "0.32.0+fake", "max_model_len": 131072}
     assert record.metrics["server_generation_tokens"] == record.metrics["total_output_tokens"] == 40
     assert KEY not in ended.stdout + ended.stderr
@@ -142,8 +143,9 @@ def test_of_several_models_one_must_be_named(tmp_path):
         named = at(
             url, "engine.served_model_name=small", "engine.chat=true", "workload.ignore_eos=false", home=tmp_path
         )
-    assert refused.returncode == 1
-    assert f"engine.served_model_name: {url} lists large, small; name the one to measure\n" in refused.stdout
+    assert refused.returncode == 2
+    assert refused.stdout == ""  # before a session begins
+    assert refused.stderr == f"vbench: engine.served_model_name: {url} lists large, small; name the one to measure\n"
     assert named.returncode == 0, named.stdout + named.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -362,6 +363,14 @@ def test_a_load_process_imports_nothing_heavy():
     code = "import sys, vbench.loadgen.worker; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not heavy & set(loaded)
+
+
+def test_a_load_may_be_borne_by_fewer_processes_than_there_are(two):
+    with running() as url:
+        _, client = two.run(dataclasses.replace(load(url), processes=1))
+        assert client.processes == 1
+        _, client = two.run(dataclasses.replace(load(url), processes=9))
+    assert client.processes == 2
 
 
 def test_processes_by_streams_and_cores():

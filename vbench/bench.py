@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vbench.attached import Attached
-from vbench.config import plain
+from vbench.config import applied
 from vbench.counters import busy
 from vbench.events import Events
 from vbench.leases import Share
@@ -78,7 +78,7 @@ def blank(session: Session, run: Run, environment: dict[str, Any], started: date
         experiment=session.experiment,
         started_at=started.isoformat(),
         ended_at=datetime.now(timezone.utc).isoformat(),
-        config=plain(run.config),
+        config=applied(run.config),
         environment=environment,
     )
 

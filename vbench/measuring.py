@@ -11,13 +11,14 @@ from vbench.bench import Bench, Fleet
 from vbench.config import Model
 from vbench.counters import busy, change
 from vbench.goodput import goodput, saturated
-from vbench.loadgen import Client, Load
+from vbench.loadgen import Client, Load, enough_for
 from vbench.metrics import metrics
+from vbench.occupancy import summaries
 from vbench.plan import Run
 from vbench.prompts import Prompts, generator, prompts
 from vbench.record import REQUESTS, TELEMETRY, Record
 from vbench.saturation import Outgrowth
-from vbench.summary import summaries
+from vbench.search import streams
 from vbench.validity import judge
 
 RUN_TIMEOUT_S = 3600.0
@@ -82,6 +83,7 @@ def _load(run: Run, fleet: Fleet, asked: Prompts) -> Load:
         max_concurrency=load.max_concurrency,
         ignore_eos=load.ignore_eos,
         timeout_s=RUN_TIMEOUT_S,
+        processes=load.client_processes or enough_for(streams(load)),
     )
 
 

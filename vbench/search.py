@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vbench.config import RunConfig, Search
+from vbench.config import RunConfig, Search, Workload
 
 PASSING = 0.99
 TURNS = 4  # of a concurrency: a probe has so many requests for each place, that most of it is steady
@@ -41,6 +41,13 @@ def probe_config(config: RunConfig, level: float, attempt: int) -> RunConfig:
     else:
         asked = replace(load, request_rate=level, num_prompts=max(load.num_prompts, math.ceil(SECONDS * level)))
     return replace(config, workload=replace(asked, search=None, seed=load.seed + attempt))
+
+
+def streams(load: Workload) -> int:
+    """Requests of a load that may be in flight together; of a search, in its highest probe."""
+    if load.search:
+        return int(HIGHEST)
+    return min(load.num_prompts, load.max_concurrency or load.num_prompts)
 
 
 def decided(probes: Sequence[Probe]) -> bool | None:

@@ -20,7 +20,7 @@ LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags so much measures 
 HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache though no workload of ours shares prefixes
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 P99_SAMPLES = 100
-LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (vbench.summary.LOOP_LIMIT)
+LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (vbench.occupancy.LOOP_LIMIT)
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
 
 

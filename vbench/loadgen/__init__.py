@@ -7,6 +7,6 @@
 """
 
 from vbench.loadgen.load import Client, Endpoint, Glimpse, Load
-from vbench.loadgen.workers import ClientLost, Workers, processes_for
+from vbench.loadgen.workers import ClientLost, Workers, enough_for, processes_for
 
-__all__ = ["Client", "ClientLost", "Endpoint", "Glimpse", "Load", "Workers", "processes_for"]
+__all__ = ["Client", "ClientLost", "Endpoint", "Glimpse", "Load", "Workers", "enough_for", "processes_for"]

@@ -18,6 +18,7 @@ class Endpoint:
     model: str
     api_key: str | None = field(default=None, repr=False)
     chat: bool = False  # chat completions: prompts become words, so their lengths are approximate
+    counted: bool = False  # whether each chunk is to say how many tokens have come: vLLM's own, and not for nothing
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Load:
     max_concurrency: int | None
     ignore_eos: bool
     timeout_s: float  # then every open stream ends with the error "timeout"
+    processes: int | None = None  # that bear it, of those there are; null: all
 
     def __len__(self) -> int:
         return len(self.prompts)

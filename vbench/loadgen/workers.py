@@ -115,7 +115,7 @@ class Workers:
         """
         if not len(load):
             raise Refused("workload.num_prompts: a load of no requests measures nothing")
-        shares = deal(load, self._count)
+        shares = deal(load, min(load.processes or self._count, self._count))
         refuse_more_streams_than_files(shares)
         workers = self._workers[: len(shares)]
         for turn, (worker, share) in enumerate(zip(workers, shares, strict=True)):
@@ -204,9 +204,14 @@ def refuse_more_streams_than_files(shares: list[Load]) -> None:
 
 
 def processes_for(streams: int, cores: int) -> int:
-    """How many load processes bear so many streams, leaving half of the cores to others.
+    """How many load processes bear so many streams, leaving half of the cores to others."""
+    return max(1, min(enough_for(streams), cores // 2))
+
+
+def enough_for(streams: int) -> int:
+    """How many load processes bear so many streams, on a host with cores to spare.
 
     A token costs a process about 10 µs (benchmarks/load_client.py), so of 256 that arrive together the last is stamped
     2.6 ms late: that much an engine's step may be blurred, and no more.
     """
-    return max(1, min(-(-streams // 256), cores // 2))
+    return -(-streams // 256)
