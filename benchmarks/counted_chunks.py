@@ -1,16 +1,17 @@
-"""What it costs that every chunk says how many tokens have come (vLLM's `continuous_usage_stats`).
+"""What it costs that every chunk says how many tokens have come (vLLM's `--enable-force-include-usage`).
 
     python benchmarks/counted_chunks.py [--num-prompts 64] [--pairs 5] [model=tiny hardware=auto …]
 
-One real server, started as vbench starts it from the same overrides; runs with and without take turns. Without it the
-tokens of merged chunks are known only in sum, and ITL is their even share. Told: medians over the pairs, and the median
-of the ratios within them; the CPU is that of the server's front end, a token.
+Two real servers, started as vbench starts them from the same overrides, one with it and one without; runs on them take
+turns. Without it the tokens of merged chunks are known only in sum, and ITL is their even share. Told: medians over the
+pairs, and the median of the ratios within them.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import statistics
 import sys
@@ -26,7 +27,7 @@ from agreement import composed  # noqa: E402  its neighbour
 
 from vbench import cores, cputime  # noqa: E402  the checkout is the package
 from vbench.leases import Share, leased  # noqa: E402
-from vbench.loadgen import Endpoint, Load, Workers, processes_for  # noqa: E402
+from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
 from vbench.metrics import metrics  # noqa: E402
 from vbench.plan import Session, plan  # noqa: E402
 from vbench.prompts import FIRST_ID  # noqa: E402
@@ -41,9 +42,9 @@ def frontend_s(server: Server) -> float:
     return sum(each.cpu_s for each in cputime.read([server.process.pid]) if each.role == cputime.FRONTEND)
 
 
-def run(workers: Workers, server: Server, count: int, vocab_size: int, counted: bool) -> dict[str, float]:
+def run(workers: Workers, server: Server, count: int, vocab_size: int) -> dict[str, float]:
     load = Load(
-        endpoints=(Endpoint(server.base_url, server.served_model_name, counted=counted),),
+        endpoints=(server.endpoint,),
         prompts=list(np.random.default_rng().integers(FIRST_ID, vocab_size // 2, (count, INPUT), dtype=np.int32)),
         output_len=np.full(count, OUTPUT),
         scheduled=np.zeros(count),
@@ -65,19 +66,25 @@ def run(workers: Workers, server: Server, count: int, vocab_size: int, counted: 
 Pair = tuple[dict[str, float], dict[str, float]]  # with, without
 
 
-async def measure(session: Session, share: Share, count: int, pairs: int) -> list[Pair]:
+async def measure(sessions: list[Session], share: Share, count: int, pairs: int) -> list[Pair]:
     processes = processes_for(count, len(share.cores))
-    server_cores, client_cores = cores.split(share.cores, not session.hardware.gpus, processes)
-    with tempfile.TemporaryDirectory() as folder, cores.on_cores(client_cores), Workers(processes) as workers:
-        async with replicas(session, dataclasses.replace(share, cores=server_cores), Path(folder)) as (server,):
+    server_cores, client_cores = cores.split(share.cores, not sessions[0].hardware.gpus, processes)
+    share, vocab = dataclasses.replace(share, cores=server_cores), sessions[0].model.vocab_size
+    async with contextlib.AsyncExitStack() as stack:
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in sessions]
+        stack.enter_context(cores.on_cores(client_cores))
+        workers = stack.enter_context(Workers(processes))
+        servers = [
+            (await stack.enter_async_context(replicas(session, share, folder)))[0]
+            for session, folder in zip(sessions, folders, strict=True)
+        ]
 
-            def both(counted_first: bool) -> Pair:
-                vocab = session.model.vocab_size
-                found = {each: run(workers, server, count, vocab, each) for each in (counted_first, not counted_first)}
-                return found[True], found[False]
+        def both(turn: int) -> Pair:
+            found = {side: run(workers, servers[side], count, vocab) for side in (turn % 2, (turn + 1) % 2)}
+            return found[0], found[1]
 
-            await asyncio.to_thread(both, True)  # warms up, not counted
-            return [await asyncio.to_thread(both, turn % 2 == 0) for turn in range(pairs)]
+        await asyncio.to_thread(both, 0)  # warms up, not counted
+        return [await asyncio.to_thread(both, turn) for turn in range(pairs)]
 
 
 def main() -> None:
@@ -85,9 +92,11 @@ def main() -> None:
     parser.add_argument("--num-prompts", type=int, default=64)
     parser.add_argument("--pairs", type=int, default=5)
     options, overrides = parser.parse_known_args()
-    (session,) = plan([(composed(["+engine.env.VLLM_LOGGING_LEVEL=ERROR", *overrides]), "")])
-    with leased(session, lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
-        found = asyncio.run(measure(session, share, options.num_prompts, options.pairs))
+    overrides = ["+engine.env.VLLM_LOGGING_LEVEL=ERROR", *overrides]
+    counting = "engine.extra_args=[--enable-force-include-usage]"
+    sessions = plan([(composed([*overrides, counting]), ""), (composed(overrides), "")])
+    with leased(sessions[0], lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
+        found = asyncio.run(measure(sessions, share, options.num_prompts, options.pairs))
     print("| metric | with | without | ratio, median of pairs | least | most |")
     print("|---|---:|---:|---:|---:|---:|")
     for key in METRICS:

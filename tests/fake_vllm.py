@@ -77,7 +77,9 @@ class Stream:
         self.step = options.tokens_per_chunk
         self.stamp: list[int] | None = [] if options.stamp else None  # when its chunks left
         wanted = request.get("stream_options") or {}
-        self.usage, self.continuous = wanted.get("include_usage"), wanted.get("continuous_usage_stats")
+        forced = options.enable_force_include_usage
+        self.usage = forced or wanted.get("include_usage")
+        self.continuous = forced or wanted.get("continuous_usage_stats")
         self.chat = chat
         self.head = {
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{number:032x}",
@@ -466,6 +468,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     vllm.add_argument("--served-model-name")
     vllm.add_argument("--max-model-len", default="131072")
     vllm.add_argument("--max-num-seqs", type=int, default=1 << 30)
+    vllm.add_argument("--enable-force-include-usage", action="store_true")
     vllm.add_argument("--ssl-certfile")
     vllm.add_argument("--ssl-keyfile")
     vllm.add_argument("--api-key", "--require-key", help="answer 401 under /v1 without it")

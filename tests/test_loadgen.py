@@ -111,6 +111,12 @@ def test_merged_tokens_are_all_counted(one):
     assert requests.chunk_tokens.tolist() == [3, 2, 3, 2]
 
 
+def test_merged_tokens_are_known_a_chunk_where_the_server_counts_them(one):
+    with running("--tokens-per-chunk", "3", "--enable-force-include-usage") as url:
+        requests, _ = one.run(load(url, n=1, output_len=10))
+    assert requests.chunk_tokens.tolist() == [3, 3, 3, 1]
+
+
 def test_a_chat_is_streamed_too(one):
     with running() as url:
         requests, _ = one.run(load(url, n=3, chat=True))

@@ -146,7 +146,10 @@ def _merged_tokens(requests: Requests) -> Reason | None:
     share = float((requests.chunk_tokens > 1).mean()) if len(requests.chunk_tokens) else 0.0
     if share <= MERGED_SHARE:
         return None
-    sentence = f"{share:.0%} of chunks brought several tokens: the server's front end lags, and ITL is their even share"
+    sentence = (
+        f"{share:.0%} of chunks brought several tokens: the server's front end lags; ITL is their even share, unless "
+        "it says how many (engine.extra_args=[--enable-force-include-usage])"
+    )
     return Reason("merged_tokens", sentence)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from vbench.loadgen import request
 from vbench.loadgen.alarm import Alarm
 from vbench.loadgen.connection import Connection, Replica, clock
-from vbench.loadgen.load import Endpoint, Glimpse, Load
+from vbench.loadgen.load import Glimpse, Load
 from vbench.loadgen.wire import Reply
 from vbench.record import Floats, Ints
 
@@ -71,13 +71,13 @@ async def drive(load: Load, turn: int, barrier: Callable[[Sender], Awaitable[int
 
 async def replicas_of(load: Load) -> list[Replica]:
     """The endpoints, resolved, with the requests' bodies: written once for all replicas of one model."""
-    written: dict[Endpoint, list[bytes]] = {}
+    written: dict[tuple[str, bool], list[bytes]] = {}
     replicas = []
     for index, endpoint in enumerate(load.endpoints):
-        kind = replace(endpoint, base_url="", api_key=None)  # all that its requests' bodies depend on
+        kind = (endpoint.model, endpoint.chat)
         if kind not in written:
             written[kind] = [
-                request.body(endpoint, prompt, int(length), load.ignore_eos)
+                request.body(*kind, prompt, int(length), load.ignore_eos)
                 for prompt, length in zip(load.prompts, load.output_len, strict=True)
             ]
         replicas.append(Replica(index, endpoint, written[kind]))

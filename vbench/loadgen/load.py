@@ -18,7 +18,6 @@ class Endpoint:
     model: str
     api_key: str | None = field(default=None, repr=False)
     chat: bool = False  # chat completions: prompts become words, so their lengths are approximate
-    counted: bool = False  # whether each chunk is to say how many tokens have come: vLLM's own, and not for nothing
 
 
 @dataclass(frozen=True)
