@@ -7,8 +7,8 @@ remembers when each token left. Told of each client: tokens/s; the gaps between 
 how far its p99 lies from the truth; the CPU of its processes a token, from the first request to the last token, without
 imports; and the skew, from a token's leaving the server to the time that the client believes in.
 Clients take turns; a figure is the median over the rounds. Without vllm only vbench is measured. The host's other work
-is not what is compared: where that is allowed (to root) the server runs at real-time priority, a clock for all clients,
-and the clients, whoever's they are, at the highest ordinary one.
+is not what is compared: where that is allowed (to root) the server and all clients, whoever's they are, run at the same
+real-time priority (SCHED_RR).
 """
 
 from __future__ import annotations
@@ -160,11 +160,10 @@ def write_tokenizer(folder: str) -> None:
 # ------------------------------------------------------------------------------------------------------------ the story
 
 
-def prefer(policy: int, priority: int, nice: int) -> bool:
-    """Sets how the kernel schedules this process and all that it starts from now on; whether it may."""
+def prefer() -> bool:
+    """Puts this process, and all that it starts from now on, before everything else on the host; whether it may."""
     try:
-        os.sched_setscheduler(0, policy, os.sched_param(priority))
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     except PermissionError:
         return False
     return True
@@ -173,10 +172,7 @@ def prefer(policy: int, priority: int, nice: int) -> bool:
 def measure(streams: list[int], rounds: int) -> dict[tuple[int, str], list[Found]]:
     results: dict[tuple[int, str], list[Found]] = {}
     with contextlib.ExitStack() as stack:
-        preferred = prefer(os.SCHED_RR, 1, 0)
         url = stack.enter_context(running("--itl-s", str(TICK_S), "--ttft-s", "0.5", "--stamp"))
-        preferred = preferred and prefer(os.SCHED_OTHER, 0, -20)
-        print("priorities are raised" if preferred else "priorities are ordinary: not root", file=sys.stderr)
         one, two = stack.enter_context(Workers(1)), stack.enter_context(Workers(2))
         clients = {
             "vbench, 1 process": lambda count: by_vbench(one, url, count),
@@ -219,7 +215,8 @@ def main() -> None:
         run_vllm(folder, base_url, int(streams))
         return
     print(
-        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before; {TOKENS} tokens a stream, 1 each 10 ms"
+        f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before, "
+        f"{'all' if prefer() else 'not'} at real-time priority; {TOKENS} tokens a stream, 1 each 10 ms"
     )
     print(table(measure(options.streams, options.rounds)))
 
