@@ -1,14 +1,13 @@
 """vbench's load client against `vllm bench serve`: the same server, whose timing is known, on the same cores.
 
-    python benchmarks/load_client.py [--streams 64 256 512] [--rounds 3]
+    python benchmarks/load_client.py [--streams 64 256 512] [--rounds 3] [--real-time]
 
 The server (tests/fake_vllm.py) gives every stream a token each 10 ms, or as near to it as the cores allow, and
 remembers when each token left. Told of each client: tokens/s; the gaps between tokens, beside them the true ones, and
 how far its p99 lies from the truth; the CPU of its processes a token, from the first request to the last token, without
 imports; and the skew, from a token's leaving the server to the time that the client believes in.
-Clients take turns; a figure is the median over the rounds. Without vllm only vbench is measured. The host's other work
-is not what is compared: where that is allowed (to root) the server and all clients, whoever's they are, run at the same
-real-time priority (SCHED_RR).
+Clients take turns; a figure is the median over the rounds. Without vllm only vbench is measured. On a host that has
+other work `--real-time` (root only) runs the server and all clients, whoever's they are, at one priority above it.
 """
 
 from __future__ import annotations
@@ -160,15 +159,6 @@ def write_tokenizer(folder: str) -> None:
 # ------------------------------------------------------------------------------------------------------------ the story
 
 
-def prefer() -> bool:
-    """Puts this process, and all that it starts from now on, before everything else on the host; whether it may."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    except PermissionError:
-        return False
-    return True
-
-
 def measure(streams: list[int], rounds: int) -> dict[tuple[int, str], list[Found]]:
     results: dict[tuple[int, str], list[Found]] = {}
     with contextlib.ExitStack() as stack:
@@ -208,15 +198,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, nargs="+", default=[64, 256, 512])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--real-time", action="store_true")
     parser.add_argument("--run-vllm", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run_vllm:
         folder, base_url, streams = options.run_vllm
         run_vllm(folder, base_url, int(streams))
         return
+    if options.real_time:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # what is started from here on inherits it
     print(
         f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before, "
-        f"{'all' if prefer() else 'not'} at real-time priority; {TOKENS} tokens a stream, 1 each 10 ms"
+        f"{'real-time' if options.real_time else 'ordinary'} priority; {TOKENS} tokens a stream, 1 each 10 ms"
     )
     print(table(measure(options.streams, options.rounds)))
 
