@@ -42,6 +42,11 @@ import uvloop
 
 VERSION = "0.32.0+fake"
 MODEL_CONTEXT = 131_072  # what `--max-model-len auto` would like to have
+STAMP_DIGITS = b"%20d"  # of one width, so that the framing around it can be made beforehand
+STAMP = b',"sent_ns":' + STAMP_DIGITS
+ALARM_S = (
+    0.0015  # the loop's timers count whole milliseconds: a tick is awaited by them until then, and slept for after
+)
 END_OF_REPLY = b"0\r\n\r\n"
 HEAD = (
     b"HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
@@ -72,7 +77,9 @@ class Stream:
         self.step = options.tokens_per_chunk
         self.stamp: list[int] | None = [] if options.stamp else None  # when its chunks left
         wanted = request.get("stream_options") or {}
-        self.usage, self.continuous = wanted.get("include_usage"), wanted.get("continuous_usage_stats")
+        forced = options.enable_force_include_usage
+        self.usage = forced or wanted.get("include_usage")
+        self.continuous = forced or wanted.get("continuous_usage_stats")
         self.chat = chat
         self.head = {
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{number:032x}",
@@ -82,6 +89,7 @@ class Stream:
         }
         self.plain = self.event(self.step, None)
         self.framed = framed(self.plain)
+        self.until_stamp, _, self.after_stamp = framed(self.plain + STAMP % 0).partition(STAMP_DIGITS % 0)
 
     def event(self, tokens: int, finish: str | None) -> bytes:
         """A chunk's JSON, without its closing brace: a stamp or a usage may follow."""
@@ -95,8 +103,11 @@ class Stream:
         tokens = min(self.step, self.total - self.done)
         first, self.done = self.done == 0, self.done + tokens
         ended = self.done >= self.total
-        if not (first or ended or self.stamp is not None or self.continuous):
-            return self.framed
+        if not (first or ended or self.continuous):  # nearly always
+            if self.stamp is None:
+                return self.framed
+            self.stamp.append(now := time.perf_counter_ns())
+            return self.until_stamp + STAMP_DIGITS % now + self.after_stamp
         parts = []
         if first and self.chat:
             delta = {"role": "assistant", "content": ""}
@@ -108,7 +119,7 @@ class Stream:
                 event += b',"usage":' + json.dumps(self.used()).encode()
             if self.stamp is not None:
                 self.stamp.append(time.perf_counter_ns())
-                event += b',"sent_ns":%d' % self.stamp[-1]
+                event += STAMP % self.stamp[-1]
             parts.append(framed(event))
         if ended:
             if self.usage:
@@ -161,6 +172,8 @@ class Engine:
             self.running.append(stream)
 
     def tick(self) -> None:
+        if (early := self.due - time.perf_counter()) > 0:
+            time.sleep(early)
         now = time.perf_counter()
         ended = [stream for stream in self.running if stream.first_at <= now and self.advance(stream)]
         if ended:
@@ -169,7 +182,7 @@ class Engine:
             self.schedule()
         now = time.perf_counter()
         self.due = max(self.due + self.options.itl_s, now)  # a step that took too long is followed at once
-        self.loop.call_later(self.due - now, self.tick)
+        self.loop.call_later(max(self.due - now - ALARM_S, 0.0), self.tick)
 
     def advance(self, stream: Stream) -> bool:
         """Sends the next chunk; true once the stream is over."""
@@ -457,6 +470,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     vllm.add_argument("--served-model-name")
     vllm.add_argument("--max-model-len", default="131072")
     vllm.add_argument("--max-num-seqs", type=int, default=1 << 30)
+    vllm.add_argument("--enable-force-include-usage", action="store_true")
     vllm.add_argument("--ssl-certfile")
     vllm.add_argument("--ssl-keyfile")
     vllm.add_argument("--api-key", "--require-key", help="answer 401 under /v1 without it")

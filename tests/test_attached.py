@@ -14,7 +14,7 @@ import pytest
 from doors import vbench
 from fake_vllm import running
 
-from vbench.record import REQUESTS, Record, Requests
+from vbench.record import REQUESTS, Record, Requests, is_aside
 
 KEY = "sk-a-key-that-nobody-may-read"
 LOAD = ("workload=random", "workload.input_len=20", "workload.output_len=10", "workload.num_prompts=4")
@@ -25,8 +25,8 @@ def at(url, *words, home, **env):
 
 
 def recorded(home):
-    (path,) = home.glob("multirun/*/*/*/record.json")
-    return path.parent, Record.load(path.parent)
+    (folder,) = (path.parent for path in home.glob("multirun/*/*/*/record.json") if not is_aside(path.parent))
+    return folder, Record.load(folder)
 
 
 class Bare(BaseHTTPRequestHandler):
@@ -99,6 +99,7 @@ def test_a_running_server_is_measured_with_its_key_which_is_written_nowhere(tmp_
     folder, record = recorded(tmp_path)
     assert record.name == "tiny · remote · tp1 · n4"
     assert record.environment["engine"] == f"remote: {url}"
+    assert set(record.config["engine"]) == {"base_url", "served_model_name", "api_key_env", "chat"}
     assert record.server == {"version": "0.32.0+fake", "max_model_len": 131072}
     assert record.metrics["server_generation_tokens"] == record.metrics["total_output_tokens"] == 40
     assert KEY not in ended.stdout + ended.stderr
@@ -142,8 +143,9 @@ def test_of_several_models_one_must_be_named(tmp_path):
         named = at(
             url, "engine.served_model_name=small", "engine.chat=true", "workload.ignore_eos=false", home=tmp_path
         )
-    assert refused.returncode == 1
-    assert f"engine.served_model_name: {url} lists large, small; name the one to measure\n" in refused.stdout
+    assert refused.returncode == 2
+    assert refused.stdout == ""  # before a session begins
+    assert refused.stderr == f"vbench: engine.served_model_name: {url} lists large, small; name the one to measure\n"
     assert named.returncode == 0, named.stdout + named.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 from tests.fake_vllm import running
 from vbench.errors import Refused
 from vbench.loadgen import ClientLost, Endpoint, Load, Workers, processes_for
+from vbench.saturation import Outgrowth
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,12 @@ def test_merged_tokens_are_all_counted(one):
         requests, _ = one.run(load(url, n=1, output_len=10))
     assert requests.output_tokens.tolist() == [10]
     assert requests.chunk_tokens.tolist() == [3, 2, 3, 2]
+
+
+def test_merged_tokens_are_known_a_chunk_where_the_server_counts_them(one):
+    with running("--tokens-per-chunk", "3", "--enable-force-include-usage") as url:
+        requests, _ = one.run(load(url, n=1, output_len=10))
+    assert requests.chunk_tokens.tolist() == [3, 3, 3, 1]
 
 
 def test_a_chat_is_streamed_too(one):
@@ -244,6 +252,41 @@ def test_the_time_limit_ends_what_is_open_and_what_was_never_sent(one):
     assert np.isnan(requests.finished).tolist() == [False, False, False, True]
 
 
+def test_a_load_that_outgrows_its_server_is_broken_off(two):
+    outgrowth = Outgrowth(ttft_limit_s=0.2)
+    with running("--itl-s", "0.01", "--max-num-seqs", "4") as url:
+        requests, _ = two.run(load(url, n=4000, output_len=10, scheduled=np.arange(4000) / 100), enough=outgrowth)
+        while counter(url, "vllm:num_requests_running"):
+            time.sleep(0.05)
+    served = requests.error == ""
+    assert 0 < served.sum() < 4000
+    assert set(requests.error[~served]) == {"ended early"}
+    never = np.isnan(requests.sent)
+    assert never.any()
+    assert (requests.scheduled[never] >= outgrowth.at_s).all()  # the word came later than what it is about
+    assert (requests.output_tokens[served] == 10).all()
+
+
+def test_glimpses_tell_when_each_request_was_sent_and_answered(two):
+    seen = []
+    with running("--itl-s", "0.03", "--ttft-s", "0.2") as url:
+        requests, _ = two.run(load(url, n=30, output_len=50, scheduled=np.arange(30) / 20), enough=seen.append)
+    assert max(each.in_flight for each in seen) > 10
+    told = sorted(answer for each in seen for answer in each.answered)
+    assert [sent for sent, _ in told] == pytest.approx(requests.sent)
+    arrivals = np.split(requests.chunk_times, requests.offsets[1:-1])
+    for (sent, waited), times in zip(told, arrivals, strict=True):  # on a busy host the head may come with a token
+        assert np.abs(times - (sent + waited)).min() < 1e-6
+
+
+def test_the_word_to_break_off_may_come_when_a_process_is_done(two):
+    with running("--itl-s", "0.01") as url:
+        requests, _ = two.run(load(url, n=2, output_len=[2, 500]), enough=lambda glimpse: glimpse.elapsed_s > 0.4)
+        assert requests.error.tolist() == ["", "ended early"]
+        requests, _ = two.run(load(url))
+    assert requests.error.tolist() == [""] * 4
+
+
 def test_the_workers_go_on_after_a_run_that_failed(one):
     with running("--ttft-s", "100") as url:
         one.run(load(url, timeout_s=0.2))
@@ -327,6 +370,14 @@ def test_a_load_process_imports_nothing_heavy():
     code = "import sys, vbench.loadgen.worker; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not heavy & set(loaded)
+
+
+def test_a_load_may_be_borne_by_fewer_processes_than_there_are(two):
+    with running() as url:
+        _, client = two.run(dataclasses.replace(load(url), processes=1))
+        assert client.processes == 1
+        _, client = two.run(dataclasses.replace(load(url), processes=9))
+    assert client.processes == 2
 
 
 def test_processes_by_streams_and_cores():

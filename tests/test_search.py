@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vbench.search import MOST_TRIES, Probe, answer, decided, next_level
+from vbench.config import Search, Workload
+from vbench.search import HIGHEST, MOST_TRIES, Probe, answer, decided, next_level, streams, unproven
 
 
 def searched(passes, whole=True, of=200, limit=200):
@@ -63,3 +64,16 @@ def test_an_invalid_probe_decides_nothing_until_it_was_tried_thrice():
 
 def test_a_saturated_probe_fails_its_level_at_once():
     assert decided([Probe(4, 100, 100, saturated=True)]) is False
+
+
+def test_levels_given_up_without_a_trusted_probe_are_unproven():
+    invalid = Probe(8, 50, 100, trusted=False)
+    told = [Probe(4, 100, 100), Probe(16, 0, 9, trusted=False, saturated=True)]
+    assert unproven([*told, invalid]) == [8]
+    assert unproven([*told, invalid, Probe(8, 50, 100)]) == []
+
+
+def test_a_search_may_open_as_many_streams_as_its_highest_probe():
+    assert streams(Workload(num_prompts=100, max_concurrency=8)) == 8
+    assert streams(Workload(num_prompts=100)) == 100
+    assert streams(Workload(num_prompts=100, search=Search.max_concurrency)) == HIGHEST

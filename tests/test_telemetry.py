@@ -19,9 +19,9 @@ from test_server import served, session
 from vbench import telemetry, tracking
 from vbench.attached import Attached
 from vbench.endpoint import Endpoint
+from vbench.occupancy import summaries
 from vbench.record import TELEMETRY
 from vbench.series import Series, grown, rates, series
-from vbench.summary import summaries
 from vbench.telemetry import server_columns
 from vbench.tracking.curves import MOST_A_RUN, MOST_A_SERIES, points
 

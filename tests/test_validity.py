@@ -62,3 +62,8 @@ def test_tokens_that_arrive_together_are_a_warning():
 @pytest.mark.parametrize(("share", "warned"), [(0.1, set()), (0.6, {"busy_front_end"})])
 def test_a_front_end_at_its_limit_is_a_warning(share, warned):
     assert codes(many(), {"server_frontend_limited": share}) == (set(), warned)
+
+
+def test_a_load_that_was_ended_early_is_no_measurement_of_it_and_what_was_broken_off_has_not_failed():
+    made = many(error=np.array(["ended early"] * 60 + [""] * 60))
+    assert codes(made, {"ended_early_s": 4.5, "saturated": 1.0}) == ({"ended_early"}, {"saturated", "few_samples"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from vbench.config import Engine
 from vbench.endpoint import UNANSWERED, Endpoint
 from vbench.errors import Refused, ServerFailed
 
+CHECK_S = 5.0
 NO_MODELS = (KeyError, TypeError, ValueError, AttributeError)  # what reading a reply of another shape raises
 
 
@@ -56,6 +58,24 @@ async def attached(engine: Engine) -> AsyncIterator[list[Attached]]:
         except UNANSWERED as error:  # its repr would show our headers, the key among them
             line = f"{url} does not answer: {str(error) or type(error).__name__}"
             raise ServerFailed("unreachable", without(key, line)) from None
+
+
+def check(engine: Engine) -> None:
+    """Raises Refused where the key's variable is not set, or the server must be told which model is meant.
+
+    A server that does not answer from here may do so where the session runs: that is left to it.
+    """
+    key = api_key(engine)
+    if engine.served_model_name is None:
+        try:
+            asyncio.run(_ask_once(engine.base_url or "", key))
+        except (*UNANSWERED, ServerFailed):
+            return
+
+
+async def _ask_once(url: str, key: str | None) -> None:
+    async with Endpoint(url, key) as control:
+        _only(await asyncio.wait_for(_models(control), CHECK_S), url)
 
 
 def api_key(engine: Engine) -> str | None:

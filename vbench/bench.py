@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from vbench.attached import Attached
-from vbench.config import plain
+from vbench.config import applied
+from vbench.counters import busy
 from vbench.events import Events
 from vbench.leases import Share
-from vbench.loadgen import Client, Endpoint, Load, Workers
+from vbench.loadgen import Client, Endpoint, Glimpse, Load, Workers
 from vbench.plan import Run, Session
 from vbench.record import Record, Requests
 from vbench.server import Server
+
+IDLE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,18 @@ class Bench:
         """The record of a run that ends now, with all that does not depend on what it found."""
         return blank(self.session, run, self.environment, started)
 
-    async def load(self, load: Load, tick: Callable[[int, int], None] | None = None) -> tuple[Requests, Client]:
+    async def load(
+        self,
+        load: Load,
+        tick: Callable[[int, int], None] | None = None,
+        enough: Callable[[Glimpse], bool] | None = None,
+    ) -> tuple[Requests, Client]:
         """Sends a load, in a thread of its own. Whoever cancels this loses the load processes.
 
         Raises ClientLost, Refused as `Workers.run` does.
         """
         try:
-            return await asyncio.to_thread(self.workers.run, load, tick)
+            return await asyncio.to_thread(self.workers.run, load, tick, enough)
         except asyncio.CancelledError:
             self.workers.kill()  # or the thread, which nobody can cancel, would wait for the load's end
             raise
@@ -69,7 +78,7 @@ def blank(session: Session, run: Run, environment: dict[str, Any], started: date
         experiment=session.experiment,
         started_at=started.isoformat(),
         ended_at=datetime.now(timezone.utc).isoformat(),
-        config=plain(run.config),
+        config=applied(run.config),
         environment=environment,
     )
 
@@ -99,6 +108,14 @@ class Fleet:
         """Checks that they are up and who they were; those of ours forget all prompts."""
         for server in self.servers:
             await server.fresh()
+
+    async def idle(self) -> None:
+        """Waits until they have let go of requests that were broken off; at most IDLE_S."""
+        deadline = time.monotonic() + IDLE_S
+        while time.monotonic() < deadline:
+            if not sum(busy(await self.counters()).values()):
+                return
+            await asyncio.sleep(0.1)
 
     async def counters(self) -> dict[str, float]:
         total: Counter[str] = Counter()

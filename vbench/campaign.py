@@ -283,7 +283,7 @@ def _filed(tasks: Sequence[Task]) -> set[str]:
 
 def _check(session: Session, jobs: Jobs) -> None:
     if session.attached:
-        attached.api_key(session.engine)
+        attached.check(session.engine)
     elif jobs.on_this_host:
         leases.check(session, session.launcher.exclusive)
     weights.require(session.model, session.engine)

@@ -169,6 +169,9 @@ class Engine:
     chat: bool = False  # chat completions; prompt lengths are then approximate
 
 
+ATTACHED = ("base_url", "served_model_name", "api_key_env", "chat")  # what an Engine says of a server that runs already
+
+
 @dataclass(frozen=True)
 class Slo:
     """Objectives that a request meets or misses; null is none."""
@@ -262,6 +265,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def applied(config: RunConfig) -> Dict[str, Any]:
+    """The config in plain data, less the engine's options that shaped nothing because the server ran already."""
+    facts: Dict[str, Any] = plain(config)
+    if config.engine.base_url is not None:
+        facts["engine"] = {key: value for key, value in facts["engine"].items() if key in ATTACHED}
+    return facts
 
 
 def typed(part: type, data: Mapping[str, Any], path: str = "") -> Any:

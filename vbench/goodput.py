@@ -67,10 +67,11 @@ def saturated(requests: Requests) -> bool:
         return False
     times, counts = in_flight(requests)
     at_send = counts[np.searchsorted(times, requests.sent[order], side="right") - 1]
-    return all(_grows(column[answered]) for column in (waits, at_send))
+    return all(grows(column[answered]) for column in (waits, at_send))
 
 
-def _grows(column: Floats) -> bool:
+def grows(column: Floats) -> bool:
+    """Whether the last quarter of a column lies well above its first."""
     quarters = np.array_split(column, QUARTERS)
     first, *_, last = (float(np.median(quarter)) for quarter in quarters)
     return last > GROWTH * first

@@ -11,20 +11,23 @@ from vbench.bench import Bench, Fleet
 from vbench.config import Model
 from vbench.counters import busy, change
 from vbench.goodput import goodput, saturated
-from vbench.loadgen import Client, Load
+from vbench.loadgen import Client, Load, enough_for
 from vbench.metrics import metrics
+from vbench.occupancy import summaries
 from vbench.plan import Run
 from vbench.prompts import Prompts, generator, prompts
 from vbench.record import REQUESTS, TELEMETRY, Record
-from vbench.summary import summaries
+from vbench.saturation import Outgrowth
+from vbench.search import streams
 from vbench.validity import judge
 
 RUN_TIMEOUT_S = 3600.0
 
 
-async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
+async def measure(bench: Bench, fleet: Fleet, run: Run, outgrowth: Outgrowth | None = None) -> Record:
     """Loads the servers with the run's workload; the record is not yet saved, the raw files are.
 
+    Where an outgrowth is watched for, the load ends once it shows: that record is INVALID as a measurement of its load.
     Raises ServerFailed where a server ends meanwhile, ClientLost where a load process does.
     """
     model, workload = run.config.model, run.config.workload
@@ -35,8 +38,10 @@ async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
     before, began = await fleet.counters(), datetime.now(timezone.utc)
     controls = [server.control for server in fleet.servers]
     async with telemetry.watch(controls, fleet.pids, bench.share.uuids) as watch:
-        requests, client = await bench.load(load, bench.events.measuring(run))
+        requests, client = await bench.load(load, bench.events.measuring(run), outgrowth)
     fleet.check_alive()
+    if outgrowth and outgrowth.at_s:
+        await fleet.idle()
     counted = change(before, await fleet.counters()) | busy(before)
 
     requests.save(bench.folder_of(run) / REQUESTS)
@@ -46,6 +51,8 @@ async def measure(bench: Bench, fleet: Fleet, run: Run) -> Record:
     found |= summaries(series, requests)
     if workload.paced and not workload.max_concurrency:
         found["saturated"] = float(saturated(requests))
+    if outgrowth and outgrowth.at_s:
+        found |= {"saturated": 1.0, "ended_early_s": outgrowth.at_s}
     judgement = judge(requests, workload, found)
     return dataclasses.replace(
         bench.record(run, began),
@@ -76,6 +83,7 @@ def _load(run: Run, fleet: Fleet, asked: Prompts) -> Load:
         max_concurrency=load.max_concurrency,
         ignore_eos=load.ignore_eos,
         timeout_s=RUN_TIMEOUT_S,
+        processes=load.client_processes or enough_for(streams(load)),
     )
 
 

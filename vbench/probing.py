@@ -6,15 +6,19 @@ import dataclasses
 from datetime import datetime, timezone
 
 from vbench.bench import Bench, Fleet
-from vbench.config import Search
+from vbench.config import Search, Workload
 from vbench.measuring import measure
 from vbench.plan import Run, planned
-from vbench.record import Record, recorded
-from vbench.search import Probe, answer, next_level, probe_config
+from vbench.record import Reason, Record, recorded
+from vbench.saturation import Outgrowth
+from vbench.search import Probe, answer, next_level, probe_config, unproven
 
 
 async def search(bench: Bench, fleet: Fleet, run: Run) -> Record:
-    """Probes loads, each an ordinary run with this one as its parent, until the highest that meets the SLO is known."""
+    """Probes loads, each an ordinary run with this one as its parent, until the highest that meets the SLO is known.
+
+    A probe of a rate ends early once the rate has outgrown the server.
+    """
     started, wanted = datetime.now(timezone.utc), run.config.workload.search
     probes: list[Probe] = []
     best: dict[float, Record] = {}
@@ -22,15 +26,28 @@ async def search(bench: Bench, fleet: Fleet, run: Run) -> Record:
         attempt = sum(probe.level == level for probe in probes)
         probe = planned(probe_config(run.config, level, attempt), bench.environment["engine"])
         record = recorded(bench.folder / probe.folder)
-        if record is None or record.verdict != "VALID":  # what an interrupted search has probed is not probed again
-            record = dataclasses.replace(await measure(bench, fleet, probe), parent=run.key)
+        if record is None or not _decides(record):  # what an interrupted search has probed is not probed again
+            measured = await measure(bench, fleet, probe, _outgrowth(probe.config.workload))
+            record = dataclasses.replace(measured, parent=run.key)
             bench.save(probe, record)
         probes.append(_as_probe(level, record))
         best[level] = record
     found = {f"slo_{wanted.name}": answer(probes), "probes": len(probes)} if wanted else {}
     if highest := best.get(answer(probes)):
         found |= {f"slo_{key}": highest.metrics[key] for key in ("request_goodput", "output_throughput")}
-    return dataclasses.replace(bench.record(run, started), server=fleet.facts, metrics=found)
+    invalid = []
+    if levels := ", ".join(f"{level:g}" for level in unproven(probes)):
+        sentence = f"no probe of {levels} was to be trusted: the answer may lie higher"
+        invalid = [Reason("untrusted_probes", sentence)]
+    return dataclasses.replace(bench.record(run, started), server=fleet.facts, metrics=found, invalid=invalid)
+
+
+def _outgrowth(load: Workload) -> Outgrowth | None:
+    """What to watch a probe for; in a closed loop nothing can outgrow the server."""
+    if not load.paced or load.max_concurrency:
+        return None
+    limit_ms = load.slo.ttft_ms or load.slo.e2el_ms
+    return Outgrowth(limit_ms / 1e3 if limit_ms else None)
 
 
 def _as_probe(level: float, record: Record) -> Probe:
@@ -42,3 +59,7 @@ def _as_probe(level: float, record: Record) -> Probe:
         trusted=record.verdict == "VALID",
         saturated=bool(found.get("saturated")),
     )
+
+
+def _decides(record: Record) -> bool:
+    return record.verdict == "VALID" or bool(record.metrics.get("saturated"))

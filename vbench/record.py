@@ -29,6 +29,7 @@ RECORD = "record.json"
 REQUESTS = "requests.npz"
 TELEMETRY = "telemetry.npz"
 SERVER_LOGS = "server*.log"  # one a replica; those of earlier servers are server.log.1, …
+ENDED_EARLY = "ended early"  # the error of a request that was broken off, or never sent, because its load was ended
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vbench.config import RunConfig, Search
+from vbench.config import RunConfig, Search, Workload
 
 PASSING = 0.99
 TURNS = 4  # of a concurrency: a probe has so many requests for each place, that most of it is steady
@@ -43,6 +43,13 @@ def probe_config(config: RunConfig, level: float, attempt: int) -> RunConfig:
     return replace(config, workload=replace(asked, search=None, seed=load.seed + attempt))
 
 
+def streams(load: Workload) -> int:
+    """Requests of a load that may be in flight together; of a search, in its highest probe."""
+    if load.search:
+        return int(HIGHEST)
+    return min(load.num_prompts, load.max_concurrency or load.num_prompts)
+
+
 def decided(probes: Sequence[Probe]) -> bool | None:
     """Whether a level passes by these probes of it; None where that is still open."""
     if any(probe.saturated for probe in probes):
@@ -56,6 +63,12 @@ def decided(probes: Sequence[Probe]) -> bool | None:
     if low >= PASSING or (met == of and of >= 100) or (last_try and met / of >= PASSING):
         return True
     return False if high < PASSING or last_try else None
+
+
+def unproven(probes: Sequence[Probe]) -> list[float]:
+    """Levels that were given up though no probe of them was trusted, or told by saturation."""
+    told = {probe.level for probe in probes if probe.trusted or probe.saturated}
+    return sorted({probe.level for probe in probes} - told)
 
 
 def next_level(probes: Sequence[Probe], whole: bool) -> float | None:

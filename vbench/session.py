@@ -37,6 +37,7 @@ from vbench.probing import search
 from vbench.prompts import FIRST_ID
 from vbench.record import RECORD, Failure, Record, is_aside, put_aside, recorded
 from vbench.screen import Screen
+from vbench.search import streams
 from vbench.server import Server, keep_logs, replicas
 
 WARM_UP_PROMPT, WARM_UP_TOKENS = 256, 16
@@ -157,8 +158,7 @@ async def _server_facts(servers: Sequence[Server | Attached]) -> dict[str, Any]:
 def _client_processes(session: Session, cores: int) -> int:
     loads = [run.config.workload for run in session.runs]
     given = [load.client_processes for load in loads if load.client_processes]
-    streams = max(min(load.num_prompts, load.max_concurrency or load.num_prompts) for load in loads)
-    return max(given) if given else processes_for(streams, cores)
+    return max(given) if given else processes_for(max(map(streams, loads)), cores)
 
 
 def _record_failure(bench: Bench, left: deque[Run], failure: Failure) -> None:

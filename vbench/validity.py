@@ -11,7 +11,7 @@ import numpy as np
 
 from vbench.config import Workload
 from vbench.metrics import succeeded
-from vbench.record import Reason, Requests
+from vbench.record import ENDED_EARLY, Reason, Requests
 
 LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client made the arrivals, not the workload
 RATE_SHARE = 0.95  # of the requested rate
@@ -20,7 +20,7 @@ LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags so much measures 
 HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache though no workload of ours shares prefixes
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 P99_SAMPLES = 100
-LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (vbench.summary.LOOP_LIMIT)
+LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (vbench.occupancy.LOOP_LIMIT)
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
 
 
@@ -32,6 +32,7 @@ class Judgement(NamedTuple):
 def judge(requests: Requests, load: Workload, found: dict[str, float]) -> Judgement:
     """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts)."""
     invalid = (
+        _ended_early(found),
         _failed_requests(requests),
         _late_client(requests, load),
         _slow_arrivals(requests, load),
@@ -51,8 +52,16 @@ def judge(requests: Requests, load: Workload, found: dict[str, float]) -> Judgem
     return Judgement([reason for reason in invalid if reason], [reason for reason in warnings if reason])
 
 
+def _ended_early(found: dict[str, float]) -> Reason | None:
+    after = found.get("ended_early_s")
+    if after is None:
+        return None
+    sentence = f"the load had outgrown the server after {after:.1f} s, TTFT and requests in flight both growing"
+    return Reason("ended_early", f"{sentence}; the rest was not sent")
+
+
 def _failed_requests(requests: Requests) -> Reason | None:
-    errors = requests.error[~succeeded(requests)]
+    errors = requests.error[~succeeded(requests) & (requests.error != ENDED_EARLY)]
     if not len(errors):
         return None
     kinds, counts = np.unique(errors, return_counts=True)
@@ -137,7 +146,10 @@ def _merged_tokens(requests: Requests) -> Reason | None:
     share = float((requests.chunk_tokens > 1).mean()) if len(requests.chunk_tokens) else 0.0
     if share <= MERGED_SHARE:
         return None
-    sentence = f"{share:.0%} of chunks brought several tokens: the server's front end lags, and ITL is their even share"
+    sentence = (
+        f"{share:.0%} of chunks brought several tokens: the server's front end lags; ITL is their even share, unless "
+        "it says how many (engine.extra_args=[--enable-force-include-usage])"
+    )
     return Reason("merged_tokens", sentence)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from vbench.loadgen import request
 from vbench.loadgen.alarm import Alarm
 from vbench.loadgen.connection import Connection, Replica, clock
-from vbench.loadgen.load import Load
+from vbench.loadgen.load import Glimpse, Load
 from vbench.loadgen.wire import Reply
 from vbench.record import Floats, Ints
 
@@ -98,6 +98,8 @@ class Sender:
         self.turn = turn  # which replica comes first among equals
         self.next = 0  # place in the order of the next to send
         self.in_flight = self.completed = self.pieces = 0  # pieces: received by completed requests
+        self.glimpsed = 0  # how many of the order the last glimpse has seen sent
+        self.awaited: list[int] = []  # of these, the ones without an answer then
         self.live: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.over = asyncio.Event()
@@ -112,6 +114,7 @@ class Sender:
     async def run(self, start: int) -> None:
         """Sends everything from `start` on; returns when all is over, at the latest after `timeout_s`."""
         loop = asyncio.get_running_loop()
+        self.start = start
         self.due = (start + (self.due_s * 1e9).astype(np.int64)).tolist()
         self.beat_at = start
         self.alarm, self.heart = Alarm(loop, self.pump), Alarm(loop, self.beat)
@@ -121,7 +124,7 @@ class Sender:
         try:
             await asyncio.wait_for(self.over.wait(), self.timeout_s + (start - clock()) / 1e9)
         except asyncio.TimeoutError:
-            self.give_up()
+            self.give_up("timeout")
         finally:
             for task in self.tasks:
                 task.cancel()
@@ -202,12 +205,14 @@ class Sender:
         elif was_full:
             self.pump()
 
-    def give_up(self) -> None:
-        """The time is over: what is open ends here, what was not sent never is."""
+    def give_up(self, why: str) -> None:
+        """What is open ends here, with this error; what was not sent never is."""
+        if self.over.is_set():
+            return
         self.over.set()
         now = clock()
         self.errors = [
-            error or ("timeout" if finished == NEVER else "")
+            error or (why if finished == NEVER else "")
             for error, finished in zip(self.errors, self.finished, strict=True)
         ]
         for connection in list(self.live):
@@ -249,6 +254,20 @@ class Sender:
         self.beat_at += len(missed) * HEARTBEAT_NS
         self.heart.set(self.beat_at)
 
-    def progress(self) -> tuple[int, int]:
-        """Requests completed, and pieces of replies received, so far."""
-        return self.completed, self.pieces + sum(len(self.replies[each.index].times) for each in self.live)
+    def glimpse(self) -> Glimpse:
+        """How far it has come, from what is stamped anyway: looking costs the streams a tenth of a millisecond."""
+        self.awaited += self.order[self.glimpsed : self.next]
+        self.glimpsed = self.next
+        answered = [index for index in self.awaited if len(self.replies[index].times) > 1]
+        gone = {*answered, *(index for index in self.awaited if self.finished[index] != NEVER)}
+        self.awaited = [index for index in self.awaited if index not in gone]
+        return Glimpse(
+            elapsed_s=(clock() - self.start) / 1e9,
+            completed=self.completed,
+            pieces=self.pieces + sum(len(self.replies[each.index].times) for each in self.live),
+            in_flight=self.in_flight,
+            answered=tuple(
+                ((sent - self.start) / 1e9, (self.replies[index].times[1] - sent) / 1e9)
+                for index, sent in ((index, self.sent[index]) for index in answered)
+            ),
+        )

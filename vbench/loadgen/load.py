@@ -31,6 +31,7 @@ class Load:
     max_concurrency: int | None
     ignore_eos: bool
     timeout_s: float  # then every open stream ends with the error "timeout"
+    processes: int | None = None  # that bear it, of those there are; null: all
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -41,6 +42,19 @@ class Load:
         times = np.sort(self.scheduled)
         busiest = int((np.searchsorted(times, times + 1.0) - np.arange(len(times))).max(initial=0))
         return min(busiest, self.max_concurrency or busiest)
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """What a load under way has come to, as its processes tell it twice a second."""
+
+    elapsed_s: float  # since the start
+    completed: int
+    pieces: int  # of replies, received
+    in_flight: int
+    # Of each request that got the second piece of its reply (the first is the head) since the glimpse before: when it
+    # was sent, and seconds from there to that piece.
+    answered: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ FD in pickled plain data, private to the two:
     →  (Load, int)                   what to prepare, and which of the processes this is
     ←  ("ready",)
     →  int                           the start, an instant of CLOCK_MONOTONIC in ns
-    ←  ("progress", done, chunks)    twice a second
+    ←  ("progress", Glimpse)         twice a second
+    →  None                          break off (it may come when all is over)
     ←  ("result", Requests, facts)   or ("failed", text)
 """
 
@@ -27,9 +28,9 @@ import uvloop
 
 from vbench.loadgen.client import NEVER, Outcome, Sender, drive
 from vbench.loadgen.echo import skew_s
-from vbench.loadgen.load import Load
+from vbench.loadgen.load import Glimpse, Load
 from vbench.loadgen.reading import Reading, read
-from vbench.record import Floats, Ints, Requests
+from vbench.record import ENDED_EARLY, Floats, Ints, Requests
 
 PROGRESS_S = 0.5
 
@@ -44,9 +45,12 @@ def main(fd: int) -> None:
     parent.send(("skew", loop.run_until_complete(skew_s())))
     while True:
         try:
-            load, turn = parent.recv()
+            asked = parent.recv()
         except EOFError:
             return
+        if asked is None:  # the word to break off a load that is over by now
+            continue
+        load, turn = asked
         try:
             parent.send(run(load, turn, parent, loop))
         except Exception:  # noqa: BLE001  the parent must know, whatever it is
@@ -76,13 +80,17 @@ async def at_the_barrier(sender: Sender, parent: Connection, loop: asyncio.Abstr
 
     def hear() -> None:
         try:
-            start.set_result(parent.recv())
+            word = parent.recv()
         except EOFError:
             os._exit(1)
+        if word is None:
+            sender.give_up(ENDED_EARLY)
+        else:
+            start.set_result(word)
 
     def report() -> None:
         if not sender.over.is_set():
-            parent.send(("progress", *sender.progress()))
+            parent.send(("progress", sender.glimpse()))
             loop.call_later(PROGRESS_S, report)
 
     loop.add_reader(parent.fileno(), hear)
@@ -99,7 +107,8 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
         readings.append(read(reply))
         reply.pieces.clear()
         if index % 1000 == 999:  # the parent takes silence for death
-            parent.send(("progress", len(outcome.replies), sum(len(each.times) for each in outcome.replies)))
+            pieces = sum(len(each.times) for each in outcome.replies)
+            parent.send(("progress", Glimpse(outcome.wall_s, len(outcome.replies), pieces, in_flight=0)))
     replies = outcome.replies
     never = outcome.sent == NEVER
 

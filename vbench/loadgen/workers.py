@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from vbench.errors import Refused, VbenchError
-from vbench.loadgen.load import Client, Load, deal, gather
+from vbench.loadgen.load import Client, Glimpse, Load, deal, gather
 from vbench.record import Floats, Requests
 
 SILENCE_S = 120.0  # a process that says nothing for so long is lost
@@ -27,6 +27,7 @@ START_IN_NS = 20_000_000  # time for the start's message to reach every process
 SPARE_FILES = 64  # descriptors of a process beside its streams
 
 Progress = Callable[[int, int], None]  # requests completed, chunks received
+Enough = Callable[[Glimpse], bool]  # whether to break the load off
 
 
 class ClientLost(VbenchError):
@@ -102,15 +103,19 @@ class Workers:
     ) -> None:
         self._stop()
 
-    def run(self, load: Load, progress: Progress | None = None) -> tuple[Requests, Client]:
+    def run(
+        self, load: Load, progress: Progress | None = None, enough: Enough | None = None
+    ) -> tuple[Requests, Client]:
         """Sends a load and returns what became of it, in its order. A failed request is data.
+
+        Once `enough` says so the rest is broken off or never sent, with the error ENDED_EARLY.
 
         Raises Refused, before anything is sent, where so many streams cannot be open or there are none; ClientLost
         where a load process does not survive, after which these workers are of no more use.
         """
         if not len(load):
             raise Refused("workload.num_prompts: a load of no requests measures nothing")
-        shares = deal(load, self._count)
+        shares = deal(load, min(load.processes or self._count, self._count))
         refuse_more_streams_than_files(shares)
         workers = self._workers[: len(shares)]
         for turn, (worker, share) in enumerate(zip(workers, shares, strict=True)):
@@ -119,7 +124,7 @@ class Workers:
         start = time.perf_counter_ns() + START_IN_NS
         for worker in workers:
             worker.tell(start)
-        results = self._collect(workers, "result", progress)
+        results = self._collect(workers, "result", progress, enough)
         facts = [each[2] for each in results]
         lags_s = np.concatenate([fact["lags_s"] for fact in facts])
         return gather([each[1] for each in results]), Client(
@@ -138,10 +143,12 @@ class Workers:
         for worker in self._workers:
             worker.process.kill()
 
-    def _collect(self, workers: list[_Worker], kind: str, progress: Progress | None = None) -> list[Any]:
+    def _collect(
+        self, workers: list[_Worker], kind: str, progress: Progress | None = None, enough: Enough | None = None
+    ) -> list[Any]:
         """One message of this kind from each worker, in their order. Raises ClientLost."""
         found: dict[_Worker, Any] = {}
-        counts = dict.fromkeys(workers, (0, 0))
+        last: dict[_Worker, Glimpse] = {}
         while len(found) < len(workers):
             silent = [worker for worker in workers if worker not in found]
             for worker in _speaking(silent):
@@ -149,15 +156,32 @@ class Workers:
                 if message[0] == kind:
                     found[worker] = message
                 elif message[0] == "progress":
-                    counts[worker] = message[1:]
+                    last[worker] = message[1]
+                    glimpse = together(last.values(), message[1].answered)
                     if progress:
-                        progress(sum(done for done, _ in counts.values()), sum(chunks for _, chunks in counts.values()))
+                        progress(glimpse.completed, glimpse.pieces)
+                    if enough and enough(glimpse):
+                        enough = None
+                        for each in workers:
+                            each.tell(None)
         return [found[worker] for worker in workers]
 
     def _stop(self) -> None:
         for worker in self._workers:
             worker.stop()
         self._workers = []
+
+
+def together(last: Iterable[Glimpse], answered: tuple[tuple[float, float], ...]) -> Glimpse:
+    """What all processes told last as one glimpse; `answered` is new with the latest of them."""
+    told = list(last)
+    return Glimpse(
+        elapsed_s=max(each.elapsed_s for each in told),
+        completed=sum(each.completed for each in told),
+        pieces=sum(each.pieces for each in told),
+        in_flight=sum(each.in_flight for each in told),
+        answered=answered,
+    )
 
 
 def _speaking(workers: list[_Worker]) -> Iterable[_Worker]:
@@ -180,9 +204,14 @@ def refuse_more_streams_than_files(shares: list[Load]) -> None:
 
 
 def processes_for(streams: int, cores: int) -> int:
-    """How many load processes bear so many streams, leaving half of the cores to others.
+    """How many load processes bear so many streams, leaving half of the cores to others."""
+    return max(1, min(enough_for(streams), cores // 2))
+
+
+def enough_for(streams: int) -> int:
+    """How many load processes bear so many streams, on a host with cores to spare.
 
     A token costs a process about 10 µs (benchmarks/load_client.py), so of 256 that arrive together the last is stamped
     2.6 ms late: that much an engine's step may be blurred, and no more.
     """
-    return max(1, min(-(-streams // 256), cores // 2))
+    return -(-streams // 256)

@@ -21,6 +21,8 @@ HEADLINES = (
     "completed",
     "failed",
     "duration",
+    "steady_output_throughput",  # says little without the next: how many seconds it is of
+    "steady_duration",
 )
 
 COLUMNS = (
