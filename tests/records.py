@@ -98,7 +98,7 @@ def record(
             "driver": "570.1" if gpus else None,
         },
         server={} if failure else {"start_s": 42.5, "version": engine_version, "max_model_len": 2000},
-        metrics={} if failure else measured(num_prompts, output_throughput, median_itl_ms),
+        metrics={} if failure or not num_prompts else measured(num_prompts, output_throughput, median_itl_ms),
         invalid=invalid or [],
         failure=failure,
     )

@@ -1,8 +1,9 @@
-"""The door: `python -m vbench.analysis [experiment=NAME] [out=FOLDER] [where="FILTER"] [num_prompts=N]`."""
+"""The door: `python -m vbench.analysis [key=value …]`."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,31 +12,48 @@ from rich.markup import escape
 from rich.table import Table
 
 from vbench import tracking
-from vbench.analysis import frame, report
+from vbench.analysis import axes, frame, report
 from vbench.analysis.comparisons import sections
 from vbench.analysis.options import Options, options
 from vbench.errors import Refused, VbenchError
 
 if TYPE_CHECKING:
-    from vbench.analysis.comparisons import Section
+    from vbench.analysis.section import Section
 
-HELP = """\
+HELP = f"""\
 python -m vbench.analysis [key=value ...]
 
 Every table and figure from the tracked runs: shown here in short, written whole to a folder.
 
   experiment=NAME   runs of one experiment (default: of all)
-  out=FOLDER        where report.html, report.md, figures and CSVs go (default: report)
   where="FILTER"    an MLflow filter (default: none)
-  num_prompts=N     the load of the table (default: 320, or the largest load that all systems share)
+  out=FOLDER        where report.html, report.md, figures and CSVs go (default: report)
+  figures=png,svg   the formats of the figures, of png, svg, pdf; [] draws none (default: png,svg)
+  num_prompts=N     the load of the tables (default: 320, or the largest load that all systems share)
+  x=KEY  y=KEY      what curves and tables show (default: {axes.LATENCY} and {axes.THROUGHPUT}), of
+                    {", ".join(each.key for each in axes.AXES[:6])},
+                    {", ".join(each.key for each in axes.AXES[6:])}
+  prices="{{h100: 2.5, a100: 1.8}}"
+                    $ an hour of one GPU, for y=dollars_per_million_tokens (default: what the runs recorded)
+  slo=20,50,100     the limits on x at which tensor and data parallel are compared
 
 Examples
   python -m vbench.analysis
   python -m vbench.analysis experiment=published num_prompts=80 out=report/published
   python -m vbench.analysis where="params.`model.name` = 'llama70b' and tags.`vbench.weights` = 'hub'"
+  python -m vbench.analysis y=dollars_per_million_tokens x=median_tpot_ms prices="{{h100: 2.5, a100: 1.8}}"
 
 Runs are read from MLFLOW_TRACKING_URI, or else from mlruns/mlflow.db below the current folder.
 """
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was compared, and the files that hold it."""
+
+    runs: frame.Runs
+    sections: list[Section]
+    files: list[Path]
 
 
 def main(arguments: list[str]) -> int:
@@ -44,29 +62,38 @@ def main(arguments: list[str]) -> int:
         print(HELP, end="")  # noqa: T201
         return 0
     try:
-        answer(options(arguments), ["python", "-m", "vbench.analysis", *arguments])
+        made = make(options(arguments), ["python", "-m", "vbench.analysis", *arguments])
     except Refused as refusal:
         print(f"vbench: {refusal}", file=sys.stderr)  # noqa: T201
         return 2
     except VbenchError as error:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    show(made)
     return 0
 
 
-def answer(chosen: Options, command: list[str]) -> None:
-    """Queries, compares, writes, and shows the short of it."""
-    runs = frame.runs(tracking.query(chosen.experiment, chosen.where))
+def make(chosen: Options, command: list[str]) -> Report:
+    """Queries, compares and writes; `command` is what the report says makes it again.
+
+    Raises Refused where the question is wrong or there is nothing to say, TrackingFailed where the store fails.
+    """
+    runs = frame.runs(tracking.query(chosen.experiment, chosen.where), chosen.prices)
     if runs.all.empty:
         raise Refused(_nothing(chosen, runs.foreign))
     found = sections(runs, chosen)
-    written = report.write(found, report.provenance(runs, command, tracking.store()), Path(chosen.out))
+    origin = report.provenance(runs, command, tracking.store())
+    return Report(runs, found, report.write(found, origin, Path(chosen.out), chosen.figures))
+
+
+def show(made: Report) -> None:
+    """The short of it, for a terminal."""
     console = Console()
-    for section in found:
+    for section in made.sections:
         _show(console, section)
-    if runs.valid.empty:
+    if made.runs.valid.empty and made.runs.starts.empty:
         console.print("No VALID run yet, so there is nothing to compare; what went wrong stands above.")
-    for path in written:
+    for path in made.files:
         if path.suffix in (".png", ".html"):
             console.print(f"  {path}", highlight=False, soft_wrap=True)
 
@@ -81,6 +108,8 @@ def _show(console: Console, section: Section) -> None:
             shown.add_row(*(escape(str(cell)) for cell in (name, *cells)))
         console.print(shown)
         console.print(section.caption, style="dim", markup=False, highlight=False)
+    elif section.notes and section.figure is None:
+        console.print(f"[bold]{escape(section.title)}[/]")
     for note in section.notes:
         console.print(f"  {note}", markup=False, highlight=False)
     if section.table is not None:
