@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from vbench import tracking
 from vbench.analysis import axes, frame, report
-from vbench.analysis.comparisons import sections
+from vbench.analysis.comparisons import against, sections
 from vbench.analysis.options import Options, options
 from vbench.errors import Refused, VbenchError
 
@@ -36,12 +38,16 @@ Every table and figure from the tracked runs: shown here in short, written whole
   prices="{{h100: 2.5, a100: 1.8}}"
                     $ an hour of one GPU, for y=dollars_per_million_tokens (default: what the runs recorded)
   slo=20,50,100     the limits on x at which tensor and data parallel are compared
+  against=NAME      a baseline: another experiment, or an engine version
+  fail_if="output_throughput<0.97"
+                    exit code 1 if a ratio to the baseline is beyond that, with its whole 95 % interval
 
 Examples
   python -m vbench.analysis
   python -m vbench.analysis experiment=published num_prompts=80 out=report/published
   python -m vbench.analysis where="params.`model.name` = 'llama70b' and tags.`vbench.weights` = 'hub'"
   python -m vbench.analysis y=dollars_per_million_tokens x=median_tpot_ms prices="{{h100: 2.5, a100: 1.8}}"
+  python -m vbench.analysis experiment=tonight against=lastweek fail_if="output_throughput<0.97"
 
 Runs are read from MLFLOW_TRACKING_URI, or else from mlruns/mlflow.db below the current folder.
 """
@@ -54,10 +60,11 @@ class Report:
     runs: frame.Runs
     sections: list[Section]
     files: list[Path]
+    regressions: list[str]  # lines of what fails
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit code: 0; 1 where the store failed; 2 where the question was wrong or there is nothing to say."""
+    """Returns the exit code: 0; 1 where fail_if holds or the store failed; 2 where the question was wrong or empty."""
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")  # noqa: T201
         return 0
@@ -70,7 +77,7 @@ def main(arguments: list[str]) -> int:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
         return 1
     show(made)
-    return 0
+    return int(bool(made.regressions))
 
 
 def make(chosen: Options, command: list[str]) -> Report:
@@ -78,12 +85,37 @@ def make(chosen: Options, command: list[str]) -> Report:
 
     Raises Refused where the question is wrong or there is nothing to say, TrackingFailed where the store fails.
     """
-    runs = frame.runs(tracking.query(chosen.experiment, chosen.where), chosen.prices)
+    runs = _runs(chosen)
     if runs.all.empty:
         raise Refused(_nothing(chosen, runs.foreign))
     found = sections(runs, chosen)
+    regressions = against.regressions(found, chosen.fail_if) if chosen.fail_if else []
     origin = report.provenance(runs, command, tracking.store())
-    return Report(runs, found, report.write(found, origin, Path(chosen.out), chosen.figures))
+    return Report(runs, found, report.write(found, origin, Path(chosen.out), chosen.figures), regressions)
+
+
+def _runs(chosen: Options) -> frame.Runs:
+    """What was asked for, apart from the baseline, which it carries with it."""
+    table = tracking.query(chosen.experiment, chosen.where)
+    if chosen.against is None:
+        return frame.runs(table, chosen.prices)
+    versions = table.get("tags.vbench.engine_version", pd.Series(index=table.index, dtype=object))
+    if (versions == chosen.against).any():
+        new, old = table[versions != chosen.against], table[versions == chosen.against]
+    elif chosen.against == chosen.experiment:
+        raise Refused(f"against={chosen.against}: it is the experiment itself; name another one, or an engine version")
+    else:
+        new, old = table[table["experiment"] != chosen.against], _baseline(chosen, versions)
+    return dataclasses.replace(frame.runs(new, chosen.prices), baseline=frame.runs(old, chosen.prices))
+
+
+def _baseline(chosen: Options, versions: pd.Series) -> pd.DataFrame:
+    try:
+        return tracking.query(chosen.against, chosen.where)
+    except Refused as refusal:
+        listed = ", ".join(sorted(set(versions.dropna()))) or "none"
+        reason = str(refusal).removeprefix("experiment=")
+        raise Refused(f"against={reason}; nor is it an engine version of these runs ({listed})") from refusal
 
 
 def show(made: Report) -> None:
@@ -96,6 +128,8 @@ def show(made: Report) -> None:
     for path in made.files:
         if path.suffix in (".png", ".html"):
             console.print(f"  {path}", highlight=False, soft_wrap=True)
+    for line in made.regressions:
+        console.print(f"[red]regression[/]: {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def _show(console: Console, section: Section) -> None:

@@ -20,6 +20,7 @@ class Axis:
     short: str  # as a sentence has it
     less_is_better: bool
     digits: str  # format of a table's cell
+    adds_up: bool = False  # n systems have n times as much
 
 
 AXES = (
@@ -29,8 +30,8 @@ AXES = (
     Axis("median_ttft_ms", "median time to first token (ms)", "median TTFT in ms", True, ",.0f"),
     Axis("p99_ttft_ms", "99th percentile of time to first token (ms)", "p99 TTFT in ms", True, ",.0f"),
     Axis("median_e2el_ms", "median end-to-end latency (ms)", "median E2EL in ms", True, ",.0f"),
-    Axis("output_throughput", "output throughput (tokens/s)", "output tokens/s", False, ",.0f"),
-    Axis("request_throughput", "requests served (1/s)", "requests/s", False, ",.2f"),
+    Axis("output_throughput", "output throughput (tokens/s)", "output tokens/s", False, ",.0f", adds_up=True),
+    Axis("request_throughput", "requests served (1/s)", "requests/s", False, ",.2f", adds_up=True),
     Axis(
         "output_throughput_per_gpu", "output throughput of one GPU (tokens/s)", "output tokens/s a GPU", False, ",.0f"
     ),

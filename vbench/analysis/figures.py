@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#7F7F7F")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
 STYLES = ("-", "--", ":", "-.")  # a new one each time the colours are used up
+MOST_CURVES = 12  # more can neither be told apart nor named
 WIDTH_IN, HEIGHT_IN, KEY_LINE_IN = 8.6, 5.8, 0.24
 INK, FAINT = "#222222", "#666666"
 NUMBERS = "numbers: num_prompts"
@@ -53,7 +54,10 @@ def curves(points: pd.DataFrame, title: str, subtitle: str, x: Axis, y: Axis) ->
     and not measured: they are drawn thin, dashed and hollow. `subtitle` says what was measured: engine, device,
     weights, load. Where the curves lie too close for their names, a key below the axes names them.
     """
-    drawn = [Curve.of(line, x, y) for line in _by_rank(points, y)]
+    ranked = _by_rank(points, y)
+    drawn = [Curve.of(line, x, y) for line in ranked[:MOST_CURVES]]
+    if len(ranked) > len(drawn):
+        subtitle = f"the {len(drawn)} best of {len(ranked)} curves · {subtitle}"
     figure = _curves(drawn, title, subtitle, x, y, key=False)
     return figure or _curves(drawn, title, subtitle, x, y, key=True) or Figure()
 
@@ -191,7 +195,8 @@ def _look(rank: int) -> dict[str, Any]:
 
 def _by_rank(points: pd.DataFrame, y: Axis) -> list[pd.DataFrame]:
     """The points of each series by load, the highest first: colours then follow the order on the page."""
-    best = points.groupby("series")[y.key].max().sort_values(ascending=False, kind="stable")
+    best = points.groupby("series")[y.key].agg("min" if y.less_is_better else "max")
+    best = best.sort_values(ascending=y.less_is_better, kind="stable")
     return [points[points["series"] == series].sort_values("num_prompts") for series in best.index]
 
 

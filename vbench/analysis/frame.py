@@ -36,6 +36,7 @@ FACTS = (
     "engine_version",
     "source",
 )  # found, not asked for: where a run lacks one it is unknown, not different
+UNKNOWN = "unknown"  # an imported run may not say on what it ran
 PRICE = "hardware.gpu.price_per_hour"
 NOT_SHAPING = {"seed", "repeats", "start_timeout_s"}  # seeds differ by design: what differs in nothing else repeats
 RUN = ["run_id", "run_name", "experiment", "start_time", "status"]
@@ -56,6 +57,7 @@ class Runs:
     left_out: pd.DataFrame  # INVALID and FAILED, where no VALID run of the same key took their place
     conditions: tuple[str, ...]  # columns that shape a result and are neither model, hardware, parallelism nor load
     foreign: int  # runs in the store that are not vbench's
+    baseline: Runs | None = None  # what they are compared with
 
     @property
     def all(self) -> pd.DataFrame:
@@ -107,6 +109,7 @@ def _named(table: pd.DataFrame) -> pd.DataFrame:
             if column not in chosen and short not in taken and short not in table:
                 chosen[column] = short
     named = table[[*RUN, *chosen]].rename(columns=chosen)
+    named = named.assign(**{name: named[name].fillna(UNKNOWN) for name in ("hardware", "parallelism") if name in named})
     lacking = dict.fromkeys(WORDS) | dict.fromkeys(NUMBERS, math.nan)
     return named.assign(**{name: value for name, value in lacking.items() if name not in named})
 

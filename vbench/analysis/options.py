@@ -33,6 +33,11 @@ class Options:
     against: Optional[str] = None  # the baseline: an experiment, or an engine version
     fail_if: Optional[str] = None  # output_throughput<0.97
 
+    @property
+    def compared(self) -> list[str]:
+        """The metrics of a table of ratios."""
+        return list(dict.fromkeys([self.y, self.x, "median_ttft_ms"]))
+
 
 def options(arguments: list[str]) -> Options:
     """Reads key=value arguments. Raises Refused for a key that is none, with the nearest that is, or a bad value."""
@@ -68,6 +73,10 @@ def _listed(value: str) -> list[str]:
 def _checked(chosen: Options) -> Options:
     axis(chosen.x)
     axis(chosen.y)
+    if chosen.fail_if is not None and chosen.against is None:
+        raise Refused(
+            f"fail_if={chosen.fail_if}: give the baseline too: against=EXPERIMENT, or against=an engine version"
+        )
     if unknown := sorted(set(chosen.figures) - set(FORMATS)):
         raise Refused(f"figures={unknown[0]}: no such format; choose from {', '.join(FORMATS)}, or [] for none")
     return chosen

@@ -26,7 +26,9 @@ def points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequence[st
     keys = list(metrics)
     means, counts = groups[keys].mean(), groups[keys].count()
     half_widths = groups[keys].std() / np.sqrt(counts) * counts.apply(lambda count: count.map(_quantile))
-    found = pd.concat([groups[list(CARRIED)].first(), groups.size().rename("runs"), means], axis=1)
+    found = pd.concat(
+        [groups[[each for each in CARRIED if each not in by]].first(), groups.size().rename("runs"), means], axis=1
+    )
     return found.join(half_widths.add_suffix(HALF_WIDTH)).reset_index()
 
 

@@ -9,11 +9,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vbench.analysis.comparisons import (
+    against,
+    context_length,
     curves,
+    gpus,
     left_out,
     max_context,
     one_load,
     repeats,
+    scaling,
+    splits,
     within_slo,
 )
 
@@ -23,10 +28,15 @@ if TYPE_CHECKING:
     from vbench.analysis.section import Section
 
 COMPARISONS: tuple[Callable[[Runs, Options], list[Section]], ...] = (
+    against.sections,
     one_load.sections,
     curves.of_models,
     curves.of_hardware,
     max_context.sections,
+    gpus.sections,
+    splits.sections,
+    scaling.sections,
+    context_length.sections,
     repeats.sections,
     within_slo.sections,
     left_out.sections,
