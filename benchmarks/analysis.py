@@ -107,7 +107,8 @@ def record(
         )
     )
     fails, late = size == 8 and gpus == 1, rng.random() < 0.01
-    itl = 6 * size * (1 + load / (90 * gpus * SPEED[kind])) / (SPEED[kind] * tensor**0.7) * rng.normal(1, 0.01)
+    step, queue = 6 * size / tensor**0.7, load * size / (15 * gpus)  # of one token; the rest of the batch
+    itl = (step + queue) / SPEED[kind] * rng.normal(1, 0.01)
     return Record(
         run_key=f"{rng.integers(1 << 62):016x}",
         session=f"{model}-{gpus}x{kind}",
@@ -145,14 +146,15 @@ def fill(database: Path, rows: list[Columns]) -> None:
     cells: dict[str, list[tuple[Any, ...]]] = {"params": [], "tags": [], "latest_metrics": []}
     for index, row in enumerate(rows):
         run, begun = uuid.UUID(int=index).hex, 1_767_261_600_000 + index * 60_000
-        runs.append((run, f"run {index}", "LOCAL", "FINISHED", begun, begun + 30_000, "active", experiment))
+        facts = (run, f"run {index}", "LOCAL", "benchmark", "FINISHED", begun, begun + 30_000, "active", experiment)
+        runs.append(facts)
         params = dict(sorted(row.params.items(), key=lambda item: not wanted(item[0]))[:PARAMS])
         cells["params"] += [(key, value, run) for key, value in params.items()]
         cells["tags"] += [(key, value, run) for key, value in (row.tags | {"vbench.run_key": run}).items()]
         cells["latest_metrics"] += [(key, value, begun, 0, False, run) for key, value in row.metrics.items()]
     with closing(sqlite3.connect(database)) as store, store:
-        names = "run_uuid, name, source_type, status, start_time, end_time, lifecycle_stage, experiment_id"
-        store.executemany(f"INSERT INTO runs ({names}) VALUES ({', '.join('?' * 8)})", runs)
+        names = "run_uuid, name, source_type, user_id, status, start_time, end_time, lifecycle_stage, experiment_id"
+        store.executemany(f"INSERT INTO runs ({names}) VALUES ({', '.join('?' * 9)})", runs)
         keys = {"latest_metrics": "key, value, timestamp, step, is_nan, run_uuid"}
         for table, some in cells.items():
             marks = ", ".join("?" * len(some[0]))

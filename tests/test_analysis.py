@@ -22,6 +22,7 @@ from vbench.analysis.axes import axis
 from vbench.analysis.comparisons import left_out, max_context
 from vbench.analysis.comparisons import repeats as repetition
 from vbench.analysis.options import Options, options
+from vbench.analysis.pareto import front
 from vbench.config import Lengths, Weights
 from vbench.errors import Refused
 from vbench.record import Failure, Reason
@@ -285,7 +286,8 @@ def test_a_curve_has_a_bar_for_each_interval(runs):
     found = runs(*repeated(), records.record(num_prompts=10, output_throughput=300, median_itl_ms=5.0))
     curves = section(comparisons.sections(found, Options()), "curves-llama8b")
     [axes] = curves.figure.axes
-    across, up = (bar.get_segments()[0].tolist() for bar in axes.collections)
+    [bars] = axes.collections
+    across, up = (bar.tolist() for bar in bars.get_segments())
     assert across == [pytest.approx([20 - 2.484, 9500], abs=1e-3), pytest.approx([20 + 2.484, 9500], abs=1e-3)]
     assert up == [pytest.approx([20, 9500 - 1138.37], abs=0.01), pytest.approx([20, 9500 + 1138.37], abs=0.01)]
     assert axes.get_xlim()[1] > 22.484
@@ -318,7 +320,8 @@ def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_nu
 @pytest.mark.parametrize("curves", [1, 3, 8])
 def test_no_two_words_of_a_figure_overlap(curves, noise):
     names = [f"{2**rank}xh100 · tp{2**rank}" for rank in range(curves)]
-    figure = figures.curves(points(names, noise=noise), "m", "what", ITL, RATE)
+    drawn = points(names, noise=noise)
+    figure = figures.curves(drawn.assign(pareto=front(drawn, ITL, RATE)), "m", "what", ITL, RATE)
     figure.canvas.draw()
     edge = figure.bbox
     boxes = [text.get_window_extent() for text in annotations(figure)]
@@ -438,8 +441,15 @@ def test_the_report_is_whole_and_fetches_nothing(runs, tmp_path, capsys):
     assert door.main(["experiment=grid", "out=made/here"]) == 0
     said = capsys.readouterr().out
     out = tmp_path / "made" / "here"
-    names = ["curves-llama8b.csv", "curves-llama8b.png", "curves-llama8b.svg", "left-out.csv", "report.html"]
-    assert sorted(path.name for path in out.iterdir()) == [*names, "report.md", "throughput-latency.csv"]
+    names = [
+        "curves-llama8b.csv",
+        "curves-llama8b.png",
+        "curves-llama8b.svg",
+        "left-out.csv",
+        "report.html",
+        "report.md",
+    ]
+    assert sorted(path.name for path in out.iterdir()) == [*names, "scaling.csv", "throughput-latency.csv"]
     assert "made/here/report.html" in said
     assert "oom_load" in said
     page = (out / "report.html").read_text()

@@ -51,6 +51,7 @@ Examples
 
 Runs are read from MLFLOW_TRACKING_URI, or else from mlruns/mlflow.db below the current folder.
 """
+PAGE = 200  # characters a line, where no terminal says how many it has
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ def _baseline(chosen: Options, versions: pd.Series) -> pd.DataFrame:
 def show(made: Report) -> None:
     """The short of it, for a terminal."""
     console = Console()
+    if not console.is_terminal:
+        console.width = PAGE
     for section in made.sections:
         _show(console, section)
     if made.runs.valid.empty and made.runs.starts.empty:
@@ -135,9 +138,9 @@ def show(made: Report) -> None:
 def _show(console: Console, section: Section) -> None:
     if section.table is not None:
         shown = Table(title=escape(section.title), title_justify="left", title_style="bold", caption_justify="left")
-        shown.add_column(escape(str(section.table.index.name)))
+        shown.add_column(escape(str(section.table.index.name)), overflow="fold")
         for column in section.table.columns:
-            shown.add_column(escape(str(column)), justify="right")
+            shown.add_column(escape(str(column)), justify="right", overflow="fold")
         for name, *cells in section.table.itertuples():
             shown.add_row(*(escape(str(cell)) for cell in (name, *cells)))
         console.print(shown)

@@ -16,7 +16,7 @@ class Axis:
     """A column, in words."""
 
     key: str
-    label: str  # with its unit, as an axis has it
+    label: str  # with its unit, as an axis has it: at most 31 characters, for it shares its line with a legend
     short: str  # as a sentence has it
     less_is_better: bool
     digits: str  # format of a table's cell
@@ -25,18 +25,16 @@ class Axis:
 
 AXES = (
     Axis("median_itl_ms", "median inter-token latency (ms)", "median ITL in ms", True, ",.1f"),
-    Axis("p99_itl_ms", "99th percentile of inter-token latency (ms)", "p99 ITL in ms", True, ",.1f"),
-    Axis("median_tpot_ms", "median time per output token (ms)", "median TPOT in ms", True, ",.1f"),
+    Axis("p99_itl_ms", "p99 inter-token latency (ms)", "p99 ITL in ms", True, ",.1f"),
+    Axis("median_tpot_ms", "median time per token (ms)", "median TPOT in ms", True, ",.1f"),
     Axis("median_ttft_ms", "median time to first token (ms)", "median TTFT in ms", True, ",.0f"),
-    Axis("p99_ttft_ms", "99th percentile of time to first token (ms)", "p99 TTFT in ms", True, ",.0f"),
+    Axis("p99_ttft_ms", "p99 time to first token (ms)", "p99 TTFT in ms", True, ",.0f"),
     Axis("median_e2el_ms", "median end-to-end latency (ms)", "median E2EL in ms", True, ",.0f"),
     Axis("output_throughput", "output throughput (tokens/s)", "output tokens/s", False, ",.0f", adds_up=True),
     Axis("request_throughput", "requests served (1/s)", "requests/s", False, ",.2f", adds_up=True),
-    Axis(
-        "output_throughput_per_gpu", "output throughput of one GPU (tokens/s)", "output tokens/s a GPU", False, ",.0f"
-    ),
-    Axis("dollars_per_million_tokens", "cost of a million output tokens ($)", "$ a million tokens out", True, ",.2f"),
-    Axis("output_tokens_per_joule", "output tokens a joule of the GPUs (1/J)", "output tokens/J", False, ",.2f"),
+    Axis("output_throughput_per_gpu", "throughput a GPU (tokens/s)", "output tokens/s a GPU", False, ",.0f"),
+    Axis("dollars_per_million_tokens", "cost ($ a million tokens out)", "$ a million tokens out", True, ",.2f"),
+    Axis("output_tokens_per_joule", "energy (output tokens a joule)", "output tokens/J", False, ",.2f"),
 )
 LATENCY, THROUGHPUT = "median_itl_ms", "output_throughput"
 

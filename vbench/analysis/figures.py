@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#7F7F7F")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "p")
 STYLES = ("-", "--", ":", "-.")  # a new one each time the colours are used up
+KEY_COLUMNS = 2
 MOST_CURVES = 12  # more can neither be told apart nor named
 WIDTH_IN, HEIGHT_IN, KEY_LINE_IN = 8.6, 5.8, 0.24
 INK, FAINT = "#222222", "#666666"
@@ -95,22 +96,23 @@ def _curves(drawn: list[Curve], title: str, subtitle: str, x: Axis, y: Axis, *, 
     rings = len(drawn) > 1 and any(curve.ringed.any() for curve in drawn)
     hint = "      ".join([NUMBERS, *([RINGS] if rings else []), _direction(x, y)])
     above = {"title": title, "subtitle": subtitle, "label": y.label, "hint": hint, "bars": _bars(drawn)}
-    figure, axes = _axes(above, key_lines=len(names) if key else 0)
+    figure, axes = _axes(above, key_lines=-(-len(names) // KEY_COLUMNS) if key else 0)
     axes.set_xlabel(x.label)
     right, top = np.max([(curve.means + curve.half_widths).max(axis=0) for curve in drawn], axis=0)
     axes.set_xlim(0, right / (1 - (0.05 if key else _widest(names))))
     axes.set_ylim(0, top * HEADROOM)
     for curve, look in zip(drawn, _looks(drawn), strict=True):
         axes.plot(*curve.means.T, label=curve.name, **look)
-        if rings:
-            _ring(axes, curve.means[curve.ringed])
     paper = Paper(_box(axes.get_window_extent()))
     for line in axes.lines:
         paper.draw_line(_pixels(axes, line))
     for curve, line in zip(drawn, axes.lines, strict=True):
         _draw_bars(axes, paper, curve, line.get_color())
+        if rings and curve.ringed.any():
+            _ring(axes, paper, curve.means[curve.ringed])
     if key:
-        figure.legend(loc="lower left", bbox_to_anchor=(0.0, 0.0), frameon=False, fontsize=10.5, handlelength=3)
+        style: dict[str, Any] = {"frameon": False, "fontsize": 10.5, "handlelength": 3}
+        figure.legend(loc="lower left", bbox_to_anchor=(0.0, 0.0), ncols=KEY_COLUMNS, **style)
     elif not _name(axes, paper):
         return None
     _number(axes, paper, [curve.loads for curve in drawn])
@@ -130,18 +132,18 @@ def _bars(drawn: list[Curve]) -> str:
     return f"bars: 95 % interval, n = {span(pd.concat([curve.runs for curve in drawn]))}" if repeated else ""
 
 
-def _ring(axes: Axes, points: npt.NDArray[np.float64]) -> None:
+def _ring(axes: Axes, paper: Paper, points: npt.NDArray[np.float64]) -> None:
     axes.scatter(points[:, 0], points[:, 1], s=130, facecolors="none", edgecolors=FAINT, linewidths=1.1, zorder=3)
+    paper.draw_rings(axes.transData.transform(points))
 
 
 def _draw_bars(axes: Axes, paper: Paper, curve: Curve, colour: Any) -> None:
     """Draws the intervals of the points that have them, along both axes, thin and without caps, and keeps names off."""
-    for mean, half_width in zip(curve.means, curve.half_widths, strict=True):
-        for half in np.diag(half_width):
-            if half.any():
-                ends = np.array([mean - half, mean + half])
-                axes.add_collection(LineCollection([ends], colors=colour, linewidths=1.2, alpha=0.8), autolim=False)
-                paper.draw_bar(axes.transData.transform(ends))
+    pairs = zip(curve.means, curve.half_widths, strict=True)
+    bars = [np.array([mean - half, mean + half]) for mean, widths in pairs for half in np.diag(widths) if half.any()]
+    axes.add_collection(LineCollection(bars, colors=colour, linewidths=1.2, alpha=0.8), autolim=False)
+    for ends in bars:
+        paper.draw_bar(axes.transData.transform(ends))
 
 
 def _axes(above: dict[str, str], key_lines: int) -> tuple[Figure, Axes]:

@@ -60,10 +60,10 @@ def labelled(rows: pd.DataFrame, conditions: Iterable[str], names: Sequence[str]
 
 def differs(rows: pd.DataFrame, condition: str) -> bool:
     """Whether the rows were not all made under the same condition."""
-    if rows[condition].nunique() == 0:
+    if len(_values(rows, condition)) <= 1:
         return False
     scope = next((scope for prefix, scope in SCOPES.items() if condition.startswith(prefix)), None)
-    return not (_constant_within(rows, condition, scope) if scope else len(_values(rows, condition)) <= 1)
+    return not (scope and _constant_within(rows, condition, scope))
 
 
 def measured(rows: pd.DataFrame) -> str:

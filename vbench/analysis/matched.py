@@ -1,8 +1,9 @@
 """Ratios of two sets of runs, on the points that both have and on no other. Pure.
 
 A ratio is a difference of logarithms: of repeats it has Welch's interval, and the geometric mean of several ratios has
-the interval that follows from theirs (Welch and Satterthwaite). Where a point has no repeats, the scatter of the ratios
-over the points says how far their mean can be trusted: it holds the noise, and how much the points truly differ.
+the interval that follows from theirs (Welch and Satterthwaite); a point without repeats among others with them counts
+as noisy as the noisiest of these. Where less than half of the points have repeats, the scatter of the ratios over the
+points says how far their mean can be trusted: it holds the noise, and how much the points truly differ.
 """
 
 from __future__ import annotations
@@ -67,12 +68,11 @@ def ratio(rows: pd.DataFrame) -> Ratio:
 
 def ratios(found: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """One row a metric of each `by`: the fields of `Ratio`. Takes rows of `matched`."""
-    if not by:
-        groups: Any = (((metric,), rows) for metric, rows in found.groupby("metric", sort=False))
-    else:
-        groups = found.groupby([*by, "metric"], sort=False)
+    metrics = {metric: place for place, metric in enumerate(dict.fromkeys(found["metric"]))}
+    groups = found.groupby([*by, "metric"], sort=False)
     made = [dict(zip([*by, "metric"], key, strict=True)) | vars(ratio(rows)) for key, rows in groups]
-    return pd.DataFrame(made, columns=[*by, "metric", *Ratio.__dataclass_fields__])
+    table = pd.DataFrame(made, columns=[*by, "metric", *Ratio.__dataclass_fields__])
+    return table.sort_values([*by, "metric"], key=lambda each: each.replace(metrics), ignore_index=True)
 
 
 def said(row: Any) -> str:
@@ -81,12 +81,14 @@ def said(row: Any) -> str:
 
 
 def _half_width(rows: pd.DataFrame) -> tuple[float, str]:
-    n, variances = len(rows), rows["variance"].to_numpy(dtype=float)
-    if not np.isnan(variances).any():
+    n, variances, df = len(rows), rows["variance"].to_numpy(dtype=float), rows["df"].to_numpy(dtype=float)
+    known = ~np.isnan(variances)
+    if known.sum() * 2 >= n:
+        noisiest = int(np.nanargmax(variances))
+        variances, df = np.where(known, variances, variances[noisiest]), np.where(known, df, df[noisiest])
         total = variances.sum() / n**2
-        shares = (variances / n**2) ** 2 / rows["df"].to_numpy(dtype=float)
-        df = total**2 / shares.sum() if total > 0 else LARGEST_DF
-        return t_quantile(max(1, min(LARGEST_DF, int(df)))) * math.sqrt(total), "repeats"
+        together = total**2 / ((variances / n**2) ** 2 / df).sum() if total > 0 else LARGEST_DF
+        return t_quantile(max(1.0, min(LARGEST_DF, together))) * math.sqrt(total), "repeats"
     if n > 1:
         return t_quantile(n - 1) * float(rows["log"].std()) / math.sqrt(n), "points"
     return math.nan, ""

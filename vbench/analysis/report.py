@@ -28,7 +28,8 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h2 { margin-top: 2.5rem } figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-.wide { overflow-x: auto } th, td { padding: .35rem .8rem; border-bottom: 1px solid #ddd; text-align: right }
+.wide { overflow-x: auto } th, td { padding: .35rem .8rem; border-bottom: 1px solid #ddd }
+th, td { text-align: right; white-space: nowrap }
 th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #888 }
 .caption, .notes, details { color: #555; font-size: .9rem } .best { font-weight: bold } code { font-size: .85rem }
 """

@@ -50,7 +50,7 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     known = found[found["tokens"].notna()]
     if len(known):
         caption = "Tokens of KV cache of one replica / requests of the longest context that it holds at once."
-        cache = _grid(known, lambda cell: f"{cell.tokens:,.0f} / {cell.requests:,.1f}")
+        cache = _grid(known, _cache)
         made.append(Section("kv-cache", "KV cache at the longest context", caption, cache))
     return made
 
@@ -84,6 +84,10 @@ def _cell(rows: pd.DataFrame, shortest: float) -> Cell:
 def _served(rows: pd.DataFrame) -> pd.Series:
     """The context of each start: what the server said, else what was asked of it."""
     return rows[FITTED].fillna(pd.to_numeric(rows[LENGTH], errors="coerce"))
+
+
+def _cache(cell: Cell) -> str:
+    return f"{cell.tokens:,.0f}" + ("" if np.isnan(cell.requests) else f" / {cell.requests:,.1f}")
 
 
 def _grid(found: pd.DataFrame, text: Callable[[Any], str]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ def explained(data: pd.DataFrame) -> str:
     origins = set(data["interval_from"])
     words = {
         "repeats": "from repeats",
-        "points": "from the scatter of the ratios over the points, for not all were repeated",
+        "points": "from the scatter of the ratios over the points, for few of them were repeated",
     }
     known = [words[each] for each in words if each in origins]
     brackets = f", in brackets its 95 % interval {'; or '.join(known)}" if known else ", without repeats no interval"

@@ -127,6 +127,7 @@ def _detail(
     drawn = points(here, by=POINT)
     drawn = drawn.assign(series=drawn["parallelism"], ideal=False)
     ideal = ideals(here, labels, y)
+    ideal = ideal[ideal["num_prompts"] <= drawn["num_prompts"].max()] if len(ideal) else ideal
     data = ratios(found[(found[SETTING] == setting).all(axis=1)], ["split", "baseline", "num_prompts"])
     title = f"{_name(*setting)}: by parallelism"
     caption = "By load; of ideal: against whole copies, each under its share of the load (dashed, as one was measured)."
