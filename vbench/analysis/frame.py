@@ -64,6 +64,11 @@ class Runs:
         return _joined(self.valid, self.starts, self.searches, self.left_out)
 
     @property
+    def used(self) -> pd.DataFrame:
+        """What is VALID."""
+        return _joined(self.valid, self.starts, self.searches)
+
+    @property
     def loaded(self) -> pd.DataFrame:
         """What was, or was to be, measured under a load of its own; VALID or not."""
         left_out = self.left_out[self.left_out["search"].isna() & ~_idle(self.left_out)]

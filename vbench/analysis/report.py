@@ -61,9 +61,13 @@ def provenance(runs: Runs, command: Sequence[str], store: str) -> Provenance:
         "device": seen("device"),
         "weights": seen("engine.weights") if "engine.weights" in used else "unknown",
         "recorded by": f"vbench {seen('vbench')}",
-        "runs": f"{len(runs.valid)} VALID used, {len(runs.left_out)} INVALID or FAILED left out",
+        "runs": f"{len(runs.used)} VALID used, {len(runs.left_out)} INVALID or FAILED left out",
     }
-    return Provenance(facts, tuple(sorted(runs.valid["run_id"])))
+    ids = set(runs.used["run_id"])
+    if runs.baseline is not None:
+        facts["baseline"] = f"{len(runs.baseline.used)} VALID runs"
+        ids |= set(runs.baseline.used["run_id"])
+    return Provenance(facts, tuple(sorted(ids)))
 
 
 def write(sections: list[Section], origin: Provenance, out: Path, formats: Sequence[str]) -> list[Path]:

@@ -57,9 +57,9 @@ def sections(runs: Runs, _: Options) -> list[Section]:
 
 def contexts(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a (series, system) that was tried: `Cell`'s fields beside it. Takes labelled rows, VALID or not."""
-    shortest = pd.to_numeric(rows[LENGTH], errors="coerce").min()
+    shortest = pd.to_numeric(rows[LENGTH], errors="coerce").groupby(rows["system"]).min()
     cells = [
-        {"series": series, "system": system, "gpus": group["gpus"].max(), **_cell(group, shortest)._asdict()}
+        {"series": series, "system": system, "gpus": group["gpus"].max(), **_cell(group, shortest[system])._asdict()}
         for (series, system), group in rows.groupby(["series", "system"])
     ]
     return pd.DataFrame(cells).sort_values(["gpus", "series", "system"], ignore_index=True)

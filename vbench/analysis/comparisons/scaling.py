@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from vbench.analysis.axes import axis
+from vbench.analysis.axes import THROUGHPUT, axis
 from vbench.analysis.frame import SIZES
 from vbench.analysis.labels import labelled, measured
 from vbench.analysis.matched import Ratio, logarithms, matched, ratio
@@ -22,7 +22,7 @@ SHORT = dict(zip(SIZES, ("tp", "pp", "dp"), strict=True))
 
 def sections(runs: Runs, options: Options) -> list[Section]:
     """One table at one load; none where no system was measured in two sizes."""
-    y = axis(options.y)
+    y = axis(options.y if axis(options.y).adds_up else THROUGHPUT)
     rows = runs.valid.dropna(subset=["gpus", *SIZES, y.key])
     rows = rows[rows["gpus"] > 0]
     if rows.empty:
