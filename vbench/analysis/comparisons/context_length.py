@@ -95,7 +95,8 @@ def _figure(labels: pd.DataFrame, system: str, series: str, options: Options) ->
     drawable = found.dropna(subset=[x.key, y.key])
     if drawable.empty:
         return Section(name, title, notes=(f"No run has both {y.short} and {x.short}: nothing to draw.",))
-    caption = " ".join(part for part in ("One point a load.", spread(drawable)) if part)
+    bars = spread(drawable)
+    caption = f"One point a load{f': {bars}' if bars else ''}."
     return Section(name, title, caption, data=drawable, figure=figures.curves(drawable, title, measured(rows), x, y))
 
 
