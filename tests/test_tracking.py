@@ -252,13 +252,13 @@ def test_what_is_not_finite_is_no_metric(tmp_path):
     assert run.data.metrics["completed"] == 0
 
 
-def test_metrics_keep_six_digits_and_counts_keep_all():
+def test_metrics_keep_nine_digits_and_counts_keep_all():
     from vbench.tracking.columns import rounded
 
-    assert rounded(9612.348723847283) == 9612.35
-    assert rounded(0.000123456789) == 0.000123457
+    assert rounded(9612.348723847283) == 9612.34872
+    assert rounded(0.0001234567894) == 0.000123456789
     assert rounded(12345678) == 12345678
-    assert rounded(1234567.89) == 1234568
+    assert rounded(1234567890.123) == 1234567890
     assert rounded(-0.0) == 0
 
 

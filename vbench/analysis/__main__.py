@@ -70,7 +70,8 @@ def main(arguments: list[str]) -> int:
         print(HELP, end="")  # noqa: T201
         return 0
     try:
-        made = make(options(arguments), ["python", "-m", "vbench.analysis", *arguments])
+        chosen = options(arguments)
+        made = make(chosen, ["python", "-m", "vbench.analysis", *arguments])
     except Refused as refusal:
         print(f"vbench: {refusal}", file=sys.stderr)  # noqa: T201
         return 2
@@ -78,6 +79,8 @@ def main(arguments: list[str]) -> int:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
         return 1
     show(made)
+    for line in _filed(made, chosen):
+        print(f"  {line}")  # noqa: T201
     return int(bool(made.regressions))
 
 
@@ -133,6 +136,18 @@ def show(made: Report) -> None:
             console.print(f"  {path}", highlight=False, soft_wrap=True)
     for line in made.regressions:
         console.print(f"[red]regression[/]: {escape(line)}", highlight=False, soft_wrap=True)
+
+
+def _filed(made: Report, chosen: Options) -> list[str]:
+    """Files the report with its campaign, and says where it is seen; a report of several, or of a part, is of none."""
+    campaigns = made.runs.all["experiment"].unique()
+    if chosen.where or chosen.against or len(campaigns) != 1:
+        return []
+    try:
+        pages = tracking.report(campaigns[0], report.described(made.sections), made.files)
+    except tracking.TrackingFailed as error:
+        return [f"not filed in MLflow: {error}"]
+    return [page for page in (pages.campaign, pages.report) if page]
 
 
 def _show(console: Console, section: Section) -> None:

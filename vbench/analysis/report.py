@@ -94,6 +94,15 @@ def write(sections: list[Section], origin: Provenance, out: Path, formats: Seque
     return written
 
 
+def described(sections: Iterable[Section]) -> list[str]:
+    """Each section that has a table, in Markdown: for a page that shows the tables only."""
+    return [
+        "\n\n".join([f"### {section.title}", _markdown_table(section.table), section.caption, *section.notes])
+        for section in sections
+        if section.table is not None
+    ]
+
+
 def _drawn(figure: Figure, drawing: str, path: Path) -> Path:
     if path.suffix == ".svg":
         path.write_text(drawing, encoding="utf-8")  # drawn once, for the page needs it too

@@ -22,6 +22,7 @@ from vbench.tracking.failures import brief, named
 from vbench.tracking.opening import connect
 from vbench.tracking.place import database, store
 from vbench.tracking.schema import typed
+from vbench.tracking.view import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -187,7 +188,9 @@ def _table(rows: _Rows) -> pd.DataFrame:
     metrics = {f"metrics.{key}": column.astype(float) for key, column in _pivot(results, place, np.nan).items()}
     params = {f"params.{key}": typed(key, column) for key, column in _pivot(rows.params, place, None).items()}
     tags = {f"tags.{key}": column for key, column in _pivot(rows.tags, place, None).items()}
-    return pd.concat([table, pd.DataFrame(params | metrics | tags, index=table.index)], axis=1)
+    whole = pd.concat([table, pd.DataFrame(params | metrics | tags, index=table.index)], axis=1)
+    report = f"tags.{REPORT}"
+    return whole[whole[report].isna()].drop(columns=report).reset_index(drop=True) if report in whole else whole
 
 
 def _pivot(cells: Iterable[Cell], place: dict[str, int], missing: Any) -> dict[str, pd.Series]:
