@@ -6,14 +6,13 @@ import dataclasses
 import math
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
+import mlflow_server
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,35 +100,9 @@ def test_a_server_that_is_not_there_is_named_within_seconds(tmp_path, monkeypatc
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A tracking server of MLflow's own, on a free port."""
-    pytest.importorskip("flask", reason="needs full mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    stores = [f"--backend-store-uri=sqlite:///{tmp_path}/server.db", f"--artifacts-destination={tmp_path}/artifacts"]
-    command = [sys.executable, "-m", "mlflow", "server", *stores, "--workers=1", f"--port={url.rpartition(':')[2]}"]
-    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with subprocess.Popen(command, env=env, stdout=-3, stderr=-3, start_new_session=True) as process:
-        try:
-            wait_for(url)
-            monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-            yield url
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_for(url):
-    deadline = time.monotonic() + 60
-    while not answers(url):
-        assert time.monotonic() < deadline, f"{url} did not come up"
-        time.sleep(0.2)
-
-
-def answers(url):
-    try:
-        urllib.request.urlopen(f"{url}/health", timeout=5).close()
-    except OSError:
-        return False
-    return True
+    with mlflow_server.serving(tmp_path) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        yield url
 
 
 def test_a_server_gets_the_same_run_once_and_answers_the_same_query(tmp_path, server, capfd):
