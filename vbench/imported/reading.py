@@ -85,7 +85,7 @@ def _measured(result: Result, about: dict[str, Any]) -> Imported:
 
 def _failure(reason: str) -> Failure:
     told = serverlog.diagnosis(reason, returncode=1)
-    if told.kind == "server_died":  # what is said of a log that tells nothing
+    if told.line not in reason:  # it was made up of how a process ended, and here none has
         return Failure("engine_error", " ".join(reason.split()))
     return Failure(told.kind, told.line)
 
