@@ -530,3 +530,46 @@ def test_help_teaches_with_three_examples():
 
 
 ROOT = __file__.rpartition("/tests/")[0]
+
+
+# ---- the report in MLflow
+
+
+def filed_reports():
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking.store())
+    experiment = client.get_experiment_by_name("grid")
+    found = client.search_runs([experiment.experiment_id], "tags.`vbench.report` = 'true'")
+    return found, experiment.tags["mlflow.note.content"], client
+
+
+def test_the_report_of_a_campaign_is_filed_with_it_and_its_table_is_the_description(runs, capsys):
+    runs(*curve(), records.record(model="llama70b", failure=OOM))
+    for _ in range(2):
+        assert door.main(["experiment=grid"]) == 0
+    [run], note, client = filed_reports()
+    files = {each.path for each in client.list_artifacts(run.info.run_id)}
+    assert {"report.html", "report.md", "curves-llama8b.png", "curves-llama8b.svg", "throughput-latency.csv"} <= files
+    assert "| 1xh100 · tp1 | N/A [a] | 9,600 / 25.0 |" in note
+    assert f"| FAILED | {OOM.kind} | 1 |" in note
+
+
+def test_a_report_of_a_part_or_of_several_campaigns_is_filed_with_none(runs):
+    runs(*curve())
+    assert door.main(["experiment=grid", "where=params.`workload.num_prompts` = '80'"]) == 0
+    runs(*curve(experiment="other"))
+    assert door.main([]) == 0
+    reports, note, _ = filed_reports()
+    assert reports == []
+    assert "9,600" not in note
+
+
+def test_a_report_that_cannot_be_filed_is_written_all_the_same(runs, tmp_path, capsys):
+    runs(*curve())
+    artifacts = tmp_path / "mlruns" / "artifacts" / "grid"
+    artifacts.rename(tmp_path / "elsewhere")
+    artifacts.write_text("in the way")
+    assert door.main(["experiment=grid"]) == 0
+    assert "not filed in MLflow: cannot file the report of grid" in capsys.readouterr().out
+    assert (tmp_path / "report" / "report.html").exists()
