@@ -71,8 +71,8 @@ def read(result: Result, source: Source, catalogue: Catalogue) -> Imported | Non
             return _measured(result, about)
         if reason := result.get("reason") or result.get("error"):
             return Imported(Record(**about, failure=_failure(str(reason))))
-    except (AttributeError, OverflowError, TypeError, ValueError) as error:  # its fields are of other kinds than vLLM's
-        raise NotAResult(str(error)) from error
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise NotAResult(f"not as vLLM writes it: {error}") from error
     raise NotAResult("JSON, but no result of vLLM's benchmark: it has no duration, completed and output_throughput")
 
 
@@ -115,10 +115,9 @@ def _fields(result: Result) -> dict[str, Any]:
 
 
 def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
+    # Null is a value of an option (no limit), and says nothing of what it ran on.
     said = {key: fields[key] for key in NAMES if key in fields}
-    told = {
-        key: value for key, value in said.items() if value is not None or key in OPTIONS
-    }  # null is a value of those
+    told = {key: value for key, value in said.items() if value is not None or key in OPTIONS}
     return told | ({"model": fields["model_id"]} if "model_id" in fields else {})
 
 
