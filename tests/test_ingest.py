@@ -108,6 +108,8 @@ def test_help_teaches_with_examples(capsys):
 # ---- what vLLM's own benchmark measured
 
 SIZES = (1, 2, 4, 8)
+LADDER = (2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000)
+T_95 = {4: 3.182446, 32: 2.039513}  # Student's t at 97.5 %, by the number of samples
 HARDWARE = list(itertools.product(results.CHIPS, SIZES))
 
 
@@ -129,7 +131,7 @@ def study(tmp_path):
     return cells
 
 
-def test_the_table_of_64_imported_summaries_is_the_one_computed_by_hand(study, tmp_path, capsys):
+def test_the_table_and_the_gpu_ratios_of_64_imported_summaries_are_those_computed_by_hand(study, tmp_path, capsys):
     assert ingest.main(["results", "experiment=study"]) == 0
     assert capsys.readouterr().out.startswith("filed 64, already there 0, unreadable 0")
     assert analysis.main(["experiment=study", "out=report"]) == 0
@@ -147,6 +149,53 @@ def test_the_table_of_64_imported_summaries_is_the_one_computed_by_hand(study, t
         row = rows[f"{size}x{chip} · tp{size}", model]
         assert float(row["output_throughput"]) == pytest.approx(rate, rel=1e-8)
         assert float(row["median_itl_ms"]) == pytest.approx(gap, rel=1e-8)
+    check_ratios(table(tmp_path / "report" / "report.md", "h100 against a100"), study)
+
+
+def check_ratios(found, study):
+    """Geometric means over the sizes, and over all, with the interval that the scatter of the ratios gives."""
+    pairs = {
+        model: [np.divide(study[model, "h100", size], study[model, "a100", size]) for size in SIZES]
+        for model in results.HUB
+    }
+    pairs["all models"] = [ratio for model in results.HUB for ratio in pairs[model]]
+    for model, ratios in pairs.items():
+        assert found[model, "points"] == str(len(ratios))
+        for metric, column in zip(("output tokens/s", "median ITL in ms"), np.log(ratios).T, strict=True):
+            mean, half = column.mean(), T_95[len(column)] * column.std(ddof=1) / len(column) ** 0.5
+            by_hand = [np.exp(mean), np.exp(mean - half), np.exp(mean + half)]
+            assert found[model, metric] == "{:.3f} [{:.3f}, {:.3f}]".format(*by_hand)
+
+
+def test_a_ladder_of_lengths_of_which_some_failed_gives_the_longest_contexts(tmp_path, capsys):
+    """7 lengths on 64 systems: each serves up to a length of its own, some none."""
+    rng = np.random.default_rng(7)
+    limits = {model.name: model.max_position_embeddings for model in compose.known_models()}
+    by_hand = {}
+    for model, (chip, size) in itertools.product(results.HUB, HARDWARE):
+        longest = int(rng.choice([0, *(length for length in LADDER if length <= limits[model])]))
+        by_hand[f"{size}x{chip} · tp{size}", model] = f"{longest:,}"
+        for length in LADDER:
+            found = rung(model, length, longest, limits[model])
+            results.written(found, tmp_path, tree_path(model, chip, size, length=length))
+    assert ingest.main(["results", "experiment=ladder"]) == 0
+    assert capsys.readouterr().out.startswith("filed 448, already there 0, unreadable 0")
+    assert analysis.main(["experiment=ladder", "out=report"]) == 0
+    assert table(tmp_path / "report" / "report.md", "Longest context") == by_hand
+
+
+def rung(model, length, longest, limit):
+    """What is found at one length by who serves `longest` at most, of a model that knows `limit`."""
+    if length <= longest:
+        return results.summary(results.HUB[model])
+    if length > limit:
+        return {"reason": f"ValueError: User-specified max_model_len ({length}) is greater than the derived {limit}"}
+    if longest == 0:
+        return {"reason": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 896.00 MiB"}
+    return {
+        "reason": f"ValueError: max seq len ({length}) is larger than the maximum number of tokens that can be "
+        f"stored in KV cache ({longest})"
+    }
 
 
 def table(report, title):
