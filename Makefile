@@ -4,14 +4,19 @@ PYTHON ?= python3
 ENGINE ?= $(if $(wildcard /dev/nvidia0),gpu,cpu)
 BIN := .venv/bin
 
-.PHONY: setup demo test check ui
+.PHONY: setup demo figures test check ui
 .DELETE_ON_ERROR:
 
 setup: .venv/ready-$(ENGINE)
 
-demo: setup  ## a small campaign on real vLLM on this CPU, then its table and its figure, whatever its verdicts
+demo: setup  ## a small campaign on real vLLM on this CPU, then its table and its figures, whatever its verdicts
 	-$(BIN)/python -m vbench -m +campaign=smoke
+	@$(BIN)/python -m vbench.analysis experiment=smoke x=median_ttft_ms out=report/smoke-ttft | grep 'png$$'
 	$(BIN)/python -m vbench.analysis experiment=smoke out=report/smoke
+
+figures: demo  ## the two figures of the README, from the demo's own data
+	cp report/smoke/curves-tiny.png docs/demo/curves-tiny.png
+	cp report/smoke-ttft/curves-tiny.png docs/demo/curves-tiny-ttft.png
 
 test: setup
 	$(BIN)/python -m pytest
