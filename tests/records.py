@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from vbench.config import Engine, Gpu, Hardware, Lengths, Model, Parallelism, RunConfig, Weights, Workload, plain
 from vbench.plan import split_name
 from vbench.record import REQUESTS, Failure, Reason, Record, Requests
+from vbench.tracking.columns import columns
+from vbench.tracking.schema import typed
 
 LLAMA = Model(
     name="llama8b",
@@ -98,11 +101,35 @@ def record(
             "driver": "570.1" if gpus else None,
         },
         server={} if failure else {"start_s": 42.5, "version": engine_version, "max_model_len": 2000},
-        metrics={} if failure else measured(num_prompts, output_throughput, median_itl_ms),
+        metrics={} if failure or not num_prompts else measured(num_prompts, output_throughput, median_itl_ms),
         invalid=invalid or [],
         failure=failure,
     )
     return dataclasses.replace(found, **changes)
+
+
+def table(found: list[Record]) -> pd.DataFrame:
+    """What `tracking.query` gives of the records once they are filed."""
+    rows = [columns(each) for each in found]
+    params = pd.DataFrame([row.params for row in rows]).add_prefix("params.")
+    about = {
+        "run_id": [f"run{index}" for index in range(len(found))],
+        "run_name": [each.name for each in found],
+        "experiment": [each.experiment for each in found],
+        "start_time": pd.to_datetime([each.started_at for each in found], utc=True),
+        "status": "FINISHED",
+        "tags.vbench.run_key": [each.run_key for each in found],
+        "tags.vbench.parent": None,
+    }
+    return pd.concat(
+        [
+            pd.DataFrame(about),
+            params.apply(lambda column: typed(column.name.removeprefix("params."), column.astype(object))),
+            pd.DataFrame([row.metrics for row in rows]).add_prefix("metrics."),
+            pd.DataFrame([row.tags for row in rows]).add_prefix("tags."),
+        ],
+        axis=1,
+    )
 
 
 def measured(num_prompts: int, output_throughput: float, median_itl_ms: float) -> dict[str, float]:

@@ -16,13 +16,19 @@ from matplotlib.text import Annotation
 
 from vbench import tracking
 from vbench.analysis import __main__ as door
-from vbench.analysis import comparisons, figures, frame, labels, tables
+from vbench.analysis import comparisons, figures, frame, labels
+from vbench.analysis import points as mean
+from vbench.analysis.axes import axis
+from vbench.analysis.comparisons import left_out, max_context
+from vbench.analysis.comparisons import repeats as repetition
 from vbench.analysis.options import Options, options
+from vbench.analysis.pareto import front
 from vbench.config import Lengths, Weights
 from vbench.errors import Refused
 from vbench.record import Failure, Reason
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
+ITL, RATE = axis("median_itl_ms"), axis("output_throughput")
 OOM = Failure("oom_load", "CUDA out of memory")
 
 
@@ -61,7 +67,7 @@ def annotations(figure):
 
 
 def points(names, loads=(10, 40, 80, 160, 320, 640, 1280), spread=0.35, noise=math.nan):
-    """Saturating curves as `tables.points` has them."""
+    """Saturating curves as `points.points` has them."""
     rows = [
         {"system": "m", "series": name, "num_prompts": n, "runs": 1 if math.isnan(noise) else 3}
         | {"output_throughput": 1e3 * n / itl, "output_throughput_half_width": noise * 1e3 * n / itl}
@@ -140,7 +146,7 @@ def test_seeds_make_repeats_and_repeats_give_means_and_intervals(runs):
         records.record(workload={"seed": seed}, output_throughput=rate) for seed, rate in enumerate((900, 1000, 1400))
     ]
     found = runs(*made, records.record(num_prompts=10))
-    alone, point = tables.points(labels.labelled(found.valid, found.conditions)).to_dict("records")
+    alone, point = mean.points(labels.labelled(found.valid, found.conditions)).to_dict("records")
     assert (point["runs"], point["output_throughput"]) == (3, 1100)
     assert point["output_throughput_half_width"] == pytest.approx(657.2, abs=0.1)  # 4.3027 · 264.58 / √3
     assert point["median_itl_ms_half_width"] == 0
@@ -220,7 +226,7 @@ def test_what_is_left_out_is_counted_by_reason(runs):
         records.record(gpus=4, tp=4, invalid=[late, hits]),
         records.record(gpus=8, tp=8, invalid=[late]),
     )
-    table = tables.left_out(found.left_out)
+    table = left_out.left_out(found.left_out)
     assert table[["verdict", "reason", "runs"]].to_numpy().tolist() == [
         ["FAILED", "oom_load", 2],
         ["INVALID", "late_sends", 2],
@@ -254,7 +260,7 @@ def test_repeats_have_means_and_intervals_of_a_hand_computation(runs):
         [9500, 1138.37, 3], rel=1e-4
     )
     assert numbers.loc[(320, "p95_e2el_ms"), "mean"] == pytest.approx(1.5 * 210 * 20)
-    assert set(numbers.loc[80].index) == set(tables.KEY_METRICS)
+    assert set(numbers.loc[80].index) == set(repetition.KEY_METRICS)
 
 
 def test_without_repeats_there_is_no_word_of_them(runs):
@@ -280,7 +286,8 @@ def test_a_curve_has_a_bar_for_each_interval(runs):
     found = runs(*repeated(), records.record(num_prompts=10, output_throughput=300, median_itl_ms=5.0))
     curves = section(comparisons.sections(found, Options()), "curves-llama8b")
     [axes] = curves.figure.axes
-    across, up = (bar.get_segments()[0].tolist() for bar in axes.collections)
+    [bars] = axes.collections
+    across, up = (bar.tolist() for bar in bars.get_segments())
     assert across == [pytest.approx([20 - 2.484, 9500], abs=1e-3), pytest.approx([20 + 2.484, 9500], abs=1e-3)]
     assert up == [pytest.approx([20, 9500 - 1138.37], abs=0.01), pytest.approx([20, 9500 + 1138.37], abs=0.01)]
     assert axes.get_xlim()[1] > 22.484
@@ -313,7 +320,8 @@ def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_nu
 @pytest.mark.parametrize("curves", [1, 3, 8])
 def test_no_two_words_of_a_figure_overlap(curves, noise):
     names = [f"{2**rank}xh100 · tp{2**rank}" for rank in range(curves)]
-    figure = figures.curves(points(names, noise=noise), "m", "what")
+    drawn = points(names, noise=noise)
+    figure = figures.curves(drawn.assign(pareto=front(drawn, ITL, RATE)), "m", "what", ITL, RATE)
     figure.canvas.draw()
     edge = figure.bbox
     boxes = [text.get_window_extent() for text in annotations(figure)]
@@ -331,7 +339,7 @@ def test_no_two_words_of_a_figure_overlap(curves, noise):
 
 def test_curves_too_close_for_their_names_get_a_key():
     names = [f"2xh100 · tp2dp2 · max_model_len={k}000 · enforce_eager=false" for k in range(10)]
-    figure = figures.curves(points(names, spread=0.01), "m", "what")
+    figure = figures.curves(points(names, spread=0.01), "m", "what", ITL, RATE)
     [key] = figure.legends
     assert {text.get_text() for text in key.get_texts()} == set(names)
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
@@ -352,7 +360,77 @@ def test_runs_without_an_itl_say_so_instead_of_an_empty_picture(runs):
     found = comparisons.sections(runs(dataclasses.replace(made, metrics=metrics)), Options())
     assert section(found, "curves-llama8b").figure is None
     assert "nothing to draw" in section(found, "curves-llama8b").notes[0]
-    assert "9,600 / no ITL" in section(found, "throughput-latency").table.to_string()
+    assert "9,600 / none" in section(found, "throughput-latency").table.to_string()
+
+
+# ---- the longest context
+
+
+def start(context, gpus=1, model="llama8b", requests=1.5, **what):
+    """A run without load: what a server said of itself when it was ready."""
+    said = {"start_s": 42.5, "max_model_len": context, "kv_cache_tokens": 65_536, "full_context_requests": requests}
+    return records.record(
+        model=model, gpus=gpus, tp=gpus, num_prompts=0, lengths=Lengths.none, engine={"max_model_len": "auto"},
+        metrics={}, server={} if what.get("failure") else said, **what,
+    )  # fmt: skip
+
+
+def test_starts_without_load_give_the_longest_context_and_the_cache_behind_it(runs):
+    found = runs(
+        start(43_690),
+        start(131_072, gpus=2, requests=2.0),
+        start(0, model="llama70b", failure=OOM),
+        start(0, model="llama70b", gpus=2, failure=Failure("server_died", "killed by signal 9")),
+        start(131_072, model="llama70b", gpus=4),
+        *curve(),
+    )
+    made = comparisons.sections(found, Options())
+    contexts = section(made, "max-context")
+    assert contexts.table.index.tolist() == ["1xh100 · tp1", "2xh100 · tp2", "4xh100 · tp4"]
+    assert contexts.table["llama8b"].tolist() == ["43,690", "131,072†", ""]
+    assert contexts.table["llama70b"].tolist() == ["0", "", "131,072†"]
+    assert contexts.notes == ("2xh100 · tp2 · llama70b: FAILED: server_died at auto",)
+    assert section(made, "kv-cache").table["llama8b"].tolist() == ["65,536 / 1.5", "65,536 / 2.0", ""]
+    # They are no points of a curve, and no reason for a row of the table.
+    assert section(made, "throughput-latency").table.index.tolist() == ["1xh100 · tp1"]
+
+
+LADDER = (2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000)
+
+
+def test_a_ladder_of_fixed_lengths_gives_the_longest_that_started():
+    """64 systems of 7 lengths: of each, the first `rung` lengths start, and the next runs out of memory."""
+    rungs = {
+        (model, gpus, kind): (3 * model + 2 * gpus + kind) % 8
+        for model in range(8)
+        for gpus in range(4)
+        for kind in (0, 1)
+    }
+    rows = []
+    for (model, gpus, kind), rung in rungs.items():
+        for place, length in enumerate(LADDER):
+            failure = "" if place < rung else "oom_kv" if place == rung else "skipped_larger"
+            rows.append(
+                {"system": f"m{model}", "series": f"{2**gpus}x{'ah'[kind]}100", "gpus": 2**gpus, "start_time": 0}
+                | {"verdict": "FAILED" if failure else "VALID", "failure": failure or None}
+                | {"engine.max_model_len": length, "model.max_position_embeddings": 131_072}
+                | {"server.max_model_len": math.nan, "server.kv_cache_tokens": math.nan}
+                | {"server.full_context_requests": math.nan}
+            )
+    found = max_context.contexts(pd.DataFrame(rows))
+    assert len(found) == 64
+    for row in found.itertuples():
+        gpus = int(math.log2(row.gpus))
+        rung = rungs[int(row.system[1:]), gpus, "ah".index(row.series[2:3])]
+        assert row.context == ([0, *LADDER][rung])
+
+
+def test_a_length_that_fails_says_nothing_of_shorter_ones_that_were_not_tried(runs):
+    long, short = {"max_model_len": 64_000}, {"max_model_len": 2000}
+    found = runs(records.record(engine=long, failure=OOM), records.record(gpus=2, tp=2, engine=short))
+    contexts = section(comparisons.sections(found, Options()), "max-context")
+    assert contexts.table["llama8b"].tolist() == ["", "2,000"]
+    assert contexts.notes == ("1xh100 · tp1 · llama8b: FAILED: oom_load at 64000, and nothing shorter was tried",)
 
 
 # ---- the door
@@ -363,8 +441,15 @@ def test_the_report_is_whole_and_fetches_nothing(runs, tmp_path, capsys):
     assert door.main(["experiment=grid", "out=made/here"]) == 0
     said = capsys.readouterr().out
     out = tmp_path / "made" / "here"
-    names = ["curves-llama8b.csv", "curves-llama8b.png", "curves-llama8b.svg", "left-out.csv", "report.html"]
-    assert sorted(path.name for path in out.iterdir()) == [*names, "report.md", "throughput-latency.csv"]
+    names = [
+        "curves-llama8b.csv",
+        "curves-llama8b.png",
+        "curves-llama8b.svg",
+        "left-out.csv",
+        "report.html",
+        "report.md",
+    ]
+    assert sorted(path.name for path in out.iterdir()) == [*names, "scaling.csv", "throughput-latency.csv"]
     assert "made/here/report.html" in said
     assert "oom_load" in said
     page = (out / "report.html").read_text()
@@ -433,13 +518,58 @@ def test_a_wrong_option_is_one_line_with_the_way_out(argument, line):
 
 def test_options_are_taken_as_typed():
     where = "params.`model.name` = 'llama70b' and tags.x = ': [#'"
-    assert options([f"where={where}", "num_prompts=80", "experiment=7"]) == Options("7", "report", where, 80)
+    assert options([f"where={where}", "num_prompts=80", "experiment=7"]) == Options(
+        experiment="7", where=where, num_prompts=80
+    )
     assert options(["experiment=null"]) == Options()
 
 
 def test_help_teaches_with_three_examples():
     help_text = subprocess.check_output([sys.executable, "-m", "vbench.analysis", "--help"], text=True, cwd=ROOT)
-    assert help_text.partition("Examples")[2].count("python -m vbench.analysis") == 3
+    assert help_text.partition("Examples")[2].count("python -m vbench.analysis") >= 3
 
 
 ROOT = __file__.rpartition("/tests/")[0]
+
+
+# ---- the report in MLflow
+
+
+def filed_reports():
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking.store())
+    experiment = client.get_experiment_by_name("grid")
+    found = client.search_runs([experiment.experiment_id], "tags.`vbench.report` = 'true'")
+    return found, experiment.tags["mlflow.note.content"], client
+
+
+def test_the_report_of_a_campaign_is_filed_with_it_and_its_table_is_the_description(runs, capsys):
+    runs(*curve(), records.record(model="llama70b", failure=OOM))
+    for _ in range(2):
+        assert door.main(["experiment=grid"]) == 0
+    [run], note, client = filed_reports()
+    files = {each.path for each in client.list_artifacts(run.info.run_id)}
+    assert {"report.html", "report.md", "curves-llama8b.png", "curves-llama8b.svg", "throughput-latency.csv"} <= files
+    assert "| 1xh100 · tp1 | N/A [a] | 9,600 / 25.0 |" in note
+    assert f"| FAILED | {OOM.kind} | 1 |" in note
+
+
+def test_a_report_of_a_part_or_of_several_campaigns_is_filed_with_none(runs):
+    runs(*curve())
+    assert door.main(["experiment=grid", "where=params.`workload.num_prompts` = '80'"]) == 0
+    runs(*curve(experiment="other"))
+    assert door.main([]) == 0
+    reports, note, _ = filed_reports()
+    assert reports == []
+    assert "9,600" not in note
+
+
+def test_a_report_that_cannot_be_filed_is_written_all_the_same(runs, tmp_path, capsys):
+    runs(*curve())
+    artifacts = tmp_path / "mlruns" / "artifacts" / "grid"
+    artifacts.rename(tmp_path / "elsewhere")
+    artifacts.write_text("in the way")
+    assert door.main(["experiment=grid"]) == 0
+    assert "not filed in MLflow: cannot file the report of grid" in capsys.readouterr().out
+    assert (tmp_path / "report" / "report.html").exists()

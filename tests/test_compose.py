@@ -1,5 +1,6 @@
 """Every choice under conf/ composes, alone and in grids."""
 
+import itertools
 import math
 
 import pytest
@@ -59,11 +60,13 @@ def test_the_published_campaign_is_eight_models_on_eight_systems_at_eight_loads(
     assert counts == {"model": 8, "hardware": 8, "workload.num_prompts": 8}
 
 
-def test_every_point_of_the_published_campaign_keeps_the_rules():
-    sweep = compose("config", ["+campaign=published"], return_hydra_config=True).hydra.sweeper.params
-    for model in sweep.model.split(","):
-        for hardware in sweep.hardware.split(","):
-            checked(composed("+campaign=published", f"model={model}", f"hardware={hardware}"))
+@pytest.mark.parametrize("campaign", ["published", "max_context", "tp_dp", "max_model_len"])
+def test_every_system_of_a_campaign_keeps_the_rules(campaign):
+    sweep = compose("config", [f"+campaign={campaign}"], return_hydra_config=True).hydra.sweeper.params
+    grid = {key: value.split(",") for key, value in sweep.items() if key != "workload.num_prompts"}
+    for values in itertools.product(*grid.values()):
+        chosen = [f"{key}={value}" for key, value in zip(grid, values, strict=True)]
+        checked(composed(f"+campaign={campaign}", *chosen))
 
 
 def test_a_grid_composes_each_point_as_hydra_does_alone():

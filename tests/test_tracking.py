@@ -6,14 +6,13 @@ import dataclasses
 import math
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
+import mlflow_server
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +22,8 @@ from vbench import tracking
 from vbench.config import Weights
 from vbench.errors import Refused
 from vbench.record import Failure, Reason
+from vbench.tracking.columns import columns
+from vbench.tracking.pages import campaign_page
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
 FILE = "import sys, pathlib; from vbench import tracking; print(tracking.file(pathlib.Path(sys.argv[1])))"
@@ -101,35 +102,9 @@ def test_a_server_that_is_not_there_is_named_within_seconds(tmp_path, monkeypatc
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """A tracking server of MLflow's own, on a free port."""
-    pytest.importorskip("flask", reason="needs full mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    stores = [f"--backend-store-uri=sqlite:///{tmp_path}/server.db", f"--artifacts-destination={tmp_path}/artifacts"]
-    command = [sys.executable, "-m", "mlflow", "server", *stores, "--workers=1", f"--port={url.rpartition(':')[2]}"]
-    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with subprocess.Popen(command, env=env, stdout=-3, stderr=-3, start_new_session=True) as process:
-        try:
-            wait_for(url)
-            monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-            yield url
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_for(url):
-    deadline = time.monotonic() + 60
-    while not answers(url):
-        assert time.monotonic() < deadline, f"{url} did not come up"
-        time.sleep(0.2)
-
-
-def answers(url):
-    try:
-        urllib.request.urlopen(f"{url}/health", timeout=5).close()
-    except OSError:
-        return False
-    return True
+    with mlflow_server.serving(tmp_path) as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        yield url
 
 
 def test_a_server_gets_the_same_run_once_and_answers_the_same_query(tmp_path, server, capfd):
@@ -252,13 +227,13 @@ def test_what_is_not_finite_is_no_metric(tmp_path):
     assert run.data.metrics["completed"] == 0
 
 
-def test_metrics_keep_six_digits_and_counts_keep_all():
+def test_metrics_keep_nine_digits_and_counts_keep_all():
     from vbench.tracking.columns import rounded
 
-    assert rounded(9612.348723847283) == 9612.35
-    assert rounded(0.000123456789) == 0.000123457
+    assert rounded(9612.348723847283) == 9612.34872
+    assert rounded(0.0001234567894) == 0.000123456789
     assert rounded(12345678) == 12345678
-    assert rounded(1234567.89) == 1234568
+    assert rounded(1234567890.123) == 1234567890
     assert rounded(-0.0) == 0
 
 
@@ -470,3 +445,60 @@ def test_an_experiment_without_runs_is_an_empty_table(tmp_path):
     table = tracking.query("Default")
     assert table.empty
     assert "run_id" in table
+
+
+# ---- reports
+
+
+def report_runs():
+    return [run for run in runs() if "vbench.report" in run.data.tags]
+
+
+def written(tmp_path, *names):
+    for name in names:
+        (tmp_path / name).write_text(name)
+    return [tmp_path / name for name in names]
+
+
+def test_a_report_is_one_run_of_the_campaign_with_its_files_and_a_later_one_takes_its_place(tmp_path):
+    tracking.file(records.saved(records.record(), tmp_path / "multirun"))
+    tracking.report("grid", ["| a |"], written(tmp_path, "curves.png", "old.csv"))
+    tracking.report("grid", ["| b |"], written(tmp_path, "curves.png", "new.csv"))
+    [run] = report_runs()
+    assert {each.path for each in client().list_artifacts(run.info.run_id)} == {"curves.png", "new.csv"}
+    assert (run.info.run_name, run.info.status) == ("report", "FINISHED")
+
+
+def test_a_report_is_no_run_of_any_query(tmp_path):
+    tracking.file(records.saved(records.record(), tmp_path / "multirun"))
+    before = tracking.query()
+    tracking.report("grid", [], [])
+    assert tracking.query().equals(before)
+    assert len(tracking.query("grid", "attributes.status = 'FINISHED'")) == 1
+
+
+def test_the_campaigns_description_holds_the_reports_tables_as_far_as_there_is_room(tmp_path):
+    tracking.file(records.saved(records.record(), tmp_path / "multirun"))
+    tracking.report("grid", ["| first |", "x" * 30_000, "| last |"], [])
+    note = client().get_experiment_by_name("grid").tags["mlflow.note.content"]
+    assert note.startswith("| first |\n\n| last |\n\n(1 longer tables: in the report)")
+    assert "vbench.validity" in note
+    [run] = report_runs()
+    assert "| first |" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_local_store_has_no_pages_and_a_servers_are_named_without_its_password(tmp_path):
+    tracking.file(records.saved(records.record(), tmp_path / "multirun"))
+    assert tracking.report("grid", [], []).campaign is None
+    assert tracking.page("grid") is None
+    assert campaign_page("https://me:secret@host:5000/mlflow/", "7") == (
+        "https://host:5000/mlflow/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=vbench"
+    )
+
+
+def test_repeats_of_a_point_share_the_tag_by_which_they_can_be_grouped():
+    first, second = (records.record(workload={"seed": seed}) for seed in (0, 1))
+    second = dataclasses.replace(second, name=f"{second.name} s1")
+    other = records.record(num_prompts=80)
+    points = [columns(record).tags["vbench.point"] for record in (first, second, other)]
+    assert points[0] == points[1] != points[2]

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from vbench import configfiles, gpus
-from vbench.config import RunConfig, typed
+from vbench.config import Gpu, Model, RunConfig, typed
 from vbench.errors import Refused
 
 SIZES = (1, 2, 4, 8)
@@ -88,6 +88,17 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
+def known_models() -> tuple[Model, ...]:
+    """The models of conf/model/."""
+    facts = [_facts(path) for path in sorted((CONF / "model").glob("*.yaml"))]
+    return tuple(typed(Model, each.get("model", each)) for each in facts)
+
+
+def known_gpus() -> tuple[Gpu, ...]:
+    """The GPUs of conf/gpu/."""
+    return tuple(typed(Gpu, _facts(CONF / "gpu" / f"{name}.yaml")) for name in _gpu_names())
+
+
 def sentence(error: BaseException) -> str:
     """One line for people, from what Hydra or OmegaConf raised: the key, what is wrong, what was meant."""
     text = str(error)
@@ -120,6 +131,10 @@ def _thaw(node: DictConfig) -> None:
             OmegaConf.set_readonly(child, None)
             if OmegaConf.is_dict(node[key]):
                 _thaw(child)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    return dict(OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]  # a mapping, as all of conf/
 
 
 def _gpu_names() -> list[str]:

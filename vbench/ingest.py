@@ -1,36 +1,67 @@
-"""The door: `python -m vbench.ingest PATH...` files vbench's records found below the paths in MLflow.
+"""The door: `python -m vbench.ingest PATH... [experiment=NAME] [pattern=REGEX]` files what others measured in MLflow.
 
-For records that were made while the store was out of reach, or on another machine. Safe to do again.
+vbench's own records, made while the store was out of reach or on another machine, and results of vLLM's benchmark.
+Safe to do again.
 """
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import track
 
-from vbench import tracking
+from vbench import compose, imported, tracking
 from vbench.errors import Refused, VbenchError
-from vbench.record import RECORD
+from vbench.record import RECORD, REQUESTS
+from vbench.sessionfile import SESSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from vbench.tracking.filing import Filed
 
-HELP = """\
-python -m vbench.ingest PATH [PATH ...]
+HELP = f"""\
+python -m vbench.ingest PATH [PATH ...] [experiment=NAME] [pattern='REGEX']
 
-Files every record.json found at or below the paths in MLflow (MLFLOW_TRACKING_URI, or else mlruns/mlflow.db below the
-current folder). A record that is already there is left as it is, so this can be done again at any time.
+Files what lies at or below the paths in MLflow (MLFLOW_TRACKING_URI, or else mlruns/mlflow.db here):
+
+  record.json   runs that vbench measured, each into its own experiment
+  other .json   results of vLLM's benchmark_serving.py or `vllm bench serve` (--save-result, --append-result, sweeps),
+                and {{"reason": "..."}}, a failure; their dates and numbers are kept, and source=imported marks them
+
+What is already there is left as it is, so this can be done again at any time.
+
+  experiment=NAME   where imported results go (default: imported)
+  pattern='REGEX'   what the path of a result tells, as named groups, where the file does not tell it: model, gpu, gpus,
+                    engine_version, and options by vLLM's names (tensor_parallel_size, max_model_len, num_prompts).
+                    The default reads results/prompt_320/1xH100-80GB-SXM/Mistral-7B-Instruct-v0.3_tp1_len2000.json:
+                    {imported.PATTERN}
 
 Examples
   python -m vbench.ingest multirun                        everything measured here
   python -m vbench.ingest multirun/published /mnt/node7   one experiment, and what another machine has measured
+  python -m vbench.ingest results experiment=study2024    a tree of vLLM's results
+  python -m vbench.ingest old pattern='(?P<gpus>\\d+)x(?P<gpu>\\w+)/(?P<model>[^/]+)-v(?P<engine_version>[\\d.]+)/'
   MLFLOW_TRACKING_URI=http://mlflow:5000 python -m vbench.ingest multirun
 """
+SUFFIXES = (".json", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the door was told."""
+
+    paths: tuple[str, ...]
+    experiment: str
+    pattern: re.Pattern[str]
 
 
 @dataclass
@@ -40,6 +71,12 @@ class Tally:
     filed: int = 0
     there: int = 0  # this record, or a later one of the same run key
     unreadable: list[str] = field(default_factory=list)
+    experiments: set[str] = field(default_factory=set)
+
+    def add(self, filed: Filed) -> None:
+        self.experiments.add(filed.experiment)
+        self.filed += filed.new
+        self.there += not filed.new
 
     def __str__(self) -> str:
         return f"filed {self.filed}, already there {self.there}, unreadable {len(self.unreadable)}"
@@ -51,48 +88,114 @@ def main(arguments: list[str]) -> int:
         print(HELP, end="")  # noqa: T201
         return 0
     try:
-        folders = found(arguments)
-        tally = ingest(track(folders, "filing", console=Console(stderr=True), transient=True))
+        chosen = options(arguments)
+        files = found(chosen.paths)
+        tally = ingest(track(files, "filing", console=Console(stderr=True), transient=True), chosen)
     except VbenchError as error:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
         return 2 if isinstance(error, Refused) else 1
     for line in tally.unreadable:
         print(f"unreadable: {line}", file=sys.stderr)  # noqa: T201
     print(f"{tally} · {tracking.store()}")  # noqa: T201
+    for line in _next(sorted(tally.experiments)):
+        print(line)  # noqa: T201
     return 1 if tally.unreadable else 0
 
 
-def found(paths: list[str]) -> list[Path]:
-    """The folders with a record at or below the paths, each once. Raises Refused where a path is none or has none."""
+def _next(experiments: list[str]) -> list[str]:
+    """Where what was filed can be seen and compared."""
+    pages = [page for experiment in experiments if (page := tracking.page(experiment))]
+    compare = [f"compare: python -m vbench.analysis experiment={experiment}" for experiment in experiments]
+    return [*compare, *pages]
+
+
+def options(arguments: list[str]) -> Options:
+    """Paths and key=value, apart. Raises Refused for a key that is none and a pattern that cannot be used."""
+    given = {"experiment": "imported", "pattern": imported.PATTERN}
+    paths = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if equals and key in given:
+            given[key] = value
+        elif equals and key.isidentifier() and not Path(argument).exists():  # a sweep's files are named run=0.json
+            near = difflib.get_close_matches(key, given, n=1, cutoff=0)[0]
+            raise Refused(f"{key}: no such option, nor is {argument} a path; did you mean {near}=?")
+        else:
+            paths.append(argument)
     if not paths:
         raise Refused("ingest: name a path to look below, such as multirun (--help has examples)")
-    folders: dict[Path, None] = {}
+    return Options(tuple(paths), given["experiment"], imported.compiled(given["pattern"]))
+
+
+def found(paths: Iterable[str]) -> list[Path]:
+    """The files to read at or below the paths, each once. Raises Refused where a path is none or has none."""
+    files: dict[Path, None] = {}
     for path in map(Path, paths):
         if not path.exists():
             raise Refused(f"{path}: no such file or folder")
-        below = [path] if path.name == RECORD else [file for file in sorted(path.rglob(RECORD)) if not _copy(file)]
+        below = [path] if path.is_file() else [file for file in sorted(path.rglob("*.json*")) if _wanted(file)]
         if not below:
-            raise Refused(f"{path}: no {RECORD} there or below")
-        folders |= dict.fromkeys(file.parent.resolve() for file in below)
-    return list(folders)
+            raise Refused(f"{path}: no {RECORD} there or below, nor another JSON file")
+        files |= dict.fromkeys(file.resolve() for file in below)
+    return list(files)
 
 
-def ingest(folders: Iterable[Path]) -> Tally:
-    """Files the record of each folder. Raises TrackingFailed where the store fails: what was filed stays filed."""
+def ingest(files: Iterable[Path], chosen: Options) -> Tally:
+    """Files what each file holds. Raises TrackingFailed where the store fails: what was filed stays filed."""
     tally = Tally()
-    for folder in folders:
-        _ingest(folder, tally)
+    for file in files:
+        _own(file.parent, tally) if file.name == RECORD else _foreign(file, chosen, tally)
     return tally
 
 
-def _ingest(folder: Path, tally: Tally) -> None:
+def _own(folder: Path, tally: Tally) -> None:
     try:
-        filed = tracking.deliver(folder)
+        tally.add(tracking.deliver(folder))
     except tracking.UnreadableRecord as error:
         tally.unreadable.append(str(error))
-    else:
-        tally.filed += filed.new
-        tally.there += not filed.new
+
+
+def _foreign(file: Path, chosen: Options, tally: Tally) -> None:
+    try:
+        source = _source(file, chosen)
+        entries = [imported.read(result, source, _catalogue()) for result in imported.results(file.read_text("utf-8"))]
+    except (OSError, UnicodeDecodeError, imported.NotAResult) as error:
+        tally.unreadable.append(f"{file}: {error}")
+        return
+    for entry in filter(None, entries):
+        # The record is filed from a folder, as any: it is made again from the file whenever it is wanted.
+        with tempfile.TemporaryDirectory(prefix="vbench-ingest-") as folder:
+            entry.record.save(Path(folder))
+            if entry.requests is not None:
+                entry.requests.save(Path(folder) / REQUESTS)
+            tally.add(tracking.deliver(Path(folder)))
+
+
+def _source(file: Path, chosen: Options) -> imported.Source:
+    return imported.Source(
+        facts=imported.found_in(file.as_posix(), chosen.pattern),
+        modified=datetime.fromtimestamp(file.stat().st_mtime, timezone.utc),
+        experiment=chosen.experiment,
+    )
+
+
+@cache
+def _catalogue() -> imported.Catalogue:
+    return imported.Catalogue(compose.known_models(), compose.known_gpus())
+
+
+def _wanted(file: Path) -> bool:
+    """Whether a file below a path is a record, or may be a result of others."""
+    if _copy(file):
+        return False
+    return file.name == RECORD or (file.suffix in SUFFIXES and not _ours(file.parent))
+
+
+@cache
+def _ours(folder: Path) -> bool:
+    """Whether vbench wrote this folder: of a run, of a session, or of sessions. Its other JSON files are no results."""
+    below = any(next(folder.glob(f"{depth}{SESSION}"), None) for depth in ("", "*/", "*/*/"))
+    return below or (folder / RECORD).exists() or (folder.parent / SESSION).exists()
 
 
 def _copy(file: Path) -> bool:

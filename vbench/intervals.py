@@ -46,7 +46,7 @@ def interval(samples: Iterable[float]) -> Interval:
 
 
 @cache
-def t_quantile(df: int) -> float:
+def t_quantile(df: float) -> float:
     """The t beyond which, to both sides, a Student distribution of df >= 1 degrees of freedom has 5 %."""
     low, high = 1.9, 12.8  # between the normal distribution's 1.960 and the 12.706 of df = 1
     while high - low > 1e-9:
@@ -55,7 +55,7 @@ def t_quantile(df: int) -> float:
     return (low + high) / 2
 
 
-def _outside(t: float, df: int) -> float:
+def _outside(t: float, df: float) -> float:
     """P(|T| > t)."""
     return _incomplete_beta(df / (df + t * t), df / 2, 0.5)
 

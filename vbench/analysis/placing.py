@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Spot = Any  # (x, y)
+Boxes = Any  # array of shape (n, 4): left, bottom, right, top; in pixels
 MARKER = 8.0  # half of the square that a marker takes
+RING = 13.0  # half of the square that a ring takes
 LINE = 3.0  # half of the width that a line takes
 STEP = 4.0  # between the samples of a line
 DIRECTIONS = (0, 45, 315, 90, 270, 135, 225, 180, 20, 340, 70, 290)  # degrees; right of the point is read most easily
@@ -51,18 +53,22 @@ class Paper:
     """What is taken of the area within `edge`; grows with each name that is placed."""
 
     edge: Box
-    taken: list[Box] = field(default_factory=list)
+    taken: Boxes = field(default_factory=lambda: np.empty((0, 4)))  # (n, 4): left, bottom, right, top
 
     def draw_line(self, points: npt.NDArray[np.float64]) -> None:
         """Marks a polyline and its markers as taken."""
-        self.taken += [_square(x, y, MARKER) for x, y in points]
+        self._take(_squares(points, MARKER))
         self.draw_bar(points)
+
+    def draw_rings(self, points: npt.NDArray[np.float64]) -> None:
+        """Marks rings around points as taken."""
+        self._take(_squares(points, RING))
 
     def draw_bar(self, points: npt.NDArray[np.float64]) -> None:
         """Marks a polyline without markers as taken."""
         for start, end in pairwise(points):
             samples = np.linspace(start, end, max(2, int(math.dist(start, end) / STEP)))
-            self.taken += [_square(x, y, LINE) for x, y in samples]
+            self._take(_squares(samples, LINE))
 
     def number(self, width: float, height: float, spot: Spot) -> Place | None:
         """Room for a number beside its point, or None."""
@@ -81,11 +87,14 @@ class Paper:
         return None
 
     def _put(self, box: Box, spot: Spot) -> Place:
-        self.taken.append(box)
-        return Place(box, spot, far=math.dist(box.nearest(spot), spot) > BESIDE[-1] + 1)
+        self._take(_array(box))
+        far = math.dist(box.nearest(spot), spot) > BESIDE[-1] + 1
+        if far:
+            self.draw_bar(np.array([box.nearest(spot), spot]))  # the line that leads back
+        return Place(box, spot, far)
 
     def _free(self, box: Box) -> bool:
-        return self._inside(box) and not any(_overlap(box, other) for other in self.taken)
+        return self._inside(box) and not _overlap(_array(box), self.taken).any()
 
     def _inside(self, box: Box) -> bool:
         edge = self.edge
@@ -96,8 +105,11 @@ class Paper:
         """Whether the line from the box to the spot crosses nothing on its way, but for what is at the spot."""
         start = np.array(box.nearest(spot))
         samples = np.linspace(start, spot, max(2, int(math.dist(start, spot) / STEP)))
-        clear = [sample for sample in samples if math.dist(sample, spot) > 2 * MARKER]
-        return not any(_overlap(_square(x, y, 0.5), other) for x, y in clear for other in self.taken)
+        clear = samples[np.hypot(*(samples - spot).T) > 2 * MARKER]
+        return not _overlap(_squares(clear, 0.5)[:, None], self.taken[None]).any()
+
+    def _take(self, boxes: Boxes) -> None:
+        self.taken = np.concatenate([self.taken, boxes])
 
 
 def _around(spot: Spot, width: float, height: float, radius: float) -> Iterator[Box]:
@@ -109,9 +121,16 @@ def _around(spot: Spot, width: float, height: float, radius: float) -> Iterator[
         yield Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def _square(x: float, y: float, half: float) -> Box:
-    return Box(x - half, y - half, x + half, y + half)
+def _array(box: Box) -> Boxes:
+    return np.array([[box.left, box.bottom, box.right, box.top]])
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one.left < other.right and other.left < one.right and one.bottom < other.top and other.bottom < one.top
+def _squares(centres: npt.NDArray[np.float64], half: float) -> Boxes:
+    """Shape (n, 4), from centres of shape (n, 2)."""
+    return np.hstack([np.asarray(centres) - half, np.asarray(centres) + half])
+
+
+def _overlap(one: Boxes, other: Boxes) -> Any:
+    """Whether boxes (…, 4) overlap, broadcast over all axes but the last."""
+    across = (one[..., 0] < other[..., 2]) & (other[..., 0] < one[..., 2])
+    return across & (one[..., 1] < other[..., 3]) & (other[..., 1] < one[..., 3])

@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING
 import vbench
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from vbench.analysis.comparisons import Section
     from vbench.analysis.frame import Runs
+    from vbench.analysis.section import Section
 
 TITLE = "vbench report"
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h2 { margin-top: 2.5rem } figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-.wide { overflow-x: auto } th, td { padding: .35rem .8rem; border-bottom: 1px solid #ddd; text-align: right }
+.wide { overflow-x: auto } th, td { padding: .35rem .8rem; border-bottom: 1px solid #ddd }
+th, td { text-align: right; white-space: nowrap }
 th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #888 }
 .caption, .notes, details { color: #555; font-size: .9rem } .best { font-weight: bold } code { font-size: .85rem }
 """
@@ -60,37 +61,68 @@ def provenance(runs: Runs, command: Sequence[str], store: str) -> Provenance:
         "device": seen("device"),
         "weights": seen("engine.weights") if "engine.weights" in used else "unknown",
         "recorded by": f"vbench {seen('vbench')}",
-        "runs": f"{len(runs.valid)} VALID used, {len(runs.left_out)} INVALID or FAILED left out",
+        "runs": f"{len(runs.used)} VALID used, {len(runs.left_out)} INVALID or FAILED left out",
     }
-    return Provenance(facts, tuple(sorted(runs.valid["run_id"])))
+    ids = set(runs.used["run_id"])
+    if runs.baseline is not None:
+        facts["baseline"] = f"{len(runs.baseline.used)} VALID runs"
+        ids |= set(runs.baseline.used["run_id"])
+    return Provenance(facts, tuple(sorted(ids)))
 
 
-def write(sections: list[Section], origin: Provenance, out: Path) -> list[Path]:
-    """Writes all files below `out` and returns their paths, the figures first and the reports last."""
+def write(sections: list[Section], origin: Provenance, out: Path, formats: Sequence[str]) -> list[Path]:
+    """Writes all files below `out` and returns their paths, the figures first and the reports last.
+
+    Figures are written in the `formats`; none leaves them out of the reports too.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    written = [path for section in sections if section.figure for path in _save(section.figure, out / section.slug)]
+    drawings = {each.slug: _svg(each.figure) for each in sections if each.figure and formats}
+    written = [
+        _drawn(section.figure, drawings[section.slug], out / f"{section.slug}.{kind}")
+        for section in sections
+        for kind in formats
+        if section.figure
+    ]
     for section in sections:
         if section.data is not None:
             section.data.to_csv(out / f"{section.slug}.csv", index=False)
             written.append(out / f"{section.slug}.csv")
-    for name, text in (("report.md", _markdown(sections, origin)), ("report.html", _html(sections, origin))):
+    pages = {"report.md": _markdown(sections, origin, formats), "report.html": _html(sections, origin, drawings)}
+    for name, text in pages.items():
         (out / name).write_text(text, encoding="utf-8")
         written.append(out / name)
     return written
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
-    for path in paths:
+def described(sections: Iterable[Section]) -> list[str]:
+    """Each section that has a table, in Markdown: for a page that shows the tables only."""
+    return [
+        "\n\n".join([f"### {section.title}", _markdown_table(section.table), section.caption, *section.notes])
+        for section in sections
+        if section.table is not None
+    ]
+
+
+def _drawn(figure: Figure, drawing: str, path: Path) -> Path:
+    if path.suffix == ".svg":
+        path.write_text(drawing, encoding="utf-8")  # drawn once, for the page needs it too
+    else:
         figure.savefig(path)
-    return paths
+    return path
 
 
-def _markdown(sections: Iterable[Section], origin: Provenance) -> str:
+def _svg(figure: Figure) -> str:
+    written = io.StringIO()
+    figure.savefig(written, format="svg")
+    return written.getvalue()
+
+
+def _markdown(sections: Iterable[Section], origin: Provenance, formats: Sequence[str]) -> str:
+    kind = next((each for each in ("svg", "png", "pdf") if each in formats), "")
     parts = [f"# {TITLE}"]
     for section in sections:
-        parts += [f"## {section.title}", section.caption]
-        parts += [f"![{section.title}]({section.slug}.svg)"] if section.figure else []
+        parts += [f"## {section.title}", *([section.caption] if section.caption else [])]
+        parts += [f"![{section.title}]({section.slug}.{kind})"] if section.figure and kind else []
         parts += [_markdown_table(section.table)] if section.table is not None else []
         parts += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
     parts += ["## Provenance", "\n".join(f"- {name}: {what}" for name, what in origin.facts.items())]
@@ -107,12 +139,12 @@ def _markdown_table(table: pd.DataFrame) -> str:
     return "\n".join([head, rule, *(line([name, *cells]) for name, cells in _rows(table))])
 
 
-def _html(sections: Iterable[Section], origin: Provenance) -> str:
+def _html(sections: Iterable[Section], origin: Provenance, drawings: Mapping[str, str]) -> str:
     parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>{TITLE}</title>"]
     parts += ['<meta name="viewport" content="width=device-width">', f"<style>{STYLE}</style>", f"<h1>{TITLE}</h1>"]
     for section in sections:
         parts += [f"<h2>{html.escape(section.title)}</h2>", f'<p class="caption">{html.escape(section.caption)}</p>']
-        parts += [_inline(section.figure, section.title)] if section.figure else []
+        parts += [_inline(drawings[section.slug], section.title)] if section.slug in drawings else []
         parts += [_html_table(section.table)] if section.table is not None else []
         parts += [f'<ul class="notes">{_items(section.notes, html.escape)}</ul>'] if section.notes else []
     facts = [f"{name}: {what}" for name, what in origin.facts.items()]
@@ -122,11 +154,9 @@ def _html(sections: Iterable[Section], origin: Provenance) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _inline(figure: Figure, title: str) -> str:
-    written = io.StringIO()
-    figure.savefig(written, format="svg")
-    drawing = re.sub(r"^.*?(?=<svg )", "", written.getvalue(), flags=re.DOTALL)
-    return f'<figure role="img" aria-label="{html.escape(title)}">{drawing}</figure>'
+def _inline(drawing: str, title: str) -> str:
+    bare = re.sub(r"^.*?(?=<svg )", "", drawing, flags=re.DOTALL)
+    return f'<figure role="img" aria-label="{html.escape(title)}">{bare}</figure>'
 
 
 def _html_table(table: pd.DataFrame) -> str:

@@ -4,6 +4,7 @@
     file(folder)       one record -> one MLflow run, however often it is filed
     query(experiment)  every run -> one row of a DataFrame
     standing(…)        which records of an experiment are there, by run key
+    report(experiment, tables, files)   what was made of them -> artifacts and description of the experiment
 
 Nothing here measures or judges: the record on disk is the truth, the store a copy that can be made again.
 """
@@ -18,6 +19,7 @@ from vbench.tracking.failures import TrackingFailed, UnreadableRecord
 from vbench.tracking.place import database, store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
     from vbench.record import Record
     from vbench.tracking.filing import Filed
     from vbench.tracking.inventory import Standing
+    from vbench.tracking.reporting import Pages
 
 __all__ = [
-    "TrackingFailed", "UnreadableRecord", "database", "deliver", "digest", "file", "query", "record",
-    "standing", "store",
+    "TrackingFailed", "UnreadableRecord", "database", "deliver", "digest", "file", "page", "query", "record",
+    "report", "standing", "store",
 ]  # fmt: skip
 
 
@@ -72,6 +75,24 @@ def record(run_id: str) -> Record:
     from vbench.tracking import inventory
 
     return inventory.record(run_id)
+
+
+def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Pages:
+    """Files the report of an experiment, in place of an earlier one, and says where it is seen.
+
+    The files become the artifacts of a run named `report`, which `query` does not give; the parts, tables in Markdown,
+    the experiment's description. Raises TrackingFailed.
+    """
+    from vbench.tracking import reporting  # as above
+
+    return reporting.report(experiment, parts, files)
+
+
+def page(experiment: str) -> str | None:
+    """The address of the experiment's runs in MLflow's pages; None where the store has no pages of its own."""
+    from vbench.tracking import reporting  # as above
+
+    return reporting.page(experiment)
 
 
 def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 LONGEST_KEY = 250
-DIGITS = 6
+DIGITS = 9
 BLOBS = {"config_json"}  # whole files of facts: of use to a program, noise in a table
 
 
@@ -67,7 +67,7 @@ def text(value: Any) -> str:
 
 
 def rounded(value: float) -> float:
-    """To six digits, never before the decimal point: what a page can show, and more than a measurement knows."""
+    """To nine digits, never before the decimal point: far fewer would be rounded twice by a table that shows five."""
     if value == 0 or float(value).is_integer():
         return float(value)
     return round(value, max(0, DIGITS - 1 - math.floor(math.log10(abs(value)))))
@@ -90,6 +90,7 @@ def _verdict(record: Record) -> dict[str, str]:
     tags = {
         "vbench.validity": record.verdict,
         "vbench.session": record.session,
+        "vbench.point": _point(record),
         "vbench.campaign": record.experiment,
         "vbench.source": record.source,
         "mlflow.note.content": note(record),
@@ -103,6 +104,12 @@ def _verdict(record: Record) -> dict[str, str]:
     if record.warnings:
         tags["vbench.warnings"] = " ".join(reason.code for reason in record.warnings)
     return tags
+
+
+def _point(record: Record) -> str:
+    """The session and the load, by which the repeats of a point, which differ in their seed, can be grouped."""
+    load = record.name.removesuffix(f" s{record.config.get('workload', {}).get('seed', 0)}")
+    return f"{record.session} · {load.rpartition(' · ')[2]}"
 
 
 def _environment(record: Record) -> dict[str, str]:

@@ -44,6 +44,7 @@ class Filed:
     """Where a record is; new is False where it, or a later one of its key, was there before."""
 
     run_id: str
+    experiment: str  # its name
     new: bool
 
 
@@ -77,7 +78,7 @@ def deliver(folder: Path) -> Filed:
         for run in runs:
             if run.info.run_id != standing:
                 client.delete_run(run.info.run_id)
-        return Filed(standing, new)
+        return Filed(standing, entry.record.experiment, new)
 
 
 def _read(folder: Path) -> _Entry:
@@ -144,13 +145,14 @@ def _write(client: MlflowClient, experiment: str, entry: _Entry) -> str:
         run_name=record.name,
     )
     run_id = str(run.info.run_id)
-    _attach(client, run, entry.artifacts)
+    attach(client, run, entry.artifacts)
     _log(client, run_id, entry)
     client.set_terminated(run_id, "FAILED" if record.failure else "FINISHED", end_time=entry.ended_ms)
     return run_id
 
 
-def _attach(client: MlflowClient, run: Run, paths: Iterable[Path]) -> None:
+def attach(client: MlflowClient, run: Run, paths: Iterable[Path]) -> None:
+    """Makes the files artifacts of the run."""
     uri = urlparse(run.info.artifact_uri)
     for path in paths:
         if uri.scheme == "file":  # copied without MLflow's detour, five milliseconds a file

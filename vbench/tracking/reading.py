@@ -22,6 +22,7 @@ from vbench.tracking.failures import brief, named
 from vbench.tracking.opening import connect
 from vbench.tracking.place import database, store
 from vbench.tracking.schema import typed
+from vbench.tracking.view import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -179,20 +180,26 @@ def _public(uri: str) -> str:
 
 
 def _table(rows: _Rows) -> pd.DataFrame:
-    place = {run[0]: row for row, run in enumerate(rows.runs)}
-    table = pd.DataFrame(rows.runs, columns=RUN_COLUMNS)
+    tagged = list(rows.tags)
+    reports = {run for run, key, _ in tagged if key == REPORT}  # they measured nothing
+    runs = [run for run in rows.runs if run[0] not in reports]
+    place = {run[0]: row for row, run in enumerate(runs)}
+    table = pd.DataFrame(runs, columns=RUN_COLUMNS)
     table["start_time"] = pd.to_datetime(table["start_time"], unit="ms", utc=True)
     # The last sample of a series (group/name) is no result of the run.
     results = (cell for cell in rows.metrics if "/" not in cell[1])
     metrics = {f"metrics.{key}": column.astype(float) for key, column in _pivot(results, place, np.nan).items()}
     params = {f"params.{key}": typed(key, column) for key, column in _pivot(rows.params, place, None).items()}
-    tags = {f"tags.{key}": column for key, column in _pivot(rows.tags, place, None).items()}
+    tags = {f"tags.{key}": column for key, column in _pivot(tagged, place, None).items()}
     return pd.concat([table, pd.DataFrame(params | metrics | tags, index=table.index)], axis=1)
 
 
 def _pivot(cells: Iterable[Cell], place: dict[str, int], missing: Any) -> dict[str, pd.Series]:
+    """The cells of the runs that have a place, as a column a key."""
     columns: dict[str, np.ndarray[Any, Any]] = {}
     for run, key, value in cells:
+        if run not in place:
+            continue
         if key not in columns:
             columns[key] = np.full(len(place), missing, dtype=object)
         columns[key][place[run]] = missing if value is None else value

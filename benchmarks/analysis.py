@@ -1,0 +1,180 @@
+"""What a whole report costs: seconds and memory for all comparisons of a large store; beside MLflow's plain reading.
+
+    python benchmarks/analysis.py            3,000 runs, about two minutes
+    python benchmarks/analysis.py 600        fewer
+
+The store is SQLite, as one host has it: eight models on one to eight GPUs of two kinds, split by tensor and by data,
+eight loads, three repeats, some of it failed or invalid; 60 parameters and 80 metrics a run. Each way is a process of
+its own. The plain way is `mlflow.search_runs` alone: it reads the same runs and compares nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from vbench.config import Engine, Gpu, Hardware, Model, Parallelism, RunConfig, Workload, plain  # noqa: E402
+from vbench.record import Failure, Reason, Record  # noqa: E402
+from vbench.tracking.columns import Columns, columns  # noqa: E402
+
+PARAMS, METRICS = 60, 80
+SPEED = {"a100": 1.0, "h100": 1.9}
+LOADS, SEEDS = (10, 20, 40, 80, 160, 320, 640, 1280), (0, 1, 2)
+SPLITS = [(1, 1, 1)] + [(n, tp, n // tp) for n in (2, 4, 8) for tp in (1, n)]
+LATENCIES = {"ttft": 8.0, "tpot": 1.0, "itl": 1.0, "e2el": 210.0}
+SHAPES = {"mean": 1.04, "median": 1.0, "std": 0.2, "p90": 1.3, "p95": 1.5, "p99": 2.1}
+
+
+def main(runs: int) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root}/mlflow.db"
+        fill(Path(root) / "mlflow.db", [columns(record) for record in itertools.islice(records(), runs)])
+        ours = measured("report", root)
+        plainly = measured("search", root)
+        files = len(list(Path(root, "report").iterdir()))
+        figures = len(list(Path(root, "report").glob("*.png")))
+    print(f"{runs} runs of {PARAMS} parameters and {METRICS} metrics\n")
+    print(f"{'':44}{'seconds':>10}{'CPU s':>10}{'peak MiB':>10}")
+    row(f"all comparisons, {figures} figures, {files} files", ours)
+    row("mlflow.search_runs alone", plainly)
+    row("ratio", tuple(one / other for one, other in zip(ours, plainly, strict=True)), digits=2)
+
+
+def row(what: str, numbers: tuple[float, ...], digits: int = 1) -> None:
+    print(f"{what:44}" + "".join(f"{number:10.{digits}f}" for number in numbers))
+
+
+def measured(way: str, folder: str) -> tuple[float, ...]:
+    """Seconds, CPU seconds and peak MiB of a process that takes this way, its start included."""
+    began = time.perf_counter()
+    told = subprocess.run(
+        [sys.executable, __file__, way], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return time.perf_counter() - began, *map(float, told.stdout.splitlines()[-1].split())
+
+
+def take(way: str) -> None:
+    if way == "report":
+        from vbench.analysis.__main__ import main as door
+
+        assert door(["out=report"]) == 0
+    else:
+        import mlflow
+
+        assert len(mlflow.search_runs(search_all_experiments=True, max_results=100_000))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def records() -> Iterator[Record]:
+    """Runs without end; the same in every run of this benchmark."""
+    rng = np.random.default_rng(0)
+    models = [f"model{index}" for index in range(8)]
+    for length in itertools.count(2000, 30_000):
+        for seed, load, split, kind, (size, model) in itertools.product(
+            SEEDS, LOADS, SPLITS, SPEED, enumerate(models, 1)
+        ):
+            yield record(rng, model, size, kind, split, load, seed, length)
+
+
+def record(
+    rng: Any, model: str, size: int, kind: str, split: tuple[int, int, int], load: int, seed: int, length: int
+) -> Record:
+    gpus, tensor, data = split
+    gpu = Gpu(name=kind, product=kind, memory_mib=81559, price_per_hour=2.0)
+    facts = dict.fromkeys(("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads"), 4096)
+    facts |= dict.fromkeys(("num_key_value_heads", "head_dim", "vocab_size"), 128)
+    config = plain(
+        RunConfig(
+            model=Model(model, f"hub/{model}", "Llama", "llama", **facts, max_position_embeddings=131_072),
+            hardware=Hardware(gpus=gpus, gpu=gpu),
+            parallelism=Parallelism(tensor_parallel_size=tensor, data_parallel_size=data),
+            engine=Engine(max_model_len=length),
+            workload=Workload(num_prompts=load, seed=seed),
+            experiment="benchmark",
+        )
+    )
+    fails, late = size == 8 and gpus == 1, rng.random() < 0.01
+    step, queue = 6 * size / tensor**0.7, load * size / (15 * gpus)  # of one token; the rest of the batch
+    itl = (step + queue) / SPEED[kind] * rng.normal(1, 0.01)
+    return Record(
+        run_key=f"{rng.integers(1 << 62):016x}",
+        session=f"{model}-{gpus}x{kind}",
+        name=f"{model} · {gpus}x{kind} · n{load}",
+        experiment="benchmark",
+        started_at="2026-01-01T10:00:00+00:00",
+        ended_at="2026-01-01T10:00:30+00:00",
+        config=config,
+        environment={"engine": "vllm 0.26.0", "host": "node1", "vbench": "0.1.0", "gpus": [kind.upper()] * gpus},
+        server={} if fails else {"max_model_len": length, "kv_cache_tokens": 200_000 * gpus},
+        metrics={} if fails else numbers(rng, load, itl, gpus),
+        invalid=[Reason("late_client", "late")] if late and not fails else [],
+        failure=Failure("oom_load", "CUDA out of memory") if fails else None,
+    )
+
+
+def numbers(rng: Any, load: int, itl: float, gpus: int) -> dict[str, float]:
+    rate = 900 * load / itl
+    found = {"output_throughput": rate, "request_throughput": rate / 200, "total_token_throughput": 2.1 * rate}
+    found["output_tokens_per_joule"] = rate / (500 * gpus)
+    found |= {
+        f"{shape}_{name}_ms": itl * middle * factor
+        for name, middle in LATENCIES.items()
+        for shape, factor in SHAPES.items()
+    }
+    return found | {f"other_{index}": float(value) for index, value in enumerate(rng.random(METRICS - len(found)))}
+
+
+def fill(database: Path, rows: list[Columns]) -> None:
+    """Writes the runs into a new store, all at once: filing them one by one is another benchmark."""
+    from vbench.tracking.opening import connect, experiment_id
+
+    experiment = experiment_id(connect(), "benchmark")
+    runs: list[tuple[Any, ...]] = []
+    cells: dict[str, list[tuple[Any, ...]]] = {"params": [], "tags": [], "latest_metrics": []}
+    for index, row in enumerate(rows):
+        run, begun = uuid.UUID(int=index).hex, 1_767_261_600_000 + index * 60_000
+        facts = (run, f"run {index}", "LOCAL", "benchmark", "FINISHED", begun, begun + 30_000, "active", experiment)
+        runs.append(facts)
+        params = dict(sorted(row.params.items(), key=lambda item: not wanted(item[0]))[:PARAMS])
+        cells["params"] += [(key, value, run) for key, value in params.items()]
+        cells["tags"] += [(key, value, run) for key, value in (row.tags | {"vbench.run_key": run}).items()]
+        cells["latest_metrics"] += [(key, value, begun, 0, False, run) for key, value in row.metrics.items()]
+    with closing(sqlite3.connect(database)) as store, store:
+        names = "run_uuid, name, source_type, user_id, status, start_time, end_time, lifecycle_stage, experiment_id"
+        store.executemany(f"INSERT INTO runs ({names}) VALUES ({', '.join('?' * 9)})", runs)
+        keys = {"latest_metrics": "key, value, timestamp, step, is_nan, run_uuid"}
+        for table, some in cells.items():
+            marks = ", ".join("?" * len(some[0]))
+            store.executemany(f"INSERT INTO {table} ({keys.get(table, 'key, value, run_uuid')}) VALUES ({marks})", some)
+
+
+def wanted(param: str) -> bool:
+    """Whether comparisons need it; of the others there may be fewer."""
+    return not param.startswith(("hardware.slurm", "model.", "engine.")) or param in {
+        "model.name", "engine.max_model_len", "engine.weights", "engine.command", "engine.enforce_eager",
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] in (["report"], ["search"]):
+        take(sys.argv[1])
+    else:
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 3000)

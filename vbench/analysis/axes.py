@@ -1,0 +1,48 @@
+"""What a curve can be drawn over and a table be made of: one line each. Pure.
+
+An axis is a column of the runs under its own name: a metric's key, or one that `vbench.analysis.frame` derives.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from vbench.errors import Refused
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A column, in words."""
+
+    key: str
+    label: str  # with its unit, as an axis has it: at most 31 characters, for it shares its line with a legend
+    short: str  # as a sentence has it
+    less_is_better: bool
+    digits: str  # format of a table's cell
+    adds_up: bool = False  # n systems have n times as much
+
+
+AXES = (
+    Axis("median_itl_ms", "median inter-token latency (ms)", "median ITL in ms", True, ",.1f"),
+    Axis("p99_itl_ms", "p99 inter-token latency (ms)", "p99 ITL in ms", True, ",.1f"),
+    Axis("median_tpot_ms", "median time per token (ms)", "median TPOT in ms", True, ",.1f"),
+    Axis("median_ttft_ms", "median time to first token (ms)", "median TTFT in ms", True, ",.0f"),
+    Axis("p99_ttft_ms", "p99 time to first token (ms)", "p99 TTFT in ms", True, ",.0f"),
+    Axis("median_e2el_ms", "median end-to-end latency (ms)", "median E2EL in ms", True, ",.0f"),
+    Axis("output_throughput", "output throughput (tokens/s)", "output tokens/s", False, ",.0f", adds_up=True),
+    Axis("request_throughput", "requests served (1/s)", "requests/s", False, ",.2f", adds_up=True),
+    Axis("output_throughput_per_gpu", "throughput a GPU (tokens/s)", "output tokens/s a GPU", False, ",.0f"),
+    Axis("dollars_per_million_tokens", "cost ($ a million tokens out)", "$ a million tokens out", True, ",.2f"),
+    Axis("output_tokens_per_joule", "energy (output tokens a joule)", "output tokens/J", False, ",.2f"),
+)
+LATENCY, THROUGHPUT = "median_itl_ms", "output_throughput"
+
+
+def axis(key: str) -> Axis:
+    """The axis of that key. Raises Refused, with the nearest that is one."""
+    known = {each.key: each for each in AXES}
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+        raise Refused(f"x or y={key}: no such axis; did you mean {near}? There are {', '.join(known)}")
+    return known[key]

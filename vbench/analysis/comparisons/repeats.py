@@ -1,0 +1,72 @@
+"""How far the means of repeated points can be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from vbench.analysis.labels import labelled, measured
+from vbench.analysis.points import HALF_WIDTH, POINT, points
+from vbench.analysis.section import Section
+from vbench.intervals import Interval
+
+if TYPE_CHECKING:
+    from vbench.analysis.frame import Runs
+    from vbench.analysis.options import Options
+
+LATENCIES = ("ttft", "tpot", "itl", "e2el")
+KEY_METRICS = (
+    *("request_throughput", "output_throughput", "total_token_throughput"),
+    *(f"{shape}_{name}_ms" for name in LATENCIES for shape in ("mean", "median", "p90", "p95", "p99")),
+)
+SPREAD = {  # the columns: their metric, and how it is written
+    "output tok/s": ("output_throughput", ",.0f"),
+    "median TTFT ms": ("median_ttft_ms", ",.1f"),
+    "median ITL ms": ("median_itl_ms", ",.2f"),
+    "p99 ITL ms": ("p99_itl_ms", ",.2f"),
+}
+
+
+def sections(runs: Runs, _: Options) -> list[Section]:
+    """Every point with two VALID runs or more; none where there is none."""
+    if runs.valid.empty:
+        return []
+    keys = [key for key in KEY_METRICS if key in runs.valid]
+    found = points(labelled(runs.valid, runs.conditions), keys)
+    several = found[found["runs"] > 1].reset_index(drop=True)
+    if several.empty:
+        return []
+    caption = (
+        "Every point with two VALID repeats or more, which differ in their seed only: mean ± half of its 95 % interval "
+        f"(Student's t over n repeats). ± of tok/s: the half-width as a share of the mean. {measured(runs.valid)}."
+    )
+    return [Section("repeats", "Repeats", caption, _table(several), _data(several, keys))]
+
+
+def _table(several: pd.DataFrame) -> pd.DataFrame:
+    names = [f"{row.system} · {row.series} · n{row.num_prompts:g}" for row in several.itertuples()]
+    cells = {name: [_cell(row, key, digits) for _, row in several.iterrows()] for name, (key, digits) in SPREAD.items()}
+    relative = several["output_throughput" + HALF_WIDTH] / several["output_throughput"].abs()
+    table = pd.DataFrame(
+        {**cells, "n": several["runs"].tolist(), "± of tok/s": relative.map("{:.1%}".format).tolist()}, index=names
+    )
+    table.index.name = "point"
+    return table
+
+
+def _cell(row: pd.Series, key: str, digits: str) -> str:
+    if pd.isna(row.get(key)):
+        return "none"
+    return format(Interval(row[key], row[key + HALF_WIDTH], row["runs"]), digits)
+
+
+def _data(several: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """A row a point and metric: POINT, metric, mean, half_width, n."""
+    parts = [
+        several[list(POINT)].assign(
+            metric=key, mean=several[key], half_width=several[key + HALF_WIDTH], n=several["runs"]
+        )
+        for key in keys
+    ]
+    return pd.concat(parts).dropna(subset=["mean"]).sort_values([*POINT, "metric"], ignore_index=True)

@@ -1,0 +1,213 @@
+"""A foreign result to a record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import vbench
+from vbench import metrics, serverlog
+from vbench.config import Gpu, Hardware, Parallelism
+from vbench.imported import flaws, samples
+from vbench.imported.conditions import NAMES, OPTIONS, conditions
+from vbench.imported.known import Catalogue
+from vbench.imported.parsing import NotAResult, Result
+from vbench.plan import split_name
+from vbench.record import Failure, Reason, Record, Requests
+
+DATE = "%Y%m%d-%H%M%S"
+MEASURED = {"duration", "completed", "output_throughput"}  # what every result of a load has
+METRIC = re.compile(
+    r"duration|completed|failed|total_\w+_tokens|\w+_throughput|request_goodput|max_concurrent_requests|"
+    r"max_output_tokens_per_s|(mean|median|std|p[\d.]+)_(?P<family>\w+)_ms|(probe|spec_decode|diffusion)_\w+"
+)
+STEADY = {"steady_duration", "steady_output_throughput"}
+OVERRIDES = ("serve_overrides", "bench_overrides")  # in a sweep's failures; its results have them among their fields
+ABOUT = ("backend", "tokenizer_id", "label", "date", "_benchmark_name", "run_number")
+NOT_AN_OPTION = {
+    *ABOUT,
+    *OVERRIDES,
+    *samples.ARRAYS,
+    *("endpoint_type", "model_id", "error_type", "error", "reason", "generated_texts", "rps_change_events", "rtfx"),
+}
+WARM_UP = -1  # the run_number that a sweep gives its warm-up
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of a result beside its text, and where it shall go."""
+
+    facts: Mapping[str, str]  # what its path tells, under the names of `conditions`
+    modified: datetime  # when the file was written last, with its time zone
+    experiment: str
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A record, and its requests where the result has arrays."""
+
+    record: Record
+    requests: Requests | None = None
+
+
+def read(result: Result, source: Source, catalogue: Catalogue) -> Imported | None:
+    """The record of a result; None for a sweep's warm-up, which is no measurement. Raises NotAResult."""
+    if result.get("run_number") == WARM_UP:
+        return None
+    try:
+        fields = _fields(result)
+        facts = {**source.facts, **_told(fields)}
+        if not facts.get("model"):
+            raise NotAResult("neither it nor its path says which model; pattern='…(?P<model>…)' can find it there")
+        config = conditions(facts, _extra(fields), catalogue) | {"experiment": source.experiment}
+        about = _about(result, source, facts, config)
+        if result.keys() >= MEASURED:
+            return _measured(result, about)
+        if reason := result.get("reason") or result.get("error"):
+            return Imported(Record(**about, failure=_failure(str(reason))))
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise NotAResult(f"not as vLLM writes it: {error}") from error
+    raise NotAResult("JSON, but no result of vLLM's benchmark: it has no duration, completed and output_throughput")
+
+
+def _measured(result: Result, about: dict[str, Any]) -> Imported:
+    requests = samples.requests(result)
+    warnings = [*about.pop("warnings"), *flaws.warnings(result, requests)]
+    found = _metrics(result, requests)
+    return Imported(Record(**about, metrics=found, warnings=warnings, invalid=flaws.invalid(result)), requests)
+
+
+def _failure(reason: str) -> Failure:
+    told = serverlog.diagnosis(reason, returncode=1)
+    if told.line not in reason:  # it was made up of how a process ended, and here none has
+        return Failure("engine_error", " ".join(reason.split()))
+    return Failure(told.kind, told.line)
+
+
+def _about(result: Result, source: Source, facts: Mapping[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record that do not depend on what was measured."""
+    place = [config["model"]["name"], *_system(config)]
+    ended = _date(result) or source.modified  # vLLM writes its date when the load has ended
+    return {
+        "run_key": _hash([result, source.facts]),
+        "session": "-".join([*place, _hash(config.get("engine", {}))[:8]]),
+        "name": " · ".join([*place, *_load(config.get("workload", {}))]),
+        "experiment": source.experiment,
+        "started_at": (ended - timedelta(seconds=float(result.get("duration", 0)))).isoformat(),
+        "ended_at": ended.isoformat(),
+        "config": config,
+        "environment": _environment(result, facts, config),
+        "warnings": _doubts(result, source, facts),
+        "source": "imported",
+    }
+
+
+def _fields(result: Result) -> dict[str, Any]:
+    """All that a result says, options under vLLM's argument names: a sweep writes them with dashes or underscores."""
+    overrides = {key: value for part in OVERRIDES for key, value in (result.get(part) or {}).items()}
+    return {str(key).replace("-", "_"): value for key, value in {**result, **overrides}.items()}
+
+
+def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
+    # Null is a value of an option (no limit), and says nothing of what it ran on.
+    said = {key: fields[key] for key in NAMES if key in fields}
+    told = {key: value for key, value in said.items() if value is not None or key in OPTIONS}
+    return told | ({"model": fields["model_id"]} if "model_id" in fields else {})
+
+
+def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a sweep that our schema has no field for: kept, so that unlike runs do not look alike."""
+    if not fields.keys() & {"run_number", *OVERRIDES}:
+        return {}
+    known = NOT_AN_OPTION | NAMES
+    return {key: value for key, value in fields.items() if key not in known and not METRIC.fullmatch(key)}
+
+
+def _metrics(result: Result, requests: Requests | None) -> dict[str, float]:
+    """The numbers that the file gives, and those of its arrays that it does not give."""
+    none = set(flaws.unsampled(result))
+    numbers = {key: float(value) for key, value in result.items() if METRIC.fullmatch(key) and _finite(value)}
+    given = {key: value for key, value in numbers.items() if _family(key) not in none}
+    return given if requests is None else _computed(result, requests, given) | given
+
+
+def _computed(result: Result, requests: Requests, given: Mapping[str, float]) -> dict[str, float]:
+    # Whole families only: a median of theirs beside a p90 of ours would follow two definitions.
+    taken = {None, *map(_family, given)} | (set() if result.get("queue_times") else {"queue"})
+    others = {"empty"} | (STEADY if samples.timed(result) else set())
+    found = metrics.metrics(requests)
+    return {key: value for key, value in found.items() if key in others or _family(key) not in taken}
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _family(key: str) -> str | None:
+    match = METRIC.fullmatch(key)
+    return match["family"] if match else None
+
+
+def _doubts(result: Result, source: Source, facts: Mapping[str, Any]) -> list[Reason]:
+    """What of the conditions is uncertain."""
+    undated = Reason("undated", "the file has no date: the time at which it was last written stands for it")
+    doubts = [] if _date(result) else [undated]
+    for key, word in source.facts.items():
+        if key in OPTIONS and not _same(word, facts[key]):
+            sentence = f"{key} is {word} by the path, {facts[key]} by the file, which counts"
+            doubts.append(Reason("path_disagrees", sentence))
+    return doubts
+
+
+def _same(word: str, value: Any) -> bool:
+    try:
+        return float(word) == float(value)
+    except (TypeError, ValueError):
+        return word == str(value)
+
+
+def _environment(result: Result, facts: Mapping[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    # No path and no time of reading: the record of a file is the same wherever it lies, so that it is filed once.
+    about = {key.lstrip("_"): result[key] for key in ABOUT if result.get(key) is not None}
+    words = {key: value for key, value in result.items() if isinstance(value, str)}
+    metadata = {key: value for key, value in words.items() if key not in NOT_AN_OPTION | NAMES}
+    version = {"engine": facts["engine_version"]} if "engine_version" in facts else {}
+    devices = {"gpus": gpus} if (gpus := _devices(facts, config)) else {}
+    return {"vbench": vbench.__version__, **devices, **version, **about, "metadata": metadata}
+
+
+def _devices(facts: Mapping[str, Any], config: dict[str, Any]) -> list[str]:
+    """The product names of the GPUs, where they are not known by a name of conf/, which says the same in its words."""
+    known = "memory_mib" in config.get("hardware", {}).get("gpu", {})
+    return [] if known or "gpu" not in facts else [str(facts["gpu"])] * int(facts.get("gpus", 1))
+
+
+def _system(config: Mapping[str, Any]) -> list[str]:
+    """The names of the hardware and of the parallelism, where they are known."""
+    hardware, split = config.get("hardware"), config.get("parallelism")
+    named = [Hardware(gpus=hardware["gpus"], gpu=Gpu(name=hardware["gpu"]["name"])).name] if hardware else []
+    return named + ([split_name(Parallelism(**split))] if split else [])
+
+
+def _load(workload: Mapping[str, Any]) -> list[str]:
+    shorts = {"n": "num_prompts", "r": "request_rate", "c": "max_concurrency"}
+    words = [f"{short}{workload[key]:g}" for short, key in shorts.items() if workload.get(key) not in (None, "inf")]
+    return [" ".join(words)] if words else []
+
+
+def _date(result: Result) -> datetime | None:
+    """The file's date. It names no time zone: taken as UTC."""
+    try:
+        return datetime.strptime(str(result.get("date")), DATE).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+
+
+def _hash(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

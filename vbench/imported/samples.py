@@ -1,0 +1,84 @@
+"""The arrays of a detailed result as Requests, so that every number can be computed again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vbench.record import Floats, Ints, Requests
+
+NEEDED = ("input_lens", "output_lens", "ttfts", "itls")
+ARRAYS = (*NEEDED, "start_times", "latencies", "queue_times", "errors")
+LONGEST_ERROR = 200
+
+
+def requests(result: Mapping[str, Any]) -> Requests | None:
+    """The requests of a result; None where its arrays are missing, or do not say when requests were sent.
+
+    Old files have no `start_times`: their requests can be placed in time only where all were sent at once. A file tells
+    neither the tokens that were asked (0 here) nor the first byte (NaN).
+    Raises ValueError or TypeError where the arrays are not what vLLM writes.
+    """
+    if not all(result.get(key) for key in NEEDED) or len({len(result[key]) for key in NEEDED}) > 1:
+        return None
+    sent = _sent(result)
+    if sent is None:
+        return None
+    n = len(sent)
+    ttft = np.array(result["ttfts"], dtype=np.float64)
+    output = np.array(result["output_lens"], dtype=np.int64)
+    gaps = [np.array(each, dtype=np.float64) for each in result["itls"]]
+    # vLLM writes a TTFT of 0 for a reply that never brought a token.
+    counts = np.array([1 + len(gap) if first > 0 or len(gap) else 0 for first, gap in zip(ttft, gaps, strict=True)])
+    replies = [
+        start + np.cumsum([first, *gap]) if count else np.empty(0)
+        for start, first, gap, count in zip(sent, ttft, gaps, counts, strict=True)
+    ]
+    ends = np.array([reply[-1] if len(reply) else start for start, reply in zip(sent, replies, strict=True)])
+    errors = [_line(error) for error in result.get("errors") or [""] * n]
+    return Requests(
+        scheduled=sent - np.array(result.get("queue_times") or np.zeros(n), dtype=np.float64),
+        sent=sent,
+        first_byte=np.full(n, np.nan),
+        finished=sent + np.array(result["latencies"], dtype=np.float64) if result.get("latencies") else ends,
+        input_tokens=np.array(result["input_lens"], dtype=np.int64),
+        asked_tokens=np.zeros(n, dtype=np.int64),
+        output_tokens=output,
+        status=np.array([0 if error else 200 for error in errors]),
+        replica=np.zeros(n, dtype=np.int64),
+        finish_reason=np.full(n, "", dtype="U1"),
+        error=np.array(errors, dtype=np.str_),
+        offsets=np.cumsum([0, *counts]),
+        chunk_times=np.concatenate(replies),
+        chunk_tokens=np.concatenate(
+            [_spread(total, count) for total, count in zip(output, counts, strict=True)], dtype=np.int64
+        ),
+    )
+
+
+def timed(result: Mapping[str, Any]) -> bool:
+    """Whether the result says when each request was sent."""
+    return bool(result.get("start_times"))
+
+
+def _sent(result: Mapping[str, Any]) -> Floats | None:
+    n = len(result["ttfts"])
+    if timed(result):
+        started: Floats = np.array(result["start_times"], dtype=np.float64)
+        first: float = started.min()
+        return started - first
+    at_once = math.isinf(float(result.get("request_rate", 0))) and result.get("max_concurrency") is None
+    return np.zeros(n) if at_once else None
+
+
+def _spread(tokens: int, chunks: int) -> Ints:
+    """The tokens of a reply over its chunks, the first ones first: the file does not say where they were merged."""
+    return np.diff(-(-np.arange(chunks + 1) * tokens // max(chunks, 1)))
+
+
+def _line(error: str | None) -> str:
+    lines = (error or "").strip().splitlines()
+    return lines[-1][:LONGEST_ERROR] if lines else ""

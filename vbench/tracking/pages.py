@@ -1,0 +1,27 @@
+"""The addresses of MLflow's own pages, where the store is a server. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from vbench.tracking.view import VIEW
+
+KIND = "workflowType=machine_learning"  # without it MLflow 3 shows its pages for generative AI
+
+
+def campaign_page(store: str, experiment_id: str) -> str | None:
+    """The runs of an experiment, with our columns; None where the store has no pages of its own."""
+    return _page(store, f"experiments/{experiment_id}/runs?{KIND}&viewStateShareKey={VIEW}")
+
+
+def run_page(store: str, experiment_id: str, run_id: str) -> str | None:
+    """A run's artifacts."""
+    return _page(store, f"experiments/{experiment_id}/runs/{run_id}/artifacts?{KIND}")
+
+
+def _page(store: str, route: str) -> str | None:
+    address = urlsplit(store)
+    if address.scheme not in ("http", "https"):
+        return None
+    host = address.netloc.rpartition("@")[2]  # not the password that may be before it
+    return f"{address.scheme}://{host}{address.path.rstrip('/')}/#/{route}"

@@ -1,0 +1,64 @@
+"""A campaign's report in MLflow: the files as artifacts of one run, the tables as the campaign's description.
+
+That run measured nothing: it carries the tag `vbench.report`, by which `reading` leaves it out. A campaign has one; the
+run of an earlier report is deleted after its successor is whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vbench.tracking.columns import LONGEST_TAG
+from vbench.tracking.failures import TrackingFailed, named
+from vbench.tracking.filing import attach
+from vbench.tracking.opening import alone, connect
+from vbench.tracking.pages import campaign_page, run_page
+from vbench.tracking.place import store
+from vbench.tracking.view import REPORT, described
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Where a campaign and its report are seen; None where the store has no pages of its own."""
+
+    campaign: str | None
+    report: str | None
+
+
+def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Pages:
+    """Files the report of an experiment, in place of an earlier one; `parts` are its tables in Markdown.
+
+    Raises TrackingFailed.
+    """
+    with named(f"cannot file the report of {experiment}"), alone("file"):
+        client = connect()
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            raise TrackingFailed(f"experiment {experiment!r} is no longer in the store")
+        earlier = client.search_runs([found.experiment_id], f"tags.`{REPORT}` = 'true'")
+        run = client.create_run(
+            found.experiment_id,
+            run_name="report",
+            tags={REPORT: "true", "mlflow.note.content": described(parts, LONGEST_TAG)},
+        )
+        attach(client, run, files)
+        client.set_terminated(run.info.run_id)
+        client.set_experiment_tag(found.experiment_id, "mlflow.note.content", described(parts))
+        for each in earlier:
+            client.delete_run(each.info.run_id)
+        return Pages(
+            campaign=campaign_page(store(), found.experiment_id),
+            report=run_page(store(), found.experiment_id, run.info.run_id),
+        )
+
+
+def page(experiment: str) -> str | None:
+    """Where an experiment is seen; None where the store has no pages of its own. Raises TrackingFailed."""
+    with named(f"cannot find {experiment}"):
+        found = connect().get_experiment_by_name(experiment)
+        return campaign_page(store(), found.experiment_id) if found else None
