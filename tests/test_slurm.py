@@ -1,5 +1,7 @@
 """Sessions as jobs of a real SLURM (tests/cluster.py), with the fake server in vLLM's stead."""
 
+import os
+import signal
 import threading
 from itertools import islice
 from pathlib import Path
@@ -151,6 +153,24 @@ def test_a_cancelled_job_leaves_no_server_and_is_not_queued_again(slurm):
     assert [state.end for state in ended(slurm, [job])] == [End.cancelled]
     assert servers() == []
     assert records(each) == {}
+
+
+def test_the_server_of_a_job_that_was_killed_is_ended_by_the_next_job_on_its_node(slurm):
+    killed, following = submission(slurm, 2, workload={"output_len": 1900}), submission(slurm, 2, gpus=2)
+    ids = Slurm().submit([killed])
+    slurm.until(lambda: "measuring" in told(killed))
+    (orphan,) = servers()
+    os.kill(parent(orphan), signal.SIGKILL)
+    assert [state.end for state in ended(slurm, ids)] == [End.failed]
+    assert servers() == [orphan]
+    ids = Slurm().submit([following])
+    slurm.until(lambda: "leased" in told(following))
+    assert orphan not in servers()
+    assert [state.end for state in ended(slurm, ids)] == [End.completed]
+
+
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_a_run_that_is_begun_again_and_again_gives_way_to_the_next(slurm):
