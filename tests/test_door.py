@@ -53,3 +53,15 @@ def test_a_file_that_is_no_session_is_refused(tmp_path):
     ended = vbench(str(tmp_path / "session.json"), cwd=tmp_path, module="vbench.session")
     assert ended.returncode == 2
     assert "not a session file" in ended.stderr
+
+
+def test_what_a_site_says_of_a_gpu_once_holds_for_every_size_of_it(tmp_path):
+    site = tmp_path / "site" / "slurm"
+    site.mkdir(parents=True)
+    (site / "h100.yaml").write_text("partition: gpu\ngres_type: h100-80gb\nextra: {reservation: bench}\n")
+    told = [
+        vbench("--cfg", "job", f"hardware={size}", f"hydra.searchpath=[file://{site.parent}]", cwd=tmp_path).stdout
+        for size in ("2xh100", "4xh100", "2xa100")
+    ]
+    assert ["gres_type: h100-80gb" in each and "partition: gpu\n" in each for each in told] == [True, True, False]
+    assert ["gres_type: a100" in each for each in told] == [False, False, True]

@@ -36,7 +36,7 @@ def test_a_server_that_already_runs_needs_no_gpus_of_ours():
 
 
 def test_the_time_limit_covers_the_start_and_grows_with_the_points_unless_it_is_given():
-    few, many = session(8), session(8, 80, 320)
+    few, many = session(8), session(8, 320, 1280)
     assert few.engine.start_timeout_s / 60 < resources(few).minutes < resources(many).minutes
     assert resources(session(8, hardware={"slurm": {"time_min": 7}})).minutes == 7
 

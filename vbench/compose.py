@@ -33,7 +33,8 @@ def register() -> None:
     store.store(name="schema", node=_schema())
     for gpu in _gpu_names():
         for size in SIZES:
-            node = {"defaults": [{"/gpu@gpu": gpu}], "gpus": size, "slurm": {"gres_type": gpu}}
+            parts = [{"/gpu@gpu": gpu}, {"optional /slurm@slurm": gpu}]  # the latter is the site's to write
+            node = {"defaults": ["_self_", *parts], "gpus": size, "slurm": {"gres_type": gpu}}
             store.store(group="hardware", name=f"{size}x{gpu}", node=node)
     store.store(group="hardware", name="auto", node=_this_host())
     store.store(group="hardware", name="remote", node={"gpus": 0, "gpu": None})  # of a server that already runs

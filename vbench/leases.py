@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections import defaultdict
@@ -104,12 +105,16 @@ def leased(session: Session, on_wait: Callable[[str], None], exclusive: bool = F
         yield Share(frozenset(cores.usable()))
         return
     folder, say, wanted = _folder(), _changes(on_wait), Wanted(session.hardware, exclusive)
-    with _ticket(folder, session) as ticket, _descriptors() as held:
-        with _turn(folder, ticket, say):
-            uuids = _collect(folder, wanted, held, say)
-            lease = ticket.rename(ticket.with_suffix(".lease"))
-        share = _cores(() if wanted.cpu == locks.ALONE else uuids)
-        yield Share(share, tuple(uuids), tuple(held.values()), str(lease))
+    try:
+        with _ticket(folder, session) as ticket, _descriptors() as held:
+            with _turn(folder, ticket, say):
+                uuids = _collect(folder, wanted, held, say)
+                lease = ticket.rename(ticket.with_suffix(".lease"))
+            share = _cores(() if wanted.cpu == locks.ALONE else uuids)
+            yield Share(share, tuple(uuids), tuple(held.values()), str(lease))
+    finally:
+        if _of_slurm(folder):  # its number does not come again
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def together(free: Sequence[GpuFacts], count: int) -> list[str]:
@@ -194,9 +199,11 @@ def _missing(folder: Path, held: dict[str, int], count: int) -> str:
 def _end_orphans(folder: Path) -> None:
     """Ends the servers of leases whose jobs were killed. Those of another user we may not end: they keep their locks.
 
-    Only a lease that is here and not locked counts: what other folders lease (a container's, say) is not known here.
+    Only a lease that is here and not locked counts: what other folders lease (a container's, say) is not known here. Of
+    SLURM's jobs each ends what any other has left: where the scheduler holds jobs by their process trees, a server
+    whose job was killed is nobody's.
     """
-    for lease in folder.glob("*.lease"):
+    for lease in folder.parent.glob("slurm-*/*.lease") if _of_slurm(folder) else folder.glob("*.lease"):
         if os.access(lease, os.W_OK) and (descriptor := locks.taken(lease)) is not None:
             processes.end(LEASE, str(lease))
             locks.forgotten(lease)
@@ -224,6 +231,10 @@ def _folder() -> Path:
 
 def _everybodys(place: Path) -> bool:
     return place.is_dir() and bool(place.stat().st_mode & stat.S_IWOTH)
+
+
+def _of_slurm(folder: Path) -> bool:
+    return folder.name.startswith("slurm-")
 
 
 @contextmanager

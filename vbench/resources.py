@@ -18,6 +18,7 @@ PROMPT_TOKENS_PER_S = 2_000
 STREAMS = 128  # served at once where engine.max_num_seqs does not say
 POINT_S = 10.0  # of a run, beside its requests: its checks and its files
 MARGIN = 1.5
+STEP_MIN = 15  # of time limits: sessions that differ in their loads may then ask for the same
 PROBES = 2 * math.log2(HIGHEST)  # of a search: so many doublings, and as many halvings
 
 
@@ -50,7 +51,7 @@ def resources(session: Session) -> Resources:
         gpu_type=asked.gres_type if gpus else None,
         cpus=asked.cpus_per_gpu * max(gpus, 1),
         memory_gib=asked.mem_gib_per_gpu * max(gpus, 1),
-        minutes=asked.time_min or math.ceil(limit_s / 60),
+        minutes=asked.time_min or STEP_MIN * math.ceil(limit_s / 60 / STEP_MIN),
         partition=asked.partition,
         account=asked.account,
         qos=asked.qos,

@@ -201,8 +201,9 @@ def _record_unstarted(session: Session, folder: Path, events: Events, left: dequ
 
 
 def _known(folder: Path) -> bool:
-    found = recorded(folder)
-    return found is not None and found.final
+    """Whether the run needs no measuring. A job that is begun again goes on behind what it has itself seen fail."""
+    found, job = recorded(folder), os.environ.get("SLURM_JOB_ID")
+    return found is not None and (found.final or (job is not None and found.environment.get("slurm_job") == job))
 
 
 def _failure(error: ServerFailed | ClientLost | Refused) -> Failure:

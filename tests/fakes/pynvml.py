@@ -3,6 +3,7 @@
 FAKE_GPUS holds the product names, split by commas; a name that ends in "!" is in use by somebody else: pid 1.
 FAKE_GPU_MEMORY names a folder whose file "2" holds the MiB that are in use on GPU 2, and the pid that uses them.
 FAKE_GPU_CORES holds the cores near each, as "0-3 4-7"; without it no card tells.
+FAKE_GPU_HOST tells the GPUs of hosts apart that are one (the nodes of tests/cluster.py).
 Each draws 100 W, the next one 100 W more, and so on; FAKE_GPU_ENERGY=0 makes cards without the total-energy counter.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 NAMES = [name for name in os.environ.get("FAKE_GPUS", "").split(",") if name]
-
+HOST = os.environ.get("FAKE_GPU_HOST", "")
 
 NVML_CLOCK_SM = 1
 STARTED_NS = time.perf_counter_ns()
@@ -69,7 +70,7 @@ def nvmlDeviceGetPciInfo(index):  # noqa: N802
 
 
 def nvmlDeviceGetUUID(index):  # noqa: N802
-    return f"GPU-fake-{index}"
+    return f"GPU-fake-{HOST}{index}"
 
 
 def nvmlDeviceGetName(index):  # noqa: N802
@@ -81,7 +82,7 @@ def nvmlSystemGetDriverVersion():  # noqa: N802
 
 
 def nvmlDeviceGetHandleByUUID(uuid):  # noqa: N802
-    index = int(uuid.removeprefix("GPU-fake-"))
+    index = int(uuid.removeprefix(f"GPU-fake-{HOST}"))
     if index >= len(NAMES):
         raise NVMLError("not found")
     return index

@@ -1,0 +1,228 @@
+"""A campaign on a real SLURM through everything that can befall one: is every point in MLflow, once, at the end?
+
+    python benchmarks/chaos.py                  40 points in 10 sessions, some minutes; as root, with SLURM installed
+    python benchmarks/chaos.py --sessions 6 --parallel 2
+
+SLURM is tests/cluster.py, servers are tests/fake_vllm.py. While the campaign runs there are killed, with SIGKILL, a
+server, a job, and the driver, which is started again; one job gets `scancel`, one `scontrol requeue`; a partition of
+higher priority takes every GPU, from jobs that have a grace time and from jobs that have none; and the controller is
+away. Then the same command is given until it has nothing left to do. Printed is what befell it, and what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from cluster import Cluster, cluster, missing  # noqa: E402  the checkout is the package
+from doors import driver, fake  # noqa: E402
+
+from vbench import tracking  # noqa: E402
+from vbench.record import RECORD, Record  # noqa: E402
+
+LOADS = (2, 3, 4, 5)
+TOKENS, ITL_S = 40, 0.05  # two seconds a point
+HARDWARE = ("2xh100", "2xa100")
+AGAIN = 5  # times that the same command may have to be given
+
+
+@dataclass
+class Campaign:
+    """One command, given again and again, and what it leaves in its folder."""
+
+    slurm: Cluster
+    home: Path
+    sessions: int
+    parallel: int  # sessions at a time, or all would be over before the last disaster
+    befell: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def points(self) -> int:
+        return self.sessions * len(LOADS)
+
+    def start(self) -> subprocess.Popen[str]:
+        """The command, given once more."""
+        seats = ",".join(str(64 + each) for each in range(self.sessions // len(HARDWARE)))
+        words = (
+            "-m", "hydra/launcher=slurm", "model=llama8b", f"hardware={','.join(HARDWARE)}", "engine.weights=dummy",
+            f"workload.num_prompts={','.join(map(str, LOADS))}", "workload=random", "workload.input_len=16",
+            f"workload.output_len={TOKENS}", f"engine.max_num_seqs={seats}", "launcher.retries=3",
+            f"launcher.max_parallel={self.parallel}", f"launcher.setup=['{self.slurm.setup}']",
+            "hardware.slurm.partition=${hardware.slurm.gres_type}",
+            "hardware.slurm.cpus_per_gpu=1", "hardware.slurm.mem_gib_per_gpu=1", fake("--itl-s", str(ITL_S)),
+        )  # fmt: skip
+        return driver(*words, cwd=self.home, **self.slurm.env)
+
+    def records(self) -> list[Record]:
+        """All that was ever recorded, also what was put aside for another try."""
+        return [Record.load(path.parent) for path in self.home.glob(f"multirun/*/*/*/{RECORD}")]
+
+    def processes(self, words: str) -> list[int]:
+        """Pids of what works in this campaign's folder and has the words in its command."""
+        return [int(each.name) for each in Path("/proc").glob("[0-9]*") if _is(each, words, self.home)]
+
+    def queue(self, *states: str) -> list[str]:
+        """Ids of its jobs."""
+        lines = self.slurm.call("squeue", "-h", "-r", *states, "-o", "%i %Z").stdout.splitlines()
+        return [job for job, folder in map(str.split, lines) if folder == str(self.home)]
+
+    def running(self) -> list[str]:
+        """Its job that runs and has most to do; none where none has anything."""
+        jobs = {json.loads(path.read_text())["id"]: path.parent for path in self.home.glob("multirun/*/*/job.json")}
+        done = {job: len(list(jobs[job].glob(f"*/{RECORD}"))) for job in self.queue("-t", "running") if job in jobs}
+        return sorted((job for job in done if done[job] < len(LOADS)), key=done.__getitem__)[:1]
+
+    @property
+    def measured(self) -> int:
+        """Points that have been."""
+        return sum(record.verdict != "FAILED" for record in self.records())
+
+    def go_on(self) -> None:
+        """Waits until more is measured."""
+        before = self.measured
+        self.slurm.until(lambda: self.measured > before)
+
+    def note(self, what: str) -> None:
+        self.befell.append(f"{time.monotonic() - self.began:6.1f} s  {self.measured:3d} measured  {what}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sessions", type=int, default=10, help="an even number; each has four points")
+    parser.add_argument("--parallel", type=int, default=4, help="how many of them at a time")
+    parser.add_argument("--away-s", type=float, default=30.0, help="how long the controller is away")
+    options = parser.parse_args()
+    if why := missing():
+        sys.exit(why)
+    with tempfile.TemporaryDirectory() as home, cluster() as slurm:
+        campaign = Campaign(slurm, Path(home), options.sessions, options.parallel)
+        given = through_it_all(campaign, options.away_s)
+        print("\n".join(campaign.befell))
+        faults = wrong(campaign)
+        verdicts = Counter(record.verdict for record in campaign.records())
+        print(f"\n{campaign.points} points, command given {given} times; records: {dict(verdicts)}")
+        print("\n".join(faults) or "every point is in MLflow once; no process, no job and no lease is left")
+        return bool(faults)
+
+
+def through_it_all(campaign: Campaign, away_s: float) -> int:
+    """Carries the campaign out. How often the command was given."""
+    with ended(campaign.start()) as command:
+        until_its_death(campaign)
+        command.kill()
+    with ended(campaign.start()) as command:
+        next(line for line in command.stdout if "attached to" in line)
+        until_its_end(campaign, away_s)
+        command.wait()
+        said, given = command.stdout.read(), 2
+    while command.returncode and campaign.measured < campaign.points and given < AGAIN:
+        campaign.note(f"the command is given again, for it said: {said.strip().splitlines()[-1]}")
+        with ended(campaign.start()) as command:
+            said, given = command.stdout.read(), given + 1
+            command.wait()
+    campaign.note(f"the command has nothing left to do (exit code {command.returncode})")
+    return given
+
+
+def until_its_death(campaign: Campaign) -> None:
+    campaign.go_on()
+    campaign.note("a server is killed")
+    os.kill(_some(campaign, lambda: campaign.processes("fake_vllm")), signal.SIGKILL)
+
+    campaign.go_on()
+    campaign.note("a job is killed")
+    os.kill(_some(campaign, lambda: campaign.processes("submitit.core._submit")), signal.SIGKILL)
+
+    campaign.go_on()
+    campaign.note("the driver is killed, and the command given again")
+
+
+def until_its_end(campaign: Campaign, away_s: float) -> None:
+    slurm = campaign.slurm
+    campaign.go_on()
+    campaign.note("scancel of a job")
+    slurm.call("scancel", _some(campaign, campaign.running))
+
+    campaign.go_on()
+    campaign.note("scontrol requeue of a job")
+    slurm.call("scontrol", "requeue", _some(campaign, campaign.running))
+
+    campaign.go_on()
+    campaign.note("the urgent partition takes all GPUs, with and without grace")
+    release = slurm.take_all()
+    campaign.note(f"it has them; servers left: {len(campaign.processes('fake_vllm'))}")
+    release()
+
+    campaign.go_on()
+    campaign.note("the controller goes away")
+    slurm.stop_controller()
+    time.sleep(away_s)
+    slurm.start_controller()
+    campaign.note("the controller is back")
+
+
+@contextlib.contextmanager
+def ended(command: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """The command, for a block; afterwards it is over, however that came."""
+    try:
+        yield command
+    finally:
+        command.kill()
+        command.communicate()
+
+
+def wrong(campaign: Campaign) -> list[str]:
+    """What is not as it must be at the end, in sentences."""
+    found = []
+    measured = Counter(record.run_key for record in campaign.records() if record.verdict != "FAILED")
+    found += [f"{key} was measured {times} times" for key, times in measured.items() if times > 1]
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{campaign.home}/mlruns/mlflow.db"
+    filed = tracking.query()
+    keys = Counter(filed["tags.vbench.run_key"])
+    found += [f"{key} is in MLflow {times} times" for key, times in keys.items() if times > 1]
+    found += [f"{key} was measured and is not in MLflow" for key in measured if key not in keys]
+    found += [f"{len(keys)} points in MLflow, not {campaign.points}"] if len(keys) != campaign.points else []
+    unfinished = int((filed["status"] != "FINISHED").sum())
+    found += [f"{unfinished} points in MLflow are not measured"] if unfinished else []
+    for name, left in (
+        ("servers", campaign.processes("fake_vllm")),
+        ("jobs", campaign.processes("submitit")),
+        ("jobs in the queue", campaign.queue()),
+        ("leases", sorted(campaign.home.glob("leases/**/*.lease"))),
+    ):
+        found += [f"{name} left: {', '.join(map(str, left))}"] if left else []
+    return found
+
+
+def _some(campaign: Campaign, living: Callable[[], list]):
+    found = []
+    campaign.slurm.until(lambda: found.extend(living()) or found)
+    return random.choice(found)
+
+
+def _is(process: Path, words: str, home: Path) -> bool:
+    try:
+        command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return words in command and (process / "cwd").readlink() == home
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

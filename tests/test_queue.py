@@ -1,0 +1,60 @@
+"""What SLURM's commands print, read: no SLURM is needed for it."""
+
+import math
+
+import pytest
+
+from vbench.jobs import End, Phase, State, queue
+
+
+def test_a_line_of_the_queue_becomes_a_state_with_why_it_waits_or_where_it_runs():
+    listing = "7|PENDING|Priority|\n8_0|RUNNING|None|h100n1\n8_1|COMPLETING|None|h100n1\n9|TIMEOUT|TimeLimit|h100n0\n"
+    assert queue.parsed(listing) == {
+        "7": State(Phase.queued, detail="Priority"),
+        "8_0": State(Phase.running, detail="h100n1"),
+        "8_1": State(Phase.running, detail="h100n1"),
+        "9": State(Phase.ended, End.time_limit, "TIMEOUT"),
+    }
+
+
+def test_a_job_that_ran_more_than_once_is_what_its_last_line_says():
+    assert queue.parsed("7|PREEMPTED\n7|COMPLETED\n")["7"].end is End.completed
+
+
+@pytest.mark.parametrize(
+    ("said", "end"),
+    [
+        ("CANCELLED by 1000", End.cancelled),
+        ("CANCELLED+", End.cancelled),
+        ("PREEMPTED", End.preempted),
+        ("NODE_FAIL", End.lost),
+        ("OUT_OF_MEMORY", End.failed),
+    ],
+)
+def test_accounting_says_how_a_job_ended(said, end):
+    assert queue.parsed(f"7|{said}\n")["7"].end is end
+
+
+def test_a_word_that_is_new_to_us_ends_nothing():
+    assert queue.parsed("7|POWERING_DOWN|None|\n")["7"].phase is Phase.unknown
+
+
+@pytest.mark.parametrize(
+    ("span", "seconds"),
+    [("0:05", 5), ("31:00", 1860), ("1:00:00", 3600), ("2-01:00:00", 176400), ("UNLIMITED", math.inf)],
+)
+def test_spans_of_time(span, seconds):
+    assert queue.seconds(span) == seconds
+
+
+@pytest.mark.parametrize(
+    ("said", "away"),
+    [
+        ("Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
+        ("Batch job submission failed: Socket timed out on send/recv operation", True),
+        ("Batch job submission failed: Invalid partition name specified", False),
+        ("Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", False),
+    ],
+)
+def test_nobody_at_home_is_told_from_a_refusal(said, away):
+    assert queue.away(said) is away
