@@ -41,6 +41,21 @@ def repeated(rates, **what):
     return [records.record(workload={"seed": seed}, output_throughput=rate, **what) for seed, rate in enumerate(rates)]
 
 
+def test_gpu_time_is_from_the_lease_to_the_last_load_times_the_gpus():
+    there = records.record().environment | {"held_since": "2026-11-20T09:58:00+00:00"}
+    loads = [(10, "2026-11-20T10:00:00+00:00"), (320, "2026-11-20T10:01:00+00:00")]
+    made = [
+        records.record(gpus=2, tp=2, num_prompts=n, output_throughput=1000, started=start, environment=there)
+        for n, start in loads
+    ]
+    (row,) = found(*made, records.record(gpus=4, tp=4))["gpu-time"].data.to_dict("records")  # one does not say
+    load_s = [2.0, 64.0]  # 200 tokens a prompt at 1,000 a second
+    assert row["points"] == 2
+    assert row["measuring GPU s"] == pytest.approx(2 * sum(load_s))
+    assert row["held GPU s"] == pytest.approx(2 * (180 + load_s[1]))
+    assert row["share"] == pytest.approx(sum(load_s) / (180 + load_s[1]))
+
+
 # ---- eight models on eight systems
 
 

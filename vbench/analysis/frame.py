@@ -30,6 +30,8 @@ NAMES = {
     "params.workload.search": "search",
     **{f"params.parallelism.{size}": size for size in SIZES},
     "tags.env.vbench": "vbench",
+    "tags.env.held_since": "held_since",
+    "tags.vbench.session": "session",
 }
 FACTS = (
     "device",
@@ -44,7 +46,7 @@ METRICS = tuple(axis.key for axis in AXES)
 LENGTH, LIMIT, LENGTHS = "engine.max_model_len", "model.max_position_embeddings", "workload.lengths"
 FITTED, TOKENS, REQUESTS = "server.max_model_len", "server.kv_cache_tokens", "server.full_context_requests"
 WORDS = (*NAMES.values(), LENGTH, LENGTHS)  # these and the numbers are there even where no run has them
-NUMBERS = (*METRICS, LIMIT, FITTED, TOKENS, REQUESTS)
+NUMBERS = (*METRICS, "duration", LIMIT, FITTED, TOKENS, REQUESTS)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from vbench.analysis.comparisons import (
     against,
     context_length,
     curves,
+    gpu_time,
     gpus,
     left_out,
     max_context,
@@ -39,6 +40,7 @@ COMPARISONS: tuple[Callable[[Runs, Options], list[Section]], ...] = (
     context_length.sections,
     repeats.sections,
     within_slo.sections,
+    gpu_time.sections,
     left_out.sections,
 )
 

@@ -1,0 +1,55 @@
+"""What the GPUs were held for, and how much of it was measuring: the price of a campaign beside its yield."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from vbench.analysis.section import Section
+
+if TYPE_CHECKING:
+    from vbench.analysis.frame import Runs
+    from vbench.analysis.options import Options
+
+
+def sections(runs: Runs, _: Options) -> list[Section]:
+    """One row a session; none where no session of GPUs says since when it held them."""
+    table = gpu_time(runs.all[~runs.all["session"].isin(runs.searches["session"])])
+    if table.empty:
+        return []
+    held, measuring = table["held GPU s"].sum(), table["measuring GPU s"].sum()
+    caption = (
+        f"Of {held:,.0f} GPU seconds held, {measuring:,.0f} were under load ({measuring / held:.0%}). Held: from the "
+        "lease to the end of the last load; the rest went into starting servers, warming them up and what lies between "
+        "points. Sessions that search are left out, for their probes are runs of their own."
+    )
+    shown = table.assign(**{key: table[key].map("{:,.0f}".format) for key in ("held GPU s", "measuring GPU s")})
+    shown["share"] = table["share"].map("{:.0%}".format)
+    return [Section("gpu-time", "GPU time", caption, shown.set_index("session"), table)]
+
+
+def gpu_time(rows: pd.DataFrame) -> pd.DataFrame:
+    """GPU seconds of each session, held and under load: session, points, held GPU s, measuring GPU s, share.
+
+    A session that was taken up again held its GPUs once for each time; these are summed.
+    """
+    known = rows[rows["held_since"].notna() & (pd.to_numeric(rows["gpus"], errors="coerce") > 0)]
+    load_s = known["duration"].fillna(0.0)
+    timed = known.assign(load_s=load_s, end=known["start_time"] + pd.to_timedelta(load_s, unit="s"))
+    made = [_lease(str(session), lease) for (session, _), lease in timed.groupby(["session", "held_since"])]
+    if not made:
+        return pd.DataFrame(columns=["session", "points", "held GPU s", "measuring GPU s", "share"])
+    table = pd.DataFrame(made).groupby("session", as_index=False).sum()
+    return table.assign(share=table["measuring GPU s"] / table["held GPU s"])
+
+
+def _lease(session: str, lease: pd.DataFrame) -> dict[str, object]:
+    held_s = (lease["end"].max() - pd.Timestamp(lease["held_since"].iloc[0])).total_seconds()
+    gpus = int(lease["gpus"].iloc[0])
+    return {
+        "session": session,
+        "points": len(lease),
+        "held GPU s": gpus * held_s,
+        "measuring GPU s": gpus * float(lease["load_s"].sum()),
+    }
