@@ -502,3 +502,20 @@ def test_repeats_of_a_point_share_the_tag_by_which_they_can_be_grouped():
     other = records.record(num_prompts=80)
     points = [columns(record).tags["vbench.point"] for record in (first, second, other)]
     assert points[0] == points[1] != points[2]
+
+
+def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_that_cannot_be_opened(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/fresh/mlflow.db"
+    making = subprocess.Popen(
+        [sys.executable, "-c", "from vbench.tracking.opening import connect; connect()"],
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    while making.poll() is None and not any(path.stat().st_size for path in tmp_path.glob("fresh/*[bw]")):
+        time.sleep(0.001)
+    making.kill()
+    making.wait()
+    assert not (tmp_path / "fresh" / "mlflow.db").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    records.record(run_key="only").save(tmp_path)
+    tracking.file(tmp_path)
+    assert len(tracking.query()) == 1

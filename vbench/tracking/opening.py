@@ -76,11 +76,26 @@ def _connect(uri: str) -> MlflowClient:
     from mlflow import MlflowClient  # over a second, and only who tracks pays it
 
     logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # the tables it creates are no news
-    client = MlflowClient(tracking_uri=uri)
     with alone("open"):
+        _make()
         _use_wal()
+        client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)  # the first call is what opens, creates and checks
     return client
+
+
+def _make() -> None:
+    """Makes a local store that is not there under another name: nothing can open one whose making was cut short."""
+    path = database()
+    if path is None or path.exists():
+        return
+    from mlflow import MlflowClient  # as above
+
+    partial = path.with_name(f".{path.name}.new")
+    partial.unlink(missing_ok=True)
+    partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{partial.absolute()}").search_experiments(max_results=1)
+    partial.replace(path)
 
 
 def _use_wal() -> None:
