@@ -17,7 +17,8 @@ from vbench.record import REQUESTS, TELEMETRY, Reason, Record, Requests
 from vbench.series import Series
 
 GRID = ("-m", "workload.num_prompts=4,8,16", "workload=random", "workload.input_len=[4,40]", "workload.output_len=20")
-SERVER = fake("--itl-s", "0.01")
+# Slow, so that on a busy machine the client is not late by comparison.
+SERVER = fake("--itl-s", "0.04")
 
 
 def folders(home: Path, pattern: str = "*/*") -> list[Path]:

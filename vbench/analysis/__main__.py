@@ -139,12 +139,11 @@ def show(made: Report) -> None:
 
 
 def _filed(made: Report, chosen: Options) -> list[str]:
-    """Files the report with its campaign, and says where it is seen; a report of several, or of a part, is of none."""
-    campaigns = made.runs.all["experiment"].unique()
-    if chosen.where or chosen.against or len(campaigns) != 1:
+    """Files the report with the campaign that is named, and says where it is seen; one of a part of it is of none."""
+    if not chosen.experiment or chosen.where or chosen.against:
         return []
     try:
-        pages = tracking.report(campaigns[0], report.described(made.sections), made.files)
+        pages = tracking.report(chosen.experiment, report.described(made.sections), made.files)
     except tracking.TrackingFailed as error:
         return [f"not filed in MLflow: {error}"]
     return [page for page in (pages.campaign, pages.report) if page]
