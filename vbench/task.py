@@ -129,7 +129,8 @@ class Task:
 
     def found(self) -> Iterator[tuple[Path, Record]]:
         """All records of its plan on disk, with their folders: a search's probes before it."""
-        for run, record in self.records():
+        for run in self.session.runs:
+            record = recorded(self.folder / run.folder)
             if record and run.config.workload.search:
                 probes = sorted(self.folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
                 for path in probes:

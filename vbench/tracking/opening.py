@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a record fetched from the store is no news
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's own 7 are four minutes on a dead server
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
