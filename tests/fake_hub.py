@@ -144,8 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.of.break_after is not None:
             rest = rest[: self.of.break_after]
             self.of.broken = self.close_connection = True
+        self.of.sent[file] = self.of.sent.get(file, 0) + len(rest)  # before it is read, or a later heal() would miss it
         self.wfile.write(rest)
-        self.of.sent[file] = self.of.sent.get(file, 0) + len(rest)
 
     def answer(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
         self.send_response(status)
