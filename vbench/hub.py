@@ -123,10 +123,11 @@ def _download(repository: Repository, file: File, blob: Path, advance: Callable[
 
     blob.parent.mkdir(parents=True, exist_ok=True)
     with _partial(blob).open("ab") as out:
-        fcntl.flock(out, fcntl.LOCK_EX)  # another process may be at the same file: it goes first, and nothing is left
-        if blob.exists():
+        fcntl.flock(out, fcntl.LOCK_EX)  # another may be at the same content: it goes first
+        if blob.exists():  # and nothing is left to do; what we opened may be new and empty
+            _partial(blob).unlink(missing_ok=True)
             return
-        had = out.tell()
+        had = out.seek(0, os.SEEK_END)  # not where it was before the wait
         http_get(
             hf_hub_url(repository.hub_id, file.name, revision=repository.commit),
             out,
