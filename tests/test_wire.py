@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vbench.loadgen.reading import Reading, read, tokens_of_chunks
-from vbench.loadgen.wire import Reply, events
+from vbench.loadgen.wire import Reply, Stream
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 DONE = b"data: [DONE]\n\n"
@@ -56,6 +56,13 @@ def decode(pieces: list[bytes]) -> tuple[Reply, bool]:
         reply.close()
         return reply, not any(ends)
     return reply, ends == [False] * (len(pieces) - 1) + [True]
+
+
+def events(reply: Reply) -> list[tuple[int, bytes]]:
+    stream, found = Stream(reply), []
+    while (some := stream.take()) is not None:
+        found += some
+    return found
 
 
 def said(reading: Reading) -> tuple[list[int], int, str, str]:

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from vbench.loadgen.wire import Reply, events, unframed
+from vbench.loadgen.wire import Reply, Stream
 from vbench.record import Ints
 
 ERROR_LENGTH = 300
 TEXT = re.compile(rb'"(?:text|content)": ?("(?:[^"\\]|\\.)+")')
-STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})+"')  # of JSON, not empty
-NO_TEXT = (b"\n", b"")  # no event's data starts with a blank
 
 
 @dataclass(frozen=True)
@@ -33,68 +31,80 @@ def read(reply: Reply) -> Reading:
     """Reads a reply that is over, however it ended."""
     if reply.status != 200:
         return _nothing(_refusal(reply))
-    times: list[int] = []
-    texts: list[bool] = []  # whether there was text in it
-    counts: list[int | None] = []  # tokens so far, where the server says so in every event
-    total: int | None = None
-    finish_reason = error = ""
-    done = False
-    before, after = NO_TEXT
-    for time, data in events(reply):
-        if (
-            data.startswith(before)
-            and data.endswith(after)
-            and data.isascii()  # what may be broken UTF-8 is for the parser to tell
-            and STRING.fullmatch(data, len(before), len(data) - len(after))
-        ):
-            times.append(time)
-            texts.append(True)
-            counts.append(None)
-            continue
+    said, stream = _Said(), Stream(reply)
+    while (events := stream.take()) is not None:
+        around = None
+        for time, data in events:
+            around = said.hear(time, data)
+        if around:
+            said.more(stream.skim(*around))
+    if not reply.whole:
+        said.error = said.error or reply.broken or "the reply never ended"
+    elif not (said.done or said.finish_reason):
+        said.error = said.error or "the stream stopped with neither a finish reason nor [DONE]"
+    return said.reading()
+
+
+class _Said:
+    """What was read so far."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.texts: list[bool] = []  # whether there was text in it
+        self.counts: list[int | None] = []  # tokens so far, where the server says so in every event
+        self.total: int | None = None
+        self.finish_reason = ""
+        self.error = ""
+        self.done = False
+
+    def hear(self, time: int, data: bytes) -> tuple[bytes, bytes] | None:
+        """One event; what stands around its text if it is one plain token."""
         if data == b"[DONE]":
-            done = True
-            continue
+            self.done = True
+            return None
         try:
             event = json.loads(data)
-            error = error or _complaint(event)
+            self.error = self.error or _complaint(event)
             usage = event.get("usage")
             count = int(usage["completion_tokens"]) if usage else None
             for choice in event.get("choices") or ():
                 text = _brings(choice)
                 if text is not None:
-                    times.append(time)
-                    texts.append(text)
-                    counts.append(count)
-                finish_reason = choice.get("finish_reason") or finish_reason
-            total = total if count is None else count
-            before, after = _around_text(data, event)
+                    self.times.append(time)
+                    self.texts.append(text)
+                    self.counts.append(count)
+                self.finish_reason = choice.get("finish_reason") or self.finish_reason
+            self.total = self.total if count is None else count
+            return _around_text(data, event)
         except (ValueError, TypeError, AttributeError, LookupError):
-            error = error or "unreadable event: " + one_line(data)
-    if not reply.whole:
-        error = error or reply.broken or "the reply never ended"
-    elif not (done or finish_reason):
-        error = error or "the stream stopped with neither a finish reason nor [DONE]"
-    tokens = tokens_of_chunks(texts, counts, total)
-    brought = tokens > 0
-    return Reading(
-        times=np.array(times, np.int64)[brought],
-        tokens=tokens[brought],
-        output_tokens=int(tokens.sum()) if total is None else total,
-        finish_reason=finish_reason,
-        error=error,
-    )
+            self.error = self.error or "unreadable event: " + one_line(data)
+            return None
+
+    def more(self, times: list[int]) -> None:
+        """Plain tokens that arrived then."""
+        self.times += times
+        self.texts += [True] * len(times)
+        self.counts += [None] * len(times)
+
+    def reading(self) -> Reading:
+        tokens = tokens_of_chunks(self.texts, self.counts, self.total)
+        brought = tokens > 0
+        return Reading(
+            times=np.array(self.times, np.int64)[brought],
+            tokens=tokens[brought],
+            output_tokens=int(tokens.sum()) if self.total is None else self.total,
+            finish_reason=self.finish_reason,
+            error=self.error,
+        )
 
 
-def _around_text(data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes]:
-    """What stands before and after the text of an event that is one plain token; what no event starts with, else.
-
-    Most events of a stream differ from the one before in their text only, and to parse each costs ten times as much.
-    """
+def _around_text(data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes] | None:
+    """What stands before and after the text of an event that is one plain token; None for any other."""
     choices = event.get("choices") or []
-    texts = list(TEXT.finditer(data))
     if event.get("usage") or len(choices) != 1 or choices[0].get("finish_reason") or not _brings(choices[0]):
-        return NO_TEXT
-    return (data[: texts[0].start(1)], data[texts[0].end(1) :]) if len(texts) == 1 else NO_TEXT
+        return None
+    texts = list(TEXT.finditer(data))
+    return (data[: texts[0].start(1)], data[texts[0].end(1) :]) if len(texts) == 1 else None
 
 
 def tokens_of_chunks(texts: list[bool], counts: list[int | None], total: int | None) -> Ints:
@@ -108,10 +118,11 @@ def tokens_of_chunks(texts: list[bool], counts: list[int | None], total: int | N
        names the finish reason), then as rule 4;
     4. the total spread evenly: the server has merged tokens, and does not say where. The first chunk has at least 1.
     """
-    known = np.array([count for count in counts if count is not None], np.int64)
-    steps = np.diff(known, prepend=0)
-    if len(known) == len(counts) > 0 and known[-1] == total and (steps >= 0).all():
-        return steps
+    if counts and None not in counts:
+        known = np.array(counts, np.int64)
+        steps = np.diff(known, prepend=0)
+        if known[-1] == total and (steps >= 0).all():
+            return steps
     brought = np.ones(len(texts), np.int64)
     if total is None or total == len(texts):
         return brought
@@ -153,7 +164,7 @@ def _refusal(reply: Reply) -> str:
     """Why there was no stream, with the body as the server's word for it."""
     if not reply.status:
         return reply.broken or "no reply"
-    said, _ = unframed(reply)
+    said = Stream(reply).rest()
     try:
         word = _complaint(json.loads(said)) or one_line(said)
     except (ValueError, AttributeError):
