@@ -58,12 +58,14 @@ class Requests:
         return len(self.sent)
 
     def save(self, path: Path) -> None:
-        """Writes the columns, compressed and whole or not at all."""
-        # np.savez_compressed takes three times as long over the same size.
+        """Writes the columns, whole or not at all. Whole numbers and words are compressed; instants hardly can be."""
+        # np.savez_compressed takes ten times as long, for 7 % less.
         with atomic(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for each in dataclasses.fields(self):
-                with archive.open(f"{each.name}.npy", "w", force_zip64=True) as out:
-                    np.lib.format.write_array(out, getattr(self, each.name), allow_pickle=False)  # type: ignore[no-untyped-call]
+                column, name = getattr(self, each.name), f"{each.name}.npy"
+                entry = zipfile.ZipInfo(name) if column.dtype.kind == "f" else name  # by itself it is stored as it is
+                with archive.open(entry, "w", force_zip64=True) as out:
+                    np.lib.format.write_array(out, column, allow_pickle=False)  # type: ignore[no-untyped-call]
 
     @classmethod
     def load(cls, path: Path) -> Requests:

@@ -17,7 +17,7 @@ import numpy as np
 
 from vbench.loadgen import request
 from vbench.loadgen.alarm import Alarm
-from vbench.loadgen.connection import Connection, Replica, clock
+from vbench.loadgen.connection import CONNECT_TIMEOUT_S, Connection, Replica, clock
 from vbench.loadgen.load import Glimpse, Load
 from vbench.loadgen.wire import Reply
 from vbench.record import Floats, Ints
@@ -164,7 +164,7 @@ class Sender:
 
     async def connect_and_hand(self, replica: Replica, index: int) -> None:
         try:
-            connection = await replica.open(self)
+            connection = await asyncio.wait_for(replica.open(self), CONNECT_TIMEOUT_S)
         except (OSError, asyncio.TimeoutError) as error:
             self.errors[index] = f"cannot connect: {error or 'no answer'}"
             self.count(replica)
@@ -231,10 +231,12 @@ class Sender:
         wanted = -(-min(soon, self.limit - self.in_flight) // len(self.replicas))
         missing = [replica for replica in self.replicas for _ in range(wanted - len(replica.idle) - replica.opening)]
         for first in range(0, len(missing), OPENING_AT_ONCE):
-            await asyncio.gather(*(self.open_spare(replica) for replica in missing[first : first + OPENING_AT_ONCE]))
+            opening = asyncio.gather(*map(self.open_spare, missing[first : first + OPENING_AT_ONCE]))
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
 
     async def open_spare(self, replica: Replica) -> None:
-        with contextlib.suppress(OSError, asyncio.TimeoutError):  # the request that needs it will say so
+        with contextlib.suppress(OSError):  # the request that needs it will say so
             replica.idle.append(await replica.open(self))
 
     async def stay_ahead(self, start: int) -> None:

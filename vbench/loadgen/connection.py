@@ -118,7 +118,7 @@ class Replica:
         return None
 
     async def open(self, owner: Owner) -> Connection:
-        """A new connection. Raises OSError, as which TLS complains too, or asyncio.TimeoutError."""
+        """A new connection, however long it takes. Raises OSError, as which TLS complains too."""
         if self.unreachable:
             raise self.unreachable
         loop = asyncio.get_running_loop()
@@ -127,7 +127,7 @@ class Replica:
         try:
             own.setblocking(False)
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.wait_for(loop.sock_connect(own, self.address), CONNECT_TIMEOUT_S)
+            await loop.sock_connect(own, self.address)
             _, connection = await loop.create_connection(
                 lambda: Connection(owner, self, own),
                 sock=own,

@@ -208,7 +208,7 @@ class Stream:
         return b"".join(parts)
 
     def _chunk(self) -> tuple[int, int, int]:
-        """Pulls the next chunk, as far as it has come: where its data start and stop, and its end; zeros if there is none."""
+        """Pulls the next chunk, as far as it has come: where its data start and stop, and its end; zeros if none."""
         if not self._chunked:
             while self._pull():
                 pass
