@@ -269,28 +269,52 @@ def test_the_sum_of_the_tokens_is_never_lost(texts: list[bool], total: int) -> N
     assert (tokens >= 0).all()
 
 
-@given(st.lists(st.text() | st.none(), max_size=12), st.booleans())
+@given(st.lists(st.text() | st.none(), max_size=12), st.booleans(), st.data())
 def test_events_that_differ_in_their_text_only_are_read_as_each_by_itself(
-    texts: list[str | None], ascii_only: bool
+    texts: list[str | None], ascii_only: bool, data: st.DataObject
 ) -> None:
-    def stream(*numbers: int) -> Reply:
-        parts = [
-            b"data: "
-            + json.dumps(
-                {"id": number, "choices": [{"text": text, "finish_reason": None}]}, ensure_ascii=ascii_only
-            ).encode("utf-8", "surrogatepass")
-            + b"\n\n"
+    def parts(*numbers: int) -> list[bytes]:
+        events = [
+            {"id": number, "choices": [{"text": text, "finish_reason": None}]}
             for number, text in zip(numbers, texts, strict=True)
         ]
-        return decode([chunked([*parts, DONE])])[0]
+        dumped = [json.dumps(event, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") for event in events]
+        return [chunk(b"data: " + each + b"\n\n") for each in dumped] + [chunk(DONE) + b"0\r\n\r\n"]
 
-    alike, unlike = read(stream(*[7] * len(texts))), read(stream(*range(len(texts))))
-    assert said(alike) == said(unlike)
-    assert alike.times.tolist() == unlike.times.tolist()
+    alike, unlike = parts(*[7] * len(texts)), parts(*(number % 10 for number in range(len(texts))))
+    together = data.draw(st.lists(st.integers(1, 3), min_size=len(alike), max_size=len(alike)))  # chunks a piece
+    ends = np.minimum(np.cumsum(together), len(alike)).tolist()
+
+    def reading(chunks: list[bytes]) -> Reading:
+        pieces = [b"".join(chunks[begin:end]) for begin, end in zip([0, *ends], ends)]  # noqa: B905
+        reply, _ = decode([chunked([], end=b""), *filter(None, pieces)])
+        assert reply.whole
+        return read(reply)
+
+    assert said(reading(alike)) == said(reading(unlike))
+    assert reading(alike).times.tolist() == reading(unlike).times.tolist()
+
+
+def test_a_plain_chunk_cut_in_two_among_whole_ones_arrives_with_the_end_of_its_event() -> None:
+    whole = chunk(event())
+    for cut in range(1, len(whole)):
+        pieces = [whole, whole, whole[:cut], whole[cut:] + whole, whole, chunk(DONE) + b"0\r\n\r\n"]
+        reply, ended = decode([chunked([], end=b""), *pieces])
+        assert ended
+        assert read(reply).times.tolist() == [1, 2, 3 if cut >= len(whole) - 2 else 4, 4, 5]
+        assert not read(reply).error
 
 
 @pytest.mark.parametrize("broken", [b'"\xff"', b'"\\x"', b'"a"b"', b'"'])
 def test_a_broken_text_among_whole_ones_is_found(broken: bytes) -> None:
-    reply, _ = decode([chunked([event(), event(), event("X").replace(b'"X"', broken), event(), DONE])])
-    assert read(reply).error.startswith("unreadable event: ")
-    assert read(reply).output_tokens == 3
+    parts = [event(), event(), event("X").replace(b'"X"', broken), event(), DONE]
+    for reply in (decode([chunked(parts)])[0], decode([chunked([], b""), *map(chunk, parts), b"0\r\n\r\n"])[0]):
+        assert read(reply).error.startswith("unreadable event: ")
+        assert read(reply).output_tokens == 3
+
+
+def test_what_differs_behind_the_text_is_read_even_where_it_is_as_long() -> None:
+    parts = [event(), event(), event(finish="ab"), DONE]
+    assert len(parts[2]) == len(parts[1])
+    reply, _ = decode([chunked([], b""), *map(chunk, parts), b"0\r\n\r\n"])
+    assert said(read(reply)) == ([1, 1, 1], 3, "ab", "")
