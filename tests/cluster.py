@@ -2,16 +2,19 @@
 
     with cluster() as slurm: ...        in a test; `slurm.env` makes sbatch, squeue and vbench speak to it
     python tests/cluster.py             by hand: prints the exports to paste, runs until Ctrl-C
+    python tests/cluster.py accounted   the same with accounting
 
     partition   nodes     GPUs of each   preempted by urgent
     h100        h100n0-1  8 h100         requeued after a grace of GRACE_S seconds
     a100        a100n0-1  4 a100         requeued without grace
     urgent      all                      never
 
-Nothing is accounted (no slurmdbd): what has ended is known to squeue for a while, then to the completion file only.
+Unless it is asked for, nothing is accounted: what has ended is known to squeue for a while, then to the completion file
+only. `cluster(accounted=True)` has a slurmdbd, in front of a MariaDB on a socket, and no completion file.
 GPUs are character devices, aliases of /dev/null, for that is all that SLURM looks at; what NVML would say of them is
 tests/fakes/pynvml.py, told by `site.sh`, which a job runs first (launcher.setup). Ports and folder are the cluster's
-own: several can run beside each other. Needs root and Debian's slurmctld, slurmd, slurm-client and munge.
+own: several can run beside each other. Needs root and Debian's slurmctld, slurmd, slurm-client and munge; accounting
+slurmdbd and mariadb-server-core.
 """
 
 from __future__ import annotations
@@ -36,23 +39,28 @@ GRACE_S = 8
 KILL_WAIT_S = 6  # SLURM's own default is 30: the time between TERM and KILL
 UP_S, DOWN_S = 60, 30
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
+ACCOUNTING = ("slurmdbd", "mariadbd")
+PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "slurmdbd", "mariadb-server-core")
+SYSTEM_TABLES = Path("/usr/share/mysql/mysql_system_tables.sql")
 SEARCHED = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
 
 
-def missing() -> str | None:
+def missing(accounted: bool = False) -> str | None:
     """Why no cluster can be made here, None where it can."""
-    absent = [program for program in PROGRAMS if not shutil.which(program, path=SEARCHED)]
+    needed = PROGRAMS + ACCOUNTING * accounted
+    absent = [program for program in needed if not shutil.which(program, path=SEARCHED)]
     if absent:
-        return f"no {', '.join(absent)} here: apt-get install slurmctld slurmd slurm-client munge"
+        return f"no {', '.join(absent)} here: apt-get install {' '.join(PACKAGES)}"
     return None if os.geteuid() == 0 else "a SLURM of one's own needs root: it makes devices and starts daemons"
 
 
 @dataclass
 class Cluster:
-    """One SLURM below `root`. `parameters` are more lines of its slurm.conf."""
+    """One SLURM below `root`. `parameters` are more lines of its slurm.conf; `accounted` with a slurmdbd."""
 
     root: Path
     parameters: str = ""
+    accounted: bool = False
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -76,6 +84,8 @@ class Cluster:
             f"--socket={self.root}/munge.socket", f"--pid-file={self.root}/run/munged.pid", "--num-threads=2",
             f"--log-file={self.root}/log/munged.log", f"--seed-file={self.root}/run/munged.seed",
         )  # fmt: skip
+        if self.accounted:
+            self._start_accounting()
         self.start_controller()
         for node in NODES:
             self._start("slurmd", "-D", "-N", node, "-f", str(self.conf), name=node)
@@ -129,7 +139,7 @@ class Cluster:
 
     def _write(self) -> None:
         host = socket.gethostname().partition(".")[0]
-        controller, *ports = _free_ports(1 + len(NODES))
+        controller, accounting, *ports = _free_ports(2 + len(NODES))
         for folder in ("run", "log", "state", "spool", "dev"):
             (self.root / folder).mkdir()
         for index in range(max(count for _, count in NODES.values())):
@@ -142,7 +152,12 @@ class Cluster:
             f"Gres=gpu:{gpu}:{count}"
             for port, (name, (gpu, count)) in zip(ports, NODES.items(), strict=True)
         )
-        self.conf.write_text(CONF.format(root=self.root, host=host, port=controller, nodes=nodes, more=self.parameters))
+        kept = SLURMDBD if self.accounted else COMPLETION_FILE
+        more = kept.format(root=self.root, port=accounting) + self.parameters
+        self.conf.write_text(CONF.format(root=self.root, host=host, port=controller, nodes=nodes, more=more))
+        slurmdbd = self.root / "slurmdbd.conf"  # beside slurm.conf is where it looks
+        slurmdbd.touch(0o600)
+        slurmdbd.write_text(SLURMDBD_CONF.format(root=self.root, port=accounting))
         gres = [
             f"NodeName={name} Name=gpu Type={gpu} File={self.root}/dev/nvidia[0-{count - 1}]"
             for name, (gpu, count) in NODES.items()
@@ -154,12 +169,24 @@ class Cluster:
         ]
         (self.root / "site.sh").write_text("\n".join(["case $SLURMD_NODENAME in", *cases, "esac", ""]))
 
-    def _start(self, program: str, *words: str, name: str = "") -> None:
-        path = shutil.which(program, path=SEARCHED) or program
+    def _start_accounting(self) -> None:
+        """MariaDB on a socket, and slurmdbd in front of it; slurmctld makes its cluster known to them by itself."""
+        data, listening = self.root / "database", self.root / "database.socket"
+        data.mkdir()
+        options = ["--no-defaults", "--user=root", f"--datadir={data}", "--innodb-log-file-size=8M"]
+        tables = "create database mysql;\nuse mysql;\n" + SYSTEM_TABLES.read_text()
+        bootstrap = [_path("mariadbd"), *options, "--bootstrap"]
+        subprocess.run(bootstrap, input=tables, text=True, capture_output=True, check=True)
+        self._start("mariadbd", *options, f"--socket={listening}", "--skip-networking", "--skip-grant-tables")
+        self.until(listening.exists, UP_S)
+        self._start("slurmdbd", "-D", MYSQL_UNIX_PORT=str(listening))
+        self.until(lambda: self.call("sacctmgr", "-n", "list", "cluster").returncode == 0, UP_S)
+
+    def _start(self, program: str, *words: str, name: str = "", **more: str) -> None:
         env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM")}
         with (self.root / "log" / f"{name or program}.out").open("ab") as out:
             self.daemons[name or program] = subprocess.Popen(
-                [path, *words], env=env | self.env, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+                [_path(program), *words], env=env | self.env | more, stdin=subprocess.DEVNULL, stdout=out, stderr=out
             )
 
     def _end(self, name: str) -> None:
@@ -173,17 +200,21 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(parameters: str = "") -> Iterator[Cluster]:
+def cluster(parameters: str = "", accounted: bool = False) -> Iterator[Cluster]:
     """A cluster that takes jobs, for a block; nothing of it is left afterwards."""
     # Not below pytest's folders: munge's socket must have a short path.
     root = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
-    made = Cluster(root, parameters)
+    made = Cluster(root, parameters, accounted)
     try:
         made.start()
         yield made
     finally:
         made.stop()
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _path(program: str) -> str:
+    return shutil.which(program, path=SEARCHED) or program
 
 
 def _free_ports(count: int) -> list[int]:
@@ -230,9 +261,6 @@ JobRequeue=1
 KillWait={KILL_WAIT_S}
 MessageTimeout=5
 SlurmctldTimeout=10
-AccountingStorageType=accounting_storage/none
-JobCompType=jobcomp/filetxt
-JobCompLoc={{root}}/log/jobcomp.txt
 {{more}}
 {{nodes}}
 PartitionName=DEFAULT MaxTime=1-0 DefaultTime=60 DefMemPerCPU=1000 State=UP
@@ -241,10 +269,37 @@ PartitionName=a100 Nodes=a100n[0-1] PriorityTier=1 GraceTime=0
 PartitionName=urgent Nodes=h100n[0-1],a100n[0-1] PriorityTier=10 PreemptMode=OFF
 """
 
+COMPLETION_FILE = """\
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={root}/log/jobcomp.txt
+"""
+SLURMDBD = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={root}/munge.socket
+JobCompType=jobcomp/none
+"""
+SLURMDBD_CONF = """\
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={root}/munge.socket
+LogFile={root}/log/slurmdbd.log
+PidFile={root}/run/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+"""
+
 
 if __name__ == "__main__":
-    if why := missing():
+    accounted = sys.argv[1:] == ["accounted"]
+    if why := missing(accounted):
         sys.exit(why)
-    with cluster() as slurm, contextlib.suppress(KeyboardInterrupt):
+    with cluster(accounted=accounted) as slurm, contextlib.suppress(KeyboardInterrupt):
         print(f"export SLURM_CONF={slurm.conf}    # and launcher.setup=['{slurm.setup}']", flush=True)
         signal.pause()

@@ -22,6 +22,16 @@ def test_a_job_that_ran_more_than_once_is_what_its_last_line_says():
 
 
 @pytest.mark.parametrize(
+    ("listed", "tasks"),
+    [("[0-2,7%2]", (0, 1, 2, 7)), ("[3]", (3,)), ("[0-6:3]", (0, 3, 6)), ("[5,8-9,1...]", (5, 8, 9))],
+)
+def test_accounting_tells_of_the_jobs_of_an_array_that_never_started_in_one_line(listed, tasks):
+    assert queue.parsed(f"7_{listed}|CANCELLED by 0\n") == {
+        f"7_{task}": State(Phase.ended, End.cancelled, "CANCELLED") for task in tasks
+    }
+
+
+@pytest.mark.parametrize(
     ("said", "end"),
     [
         ("CANCELLED by 1000", End.cancelled),

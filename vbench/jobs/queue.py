@@ -1,12 +1,14 @@
 """SLURM's queue: what it says of jobs, and the words that end or requeue them.
 
-Where there is no slurmdbd squeue knows an ended job for a while (MinJobAge) and afterwards nobody does but a completion
-file, if the site keeps one. A controller that is away knows nothing, which says nothing of the jobs: they run on.
+squeue knows an ended job for a while (MinJobAge), afterwards accounting does. Where there is no slurmdbd a completion
+file may, if the site keeps one; it does not tell the jobs of an array apart. A controller that is away knows nothing,
+which says nothing of the jobs: they run on.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,9 +91,9 @@ def seconds(span: str) -> float:
 
 def accounted(ids: Sequence[str]) -> dict[str, State]:
     """What accounting, or else the completion file, knows of jobs that have left the queue."""
-    for source in ([], ["--completion"]):
-        form = ["--noheader", "--parsable2", "--format=JobID,State", f"--jobs={','.join(ids)}"]
-        answer = _answer(["sacct", *source, *([] if source else ["--allocations"]), *form])
+    form = ["--noheader", "--parsable2", "--format=JobID,State", f"--jobs={_bare(ids)}"]
+    for source in ("--allocations", "--completion"):
+        answer = _answer(["sacct", source, *form])
         found = {
             job: state for job, state in parsed(answer.stdout).items() if job in ids and state.phase is Phase.ended
         }
@@ -116,8 +118,9 @@ def parsed(listing: str) -> dict[str, State]:
     """States by id, from lines of `id|STATE|detail`; a later line of an id wins. Pure."""
     found = {}
     for line in filter(None, listing.splitlines()):
-        job, state, *detail = line.split("|")
-        found[job.strip()] = _state(state.strip(), " ".join(filter(None, map(str.strip, detail))))
+        jobs, state, *detail = line.split("|")
+        told = _state(state.strip(), " ".join(filter(None, map(str.strip, detail))))
+        found |= dict.fromkeys(_each(jobs.strip()), told)
     return found
 
 
@@ -137,12 +140,27 @@ def away(said: str) -> bool:
 
 def _queued(ids: Sequence[str]) -> dict[str, State] | None:
     """What squeue knows of these jobs; None where it cannot tell."""
-    bare = ",".join(sorted({job.partition("_")[0] for job in ids}))
     form = "--format=%i|%T|%r|%N"
-    answer = _answer(["squeue", "--noheader", "--array", "--all", "--states=all", form, f"--jobs={bare}"])
+    answer = _answer(["squeue", "--noheader", "--array", "--all", "--states=all", form, f"--jobs={_bare(ids)}"])
     if answer.returncode:
         return {} if "Invalid job id" in answer.stderr else None
     return parsed(answer.stdout)
+
+
+def _bare(ids: Iterable[str]) -> str:
+    """Whole arrays: sacct does not find those of their jobs that have never started by an id of their own."""
+    return ",".join(sorted({job.partition("_")[0] for job in ids}))
+
+
+def _each(jobs: str) -> Iterator[str]:
+    """The ids in one of sacct's: `A_[0-3,6-8:2%2]` is the jobs of an array that have never started."""
+    array, some, tasks = jobs.partition("_[")
+    if not some:
+        yield jobs
+    for span in tasks.rstrip("]").partition("%")[0].split(","):
+        if whole := re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", span):  # a long list is cut short
+            first, last, step = whole.groups()
+            yield from (f"{array}_{task}" for task in range(int(first), int(last or first) + 1, int(step or 1)))
 
 
 def _state(said: str, detail: str) -> State:
