@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 
 import cluster
@@ -200,6 +200,19 @@ def test_sessions_that_ask_for_the_same_are_one_array_which_keeps_the_bound(slur
     slurm.until(lambda: "2 JobArrayTaskLimit" in waiting(slurm))
 
 
+def test_a_job_is_known_before_slurm_has_told_its_id(slurm):
+    noted, hold = [], {"extra": {"hold": "true"}}
+    alike = [submission(slurm, 2, engine={"max_num_seqs": seats}, slurm_parts=hold) for seats in (8, 9)]
+    other = submission(slurm, 2, gpus=2, slurm_parts=hold)
+    ids = Slurm().submit([replace(each, note=noted.append) for each in (*alike, other)])
+    later = Slurm()
+    assert [state.phase for state in later.states(noted).values()] == [Phase.queued] * 3
+    later.cancel([noted[1]])
+    slurm.until(lambda: later.states(noted)[noted[1]].end is End.cancelled)
+    assert [queue.states(ids)[job].phase for job in ids] == [Phase.queued, Phase.ended, Phase.queued]
+    assert queue.states([queue.foretold("vbench that never arrived", 0)]).popitem()[1].phase is Phase.ended
+
+
 def test_sessions_that_ask_for_different_things_keep_the_bound_too(slurm):
     sizes = [submission(slurm, 2, gpus=size, launcher={"max_parallel": 2}) for size in (1, 2, 4)]
     ids = Slurm().submit(sizes)
@@ -252,23 +265,25 @@ def test_the_cards_own_line_becomes_two_jobs_and_six_runs(slurm, tmp_path, monke
     assert len(filed) == 6
 
 
-def test_the_command_that_submitted_a_detached_campaign_collects_it(slurm, tmp_path, monkeypatch):
+def test_a_later_command_collects_what_a_detached_one_left_and_keeps_its_bound_beside_it(slurm, tmp_path, monkeypatch):
     words = (
-        "-m", "model=llama8b", "hardware=1xh100,1xa100", "hardware.slurm.partition=${hardware.slurm.gres_type}",
+        "-m", "model=llama8b", "hardware.slurm.partition=${hardware.slurm.gres_type}", "launcher.max_parallel=2",
         "workload=random", "workload.num_prompts=2,3", "workload.output_len=20", "engine.weights=dummy",
         "hydra/launcher=slurm", fake("--itl-s", "0.01"), f"launcher.setup=['{slurm.setup}']",
-        "+hardware.slurm.extra.hold=true",
     )  # fmt: skip
-    left = vbench(*words, "launcher.detach=true", cwd=tmp_path)
+    left = vbench(
+        *words, "hardware=1xh100,1xa100", "+hardware.slurm.extra.hold=true", "launcher.detach=true", cwd=tmp_path
+    )
     assert left.returncode == 0, left.stdout + left.stderr
     assert "the same command looks again" in left.stdout
-    command = driver(*words, cwd=tmp_path)
-    attached = list(islice(command.stdout, 2))
-    assert all("attached to slurm job" in line for line in attached), attached
+    command = driver(*words, "hardware=1xh100,2xh100", cwd=tmp_path)
+    assert "attached to slurm job" in command.stdout.readline()
+    assert "1 session waits for room: 2 jobs are in flight" in command.stdout.readline()
+    assert len(jobs_of(slurm, tmp_path)) == 2
     slurm.call("scontrol", "release", *[job for job, where in folders(slurm) if where == str(tmp_path)])
     said, _ = command.communicate()
     assert command.returncode in (0, 1), said
-    assert sorted(line.split()[0] for line in jobs_of(slurm, tmp_path)) == ["a100", "h100"]
+    assert sorted(line.split()[0] for line in jobs_of(slurm, tmp_path)) == ["a100", "h100", "h100"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     assert len(tracking.query()) == 4
 

@@ -28,7 +28,7 @@ from vbench.record import RECORD, Record
 from vbench.rules import checked
 from vbench.screen import Screen
 from vbench.session import without_hope
-from vbench.task import Task, states
+from vbench.task import Task, beside, states
 
 ROOT = Path("multirun")
 HEARD_EACH_S = 0.25  # how soon an event on disk is shown
@@ -80,6 +80,7 @@ class Campaign:
         self.launcher = launcher
         self.screen = Screen({task.folder: task.session for task in tasks})
         self._delivery = delivery
+        self._beside = 0  # jobs that other commands have in the same experiments
 
     @property
     def in_flight(self) -> list[Task]:
@@ -106,10 +107,14 @@ class Campaign:
                 task.over = True
         for task in self._open:
             _check(task.session, self.jobs)
+        self._look_beside()
+        if self._open and not self._that_fit():
+            wait = "1 session waits" if len(self._open) == 1 else f"{len(self._open)} sessions wait"
+            self.screen.say(f"{wait} for room: {len(self.in_flight) + self._beside} jobs are in flight")
 
     def submit_all(self) -> int:
-        """Submits what is missing, and leaves. The exit code is 0: all was submitted."""
-        self._submit(self._open)
+        """Submits what is missing, as far as there is room, and leaves. The exit code is 0: nothing has failed yet."""
+        self._submit(self._open if self.jobs.on_this_host else self._that_fit())
         self._say_where()
         self._close()
         return 0
@@ -153,13 +158,17 @@ class Campaign:
     def _that_fit(self) -> list[Task]:
         """What may be submitted beside what is in flight.
 
+        `launcher.max_parallel` is of the jobs of an experiment, whoever submitted them. Where none is in flight yet a
+        scheduler gets all sessions at once: it keeps the bound itself, whether or not a driver watches.
+
         On this host as many GPUs' worth of sessions wait as are at work, so that no GPU waits for a job to start, and
         another campaign has its turn in between. None waits beside an engine on the CPU: its start would take cores.
         """
-        if not self.jobs.on_this_host:  # a scheduler keeps the bound itself, whether or not a driver watches
+        bound, taken = self.launcher.max_parallel, len(self.in_flight) + self._beside
+        if not self.jobs.on_this_host and not (bound and taken):
             return self._open
-        if self.launcher.max_parallel:
-            return self._open[: max(self.launcher.max_parallel - len(self.in_flight), 0)]
+        if bound:
+            return self._open[: max(bound - taken, 0)]
         host = len(gpus.present())
         most = 2 * host if host and not self.launcher.exclusive else 1
         in_flight = sum(task.resources.gpus or most for task in self.in_flight)
@@ -215,6 +224,11 @@ class Campaign:
         for task, state in states(self.in_flight):
             if state.phase is Phase.ended:
                 self._collect(task, state)
+        self._look_beside()
+
+    def _look_beside(self) -> None:
+        if self.launcher.max_parallel and self._open:
+            self._beside = beside(self.tasks, self.jobs)
 
     def _collect(self, task: Task, state: State) -> None:
         self._hear(task)

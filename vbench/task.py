@@ -6,7 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import vbench
@@ -15,7 +15,7 @@ from vbench.bench import blank
 from vbench.config import Rerun
 from vbench.events import EVENTS, Event, Tail
 from vbench.failures import Kind
-from vbench.jobfile import JobFile
+from vbench.jobfile import JOB, JobFile
 from vbench.jobs import End, Jobs, Phase, State, Submission, backend
 from vbench.known import known
 from vbench.plan import Run, Session
@@ -90,19 +90,22 @@ class Task:
             if not left.runs:
                 self.over = True
                 return None
-            JobFile.now(launcher, self.asked, "").write(self.folder)
+            self._note(launcher, "")
             for run in left.runs:
                 put_aside(self.folder / run.folder)
             (self.folder / EVENTS).unlink(missing_ok=True)
             self.__dict__.pop("tail", None)
             path = sessionfile.write(left, self.folder).absolute()
-        return Submission(left, path, self.resources, on_event)
+        return Submission(left, path, self.resources, on_event, partial(self._note, launcher))
 
     def submitted(self, jobs: Jobs, job_id: str) -> None:
         """Notes the job that has the session now."""
-        self.job = JobFile.now(jobs.name, self.asked, job_id).write(self.folder)
+        self.job = self._note(jobs.name, job_id)
         self.jobs, self.again = jobs, Rerun.none
         self.submissions += 1
+
+    def _note(self, launcher: str, job_id: str) -> JobFile:
+        return JobFile.now(launcher, self.asked, job_id).write(self.folder)
 
     def skip(self, failure: Failure) -> list[Event]:
         """Records what is missing as failed, without a job; the events that tell of it."""
@@ -144,7 +147,7 @@ class Task:
 def states(tasks: Sequence[Task]) -> Iterator[tuple[Task, State]]:
     """Of the jobs of these tasks; each backend is asked once.
 
-    A job that was being submitted when its driver died has no id: it shows by the lock on its session.
+    A job that was being submitted when its driver died may have no id: it shows by the lock on its session.
     """
     ids = defaultdict(list)
     for task in tasks:
@@ -155,3 +158,12 @@ def states(tasks: Sequence[Task]) -> Iterator[tuple[Task, State]]:
         job_id = task.job.id if task.job else ""
         unnamed = State(Phase.running if sessionfile.taken(task.folder) else Phase.ended, End.lost)
         yield task, told.get(job_id, unnamed)
+
+
+def beside(tasks: Sequence[Task], jobs: Jobs) -> int:
+    """How many jobs of this backend live that other commands have in the experiments of these tasks."""
+    ours = {task.folder for task in tasks}
+    others = {path.parent for folder in {task.folder.parent for task in tasks} for path in folder.glob(f"*/{JOB}")}
+    files = [JobFile.read(folder) for folder in others - ours]
+    ids = [each.id for each in files if each and each.launcher == jobs.name and each.id]
+    return sum(state.phase is not Phase.ended for state in jobs.states(ids).values())

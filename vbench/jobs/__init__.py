@@ -58,6 +58,7 @@ class Submission:
     path: Path  # of its session.json, absolute; the folder around it is the job's
     resources: Resources
     on_event: Callable[[], object] = lambda: None  # after each event, where the session runs in the driver's process
+    note: Callable[[str], object] = lambda _: None  # takes an id that finds the job before it has its own
 
 
 def backend(name: str) -> Jobs:
@@ -73,7 +74,10 @@ class Jobs(Protocol):
     on_this_host: bool  # its sessions use this host's GPUs and cores
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
-        """Job ids, in order. They mean the same to another driver on this host, or of this cluster."""
+        """Job ids, in order. They mean the same to another driver on this host, or of this cluster.
+
+        A batch larger than `launcher.max_parallel` is all that there is of its experiments, and keeps the bound itself.
+        """
         ...
 
     def states(self, ids: Sequence[str]) -> dict[str, State]:

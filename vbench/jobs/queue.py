@@ -37,14 +37,23 @@ AWAY_S = 300.0  # a controller may be away for so long before a job is not submi
 RETRY_S = 5.0
 REQUEUE_S = 60.0  # a job that is asked to end has not longer to be queued again
 NEAR_S = 150.0  # the end of a time limit: its warning comes 90 s before, or up to a minute earlier
+COMMENT = "comment:"  # of an id that is foretold
 AT_ONCE = 500  # ids in one question
 
 
 def states(ids: Iterable[str]) -> dict[str, State]:
     """The state of each id, `A_T` where it is of an array. One that nobody knows any more has ended, lost."""
-    wanted = sorted(set(ids))
-    found = dict.fromkeys(wanted, AWAY)
-    for some in _chunks(wanted):
+    wanted = set(ids)
+    own = _own(wanted)
+    if own is None:
+        return dict.fromkeys(wanted, AWAY)
+    told = _states(sorted(own.values()))
+    return {each: told[own[each]] if each in own else GONE for each in wanted}
+
+
+def _states(ids: Sequence[str]) -> dict[str, State]:
+    found = dict.fromkeys(ids, AWAY)
+    for some in _chunks(ids):
         listed = _queued(some)
         if listed is None:
             break
@@ -104,19 +113,18 @@ def accounted(ids: Sequence[str]) -> dict[str, State]:
 
 def cancel(ids: Sequence[str]) -> None:
     """Asks SLURM to end these jobs, for as long as a controller may be away."""
-    for some in _chunks(ids):
+    for some in _chunks(sorted((_own(ids, AWAY_S) or {}).values())):
         patiently(["scancel", *some])
 
 
-def cancel_commented(comment: str) -> None:
-    """Ends the jobs of ours with this comment, if there are any."""
-    listed = patiently(["squeue", "--noheader", "--me", "--format=%A|%k"]).stdout
-    cancel(sorted({job for job, _, said in (line.partition("|") for line in listed.split("\n")) if said == comment}))
+def foretold(comment: str, place: int) -> str:
+    """An id, known before SLURM gives its own, for a job with this comment: the first of its array is at place 0."""
+    return f"{COMMENT}{comment}_{place}"
 
 
 def parsed(listing: str) -> dict[str, State]:
     """States by id, from lines of `id|STATE|detail`; a later line of an id wins. Pure."""
-    found = {}
+    found: dict[str, State] = {}
     for line in filter(None, listing.splitlines()):
         jobs, state, *detail = line.split("|")
         told = _state(state.strip(), " ".join(filter(None, map(str.strip, detail))))
@@ -136,6 +144,21 @@ def away(said: str) -> bool:
     """Whether what a command of SLURM's said on failing means that nobody answered it: to be tried again."""
     signs = ("contact slurm controller", "timed out", "onnection refused", "Zero Bytes", "ommunication", "temporarily")
     return any(sign in said for sign in signs)
+
+
+def _own(ids: Iterable[str], patience_s: float = 0) -> dict[str, str] | None:
+    """SLURM's ids by those given, without the foretold ones that the queue does not know; None where nobody answers."""
+    own = {each: each for each in ids}
+    unnamed = {each for each in own if each.startswith(COMMENT)}
+    if not unnamed:
+        return own
+    command = ["squeue", "--noheader", "--me", "--array", "--states=all", "--format=%i|%k"]
+    answer = patiently(command, patience_s)
+    if answer.returncode:
+        return None
+    listed = (line.partition("|") for line in answer.stdout.splitlines())
+    known = {foretold(comment, int(job.partition("_")[2] or 0)): job for job, _, comment in listed}
+    return {each: known.get(each, each) for each in own if each in known or each not in unnamed}
 
 
 def _queued(ids: Sequence[str]) -> dict[str, State] | None:

@@ -21,7 +21,7 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from vbench.errors import Refused
-from vbench.jobs import State, Submission, queue
+from vbench.jobs import End, Phase, State, Submission, queue
 from vbench.jobs.batch import job
 
 WARNING_S = 90  # before the time limit: enough for servers to end and their memory to be seen drained
@@ -29,6 +29,7 @@ ARRAY = 1000  # sessions in one: SLURM's own limit (MaxArraySize) is 1001 unless
 # Deaf until it listens: a warning that comes while modules are imported would kill it.
 PYTHON = f"""sh -c 'trap "" TERM USR2; exec "$0" "$@"' {shlex.quote(sys.executable)}"""
 FOLDER = "slurm"  # below the experiment's: scripts, pickles and what jobs print
+CANCELLED = State(Phase.ended, End.cancelled, "it left the queue before it began")
 POLL_S = 3.0  # the queue is not asked more often: a controller has other users
 
 
@@ -58,27 +59,34 @@ class Slurm:
         return [ids[each.path] for each in batch]
 
     def states(self, ids: Sequence[str]) -> dict[str, State]:
-        if time.monotonic() - self._asked_at >= POLL_S or not self._known.keys() >= set(ids):
-            self._known = queue.states(ids)
+        over = {each for each, state in self._known.items() if state.phase is Phase.ended}  # and stays it
+        live = {*self._known, *ids} - over
+        if time.monotonic() - self._asked_at >= POLL_S or not self._known.keys() >= live:
+            self._known |= {each: self._told(each, state) for each, state in queue.states(live).items()}
             self._asked_at = time.monotonic()
         return {each: self._known[each] for each in ids}
 
     def cancel(self, ids: Sequence[str]) -> None:
         queue.cancel(ids)
 
+    def _told(self, job_id: str, state: State) -> State:
+        """SLURM drops a job of an array that is cancelled as it waits, and tells nobody; no other end is like that."""
+        waited = job_id in self._known and self._known[job_id].phase is Phase.queued
+        return CANCELLED if state is queue.GONE and waited else state
+
 
 def submissions(batch: Sequence[Submission]) -> Iterator[tuple[Sequence[Submission], dict[str, Any]]]:
     """Each submission to make: its sessions, and what to ask of sbatch for all of them, in submitit's words. Pure.
 
-    One array keeps `launcher.max_parallel` by a bound of its own. Several arrays know nothing of each other: there each
-    session stands in one of as many lanes, of jobs that have a name in common and run one after the other. A session
-    that is submitted by itself, as one that is taken up again, waits for the array, or in the first lane.
+    One array keeps `launcher.max_parallel` by a bound of its own. Several arrays know nothing of each other: where they
+    are more jobs than that, each session stands in one of as many lanes, of jobs that have a name in common and run one
+    after the other.
     """
     groups = list(_alike(batch))
-    bound = batch[0].session.launcher.max_parallel if batch else None
-    if bound is None or (len(groups) == 1 and len(batch) > 1):
+    bound = (batch[0].session.launcher.max_parallel if batch else None) or len(batch)
+    if len(groups) == 1 or len(batch) <= bound:
         for members in groups:
-            parallel = {"job_name": _name(members), "array_parallelism": bound or len(members)}
+            parallel = {"job_name": _name(members), "array_parallelism": bound}
             yield members, parameters(members[0]) | parallel
     else:
         for place, each in enumerate(batch):
@@ -120,6 +128,9 @@ def parameters(each: Submission) -> dict[str, Any]:
 def _submitted(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[str]:
     executor = submitit.SlurmExecutor(folder=members[0].path.parents[1] / FOLDER, python=PYTHON)
     comment = f"vbench {uuid.uuid4()}"
+    ids = [queue.foretold(comment, place) for place in range(len(members))]
+    for each, job_id in zip(members, ids, strict=True):
+        each.note(job_id)
     executor.update_parameters(**asked, comment=comment)
     deadline = time.monotonic() + queue.AWAY_S
     while True:
@@ -132,7 +143,7 @@ def _submitted(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[
         else:
             return [str(each.job_id) for each in jobs]
         time.sleep(queue.RETRY_S)
-        queue.cancel_commented(comment)  # it may have arrived though the answer to it did not
+        queue.cancel(ids)  # it may have arrived though the answer to it did not
 
 
 def _alike(batch: Sequence[Submission]) -> Iterator[list[Submission]]:
