@@ -240,11 +240,28 @@ def test_a_controller_that_is_away_says_nothing_of_jobs_and_is_waited_for(slurm)
 
 
 def test_a_job_that_the_queue_has_forgotten_is_found_in_the_completion_file_or_is_lost(slurm):
-    job = slurm.call("sbatch", "--parsable", "--output=/dev/null", "--wrap=true").stdout.strip()
+    job = sbatch(slurm, "--wrap=true")
     ended(slurm, [job])
     slurm.until(lambda: queue.accounted([job]))
     assert queue.accounted([job])[job].end is End.completed
     assert queue.states(["999999"])["999999"].end is End.lost
+
+
+@pytest.mark.skipif(bool(cluster.missing(accounted=True)), reason=cluster.missing(accounted=True) or "")
+def test_accounting_tells_how_jobs_ended_of_arrays_too_that_never_started(monkeypatch):
+    with cluster.cluster(accounted=True) as slurm:
+        monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
+        done, failed = sbatch(slurm, "--wrap=true"), sbatch(slurm, "--wrap=false")
+        array = sbatch(slurm, "--hold", "--array=0-3%1", "--wrap=true")
+        slurm.call("scancel", array)
+        ids = [done, failed, f"{array}_0", f"{array}_3"]
+        slurm.until(lambda: queue.accounted(ids).keys() == {*ids})
+        ends = [queue.accounted(ids)[each].end for each in ids]
+        assert ends == [End.completed, End.failed, End.cancelled, End.cancelled]
+
+
+def sbatch(slurm, *words):
+    return slurm.call("sbatch", "--parsable", "--output=/dev/null", *words).stdout.strip()
 
 
 def test_the_cards_own_line_becomes_two_jobs_and_six_runs(slurm, tmp_path, monkeypatch):
