@@ -223,7 +223,7 @@ class Workload:
 class Launcher:
     """How the sessions of a campaign are carried out; hydra/launcher says where."""
 
-    max_parallel: Optional[int] = None  # sessions in flight; null: on this host what keeps its GPUs busy, else no bound
+    max_parallel: Optional[int] = None  # jobs of an experiment; null: what keeps this host busy, elsewhere no bound
     exclusive: bool = False  # on this host: a session has it alone
     detach: bool = False  # return once the sessions are submitted
     retries: int = 1  # of a session that failed for a passing reason
