@@ -117,7 +117,7 @@ def cancel(ids: Sequence[str]) -> None:
         patiently(["scancel", *some])
 
 
-def foretold(comment: str, place: int) -> str:
+def foretold(comment: str, place: int | str) -> str:
     """An id, known before SLURM gives its own, for a job with this comment: the first of its array is at place 0."""
     return f"{COMMENT}{comment}_{place}"
 
@@ -157,7 +157,7 @@ def _own(ids: Iterable[str], patience_s: float = 0) -> dict[str, str] | None:
     if answer.returncode:
         return None
     listed = (line.partition("|") for line in answer.stdout.splitlines())
-    known = {foretold(comment, int(job.partition("_")[2] or 0)): job for job, _, comment in listed}
+    known = {foretold(comment, job.partition("_")[2] or 0): job for job, _, comment in listed}
     return {each: known.get(each, each) for each in own if each in known or each not in unnamed}
 
 
