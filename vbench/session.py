@@ -5,7 +5,6 @@ By hand: `python -m vbench.session multirun/EXPERIMENT/SESSION/session.json`
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 import signal
@@ -79,32 +78,29 @@ def _execute(
     servers_share = dataclasses.replace(share, cores=server_cores)
     while left:  # each turn takes at least one run off: servers that do not start take all
         began = datetime.now(timezone.utc)
-        with cores.on_cores(client_cores), Workers(processes) as workers:
-            rest = dataclasses.replace(session, runs=tuple(left))
-            bench = Bench(rest, folder, servers_share, workers, facts, events, began)
-            try:
+        rest = dataclasses.replace(session, runs=tuple(left))
+        bench = Bench(rest, folder, servers_share, Workers(processes), facts, events, began)
+        try:
+            with cores.on_cores(client_cores), bench.workers:
                 interrupts.run(_measure_all(bench, left))
-            except (ServerFailed, ClientLost, Refused) as error:
-                _record_failure(bench, left, _failure(error))
+        except (ServerFailed, ClientLost, Refused) as error:
+            time.sleep(TOLD_TOGETHER_S)  # cut short where the end was that of the whole job
+            _record_failure(bench, left, _failure(error))
 
 
 async def _measure_all(bench: Bench, left: deque[Run]) -> None:
     """Takes each run off `left` as it begins, and records it as it ends. Raises ServerFailed, ClientLost, Refused."""
     bench.events.starting(bench.session)
     began = time.monotonic()
-    try:
-        async with _servers(bench) as servers:
-            fleet = Fleet(servers, _start_s(bench, began) | await _server_facts(servers))
-            await _warm_up(bench, fleet)
-            bench.events.ready(fleet.facts)
-            while left:
-                run = left.popleft()
-                load = run.config.workload
-                find = started if load.idle else search if load.search else measure
-                bench.save(run, await find(bench, fleet, run))
-    except (ServerFailed, ClientLost):
-        await asyncio.sleep(TOLD_TOGETHER_S)  # cancelled where the end was that of the whole job
-        raise
+    async with _servers(bench) as servers:
+        fleet = Fleet(servers, _start_s(bench, began) | await _server_facts(servers))
+        await _warm_up(bench, fleet)
+        bench.events.ready(fleet.facts)
+        while left:
+            run = left.popleft()
+            load = run.config.workload
+            find = started if load.idle else search if load.search else measure
+            bench.save(run, await find(bench, fleet, run))
 
 
 def _servers(bench: Bench) -> AbstractAsyncContextManager[Sequence[Server | Attached]]:
@@ -162,7 +158,7 @@ def _client_processes(session: Session, cores: int) -> int:
 
 
 def _record_failure(bench: Bench, left: deque[Run], failure: Failure) -> None:
-    """The run that had begun failed, and is not tried again; where none had, the servers' start did, and so all."""
+    """The run that had begun failed, and is not tried again; where none had, the start of all did, and so all."""
     bench.events.failed(failure)
     begun = [run for run in bench.session.runs if run not in left and not recorded(bench.folder / run.folder)]
     for run in begun or bench.session.runs:
