@@ -128,8 +128,8 @@ class Campaign:
 
     def leave(self) -> bool:
         """What Ctrl-C does: the jobs go on, unless it comes twice and the answer is yes. False where they ended."""
-        self.screen.say(f"detaching; Ctrl-C again within {SECOND_THOUGHTS_S:.0f} s to cancel the jobs instead")
         try:
+            self.screen.say(f"detaching; Ctrl-C again within {SECOND_THOUGHTS_S:.0f} s to cancel the jobs instead")
             time.sleep(SECOND_THOUGHTS_S)
         except KeyboardInterrupt:
             if self._cancelled():
