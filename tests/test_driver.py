@@ -324,3 +324,23 @@ def test_a_job_that_waits_in_its_setup_can_be_cancelled(tmp_path):
     assert campaign.returncode == 1, said
     assert not pids(tmp_path)
     assert [record.failure.kind for record in records(tmp_path, "FAILED") if record.failure] == ["cancelled"]
+
+
+def test_a_job_whose_host_lacks_what_the_driver_saw_fails_with_a_line_of_its_own(tmp_path):
+    lost = ("hardware=1xh100", setup("export FAKE_GPUS="), "launcher.retries=0")
+    ended = vbench(*POINT, *lost, cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3")
+    assert ended.returncode == 1
+    assert "gpu_lost: 1 run of" in ended.stdout
+    assert "hardware=1xh100: this host has 0 of the 1 GPUs (no GPU here)" in ended.stdout
+    assert "Refused" not in ended.stdout
+    assert [record.failure.kind for record in records(tmp_path) if record.failure] == ["gpu_lost"]
+
+
+def test_a_job_whose_file_it_cannot_read_says_so_in_one_line(tmp_path):
+    # What becomes of a job that waits in a queue while vbench is replaced by another version.
+    spoil = setup("sed -i s/num_prompts/number_of_prompts/ multirun/*/*/session.json")
+    ended = vbench(*POINT, spoil, "launcher.retries=0", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "client_failed: 1 run of" in ended.stdout
+    assert "session.json: not a session file ('workload.number_of_prompts: no such key')" in ended.stdout
+    assert "Refused" not in ended.stdout

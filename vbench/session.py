@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench import attached, cores, environment, fit, ladders, serverlog, sessionfile, tracking
+from vbench import attached, cores, environment, fit, ladders, leases, serverlog, sessionfile, tracking
 from vbench.attached import Attached
 from vbench.bench import Bench, Fleet, blank
 from vbench.delivery import Delivery
@@ -60,6 +60,8 @@ def execute(session: Session, folder: Path, events: Events) -> None:
                 with leased(session, events.waiting, session.launcher.exclusive) as share:
                     events.leased(share.uuids)
                     _execute(session, folder, events, share, left, interrupts)
+        except Refused as refused:  # the host is not, or no longer, what the driver found it to be
+            _record_unstarted(session, folder, events, left, Failure("gpu_lost", str(refused)))
         except Interrupted as interrupted:
             events.ended(interrupted.signal.name)
             raise
@@ -215,6 +217,11 @@ def job(path: str, minutes: float | None = None) -> None:
     Interrupted, a SystemExit, where either is so.
     """
     folder = Path(path).parent
+    try:
+        given = sessionfile.read(Path(path))
+    except Refused as refused:  # written by another version, or out of reach
+        Events(folder).ended("refused")
+        raise SystemExit(f"vbench: {refused}") from None
     filed = Delivery() if tracking.database() is None else None  # a local store has one writer: the driver
 
     def hear(event: Event) -> None:
@@ -224,7 +231,7 @@ def job(path: str, minutes: float | None = None) -> None:
             filed.add(folder / event.facts["folder"])
 
     try:
-        execute(sessionfile.read(Path(path)), folder, Events(folder, hear))
+        execute(given, folder, Events(folder, hear))
     finally:
         if filed:
             filed.close()
@@ -244,6 +251,7 @@ def main() -> int:
     folder = path.parent
     try:
         session = sessionfile.read(path)
+        leases.check(session, session.launcher.exclusive)
         with Screen({folder: session}) as screen:
             execute(session, folder, Events(folder, lambda event: screen.hear(folder, event)))
     except Refused as refused:
