@@ -213,16 +213,6 @@ def test_a_session_can_be_run_by_hand_from_its_file(campaign, tmp_path):
     assert Record.load(tmp_path / session["runs"][0]["folder"]).verdict == "VALID"
 
 
-def test_where_mlflow_is_out_of_reach_the_record_waits_on_disk(tmp_path):
-    ended = vbench(
-        "workload.num_prompts=2", SERVER, cwd=tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9",
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "not filed" in ended.stdout
-    assert len(folders(tmp_path)) == 1
-
-
 def test_a_search_finds_the_highest_concurrency_that_meets_the_slo(tmp_path, monkeypatch):
     words = (
         "workload=slo_search", "workload.lengths=random", "workload.input_len=16", "workload.output_len=2",
