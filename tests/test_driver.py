@@ -314,7 +314,7 @@ def test_a_setup_that_fails_is_told_with_its_own_words_and_nothing_is_measured(t
 
 
 def test_a_job_that_waits_in_its_setup_can_be_cancelled(tmp_path):
-    with driver(*POINT, setup("touch begun", "sleep 600"), cwd=tmp_path) as campaign:
+    with driver(*POINT, setup("touch begun", "while true; do sleep 0.1; done"), cwd=tmp_path) as campaign:
         until((tmp_path / "begun").exists)
         os.killpg(campaign.pid, signal.SIGINT)
         assert campaign.stdout
