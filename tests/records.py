@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from vbench.config import Engine, Gpu, Hardware, Lengths, Model, Parallelism, RunConfig, Weights, Workload, plain
-from vbench.plan import split_name
+from vbench.naming import split_name
 from vbench.record import REQUESTS, Failure, Reason, Record, Requests
 from vbench.tracking.columns import columns
 from vbench.tracking.schema import typed

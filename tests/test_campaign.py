@@ -177,7 +177,10 @@ def test_a_start_without_load_records_the_context_that_fits_and_a_start_that_fai
     assert [record.server["max_model_len"] for record in fitted] == [60000, 60000]
     assert [record.server["full_context_requests"] for record in fitted] == [1, 1]
     assert [record.metrics for record in fitted] == [{}, {}]
-    assert {record.name for record in records} == {"tiny · cpu · tp1 · start", "llama8b · cpu · tp1 · start"}
+    tried = ('["--kv-cache-tokens", "60000"]', '["--fail", "oom_kv"]')
+    names = {f"{model} · cpu · tp1 · extra_args={args} · start" for model in ("tiny", "llama8b") for args in tried}
+    assert {record.name for record in records} == names
+    assert all(name in ended.stdout for name in names)
 
 
 def test_requests_that_fail_make_a_run_invalid_and_not_a_crash(tmp_path):
@@ -208,16 +211,6 @@ def test_a_session_can_be_run_by_hand_from_its_file(campaign, tmp_path):
     ended = vbench(str(tmp_path / "session.json"), cwd=tmp_path, module="vbench.session")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert Record.load(tmp_path / session["runs"][0]["folder"]).verdict == "VALID"
-
-
-def test_where_mlflow_is_out_of_reach_the_record_waits_on_disk(tmp_path):
-    ended = vbench(
-        "workload.num_prompts=2", SERVER, cwd=tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9",
-        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "not filed" in ended.stdout
-    assert len(folders(tmp_path)) == 1
 
 
 def test_a_search_finds_the_highest_concurrency_that_meets_the_slo(tmp_path, monkeypatch):
@@ -307,3 +300,13 @@ def test_weights_beyond_the_memory_of_the_gpus_are_recorded_and_not_started(tmp_
     (folder,) = folders(tmp_path)
     assert Record.load(folder).failure.kind == "infeasible"
     assert not list(tmp_path.glob("multirun/*/*/server.log"))
+
+
+def test_what_campaigns_measured_one_by_one_is_told_apart_where_one_command_asks_for_it_all(tmp_path):
+    words = ("-m", "model=llama405b", "hardware=1xh100", "engine.weights=dummy", "workload.num_prompts=2", SERVER)
+    for lengths in ("1000", "2000", "1000,2000"):  # none of them fits: recorded at once
+        ended = vbench(*words, f"engine.max_model_len={lengths}", cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3")
+        assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert ended.stdout.count("1 of 1 points known") == 2
+    for length in (1000, 2000):
+        assert f"llama405b · 1xh100 · tp1 · max_model_len={length} · n2" in ended.stdout

@@ -22,6 +22,7 @@ from vbench.sessionfile import taken
 
 LOADS = ("-m", "workload.num_prompts=2,3,4", "workload=random", "workload.input_len=8", "workload.output_len=100")
 SLOW = fake("--itl-s", "0.02", "--start-s", "0.5")  # two seconds a point
+POINT = ("workload.num_prompts=2", "workload=random", "workload.output_len=5", fake("--itl-s", "0.05"))
 GPUS = "NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3"
 
 
@@ -283,3 +284,63 @@ def test_a_job_ends_at_its_time_limit_and_says_so(campaign, tmp_path):
     assert ended.returncode != 0
     assert events(tmp_path, "ended")[-1]["how"] == "SIGUSR2"
     assert len(records(tmp_path)) < 3
+
+
+def setup(*lines: str) -> str:
+    return f"launcher.setup=[{','.join(map(repr, lines))}]"
+
+
+def test_a_job_begins_with_the_lines_of_its_setup_which_print_export_and_load_files(tmp_path):
+    (tmp_path / "site.sh").write_text("export SLURMD_NODENAME=$RACK-7\n")
+    ended = vbench(
+        *POINT, setup("echo loading  # what", "export RACK=r3", ". ./site.sh", "false || true"), cwd=tmp_path
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (record,) = records(tmp_path)
+    assert record.environment["slurm_node"] == "r3-7"
+    (log,) = (folder(tmp_path) / "job").glob("*.out")
+    assert log.read_text().startswith("loading\n")
+    assert not pids(tmp_path)
+
+
+def test_a_setup_that_fails_is_told_with_its_own_words_and_nothing_is_measured(tmp_path):
+    ended = vbench(*POINT, setup("module-load cuda", "echo not reached"), "launcher.retries=0", cwd=tmp_path)
+    assert ended.returncode == 1
+    (failed,) = records(tmp_path)
+    assert failed.failure
+    assert failed.failure.kind == "client_failed"
+    assert "module-load: command not found" in failed.failure.line
+    assert "module-load: command not found" in ended.stdout
+
+
+def test_a_job_that_waits_in_its_setup_can_be_cancelled(tmp_path):
+    with driver(*POINT, setup("touch begun", "while true; do sleep 0.1; done"), cwd=tmp_path) as campaign:
+        until((tmp_path / "begun").exists)
+        os.killpg(campaign.pid, signal.SIGINT)
+        assert campaign.stdout
+        until(lambda: "detaching" in campaign.stdout.readline())
+        os.killpg(campaign.pid, signal.SIGINT)
+        said, _ = campaign.communicate("y\n", timeout=60)
+    assert campaign.returncode == 1, said
+    assert not pids(tmp_path)
+    assert [record.failure.kind for record in records(tmp_path, "FAILED") if record.failure] == ["cancelled"]
+
+
+def test_a_job_whose_host_lacks_what_the_driver_saw_fails_with_a_line_of_its_own(tmp_path):
+    lost = ("hardware=1xh100", setup("export FAKE_GPUS="), "launcher.retries=0")
+    ended = vbench(*POINT, *lost, cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3")
+    assert ended.returncode == 1
+    assert "gpu_lost: 1 run of" in ended.stdout
+    assert "hardware=1xh100: this host has 0 of the 1 GPUs (no GPU here)" in ended.stdout
+    assert "Refused" not in ended.stdout
+    assert [record.failure.kind for record in records(tmp_path) if record.failure] == ["gpu_lost"]
+
+
+def test_a_job_whose_file_it_cannot_read_says_so_in_one_line(tmp_path):
+    # What becomes of a job that waits in a queue while vbench is replaced by another version.
+    spoil = setup("sed -i s/num_prompts/number_of_prompts/ multirun/*/*/session.json")
+    ended = vbench(*POINT, spoil, "launcher.retries=0", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert "client_failed: 1 run of" in ended.stdout
+    assert "session.json: not a session file ('workload.number_of_prompts: no such key')" in ended.stdout
+    assert "Refused" not in ended.stdout

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vbench.errors import Refused
-from vbench.plan import plan, split_name
+from vbench.naming import split_name
+from vbench.plan import plan
 from vbench.prompts import lengths
 from vbench.rules import checked
 
@@ -90,6 +91,42 @@ def test_seeds_are_told_apart_by_name_and_seed_0_keeps_its_own():
     assert (first.name, second.name) == ("tiny · cpu · tp1 · n320", "tiny · cpu · tp1 · n320 s1")
     assert first.folder.startswith(f"n320-{first.key[:8]}")
     assert second.folder.startswith("n320-s1-")
+
+
+def test_runs_of_one_name_are_told_apart_by_what_a_grid_varies_and_keep_their_keys():
+    grid = [
+        run_config(engine={"weights": "dummy", "max_model_len": length}, workload={"num_prompts": n, "seed": seed})
+        for length in (2000, "auto")
+        for n in (10, 80)
+        for seed in (0, 1)
+    ]
+    sessions = planned(*grid, run_config(workload={"num_prompts": 20}))
+    runs = [run for session in sessions for run in session.runs]
+    assert sorted(run.name for run in runs) == sorted(
+        [
+            f"tiny · cpu · tp1 · max_model_len={length} · {load}"
+            for length in ("2000", "auto")
+            for load in ("n10", "n10 s1", "n80", "n80 s1")
+        ]
+        + ["tiny · cpu · tp1 · n20"]
+    )
+    alone = {each.key: each.folder for config in grid for (session,) in [planned(config)] for each in session.runs}
+    assert alone.items() <= {run.key: run.folder for run in runs}.items()
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([{"engine": {"extra_args": ["--fast"]}}, {}], {'extra_args=["--fast"]', "extra_args=[]"}),
+        ([{"engine": {"env": {"A": "1"}}}, {}], {"A=1", None}),
+        ([{"workload": {"lengths": "random"}}, {}], {"lengths=random", "lengths=sharegpt"}),
+        ([{"experiment": "one"}, {"experiment": "two"}], {"experiment=one", "experiment=two"}),
+        ([{"model": {"num_hidden_layers": 2}}, {}], {"num_hidden_layers=2", "num_hidden_layers=4"}),
+    ],
+)
+def test_whatever_differs_is_said_as_it_is_typed(parts, words):
+    names = [run.name for session in planned(*(run_config(**part) for part in parts)) for run in session.runs]
+    assert set(names) == {f"tiny · cpu · tp1 · {f'{word} · ' if word else ''}n10" for word in words}
 
 
 def test_every_repeats_prompts_must_fit_the_context():

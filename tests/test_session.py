@@ -93,6 +93,20 @@ def test_a_load_process_that_is_lost_fails_its_run_only(tmp_path):
     assert verdicts(found) == {2: "measured", 30: "client_failed", 40: "measured"}
 
 
+def test_load_processes_that_do_not_start_fail_the_session_and_no_server_is_started(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "uvloop.py").write_text("raise ImportError('built for another Python')")
+    made = session()
+    assert started(made, tmp_path, tmp_path / "broken").wait(60) == 1
+    said = (tmp_path / "said").read_text()
+    found = records(made, tmp_path)
+    assert verdicts(found) == {2: "client_failed", 30: "client_failed", 40: "client_failed"}
+    assert found[2].failure.line.endswith("is gone: ImportError: built for another Python")
+    assert "client_failed: load process" in said
+    assert "Traceback" not in said
+    assert happened(tmp_path, "starting") == []
+
+
 def test_an_engine_that_cannot_be_started_at_all_is_a_recorded_failure(tmp_path):
     found = executed(session(command=["/nowhere/python", "vllm.py"], loads=(2,)), tmp_path)
     assert found[2].failure == Failure("engine_error", "engine.command=/nowhere/python: No such file or directory")
@@ -150,14 +164,17 @@ def test_a_session_interrupted_while_its_servers_start_records_nothing(tmp_path)
     assert records(made, tmp_path) == {}
 
 
-def started(made, folder):
-    """The session as a process of its own."""
+def started(made, folder, *path):
+    """The session as a process of its own, with these folders before ours on its PYTHONPATH."""
     file = sessionfile.write(made, folder)
-    return subprocess.Popen(
-        [sys.executable, "-m", "vbench.session", str(file)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "VBENCH_TEST": str(folder)},
-        stdout=subprocess.DEVNULL,
-    )
+    packages = os.pathsep.join([*map(str, path), str(Path(__file__).parents[1])])
+    with (folder / "said").open("w") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", "vbench.session", str(file)],
+            env={**os.environ, "PYTHONPATH": packages, "VBENCH_TEST": str(folder)},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def servers_of(folder):

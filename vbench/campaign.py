@@ -6,6 +6,7 @@ Killed at any moment, the same command goes on: what was measured is on disk, an
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -132,8 +133,8 @@ class Campaign:
 
     def leave(self) -> bool:
         """What Ctrl-C does: the jobs go on, unless it comes twice and the answer is yes. False where they ended."""
-        self.screen.say(f"detaching; Ctrl-C again within {SECOND_THOUGHTS_S:.0f} s to cancel the jobs instead")
         try:
+            self.screen.say(f"detaching; Ctrl-C again within {SECOND_THOUGHTS_S:.0f} s to cancel the jobs instead")
             time.sleep(SECOND_THOUGHTS_S)
         except KeyboardInterrupt:
             if self._cancelled():
@@ -304,8 +305,11 @@ def _check(session: Session, jobs: Jobs) -> None:
 
 
 def _all(task: Task) -> list[Record]:
+    """Under this campaign's names: an earlier one may have had nothing to tell its runs apart by."""
     found = [record for _, record in task.found()]
-    return found + [record for run, record in task.elsewhere.items() if all(run != each.run_key for each in found)]
+    found += [record for run, record in task.elsewhere.items() if all(run != each.run_key for each in found)]
+    names = {run.key: run.name for run in task.session.runs}
+    return [dataclasses.replace(each, name=names.get(each.run_key, each.name)) for each in found]
 
 
 def _why(state: State) -> str:

@@ -6,12 +6,12 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vbench import prompts
-from vbench.config import Engine, Hardware, Launcher, Lengths, Model, Parallelism, RunConfig, plain
+from vbench import naming, prompts
+from vbench.config import Engine, Hardware, Launcher, Model, Parallelism, RunConfig, plain
 
 LABELS = {"experiment", "rerun", "launcher"}  # of a RunConfig: they shape no result
 SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # of its parts, likewise
@@ -81,7 +81,7 @@ def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
         group = groups.setdefault(_hash([config.experiment, server_facts(plain(config)), engine_version]), {})
         for run in (planned(repeat, engine_version) for repeat in repeats(config)):
             group.setdefault(run.key, run)
-    return [_session(key, _in_rounds([*runs.values()])) for key, runs in groups.items()]
+    return _told_apart([_session(key, _in_rounds([*runs.values()])) for key, runs in groups.items()])
 
 
 def repeats(config: RunConfig) -> list[RunConfig]:
@@ -94,18 +94,6 @@ def repeats(config: RunConfig) -> list[RunConfig]:
     return [replace(config, workload=load) for load in loads]
 
 
-def split_name(split: Parallelism) -> str:
-    """`tp2`, `dp4`, `tp2dp2`, `tp8ep`; `tp1` where nothing is split."""
-    sizes = (
-        ("tp", split.tensor_parallel_size),
-        ("pp", split.pipeline_parallel_size),
-        ("dp", split.data_parallel_size),
-    )
-    return ("".join(f"{short}{size}" for short, size in sizes if size and size > 1) or "tp1") + (
-        "ep" if split.enable_expert_parallel else ""
-    )
-
-
 def server_facts(config: dict[str, Any]) -> dict[str, Any]:
     """Of a run's config, as JSON holds it: what shapes its server."""
     return {key: _without(config[key], SURROUNDINGS) for key in ("model", "hardware", "parallelism", "engine")}
@@ -114,31 +102,38 @@ def server_facts(config: dict[str, Any]) -> dict[str, Any]:
 def planned(config: RunConfig, engine_version: str) -> Run:
     """The run of a config: its key, its name and its folder."""
     key = _hash([_shaping(config), engine_version, prompts.digest(config.workload)])
-    load = _load_name(config)
-    name = f"{config.model.name} · {config.system} · {split_name(config.parallelism)} · {load}"
-    return Run(key=key, name=name, folder=f"{load.replace(' ', '-')}-{key[:8]}", config=config)
+    folder = f"{naming.load_name(config).replace(' ', '-')}-{key[:8]}"
+    return Run(key=key, name=naming.run_name(config), folder=folder, config=config)
 
 
 def _session(key: str, runs: list[Run]) -> Session:
     config = runs[0].config
     return Session(
-        folder=f"{config.model.name}-{config.system}-{split_name(config.parallelism)}-{key[:8]}",
+        folder=f"{config.model.name}-{config.system}-{naming.split_name(config.parallelism)}-{key[:8]}",
         runs=tuple(runs),
     )
 
 
-def _load_name(config: RunConfig) -> str:
-    load = config.workload
-    if load.idle:
-        return "start"
-    parts = [f"n{load.num_prompts}"]
-    parts += [] if math.isinf(load.request_rate) else [f"r{load.request_rate:g}"]
-    parts += [f"r{load.ramp_up_start_rps:g}-{load.ramp_up_end_rps:g}"] if load.ramp_up_strategy else []
-    parts += ["trace"] if load.lengths is Lengths.trace else []
-    parts += [f"c{load.max_concurrency}"] if load.max_concurrency else []
-    parts += [f"slo {load.search.name}"] if load.search else []
-    parts += [f"s{load.seed}"] if load.seed else []
-    return " ".join(parts)
+def _told_apart(sessions: Sequence[Session]) -> list[Session]:
+    """The same sessions; of runs that were called the same, each is called by what it differs in as well."""
+    alike = defaultdict(list)
+    for run in (run for session in sessions for run in session.runs):
+        alike[run.name].append(run)
+    differ = {
+        name: naming.differing([_told(run) for run in runs]) if len(runs) > 1 else set() for name, runs in alike.items()
+    }
+    return [
+        replace(session, runs=tuple(replace(run, name=_worded(run, differ[run.name])) for run in session.runs))
+        for session in sessions
+    ]
+
+
+def _worded(run: Run, keys: set[str]) -> str:
+    return naming.with_words(run.name, _told(run), keys) if keys else run.name
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return {**_shaping(run.config), "experiment": run.config.experiment}
 
 
 def _in_rounds(runs: list[Run]) -> list[Run]:

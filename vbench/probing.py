@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from vbench.bench import Bench, Fleet
 from vbench.config import Search, Workload
 from vbench.measuring import measure
+from vbench.naming import load_name, reloaded
 from vbench.plan import Run, planned
 from vbench.record import Reason, Record, recorded
 from vbench.saturation import Outgrowth
@@ -25,6 +26,7 @@ async def search(bench: Bench, fleet: Fleet, run: Run) -> Record:
     while (level := next_level(probes, whole=wanted is Search.max_concurrency)) is not None:
         attempt = sum(probe.level == level for probe in probes)
         probe = planned(probe_config(run.config, level, attempt), bench.environment["engine"])
+        probe = dataclasses.replace(probe, name=reloaded(run.name, load_name(probe.config)))
         record = recorded(bench.folder / probe.folder)
         if record is None or not _decides(record):  # what an interrupted search has probed is not probed again
             measured = await measure(bench, fleet, probe, _outgrowth(probe.config.workload))

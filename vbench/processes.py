@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 TERM_GRACE_S = 15.0
+KILL_GRACE_S = 30.0  # what a kill does not end in this time waits in the kernel, for a driver or a disk
 
 
 def carrying(variable: str, value: str) -> list[int]:
@@ -24,6 +26,14 @@ def carrying(variable: str, value: str) -> list[int]:
     return found
 
 
+@dataclass(frozen=True)
+class Gone:
+    """What became of processes that were to end."""
+
+    killed: frozenset[int]  # pids
+    left: frozenset[int]  # of these, those that live on
+
+
 def end(variable: str, value: str) -> None:
     """Ends all that carries this: TERM, then what `see_gone` does."""
     for pid in carrying(variable, value):
@@ -31,17 +41,20 @@ def end(variable: str, value: str) -> None:
     see_gone(variable, value)
 
 
-def see_gone(variable: str, value: str) -> set[int]:
-    """Waits until nothing that carries this lives, and kills what is left after a grace; the pids killed."""
+def see_gone(variable: str, value: str) -> Gone:
+    """Waits until nothing that carries this lives; kills what is left after a grace, and gives it up after another."""
     started = time.monotonic()
     killed: set[int] = set()
     while left := carrying(variable, value):
-        if time.monotonic() - started > TERM_GRACE_S:
+        spent = time.monotonic() - started
+        if spent > TERM_GRACE_S + KILL_GRACE_S:
+            break
+        if spent > TERM_GRACE_S:
             killed.update(left)
             for pid in left:
                 _signal(pid, signal.SIGKILL)
         time.sleep(0.05)
-    return killed
+    return Gone(frozenset(killed), frozenset(left))
 
 
 def describe(pid: int) -> str:

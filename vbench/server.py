@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,7 +157,8 @@ def _process(
             process.wait(processes.TERM_GRACE_S)
         except subprocess.TimeoutExpired:
             _signal_group(process.pid, signal.SIGKILL)
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):  # it waits in the kernel: on_end tells of it
+                process.wait(processes.KILL_GRACE_S)
         on_end()
 
 
@@ -187,12 +188,13 @@ def _deaf_children(number: int) -> Iterator[None]:
 def _see_gone(mark: str, uuids: Sequence[str], log: Path) -> None:
     """Waits for every process that carries the mark, kills what stays, and for the GPUs' memory; logs what it saw."""
     started = time.monotonic()
-    killed = processes.see_gone(MARK, mark)
+    ended = processes.see_gone(MARK, mark)
     drained = gpus.drained(uuids, DRAIN_S) if uuids else True
     seconds = time.monotonic() - started
+    found = f"NOT gone: {', '.join(map(processes.describe, sorted(ended.left)))}" if ended.left else "gone"
     with log.open("a") as out:
         out.write(
-            f"[vbench] processes gone{f' ({len(killed)} killed)' if killed else ''} and GPU memory "
+            f"[vbench] processes {found}{f' ({len(ended.killed)} killed)' if ended.killed else ''} and GPU memory "
             f"{'drained' if drained else 'NOT drained'} {seconds:.1f} s after the server's end\n"
         )
 

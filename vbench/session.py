@@ -5,7 +5,6 @@ By hand: `python -m vbench.session multirun/EXPERIMENT/SESSION/session.json`
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
 import signal
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench import attached, cores, environment, fit, ladders, serverlog, sessionfile, tracking
+from vbench import attached, cores, environment, fit, ladders, leases, serverlog, sessionfile, tracking
 from vbench.attached import Attached
 from vbench.bench import Bench, Fleet, blank
 from vbench.delivery import Delivery
@@ -61,6 +60,8 @@ def execute(session: Session, folder: Path, events: Events) -> None:
                 with leased(session, events.waiting, session.launcher.exclusive) as share:
                     events.leased(share.uuids)
                     _execute(session, folder, events, share, left, interrupts)
+        except Refused as refused:  # the host is not, or no longer, what the driver found it to be
+            _record_unstarted(session, folder, events, left, Failure("gpu_lost", str(refused)))
         except Interrupted as interrupted:
             events.ended(interrupted.signal.name)
             raise
@@ -79,32 +80,29 @@ def _execute(
     servers_share = dataclasses.replace(share, cores=server_cores)
     while left:  # each turn takes at least one run off: servers that do not start take all
         began = datetime.now(timezone.utc)
-        with cores.on_cores(client_cores), Workers(processes) as workers:
-            rest = dataclasses.replace(session, runs=tuple(left))
-            bench = Bench(rest, folder, servers_share, workers, facts, events, began)
-            try:
+        rest = dataclasses.replace(session, runs=tuple(left))
+        bench = Bench(rest, folder, servers_share, Workers(processes), facts, events, began)
+        try:
+            with cores.on_cores(client_cores), bench.workers:
                 interrupts.run(_measure_all(bench, left))
-            except (ServerFailed, ClientLost, Refused) as error:
-                _record_failure(bench, left, _failure(error))
+        except (ServerFailed, ClientLost, Refused) as error:
+            time.sleep(TOLD_TOGETHER_S)  # cut short where the end was that of the whole job
+            _record_failure(bench, left, _failure(error))
 
 
 async def _measure_all(bench: Bench, left: deque[Run]) -> None:
     """Takes each run off `left` as it begins, and records it as it ends. Raises ServerFailed, ClientLost, Refused."""
     bench.events.starting(bench.session)
     began = time.monotonic()
-    try:
-        async with _servers(bench) as servers:
-            fleet = Fleet(servers, _start_s(bench, began) | await _server_facts(servers))
-            await _warm_up(bench, fleet)
-            bench.events.ready(fleet.facts)
-            while left:
-                run = left.popleft()
-                load = run.config.workload
-                find = started if load.idle else search if load.search else measure
-                bench.save(run, await find(bench, fleet, run))
-    except (ServerFailed, ClientLost):
-        await asyncio.sleep(TOLD_TOGETHER_S)  # cancelled where the end was that of the whole job
-        raise
+    async with _servers(bench) as servers:
+        fleet = Fleet(servers, _start_s(bench, began) | await _server_facts(servers))
+        await _warm_up(bench, fleet)
+        bench.events.ready(fleet.facts)
+        while left:
+            run = left.popleft()
+            load = run.config.workload
+            find = started if load.idle else search if load.search else measure
+            bench.save(run, await find(bench, fleet, run))
 
 
 def _servers(bench: Bench) -> AbstractAsyncContextManager[Sequence[Server | Attached]]:
@@ -162,7 +160,7 @@ def _client_processes(session: Session, cores: int) -> int:
 
 
 def _record_failure(bench: Bench, left: deque[Run], failure: Failure) -> None:
-    """The run that had begun failed, and is not tried again; where none had, the servers' start did, and so all."""
+    """The run that had begun failed, and is not tried again; where none had, the start of all did, and so all."""
     bench.events.failed(failure)
     begun = [run for run in bench.session.runs if run not in left and not recorded(bench.folder / run.folder)]
     for run in begun or bench.session.runs:
@@ -219,6 +217,11 @@ def job(path: str, minutes: float | None = None) -> None:
     Interrupted, a SystemExit, where either is so.
     """
     folder = Path(path).parent
+    try:
+        given = sessionfile.read(Path(path))
+    except Refused as refused:  # written by another version, or out of reach
+        Events(folder).ended("refused")
+        raise SystemExit(f"vbench: {refused}") from None
     filed = Delivery() if tracking.database() is None else None  # a local store has one writer: the driver
 
     def hear(event: Event) -> None:
@@ -228,7 +231,7 @@ def job(path: str, minutes: float | None = None) -> None:
             filed.add(folder / event.facts["folder"])
 
     try:
-        execute(sessionfile.read(Path(path)), folder, Events(folder, hear))
+        execute(given, folder, Events(folder, hear))
     finally:
         if filed:
             filed.close()
@@ -248,6 +251,7 @@ def main() -> int:
     folder = path.parent
     try:
         session = sessionfile.read(path)
+        leases.check(session, session.launcher.exclusive)
         with Screen({folder: session}) as screen:
             execute(session, folder, Events(folder, lambda event: screen.hear(folder, event)))
     except Refused as refused:

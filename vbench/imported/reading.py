@@ -18,7 +18,7 @@ from vbench.imported import flaws, samples
 from vbench.imported.conditions import NAMES, OPTIONS, conditions
 from vbench.imported.known import Catalogue
 from vbench.imported.parsing import NotAResult, Result
-from vbench.plan import split_name
+from vbench.naming import split_name
 from vbench.record import Failure, Reason, Record, Requests
 
 DATE = "%Y%m%d-%H%M%S"

@@ -8,7 +8,9 @@ that started it.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +35,7 @@ class Local:
 
     def __init__(self) -> None:
         self._started: list[Any] = []  # our children: polled, so that none stays a zombie
+        self._cancelled: set[str] = set()  # by us, perhaps before they had a word to say
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
         return [self._start(each) for each in batch]
@@ -40,10 +43,12 @@ class Local:
     def states(self, ids: Sequence[str]) -> dict[str, State]:
         self._started = [job for job in self._started if not job.done()]
         ours = {int(job.job_id) for job in self._started}
-        return {each: _state(pid, folder, pid in ours) for each in ids for pid, folder in [_parts(each)]}
+        silent = {each: End.cancelled if each in self._cancelled else End.lost for each in ids}
+        return {each: _state(pid, folder, pid in ours, silent[each]) for each in ids for pid, folder in [_parts(each)]}
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Ends them as a scheduler does, by SIGTERM."""
+        self._cancelled.update(ids)
         for each in ids:
             _, folder = _parts(each)
             for pid in (int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit()):
@@ -53,12 +58,11 @@ class Local:
 
     def _start(self, each: Submission) -> str:
         folder = each.path.parent
-        executor = submitit.LocalExecutor(_logs(folder))
+        executor = submitit.LocalExecutor(_logs(folder), python=_python(each.session.launcher.setup))
         here = [gpu.index for gpu in gpus.present()]  # submitit hides every GPU that it is not told of
         executor.update_parameters(
             timeout_min=NO_LIMIT_MIN,
             stderr_to_stdout=True,
-            setup=each.session.launcher.setup,
             gpus_per_node=len(here),
             visible_gpus=here,
         )
@@ -68,13 +72,14 @@ class Local:
         return f"{job.job_id}@{folder}"
 
 
-def _state(pid: int, folder: Path, our_child: bool) -> State:
+def _state(pid: int, folder: Path, our_child: bool, silent: End) -> State:
+    """`silent` is the end of a job that did not say how it ended."""
     # A child is asked for as such: just after its start the kernel shows no command line of it yet.
     if our_child or _minds(pid, folder) or sessionfile.taken(folder):
         return State(Phase.running, detail=f"pid {pid}")
     told = Tail(folder).read()
     last = told[-1] if told else None
-    end = ENDS.get(last.facts["how"], End.failed) if last and last.kind == "ended" else End.lost
+    end = ENDS.get(last.facts["how"], End.failed) if last and last.kind == "ended" else silent
     return State(Phase.ended, end, "" if end is End.completed else _last_words(folder, pid))
 
 
@@ -88,6 +93,15 @@ def _minds(pid: int, folder: Path) -> bool:
 
 def _logs(folder: Path) -> Path:
     return folder / "job"
+
+
+def _python(setup: Sequence[str]) -> str:
+    """The interpreter of a job, as words of a shell: after these lines, whose output is in the job's log.
+
+    submitit's own `setup` takes its job's number from the parent process, which is the driver where sh is a bash.
+    """
+    lines = ["set -e", *setup, "set +e", 'exec "$@"']
+    return shlex.join(["bash", "-c", "\n".join(lines), "setup", sys.executable] if setup else [sys.executable])
 
 
 def _last_words(folder: Path, pid: int) -> str:

@@ -71,8 +71,8 @@ class _Worker:
 
     def lost(self, how: str) -> ClientLost:
         self.words.seek(0)
-        last_words = self.words.read().decode(errors="replace")
-        return ClientLost(f"load process {self.process.pid} {how}\n{last_words}".strip())
+        last_words = self.words.read().decode(errors="replace").strip().splitlines()[-1:]
+        return ClientLost(": ".join([f"load process {self.process.pid} {how}", *last_words]))
 
     def stop(self) -> None:
         self.pipe.close()

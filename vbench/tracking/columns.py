@@ -6,14 +6,13 @@ the tag `vbench.only_in_record` names it.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vbench.config import Gpu, Hardware, Parallelism
-from vbench.plan import split_name
+from vbench.naming import flat, split_name, text
 from vbench.tracking.note import note
 
 if TYPE_CHECKING:
@@ -50,20 +49,6 @@ def columns(record: Record) -> Columns:
         metrics={_key(key): rounded(value) for key, value in numbers.items() if math.isfinite(value)},
         tags={_key(key): value for key, value in tags.items() if key not in long},
     )
-
-
-def flat(facts: Any, path: str = "") -> list[tuple[str, Any]]:
-    """Nested dicts as (dotted path, leaf); an empty dict has no leaves."""
-    if not isinstance(facts, dict):
-        return [(path, facts)]
-    return [leaf for key, value in facts.items() for leaf in flat(value, f"{path}.{key}" if path else str(key))]
-
-
-def text(value: Any) -> str:
-    """A value as one would type it in an override: null, true, inf, [1, 2]."""
-    if isinstance(value, float) and math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def rounded(value: float) -> float:
