@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import records
+
 HERE = Path(__file__).parent
 FAKE = HERE / "fake_vllm.py"
 
@@ -16,6 +18,7 @@ def vbench(
     *words: str, cwd: Path, module: str = "vbench", gpus: str = "", **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end; `gpus` are the product names of the host's fake GPUs."""
+    furnish(cwd)
     return subprocess.run(
         [sys.executable, "-m", module, *words],
         cwd=cwd,
@@ -29,6 +32,7 @@ def vbench(
 
 def driver(*words: str, cwd: Path, module: str = "vbench", gpus: str = "", **env: str) -> subprocess.Popen[str]:
     """The command under way, as at a terminal: in a process group of its own, which Ctrl-C reaches as a whole."""
+    furnish(cwd)
     return subprocess.Popen(
         [sys.executable, "-m", module, *words],
         cwd=cwd,
@@ -40,6 +44,12 @@ def driver(*words: str, cwd: Path, module: str = "vbench", gpus: str = "", **env
         start_new_session=True,
         preexec_fn=_hear_ctrl_c,  # noqa: PLW1509  pytest has no threads of ours
     )
+
+
+def furnish(home: Path) -> None:
+    """A store for the runs of a folder that has none; it would be made, but that takes two seconds."""
+    if not (home / "mlruns").exists():
+        records.empty_store(home)
 
 
 def _hear_ctrl_c() -> None:

@@ -19,6 +19,7 @@ from vbench.series import Series
 GRID = ("-m", "workload.num_prompts=4,8,16", "workload=random", "workload.input_len=[4,40]", "workload.output_len=20")
 # Slow, so that on a busy machine the client is not late by comparison.
 SERVER = fake("--itl-s", "0.04")
+SHORT = ("workload=random", "workload.output_len=20")
 
 
 def folders(home: Path, pattern: str = "*/*") -> list[Path]:
@@ -191,7 +192,7 @@ def test_requests_that_fail_make_a_run_invalid_and_not_a_crash(tmp_path):
 
 def test_two_gpus_as_replicas_share_the_load(tmp_path):
     ended = vbench(
-        "hardware=auto", "parallelism=dp", "workload.num_prompts=10", SERVER, cwd=tmp_path,
+        *SHORT, "hardware=auto", "parallelism=dp", "workload.num_prompts=10", SERVER, cwd=tmp_path,
         gpus="NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -236,7 +237,7 @@ def test_a_search_finds_the_highest_concurrency_that_meets_the_slo(tmp_path, mon
 
 
 def test_goodput_is_filed_with_the_run_that_asks_for_it(tmp_path):
-    vbench("workload.num_prompts=4", "workload.slo={ttft_ms: 9999}", SERVER, cwd=tmp_path)
+    vbench(*SHORT, "workload.num_prompts=4", "workload.slo={ttft_ms: 9999}", SERVER, cwd=tmp_path)
     (folder,) = folders(tmp_path)
     found = Record.load(folder).metrics
     assert found["slo_attainment"] == 1

@@ -54,12 +54,11 @@ def execute(session: Session, folder: Path, events: Events) -> None:
         for run in left:
             put_aside(folder / run.folder)
         try:
-            if left and (hopeless := without_hope(session, folder)):
-                _record_unstarted(session, folder, events, left, hopeless)
-            elif left:
+            if left and not _given_up(session, folder, events, left):
                 with leased(session, events.waiting, session.launcher.exclusive) as share:
                     events.leased(share.uuids)
-                    _execute(session, folder, events, share, left, interrupts)
+                    if not _given_up(session, folder, events, left):  # by what those have told that it has waited for
+                        _execute(session, folder, events, share, left, interrupts)
         except Refused as refused:  # the host is not, or no longer, what the driver found it to be
             _record_unstarted(session, folder, events, left, Failure("gpu_lost", str(refused)))
         except Interrupted as interrupted:
@@ -174,6 +173,14 @@ def without_hope(session: Session, folder: Path) -> Failure | None:
     """Why the session is not worth a start: by its plan, or by what the records of sessions beside its folder say."""
     version = environment.engine_version(session.engine)
     return fit.infeasible(session) or ladders.skipped_larger(session, version, _beside(session, folder))
+
+
+def _given_up(session: Session, folder: Path, events: Events, left: deque[Run]) -> bool:
+    """Whether what is left is not worth a start, and so is recorded as failed."""
+    hopeless = without_hope(session, folder)
+    if hopeless:
+        _record_unstarted(session, folder, events, left, hopeless)
+    return hopeless is not None
 
 
 def _beside(session: Session, folder: Path) -> Iterator[Record]:
