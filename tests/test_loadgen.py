@@ -333,10 +333,11 @@ def test_signals_to_the_job_are_left_to_the_parent(two):
 
 
 def test_a_load_process_ends_with_its_parent():
-    code = "import os; from vbench.loadgen import Workers; w = Workers(1).__enter__(); print(w._workers[0].process.pid)"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", f"{code}; os.kill(os.getpid(), 9)"], stdout=subprocess.PIPE, text=True
+    code = (
+        "import os; from vbench.loadgen import Workers; w = Workers(1).__enter__(); "
+        "print(w._workers[0].process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     pid = int(parent.communicate()[0])
     for _ in range(200):
         try:
