@@ -39,6 +39,7 @@ from vbench.series import Series  # noqa: E402
 from vbench.session import execute  # noqa: E402
 
 FAKE = ["python", str(ROOT / "tests" / "fake_vllm.py"), "--itl-s", "0.005"]
+VLLM = yaml.safe_load((ROOT / "conf" / "hardware" / "cpu.yaml").read_text())["engine"]
 POINTS = 5  # a size
 
 
@@ -82,9 +83,7 @@ def session(sizes: list[int], engine: dict[str, object], output_len: int) -> Ses
 
 
 def main(vllm: bool) -> None:
-    sizes, engine, output_len = (
-        ([4, 16], {"enforce_eager": True}, 64) if vllm else ([10, 320, 1280], {"command": FAKE}, 200)
-    )
+    sizes, engine, output_len = ([4, 16], VLLM, 64) if vllm else ([10, 320, 1280], {"command": FAKE}, 200)
     with tempfile.TemporaryDirectory() as root:
         os.chdir(root)
         folder = Path(root) / "multirun" / "session"
