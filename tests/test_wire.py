@@ -170,6 +170,14 @@ def test_any_json_in_an_event_is_read(value: object) -> None:
     assert len(reading.times) == len(reading.tokens)
 
 
+@pytest.mark.parametrize("count", ["-1", "1e400", "9223372036854775808", "NaN"])
+def test_a_count_that_cannot_be_is_an_unreadable_event(count: str) -> None:
+    usage = b'data: {"choices": [], "usage": {"completion_tokens": %b}}\n\n' % count.encode()
+    reply, _ = decode([chunked([event(), usage, DONE])])
+    assert read(reply).error.startswith("unreadable event: ")
+    assert read(reply).tokens.tolist() == [1]
+
+
 def test_a_reply_that_never_ends_its_head_is_broken() -> None:
     reply = Reply()
     assert not reply.feed(SSE_HEAD, 0)

@@ -13,6 +13,7 @@ from vbench.loadgen.wire import Reply, Stream
 from vbench.record import Ints
 
 ERROR_LENGTH = 300
+MOST_TOKENS = 2**31  # of a reply
 TEXT = re.compile(rb'"(?:text|content)": ?("(?:[^"\\]|\\.)+")')
 
 
@@ -66,7 +67,7 @@ class _Said:
             event = json.loads(data)
             self.error = self.error or _complaint(event)
             usage = event.get("usage")
-            count = int(usage["completion_tokens"]) if usage else None
+            count = _count(usage["completion_tokens"]) if usage else None
             for choice in event.get("choices") or ():
                 text = _brings(choice)
                 if text is not None:
@@ -76,7 +77,7 @@ class _Said:
                 self.finish_reason = choice.get("finish_reason") or self.finish_reason
             self.total = self.total if count is None else count
             return _around_text(data, event)
-        except (ValueError, TypeError, AttributeError, LookupError):
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
             self.error = self.error or "unreadable event: " + one_line(data)
             return None
 
@@ -152,6 +153,14 @@ def _brings(choice: dict[str, Any]) -> bool | None:
     if any(value for name, value in delta.items() if name != "role"):
         return True
     return None if "role" in delta else False
+
+
+def _count(said: Any) -> int:
+    """Tokens, as a server counts them. Raises ValueError where nobody can have made so many."""
+    count = int(said)
+    if not 0 <= count <= MOST_TOKENS:
+        raise ValueError(count)
+    return count
 
 
 def _complaint(event: dict[str, Any]) -> str:
