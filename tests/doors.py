@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import records
@@ -67,3 +70,30 @@ def host(home: Path, gpus: str = "") -> dict[str, str]:
 def fake(*flags: str) -> str:
     """The override that starts the fake server with these flags."""
     return f"engine.command=[python,{','.join([str(FAKE), *flags])}]"
+
+
+def events(home: Path, kind: str) -> list[dict]:
+    told = [
+        json.loads(line) for path in home.glob("multirun/*/*/events.jsonl") for line in path.read_text().splitlines()
+    ]
+    return [event for event in told if event["event"] == kind]
+
+
+def pids(home: Path) -> list[int]:
+    """Living processes of the jobs below this folder, submitit's among them."""
+    return [int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit() and of(home, process)]
+
+
+def of(home: Path, process: Path) -> bool:
+    try:
+        return os.fsencode(home) in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Waits for what is to happen; only a test that hangs ends here."""
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)

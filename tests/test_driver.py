@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doors import driver, fake, host, vbench
+from doors import driver, events, fake, host, pids, until, vbench
 
 from vbench import tracking
 from vbench.record import Record
@@ -41,36 +39,9 @@ def folder(home: Path) -> Path:
     return path.parent
 
 
-def events(home: Path, kind: str) -> list[dict]:
-    told = [
-        json.loads(line) for path in home.glob("multirun/*/*/events.jsonl") for line in path.read_text().splitlines()
-    ]
-    return [event for event in told if event["event"] == kind]
-
-
-def pids(home: Path) -> list[int]:
-    """Living processes of the jobs below this folder, submitit's among them."""
-    return [int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit() and of(home, process)]
-
-
-def of(home: Path, process: Path) -> bool:
-    try:
-        return os.fsencode(home) in (process / "cmdline").read_bytes()
-    except OSError:
-        return False
-
-
 def kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Waits for what is to happen; only a test that hangs ends here."""
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 @contextlib.contextmanager

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 
-from doors import fake, vbench
+from doors import fake, pids, until, vbench
 from mlflow_server import serving
 
 from vbench import tracking
@@ -25,7 +24,7 @@ def test_jobs_file_their_records_at_a_server_and_what_it_missed_is_filed_later_o
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         left = vbench(*both, "launcher.detach=true", **there)  # no driver stays that could file them
         assert left.returncode == 0, left.stderr
-        until_ended(tmp_path)
+        until(lambda: not pids(tmp_path / "multirun"))  # a job's last word comes before it has filed
         assert filed() == on_disk(tmp_path)
         assert sorted(filed().values()) == [
             ("FAILED", "oom_kv"),
@@ -53,22 +52,3 @@ def filed() -> dict[str, tuple[str, str]]:
 def on_disk(home: Path) -> dict[str, tuple[str, str]]:
     found = [Record.load(path.parent) for path in home.glob("multirun/*/*/*/record.json")]
     return {each.run_key: ("FAILED", each.failure.kind) if each.failure else ("FINISHED", "") for each in found}
-
-
-def until_ended(home: Path) -> None:
-    """Waits for the end of both jobs, whose last word comes before they have filed: their processes."""
-    deadline = time.monotonic() + 120
-    while jobs(home):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def jobs(home: Path) -> list[Path]:
-    return [process for process in Path("/proc").glob("[0-9]*") if str(home / "multirun").encode() in command(process)]
-
-
-def command(process: Path) -> bytes:
-    try:
-        return (process / "cmdline").read_bytes()
-    except OSError:
-        return b""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from doors import HERE, driver, fake, host
+from doors import HERE, driver, events, fake, host, until
 
 from vbench.record import Record
 
@@ -35,12 +34,6 @@ def both_gpus(leases: Path):
         job.communicate("")
 
 
-def events(home: Path, kind: str) -> list[dict]:
-    files = home.glob("multirun/*/*/events.jsonl")
-    told = [json.loads(line) for path in files for line in path.read_text().splitlines()]
-    return [event for event in told if event["event"] == kind]
-
-
 def turns(home: Path) -> list[tuple[float, float]]:
     """From when to when each session of a campaign had both GPUs."""
     found = []
@@ -58,10 +51,7 @@ def test_two_campaigns_at_once_share_the_gpus_of_a_host_and_neither_waits_for_al
     leases = tmp_path / "leases"
     with both_gpus(leases):
         campaigns = [driver(*WORDS, cwd=home, gpus=GPUS, VBENCH_LEASES=str(leases)) for home in homes]
-        deadline = time.monotonic() + 60
-        while not all(len(events(home, "waiting")) for home in homes):
-            assert time.monotonic() < deadline, "they do not wait"
-            time.sleep(0.05)
+        until(lambda: all(events(home, "waiting") for home in homes))
     said = [campaign.communicate(timeout=120)[0] for campaign in campaigns]
     assert [campaign.returncode for campaign in campaigns] == [0, 0], said
     for home in homes:

@@ -202,7 +202,7 @@ class Stream:
     def rest(self) -> bytes:
         """What is left of the body, without its framing."""
         parts = []
-        while (chunk := self._chunk()) and chunk[2]:
+        while (chunk := self._chunk())[2]:
             parts.append(bytes(self._raw[chunk[0] : chunk[1]]))
             self._drop(chunk[2])
         return b"".join(parts)
