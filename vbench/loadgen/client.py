@@ -223,7 +223,8 @@ class Sender:
         for replica in self.replicas:
             for connection in replica.idle:
                 connection.transport.abort()
-        await asyncio.sleep(0.01)  # for the transports to do so, while the loop still runs
+        for _ in range(2):  # the transports do so in the loop's next turns
+            await asyncio.sleep(0)
 
     async def open_ahead(self, now_s: float) -> None:
         """Opens connections for the requests due soon, so many that any replica could take its part of them."""

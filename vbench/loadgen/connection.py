@@ -127,7 +127,10 @@ class Replica:
         try:
             own.setblocking(False)
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(own, self.address)
+            with contextlib.suppress(BlockingIOError):
+                own.connect(self.address)
+            if not _connected(own):  # a server on this host has answered by now
+                await loop.sock_connect(own, self.address)
             _, connection = await loop.create_connection(
                 lambda: Connection(owner, self, own),
                 sock=own,
@@ -141,3 +144,11 @@ class Replica:
         finally:
             self.opening -= 1
         return connection
+
+
+def _connected(own: socket.socket) -> bool:
+    try:
+        own.getpeername()
+    except OSError:
+        return False
+    return True

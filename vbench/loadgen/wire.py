@@ -11,6 +11,8 @@ from array import array
 from bisect import bisect_left
 from functools import lru_cache
 
+import numpy as np
+
 LONGEST_HEAD = 65_536
 LONGEST_LINE = 4_096  # a chunk's size with its extensions, or all trailers
 CHUNKED, LENGTH, UNTIL_CLOSE = "chunked", "length", "until close"
@@ -21,6 +23,9 @@ _STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: |\r\n)")
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})+"')  # of JSON, not empty
 _END = b"\n\n\r\n"  # of a chunk that is one event
+# The size line of a chunk, by the length of the whole with that line and the line's end behind it; longer ones are rare.
+_SIZE_LINES = {len(b"%x" % size) + size + 4: b"%x\r\n" % size for size in range(1, 4096)}
+GLANCE = 16  # pieces that are looked at first for plain chunks: there may be none
 
 
 class Reply:
@@ -48,13 +53,8 @@ class Reply:
         """Takes what arrived at `now` (ns). True once the reply is whole or broken: then feed it no more."""
         self.pieces.append(data)
         self.times.append(now)
-        if self._between_chunks:  # nearly always: one piece, one chunk
-            end = data.find(b"\r\n")
-            try:
-                if end > 0 and (size := int(data[:end], 16)) and end + 4 + size == len(data):
-                    return False
-            except ValueError:
-                pass
+        if self._between_chunks and (line := _SIZE_LINES.get(len(data))) and data.startswith(line):
+            return False  # nearly always: one piece, one chunk
         return self._follow(data)
 
     def close(self) -> None:
@@ -175,28 +175,21 @@ class Stream:
 
         Returns their arrivals. Nearly all chunks of a stream are so, and to take each apart costs ten times as much.
         """
-        starts: dict[int, bytes] = {}  # of such chunks, by their length
-        end = after + _END
-        cut = -len(end)
-
-        def like(chunk: bytes) -> bool:
-            start = starts.get(len(chunk)) or starts.setdefault(len(chunk), _start(len(chunk), before))
-            return chunk.startswith(start) and chunk.endswith(end) and _is_string(chunk[len(start) : cut])
-
+        start, end = b"data: " + before, after + _END
+        plain: dict[bytes, int] = {}  # how many such chunks a piece is; 0 if it is anything else
         found: list[int] = []
-        if not self._chunked or self._raw or self._event:
-            return found
-        for index in range(self._next, len(self._pieces)):
-            piece, time = self._pieces[index], self._times[index]
-            if like(piece):  # nearly always
-                found.append(time)
-                continue
-            chunks = [chunk + _END for chunk in piece.split(_END)[:-1]]
-            if b"".join(chunks) != piece or not all(map(like, chunks)):
-                self._next = index
-                return found
-            found += [time] * len(chunks)
-        self._next = len(self._pieces)
+        reach = GLANCE if self._chunked and not (self._raw or self._event) else 0
+        while reach:
+            pieces = self._pieces[self._next : self._next + reach]
+            for piece in set(pieces).difference(plain):
+                plain[piece] = _plain_chunks(piece, start, end)
+            counts = [plain[piece] for piece in pieces]
+            reach = reach * 16 if len(pieces) == reach else 0
+            if 0 in counts:
+                counts, reach = counts[: counts.index(0)], 0
+            times = self._times[self._next : self._next + len(counts)]
+            found += times if sum(counts) == len(counts) else np.repeat(times, counts).tolist()
+            self._next += len(counts)
         return found
 
     def rest(self) -> bytes:
@@ -243,10 +236,14 @@ class Stream:
         return self._ends[bisect_left(self._ends, (end,))][1]
 
 
-def _start(length: int, before: bytes) -> bytes:
-    """How a chunk of this length starts if it is an event that starts with these data."""
-    size = next((size for size in range(length - 5, 0, -1) if len(b"%x" % size) + size + 4 <= length), 0)
-    return b"%x\r\ndata: %b" % (size, before)
+def _plain_chunks(piece: bytes, start: bytes, end: bytes) -> int:
+    """How many whole chunks a piece is that start and end so, with a JSON string between; 0 if it is anything else."""
+    line = _SIZE_LINES.get(len(piece), b"")
+    if line and piece.startswith(line + start) and piece.endswith(end):
+        return int(_is_string(piece[len(line + start) : -len(end)]))
+    chunks = [chunk + _END for chunk in piece.split(_END)]
+    several = len(chunks) > 2 and chunks.pop() == _END
+    return len(chunks) if several and all(_plain_chunks(chunk, start, end) for chunk in chunks) else 0
 
 
 @lru_cache(maxsize=65_536)

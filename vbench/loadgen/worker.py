@@ -43,6 +43,8 @@ def main(fd: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     parent.send(("skew", loop.run_until_complete(skew_s())))
+    gc.collect()
+    gc.freeze()  # what is there now is there to the end: no collection looks at it again
     while True:
         try:
             asked = parent.recv()
@@ -62,14 +64,12 @@ def run(
 ) -> tuple[str, Requests, dict[str, Any]]:
     """Sends a share and reads what came back, in this order."""
     gc.collect()
-    gc.freeze()
     gc.disable()
     try:
         outcome = loop.run_until_complete(drive(load, turn, lambda sender: at_the_barrier(sender, parent, loop)))
     finally:
         loop.remove_reader(parent.fileno())
         gc.enable()
-        gc.unfreeze()
     facts = {"cpu_s": outcome.cpu_s, "wall_s": outcome.wall_s, "lags_s": outcome.lags_s}
     return "result", requests(load, outcome, parent), facts
 

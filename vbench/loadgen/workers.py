@@ -23,7 +23,7 @@ from vbench.loadgen.load import Client, Glimpse, Load, deal, gather
 from vbench.record import Floats, Requests
 
 SILENCE_S = 120.0  # a process that says nothing for so long is lost
-START_IN_NS = 20_000_000  # time for the start's message to reach every process
+START_IN_NS = 10_000_000  # time for the start's message to reach every process
 SPARE_FILES = 64  # descriptors of a process beside its streams
 
 Progress = Callable[[int, int], None]  # requests completed, chunks received
