@@ -395,6 +395,14 @@ def test_starts_without_load_give_the_longest_context_and_the_cache_behind_it(ru
     assert section(made, "throughput-latency").table.index.tolist() == ["1xh100 · tp1"]
 
 
+def test_one_length_that_was_served_under_load_is_no_longest_context(runs):
+    loaded = {"engine": {"max_model_len": 2000}}
+    found = runs(start(43_690), records.record(**loaded), records.record(gpus=2, tp=2, **loaded))
+    made = comparisons.sections(found, Options())
+    assert section(made, "max-context").table["llama8b"].tolist() == ["43,690", "≥ 2,000"]
+    assert section(made, "kv-cache").table["llama8b"].tolist() == ["65,536 / 1.5"]
+
+
 LADDER = (2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000)
 
 
@@ -429,7 +437,7 @@ def test_a_length_that_fails_says_nothing_of_shorter_ones_that_were_not_tried(ru
     long, short = {"max_model_len": 64_000}, {"max_model_len": 2000}
     found = runs(records.record(engine=long, failure=OOM), records.record(gpus=2, tp=2, engine=short))
     contexts = section(comparisons.sections(found, Options()), "max-context")
-    assert contexts.table["llama8b"].tolist() == ["", "2,000"]
+    assert contexts.table["llama8b"].tolist() == ["", "≥ 2,000"]
     assert contexts.notes == ("1xh100 · tp1 · llama8b: FAILED: oom_load at 64000, and nothing shorter was tried",)
 
 

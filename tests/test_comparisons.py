@@ -6,19 +6,20 @@ import dataclasses
 import math
 import statistics
 
+import numpy as np
 import pandas as pd
 import pytest
 import records
 
 from vbench import tracking
 from vbench.analysis import __main__ as door
-from vbench.analysis import comparisons, frame
+from vbench.analysis import comparisons, frame, placing
 from vbench.analysis.axes import AXES, axis
 from vbench.analysis.comparisons import against, splits
 from vbench.analysis.labels import labelled
 from vbench.analysis.options import Options, options
 from vbench.analysis.pareto import front
-from vbench.config import Weights
+from vbench.config import Lengths, Weights
 from vbench.errors import Refused
 from vbench.intervals import t_quantile
 from vbench.record import Failure
@@ -54,6 +55,27 @@ def test_gpu_time_is_from_the_lease_to_the_last_load_times_the_gpus():
     assert row["measuring GPU s"] == pytest.approx(2 * sum(load_s))
     assert row["held GPU s"] == pytest.approx(2 * (180 + load_s[1]))
     assert row["share"] == pytest.approx(sum(load_s) / (180 + load_s[1]))
+
+
+def test_a_run_that_only_starts_a_server_holds_its_gpus_while_it_starts():
+    there = records.record().environment | {"held_since": "2026-11-20T09:59:58+00:00"}
+    start = records.record(gpus=2, tp=2, num_prompts=0, lengths=Lengths.none, environment=there)  # of 42.5 s
+    (row,) = found(start)["gpu-time"].data.to_dict("records")
+    assert row["held GPU s"] == pytest.approx(2 * (2 + 42.5))
+    assert row["measuring GPU s"] == 0
+
+
+def test_speed_ups_at_a_load_that_all_sizes_share_need_no_excuse():
+    made = found(records.record(), records.record(gpus=2, tp=2), records.record(gpus=2, dp=2))
+    assert "at num_prompts=320. " in made["scaling"].caption
+
+
+def test_a_name_stands_at_the_greatest_load_though_that_point_is_ringed():
+    paper = placing.Paper(placing.Box(0, 0, 1000, 1000))
+    spots = np.array([[500.0, 500.0], [300.0, 200.0]])
+    paper.draw_line(spots)
+    paper.draw_rings(spots[:1])
+    assert paper.name(100, 20, spots).spot.tolist() == [500, 500]
 
 
 # ---- eight models on eight systems

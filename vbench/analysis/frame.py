@@ -45,8 +45,9 @@ RUN = ["run_id", "run_name", "experiment", "start_time", "status"]
 METRICS = tuple(axis.key for axis in AXES)
 LENGTH, LIMIT, LENGTHS = "engine.max_model_len", "model.max_position_embeddings", "workload.lengths"
 FITTED, TOKENS, REQUESTS = "server.max_model_len", "server.kv_cache_tokens", "server.full_context_requests"
+START = "server.start_s"
 WORDS = (*NAMES.values(), LENGTH, LENGTHS)  # these and the numbers are there even where no run has them
-NUMBERS = (*METRICS, "duration", LIMIT, FITTED, TOKENS, REQUESTS)
+NUMBERS = (*METRICS, "duration", LIMIT, FITTED, TOKENS, REQUESTS, START)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def shared_load(measured: pd.DataFrame, asked: int | None) -> tuple[int, str]:
     """The num_prompts at which to compare, and why that one. Takes `points`; at least one row."""
     wanted = asked or USUAL_LOAD
     loads = measured.groupby("num_prompts").size()
-    systems = len(measured[["system", "series"]].drop_duplicates())
+    systems = len(measured[[key for key in ("system", "series", "gpus") if key in measured]].drop_duplicates())
     if loads.get(wanted, 0) == systems or (asked and wanted in loads.index):
         return wanted, ""
     everywhere = loads[loads == systems]

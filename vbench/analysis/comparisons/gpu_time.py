@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from vbench.analysis.frame import LENGTHS, START
 from vbench.analysis.section import Section
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     held, measuring = table["held GPU s"].sum(), table["measuring GPU s"].sum()
     caption = (
         f"Of {held:,.0f} GPU seconds held, {measuring:,.0f} were under load ({measuring / held:.0%}). Held: from the "
-        "lease to the end of the last load; the rest went into starting servers, warming them up and what lies between "
-        "points. Sessions that search are left out, for their probes are runs of their own."
+        "lease to the end of the last load, or of the start where nothing was sent; the rest went into starting "
+        "servers, warming them up and what lies between points. Sessions that search are left out, for their probes "
+        "are runs of their own."
     )
     shown = table.assign(**{key: table[key].map("{:,.0f}".format) for key in ("held GPU s", "measuring GPU s")})
     shown["share"] = table["share"].map("{:.0%}".format)
@@ -36,7 +38,8 @@ def gpu_time(rows: pd.DataFrame) -> pd.DataFrame:
     """
     known = rows[rows["held_since"].notna() & (pd.to_numeric(rows["gpus"], errors="coerce") > 0)]
     load_s = known["duration"].fillna(0.0)
-    timed = known.assign(load_s=load_s, end=known["start_time"] + pd.to_timedelta(load_s, unit="s"))
+    spent_s = load_s.where(known[LENGTHS] != "none", known[START].fillna(0.0))  # a run without load is its start
+    timed = known.assign(load_s=load_s, end=known["start_time"] + pd.to_timedelta(spent_s, unit="s"))
     made = [_lease(str(session), lease) for (session, _), lease in timed.groupby(["session", "held_since"])]
     if not made:
         return pd.DataFrame(columns=["session", "points", "held GPU s", "measuring GPU s", "share"])

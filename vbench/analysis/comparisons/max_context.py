@@ -22,8 +22,8 @@ TOO_LARGE: frozenset[Kind] = frozenset({"infeasible", "oom_load", "oom_kv", "ski
 ASIDE = {LENGTH, "engine.weights"}  # random weights take as much memory as true ones
 CAPTION = (
     "Tokens of the longest context that the engine serves. From starts with max_model_len=auto: what fits, as the "
-    "engine found it; else from fixed lengths: the longest that started. † the model's own limit. 0: it does not fit. "
-    "Blank: not measured."
+    "engine found it; else from fixed lengths: the longest that started. † the model's own limit. ≥ no other length "
+    "was tried. 0: it does not fit. Blank: not measured."
 )
 
 
@@ -32,6 +32,7 @@ class Cell(NamedTuple):
 
     context: float
     limited: bool = False  # by the model, not by the memory
+    at_least: bool = False  # nothing longer was tried
     tokens: float = np.nan  # of KV cache, of one replica
     requests: float = np.nan  # of the longest context that fit into it at once
     why: str = ""  # there is no context, though it was tried
@@ -44,10 +45,10 @@ def sections(runs: Runs, _: Options) -> list[Section]:
         return []
     rows = labelled(tried, [each for each in runs.conditions if not each.startswith("workload.") and each not in ASIDE])
     found = contexts(rows)
-    grid = _grid(found, lambda cell: f"{cell.context:,.0f}{'†' if cell.limited else ''}")
+    grid = _grid(found, _context)
     notes = [f"{row.series} · {row.system}: {row.why}" for row in found.itertuples() if row.why]
     made = [Section("max-context", "Longest context", f"{CAPTION} {measured(tried)}.", grid, found, notes=tuple(notes))]
-    known = found[found["tokens"].notna()]
+    known = found[found["tokens"].notna() & ~found["at_least"]]
     if len(known):
         caption = "Tokens of KV cache of one replica / requests of the longest context that it holds at once."
         cache = _grid(known, _cache)
@@ -71,8 +72,9 @@ def _cell(rows: pd.DataFrame, shortest: float) -> Cell:
     if len(started):
         served = started.assign(context=_served(started)).sort_values(["context", "start_time"])
         best = served.iloc[-1]
-        context = np.nanmin([best["context"], limit])
-        return Cell(context, context == limit, best[TOKENS], best[REQUESTS])
+        context, lengths = np.nanmin([best["context"], limit]), set(rows[LENGTH])
+        at_least = context != limit and len(lengths) == 1 and "auto" not in lengths
+        return Cell(context, context == limit, at_least, best[TOKENS], best[REQUESTS])
     too_large = failed[failed["failure"].isin(TOO_LARGE)]
     if (too_large[LENGTH] == "auto").any() or (pd.to_numeric(too_large[LENGTH], errors="coerce") <= shortest).any():
         return Cell(0.0)
@@ -84,6 +86,10 @@ def _cell(rows: pd.DataFrame, shortest: float) -> Cell:
 def _served(rows: pd.DataFrame) -> pd.Series:
     """The context of each start: what the server said, else what was asked of it."""
     return rows[FITTED].fillna(pd.to_numeric(rows[LENGTH], errors="coerce"))
+
+
+def _context(cell: Cell) -> str:
+    return f"{'≥ ' if cell.at_least else ''}{cell.context:,.0f}{'†' if cell.limited else ''}"
 
 
 def _cache(cell: Cell) -> str:
