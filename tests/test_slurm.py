@@ -282,6 +282,21 @@ def test_the_cards_own_line_becomes_two_jobs_and_six_runs(slurm, tmp_path, monke
     assert len(filed) == 6
 
 
+def test_a_setup_that_fails_ends_the_job_before_anything_is_started(slurm, tmp_path):
+    ended = vbench(
+        "-m", "model=llama8b", "hardware=1xh100", "workload=random", "workload.num_prompts=2", "engine.weights=dummy",
+        "hydra/launcher=slurm", fake(), f"launcher.setup=['{slurm.setup}','module-load cuda']", "launcher.retries=0",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "module-load: command not found" in ended.stdout
+    (path,) = tmp_path.glob("multirun/*/*/*/record.json")
+    failure = Record.load(path.parent).failure
+    assert failure
+    assert "module-load: command not found" in failure.line
+    assert not list(tmp_path.glob("multirun/*/*/server*.log"))
+
+
 def test_a_later_command_collects_what_a_detached_one_left_and_keeps_its_bound_beside_it(slurm, tmp_path, monkeypatch):
     words = (
         "-m", "model=llama8b", "hardware.slurm.partition=${hardware.slurm.gres_type}", "launcher.max_parallel=2",

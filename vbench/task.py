@@ -118,9 +118,15 @@ class Task:
     def fail(self, state: State) -> list[Event]:
         """Records what its job, ended, left unrecorded; the events that tell of it."""
         ended = state.end or End.lost
-        line = f"its job ended ({ended.name}) before it was measured" + (f": {state.detail}" if state.detail else "")
-        failure = Failure(KINDS.get(ended, "client_failed"), line)
+        words = [f"its job ended ({ended.name}) before it was measured", state.detail, self._last_words()]
+        failure = Failure(KINDS.get(ended, "client_failed"), ": ".join(filter(None, words)))
         return [self._fail(run, failure) for run, record in self.records() if record is None]
+
+    def _last_words(self) -> str:
+        """What its job printed last, and where."""
+        log = self.jobs.log(self.job.id, self.folder) if self.jobs and self.job else None
+        lines = log.read_text(errors="replace").strip().splitlines() if log else []
+        return f"{lines[-1]} (log: {log})" if lines else "it left no word"
 
     def _fail(self, run: Run, failure: Failure) -> Event:
         began = datetime.fromisoformat(self.job.submitted_at) if self.job else datetime.now(timezone.utc)

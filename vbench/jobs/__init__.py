@@ -87,3 +87,7 @@ class Jobs(Protocol):
     def cancel(self, ids: Sequence[str]) -> None:
         """Asks these jobs to end; returns at once."""
         ...
+
+    def log(self, job_id: str, folder: Path) -> Path | None:
+        """Where the job of the session in this folder printed to, if it ever began."""
+        ...

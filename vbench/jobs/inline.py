@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vbench import session
 from vbench.events import Events
@@ -24,6 +25,9 @@ class Inline:
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Nothing of it is left to end."""
+
+    def log(self, job_id: str, folder: Path) -> None:
+        """It prints where the driver does."""
 
 
 def _carried_out(each: Submission) -> str:

@@ -56,6 +56,10 @@ class Local:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGTERM)
 
+    def log(self, job_id: str, folder: Path) -> Path | None:
+        pid, _ = _parts(job_id)
+        return next(_logs(folder).glob(f"{pid}_*.out"), None)
+
     def _start(self, each: Submission) -> str:
         folder = each.path.parent
         executor = submitit.LocalExecutor(_logs(folder), python=_python(each.session.launcher.setup))
@@ -80,7 +84,7 @@ def _state(pid: int, folder: Path, our_child: bool, silent: End) -> State:
     told = Tail(folder).read()
     last = told[-1] if told else None
     end = ENDS.get(last.facts["how"], End.failed) if last and last.kind == "ended" else silent
-    return State(Phase.ended, end, "" if end is End.completed else _last_words(folder, pid))
+    return State(Phase.ended, end)
 
 
 def _minds(pid: int, folder: Path) -> bool:
@@ -102,12 +106,6 @@ def _python(setup: Sequence[str]) -> str:
     """
     lines = ["set -e", *setup, "set +e", 'exec "$@"']
     return shlex.join(["bash", "-c", "\n".join(lines), "setup", sys.executable] if setup else [sys.executable])
-
-
-def _last_words(folder: Path, pid: int) -> str:
-    logs = sorted(_logs(folder).glob(f"{pid}_*.out"))
-    lines = logs[-1].read_text(errors="replace").strip().splitlines() if logs else []
-    return f"{lines[-1]} (log: {logs[-1]})" if lines else "it left no word"
 
 
 def _parts(job_id: str) -> tuple[int, Path]:

@@ -69,6 +69,9 @@ class Slurm:
     def cancel(self, ids: Sequence[str]) -> None:
         queue.cancel(ids)
 
+    def log(self, job_id: str, folder: Path) -> Path | None:
+        return next((folder.parent / FOLDER).glob(f"{job_id}_0_log.out"), None)
+
     def _told(self, job_id: str, state: State) -> State:
         """SLURM drops a job of an array that is cancelled as it waits, and tells nobody; no other end is like that."""
         waited = job_id in self._known and self._known[job_id].phase is Phase.queued
@@ -118,7 +121,7 @@ def parameters(each: Submission) -> dict[str, Any]:
         "mem": f"{asked.memory_gib}G",
         "time": asked.minutes,
         "signal_delay_s": min(WARNING_S, asked.minutes * 30),
-        "setup": list(each.session.launcher.setup),
+        "setup": ["set -e", *setup, "set +e"] if (setup := each.session.launcher.setup) else [],
         "srun_args": [f"--cpus-per-task={asked.cpus}", "--open-mode=append"],
         "stderr_to_stdout": True,
         "additional_parameters": {"requeue": True} | {key: _value(text) for key, text in asked.extra},

@@ -23,7 +23,7 @@ _STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: |\r\n)")
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})+"')  # of JSON, not empty
 _END = b"\n\n\r\n"  # of a chunk that is one event
-# The size line of a chunk, by the length of the whole with that line and the line's end behind it; longer ones are rare.
+# A chunk's size line, by the length of the whole with that line and the line's end behind it; longer ones are rare.
 _SIZE_LINES = {len(b"%x" % size) + size + 4: b"%x\r\n" % size for size in range(1, 4096)}
 GLANCE = 16  # pieces that are looked at first for plain chunks: there may be none
 
