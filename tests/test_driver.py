@@ -315,3 +315,15 @@ def test_a_job_whose_file_it_cannot_read_says_so_in_one_line(tmp_path):
     assert "client_failed: 1 run of" in ended.stdout
     assert "session.json: not a session file ('workload.number_of_prompts: no such key')" in ended.stdout
     assert "Refused" not in ended.stdout
+
+
+def test_commands_that_begin_together_keep_the_bound_of_their_experiment_together(tmp_path):
+    words = ("workload=random", "workload.num_prompts=2", "workload.output_len=20", "launcher.max_parallel=1")
+    commands = [driver(*words, SLOW, f"engine.max_num_seqs={seats}", cwd=tmp_path) for seats in (8, 9, 10)]
+    for command in commands:
+        said, _ = command.communicate(timeout=120)
+        assert command.returncode == 0, said
+    submitted = sorted(path.stat().st_mtime for path in tmp_path.glob("multirun/*/*/job/*_submitted.pkl"))
+    ended = sorted(event["t"] for event in events(tmp_path, "ended"))
+    assert len(submitted) == len(ended) == 3
+    assert all(begin > end for begin, end in zip(submitted[1:], ended, strict=False))

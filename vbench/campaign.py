@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -29,7 +30,7 @@ from vbench.record import RECORD, Record
 from vbench.rules import checked
 from vbench.screen import Screen
 from vbench.session import without_hope
-from vbench.task import Task, beside, states
+from vbench.task import Task, beside, states, submitting
 
 ROOT = Path("multirun")
 HEARD_EACH_S = 0.25  # how soon an event on disk is shown
@@ -115,7 +116,10 @@ class Campaign:
 
     def submit_all(self) -> int:
         """Submits what is missing, as far as there is room, and leaves. The exit code is 0: nothing has failed yet."""
-        self._submit(self._open if self.jobs.on_this_host else self._that_fit())
+        if self.jobs.on_this_host:
+            self._submit(self._open)
+        else:
+            self._submit_what_fits()
         self._say_where()
         self._close()
         return 0
@@ -124,7 +128,7 @@ class Campaign:
         """Keeps jobs in flight until nothing is missing, or is to stay so."""
         asked = 0.0
         while self._open or self.in_flight:
-            self._submit(self._that_fit())
+            self._submit_what_fits()
             ended = [self._hear(task) for task in self.in_flight]
             if any(ended) or time.monotonic() - asked > ASKED_EACH_S:
                 asked = time.monotonic()
@@ -155,6 +159,14 @@ class Campaign:
         compare = f"compare: python -m vbench.analysis experiment={experiments[0]}"
         self.screen.say(f"records: {ROOT}/{', '.join(experiments)}    {compare}", *advice(records))
         return exit_code(records)
+
+    def _submit_what_fits(self) -> None:
+        """Where the jobs of an experiment are bounded, one command at a time counts them and adds to them."""
+        if not self._that_fit():
+            return
+        with submitting(self.tasks) if self.launcher.max_parallel else nullcontext():
+            self._look_beside()
+            self._submit(self._that_fit())
 
     def _that_fit(self) -> list[Task]:
         """What may be submitted beside what is in flight.

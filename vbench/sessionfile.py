@@ -48,8 +48,11 @@ def taken(folder: Path) -> bool:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Holds the session of this folder for the block; waits for whoever holds it. The kernel frees it at death."""
-    with (folder / LOCK).open("w") as lock:
+def alone(folder: Path, name: str = LOCK) -> Iterator[None]:
+    """Holds the session of this folder for the block; waits for whoever holds it. The kernel frees it at death.
+
+    By another name it is something else there that one process holds at a time.
+    """
+    with (folder / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

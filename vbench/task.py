@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from vbench.plan import Run, Session
 from vbench.record import RECORD, Failure, Record, is_aside, put_aside, recorded
 from vbench.resources import Resources, expected_s, resources
 
+SUBMITTING = "submit.lock"  # in the experiment's folder
 KINDS: Mapping[End, Kind] = {
     End.cancelled: "cancelled",
     End.time_limit: "time_limit",
@@ -164,6 +166,16 @@ def states(tasks: Sequence[Task]) -> Iterator[tuple[Task, State]]:
         job_id = task.job.id if task.job else ""
         unnamed = State(Phase.running if sessionfile.taken(task.folder) else Phase.ended, End.lost)
         yield task, told.get(job_id, unnamed)
+
+
+@contextmanager
+def submitting(tasks: Sequence[Task]) -> Iterator[None]:
+    """No other command submits to the experiments of these tasks during the block, if it asks too."""
+    with ExitStack() as turns:
+        for folder in sorted({task.folder.parent for task in tasks}):
+            folder.mkdir(parents=True, exist_ok=True)
+            turns.enter_context(sessionfile.alone(folder, SUBMITTING))
+        yield
 
 
 def beside(tasks: Sequence[Task], jobs: Jobs) -> int:
