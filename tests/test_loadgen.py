@@ -9,11 +9,14 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -220,6 +223,29 @@ def test_connections_are_opened_ahead_for_requests_that_come_later(one):
         requests, _ = one.run(load(url, n=4, scheduled=[0, 1.6, 1.6, 1.6]))
         assert counter(url, "fake:connections_total") <= 6  # none twice, beside those that ask for the counters
     assert requests.error.tolist() == [""] * 4
+
+
+def test_a_server_that_is_slow_to_connect_is_waited_for(one):
+    with running() as url, socket.create_server(("127.0.0.1", 0), backlog=0) as door:
+        host, port = door.getsockname()
+        with socket.create_connection((host, port)):  # it fills the backlog
+            relay = threading.Timer(1.0, relay_the_second, (door, urlsplit(url).port))
+            relay.start()
+            requests, _ = one.run(load(f"http://{host}:{port}", n=1))
+            relay.join()
+    assert requests.error.tolist() == [""]
+    assert requests.output_tokens.tolist() == [5]
+
+
+def relay_the_second(door, port):
+    """Lets in whoever waits, and carries one reply of the server to the second of them."""
+    first, second = (door.accept()[0] for _ in range(2))
+    with first, second, socket.create_connection(("127.0.0.1", port)) as server:
+        server.sendall(second.recv(65536))
+        received = b""
+        while not received.endswith(b"0\r\n\r\n"):
+            received = server.recv(65536)
+            second.sendall(received)
 
 
 def test_a_connection_is_used_again(one):

@@ -303,6 +303,19 @@ def test_events_that_differ_in_their_text_only_are_read_as_each_by_itself(
     assert reading(alike).times.tolist() == reading(unlike).times.tolist()
 
 
+def test_a_long_stream_is_read_alike_wherever_something_else_stands_in_it() -> None:
+    parts = [event(f" {number % 40}") for number in range(600)]
+    for place in (15, 16, 17, 271, 272, 273, 598):
+        parts[place] = parts[place].replace(b'"text"', b'"more": 0, "text"')
+    sizes = [3 if place in (20, 100, 300) else 1 for place in range(594)]  # chunks a piece
+    starts = np.cumsum([0, *sizes])
+    pieces = [b"".join(map(chunk, parts[start : start + size])) for start, size in zip(starts, sizes, strict=False)]
+    reply, ended = decode([chunked([], end=b""), *pieces, chunk(DONE) + b"0\r\n\r\n"])
+    assert ended
+    assert said(read(reply)) == ([1] * 600, 600, "", "")
+    assert read(reply).times.tolist() == np.repeat(np.arange(1, 595), sizes).tolist()
+
+
 def test_a_plain_chunk_cut_in_two_among_whole_ones_arrives_with_the_end_of_its_event() -> None:
     whole = chunk(event())
     for cut in range(1, len(whole)):
