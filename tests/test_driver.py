@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -275,8 +276,9 @@ def test_a_job_begins_with_the_lines_of_its_setup_which_print_export_and_load_fi
 
 
 def test_a_setup_that_fails_is_told_with_its_own_words_and_nothing_is_measured(tmp_path):
-    ended = vbench(*POINT, setup("module-load cuda", "echo not reached"), "launcher.retries=0", cwd=tmp_path)
+    ended = vbench(*POINT, setup("module-load cuda", "echo not reached"), "launcher.retries=1", cwd=tmp_path)
     assert ended.returncode == 1
+    assert re.search("1 to be taken up again: lost: .*module-load: command not found", ended.stdout)
     (failed,) = records(tmp_path)
     assert failed.failure
     assert failed.failure.kind == "client_failed"

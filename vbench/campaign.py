@@ -249,7 +249,8 @@ class Campaign:
         passing = state.end is not End.cancelled and task.submissions <= self.launcher.retries
         if task.missing() and passing:
             self.screen.lane(task.folder).state = MISSING
-            self.screen.say(f"[bold]{task.folder.name}[/]: {len(task.missing())} to be taken up again: {_why(state)}")
+            why = f"{(state.end or End.lost).name}: {task.why(state)}"
+            self.screen.say(f"[bold]{task.folder.name}[/]: {len(task.missing())} to be taken up again: {why}")
         else:
             for event in task.fail(state):
                 self._pass_on(task, event)
@@ -322,7 +323,3 @@ def _all(task: Task) -> list[Record]:
     found += [record for run, record in task.elsewhere.items() if all(run != each.run_key for each in found)]
     names = {run.key: run.name for run in task.session.runs}
     return [dataclasses.replace(each, name=names.get(each.run_key, each.name)) for each in found]
-
-
-def _why(state: State) -> str:
-    return f"{state.end.name if state.end else 'ended'} {state.detail}".strip()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ALONE, SHARED = fcntl.LOCK_EX, fcntl.LOCK_SH
@@ -23,6 +24,14 @@ def taken(path: Path, kind: int = ALONE) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+@contextmanager
+def waited_for(path: Path) -> Iterator[None]:
+    """Holds the file for the block, made if need be; waits for whoever holds it."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, ALONE)
+        yield
 
 
 def held(path: Path) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vbench import locks
 from vbench.config import RunConfig, plain, typed
 from vbench.errors import Refused
 from vbench.plan import Run, Session
@@ -48,11 +49,7 @@ def taken(folder: Path) -> bool:
 
 
 @contextmanager
-def alone(folder: Path, name: str = LOCK) -> Iterator[None]:
-    """Holds the session of this folder for the block; waits for whoever holds it. The kernel frees it at death.
-
-    By another name it is something else there that one process holds at a time.
-    """
-    with (folder / name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the session of this folder for the block; waits for whoever holds it. The kernel frees it at death."""
+    with locks.waited_for(folder / LOCK):
         yield

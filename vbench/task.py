@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import vbench
-from vbench import sessionfile
+from vbench import locks, sessionfile
 from vbench.bench import blank
 from vbench.config import Rerun
 from vbench.events import EVENTS, Event, Tail
@@ -120,15 +120,18 @@ class Task:
     def fail(self, state: State) -> list[Event]:
         """Records what its job, ended, left unrecorded; the events that tell of it."""
         ended = state.end or End.lost
-        words = [f"its job ended ({ended.name}) before it was measured", state.detail, self._last_words()]
-        failure = Failure(KINDS.get(ended, "client_failed"), ": ".join(filter(None, words)))
+        line = f"its job ended ({ended.name}) before it was measured: {self.why(state)}"
+        failure = Failure(KINDS.get(ended, "client_failed"), line)
         return [self._fail(run, failure) for run, record in self.records() if record is None]
 
+    def why(self, state: State) -> str:
+        """What its backend says of the end of its job, and what the job printed last."""
+        return ": ".join(filter(None, [state.detail, self._last_words()])) or "it left no word"
+
     def _last_words(self) -> str:
-        """What its job printed last, and where."""
         log = self.jobs.log(self.job.id, self.folder) if self.jobs and self.job else None
-        lines = log.read_text(errors="replace").strip().splitlines() if log else []
-        return f"{lines[-1]} (log: {log})" if lines else "it left no word"
+        lines = log.read_text(errors="replace").strip().splitlines() if log and log.exists() else []
+        return f"{lines[-1]} (log: {log})" if lines else ""
 
     def _fail(self, run: Run, failure: Failure) -> Event:
         began = datetime.fromisoformat(self.job.submitted_at) if self.job else datetime.now(timezone.utc)
@@ -174,7 +177,7 @@ def submitting(tasks: Sequence[Task]) -> Iterator[None]:
     with ExitStack() as turns:
         for folder in sorted({task.folder.parent for task in tasks}):
             folder.mkdir(parents=True, exist_ok=True)
-            turns.enter_context(sessionfile.alone(folder, SUBMITTING))
+            turns.enter_context(locks.waited_for(folder / SUBMITTING))
         yield
 
 

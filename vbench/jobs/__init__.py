@@ -67,6 +67,11 @@ def backend(name: str) -> Jobs:
     return made
 
 
+def strict(setup: Sequence[str]) -> list[str]:
+    """These lines of bash, of which one that fails ends the job."""
+    return ["set -e", *setup, "set +e"] if setup else []
+
+
 class Jobs(Protocol):
     """A backend. None of this raises where a job is gone; a scheduler that refuses a job raises Refused."""
 
@@ -89,5 +94,5 @@ class Jobs(Protocol):
         ...
 
     def log(self, job_id: str, folder: Path) -> Path | None:
-        """Where the job of the session in this folder printed to, if it ever began."""
+        """What the job of the session in this folder prints to; there once it has begun. None: the driver's own."""
         ...

@@ -26,8 +26,7 @@ class Inline:
     def cancel(self, ids: Sequence[str]) -> None:
         """Nothing of it is left to end."""
 
-    def log(self, job_id: str, folder: Path) -> None:
-        """It prints where the driver does."""
+    def log(self, job_id: str, folder: Path) -> None: ...
 
 
 def _carried_out(each: Submission) -> str:

@@ -20,7 +20,7 @@ import submitit
 
 from vbench import gpus, session, sessionfile
 from vbench.events import Tail
-from vbench.jobs import End, Phase, State, Submission
+from vbench.jobs import End, Phase, State, Submission, strict
 
 # By the last word of a session.
 ENDS = {"completed": End.completed, "SIGTERM": End.cancelled, "SIGUSR2": End.time_limit}
@@ -56,9 +56,9 @@ class Local:
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGTERM)
 
-    def log(self, job_id: str, folder: Path) -> Path | None:
+    def log(self, job_id: str, folder: Path) -> Path:
         pid, _ = _parts(job_id)
-        return next(_logs(folder).glob(f"{pid}_*.out"), None)
+        return _logs(folder) / f"{pid}_0_log.out"
 
     def _start(self, each: Submission) -> str:
         folder = each.path.parent
@@ -104,7 +104,7 @@ def _python(setup: Sequence[str]) -> str:
 
     submitit's own `setup` takes its job's number from the parent process, which is the driver where sh is a bash.
     """
-    lines = ["set -e", *setup, "set +e", 'exec "$@"']
+    lines = [*strict(setup), 'exec "$@"']
     return shlex.join(["bash", "-c", "\n".join(lines), "setup", sys.executable] if setup else [sys.executable])
 
 

@@ -21,7 +21,7 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from vbench.errors import Refused
-from vbench.jobs import End, Phase, State, Submission, queue
+from vbench.jobs import End, Phase, State, Submission, queue, strict
 from vbench.jobs.batch import job
 
 WARNING_S = 90  # before the time limit: enough for servers to end and their memory to be seen drained
@@ -69,8 +69,8 @@ class Slurm:
     def cancel(self, ids: Sequence[str]) -> None:
         queue.cancel(ids)
 
-    def log(self, job_id: str, folder: Path) -> Path | None:
-        return next((folder.parent / FOLDER).glob(f"{job_id}_0_log.out"), None)
+    def log(self, job_id: str, folder: Path) -> Path:
+        return folder.parent / FOLDER / f"{job_id}_0_log.out"
 
     def _told(self, job_id: str, state: State) -> State:
         """SLURM drops a job of an array that is cancelled as it waits, and tells nobody; no other end is like that."""
@@ -121,7 +121,7 @@ def parameters(each: Submission) -> dict[str, Any]:
         "mem": f"{asked.memory_gib}G",
         "time": asked.minutes,
         "signal_delay_s": min(WARNING_S, asked.minutes * 30),
-        "setup": ["set -e", *setup, "set +e"] if (setup := each.session.launcher.setup) else [],
+        "setup": strict(each.session.launcher.setup),
         "srun_args": [f"--cpus-per-task={asked.cpus}", "--open-mode=append"],
         "stderr_to_stdout": True,
         "additional_parameters": {"requeue": True} | {key: _value(text) for key, text in asked.extra},

@@ -32,7 +32,7 @@ class Cell(NamedTuple):
 
     context: float
     limited: bool = False  # by the model, not by the memory
-    at_least: bool = False  # nothing longer was tried
+    at_least: bool = False  # no other length was tried
     tokens: float = np.nan  # of KV cache, of one replica
     requests: float = np.nan  # of the longest context that fit into it at once
     why: str = ""  # there is no context, though it was tried
