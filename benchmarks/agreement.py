@@ -5,6 +5,10 @@
 One real server, started as vbench starts it from the same overrides. Each pair is one run by each client, in turns,
 with prompts of the same lengths (words of one token each for the client that sends text), the same reply lengths, and
 all sent at once. Told: each client's median over the pairs, and the median of the ratios within the pairs.
+
+Where they differ, either a client errs or the server served that run otherwise. So each run is also told as the server
+saw it (`server_…`: its own histograms; `frontend_us_per_token`: the CPU time of its API servers), and by what a client
+did to it (`send_span_ms`: from its first request to its last; `tokens_per_chunk`: over all chunks).
 """
 
 from __future__ import annotations
@@ -13,10 +17,15 @@ import argparse
 import asyncio
 import dataclasses
 import json
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from vbench import compose as ours  # noqa: E402  the checkout is the package
-from vbench import cores, dummy, launcher  # noqa: E402
+from vbench import cores, cputime, dummy, launcher  # noqa: E402
 from vbench.config import RunConfig  # noqa: E402
 from vbench.leases import Share, leased  # noqa: E402
 from vbench.loadgen import Endpoint, Load, Workers, processes_for  # noqa: E402
@@ -36,11 +45,53 @@ from vbench.plan import Session, plan  # noqa: E402
 from vbench.rules import checked  # noqa: E402
 from vbench.server import Server, cache, replicas  # noqa: E402
 
-METRICS = ("output_throughput", "median_itl_ms", "median_tpot_ms", "median_ttft_ms", "total_input_tokens")
+METRICS = (
+    "output_throughput", "median_itl_ms", "median_tpot_ms", "mean_tpot_ms", "server_mean_tpot_ms", "median_ttft_ms",
+    "mean_ttft_ms", "server_mean_ttft_ms", "server_mean_queue_ms", "send_span_ms", "tokens_per_chunk",
+    "server_tokens_per_step", "frontend_us_per_token", "total_input_tokens",
+)  # fmt: skip
 INPUT, OUTPUT = 128, 256
 
+Metrics = dict[str, float]
+Pair = tuple[Metrics, Metrics]  # by vbench, by vllm bench serve
 
-def by_vbench(workers: Workers, server: Server, words: np.ndarray) -> dict[str, float]:
+HISTOGRAM = re.compile(r"^(vllm:\w+_(?:sum|count))(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+MEANS = {
+    "ttft": "vllm:time_to_first_token_seconds",
+    "tpot": "vllm:request_time_per_output_token_seconds",
+    "queue": "vllm:request_queue_time_seconds",
+}
+STEPS = "vllm:iteration_tokens_total"
+
+
+def totals(server: Server) -> defaultdict[str, float]:
+    """Sums and counts of the server's histograms since its start, and the CPU seconds of its front end."""
+    found: defaultdict[str, float] = defaultdict(float)
+    with urllib.request.urlopen(f"{server.base_url}/metrics") as reply:
+        for name, value in HISTOGRAM.findall(reply.read().decode()):
+            found[name] += float(value)
+    readings = cputime.read([server.process.pid])
+    found["frontend_s"] = sum(each.cpu_s for each in readings if each.role == cputime.FRONTEND)
+    return found
+
+
+def seen_by(server: Server, run: Callable[[], Metrics]) -> Metrics:
+    """The run's metrics, and beside them what the server says of the same run."""
+    before, began = totals(server), time.time()
+    found = run()
+    time.sleep(0.2)  # until the server has counted its last step
+    after = totals(server)
+    grown = {name: after[name] - before[name] for name in after}
+    seen = {f"server_mean_{key}_ms": grown[f"{name}_sum"] / grown[f"{name}_count"] * 1e3 for key, name in MEANS.items()}
+    tokens = found["total_output_tokens"]
+    return found | seen | {
+        "began": began,
+        "server_tokens_per_step": tokens / grown[f"{STEPS}_count"],
+        "frontend_us_per_token": grown["frontend_s"] / tokens * 1e6,
+    }  # fmt: skip
+
+
+def by_vbench(workers: Workers, server: Server, words: np.ndarray) -> Metrics:
     count = len(words)
     load = Load(
         endpoints=(Endpoint(server.base_url, server.served_model_name),),
@@ -53,7 +104,10 @@ def by_vbench(workers: Workers, server: Server, words: np.ndarray) -> dict[str, 
     )
     requests, _ = workers.run(load)
     assert not any(requests.error), set(requests.error)
-    return metrics(requests)
+    return metrics(requests) | {
+        "send_span_ms": float(np.ptp(requests.sent)) * 1e3,
+        "tokens_per_chunk": float(requests.output_tokens.sum()) / len(requests.chunk_times),
+    }
 
 
 class VllmBench:
@@ -88,7 +142,7 @@ for line in sys.stdin:
         if (heard := self.process.stdout.readline().strip()) != word:
             raise SystemExit(f"vllm bench serve said {heard!r}, not {word!r}")
 
-    def run(self, server: Server, tokenizer: Path, texts: list[str]) -> dict[str, float]:
+    def run(self, server: Server, tokenizer: Path, texts: list[str]) -> Metrics:
         with tempfile.TemporaryDirectory() as folder:
             prompts = Path(folder, "prompts.jsonl")
             prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
@@ -96,13 +150,18 @@ for line in sys.stdin:
                 f"--backend openai --base-url {server.base_url} --model {server.served_model_name} "
                 f"--tokenizer {tokenizer} --dataset-name custom --dataset-path {prompts} --disable-shuffle "
                 f"--skip-chat-template --custom-output-len {OUTPUT} --num-prompts {len(texts)} --ignore-eos "
-                f"--temperature 0 --ready-check-timeout-sec 0 --save-result --result-dir {folder} "
+                f"--temperature 0 --ready-check-timeout-sec 0 --save-result --save-detailed --result-dir {folder} "
                 "--result-filename result.json"
             )
             self.process.stdin.write(json.dumps(options.split()) + "\n")
             self.process.stdin.flush()
             self.hear("done")
-            return dict(json.loads(Path(folder, "result.json").read_text()))
+            found = json.loads(Path(folder, "result.json").read_text())
+        chunks = len(texts) + sum(map(len, found["itls"]))
+        return {name: value for name, value in found.items() if isinstance(value, int | float)} | {
+            "send_span_ms": float(np.ptp(found["start_times"])) * 1e3,
+            "tokens_per_chunk": found["total_output_tokens"] / chunks,
+        }
 
 
 def words_and_texts(rng: np.random.Generator, folder: Path, count: int) -> tuple[np.ndarray, list[str]]:
@@ -113,16 +172,15 @@ def words_and_texts(rng: np.random.Generator, folder: Path, count: int) -> tuple
     return ids, ["".join(words[number].replace("\u0120", " ") for number in row) for row in ids.tolist()]
 
 
-Pair = tuple[dict[str, float], dict[str, float]]  # metrics by vbench, by vllm bench serve
-
-
-async def measure(session: Session, loads: list[int], pairs: int) -> dict[int, list[Pair]]:
-    """The pairs of each load, all on one server."""
+async def measure(session: Session, loads: list[int], pairs: int, save: Path | None) -> dict[int, list[Pair]]:
+    """The pairs of each load, all on one server; written out after each."""
     with leased(session, lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
-        return await measure_on(session, share, loads, pairs)
+        return await measure_on(session, share, loads, pairs, save)
 
 
-async def measure_on(session: Session, share: Share, loads: list[int], pairs: int) -> dict[int, list[Pair]]:
+async def measure_on(
+    session: Session, share: Share, loads: list[int], pairs: int, save: Path | None
+) -> dict[int, list[Pair]]:
     tokenizer = dummy.materialise(session.model, cache())
     processes = processes_for(max(loads), len(share.cores))
     server_cores, client_cores = cores.split(share.cores, not session.hardware.gpus, processes)
@@ -138,20 +196,25 @@ async def measure_on(session: Session, share: Share, loads: list[int], pairs: in
             def both(load: int, vbench_first: bool) -> Pair:
                 ids, _ = words_and_texts(rng, tokenizer, load)
                 _, texts = words_and_texts(rng, tokenizer, load)
-                if vbench_first:
-                    return by_vbench(workers, server, ids), peer.run(server, tokenizer, texts)
-                theirs = peer.run(server, tokenizer, texts)
-                return by_vbench(workers, server, ids), theirs
+                sides = [lambda: by_vbench(workers, server, ids), lambda: peer.run(server, tokenizer, texts)]
+                order = (0, 1) if vbench_first else (1, 0)
+                run = {side: seen_by(server, sides[side]) for side in order}
+                return run[0], run[1]
+
+            def take(load: int, turn: int) -> None:
+                pair = both(load, turn % 2 == 0)
+                found[load].append(pair)
+                if save:
+                    save.write_text(json.dumps(found, indent=1) + "\n")
+                told = ", ".join(f"{key} {pair[0][key]:.2f} / {pair[1][key]:.2f}" for key in METRICS[:2])
+                print(f"{load} prompts, pair {turn + 1}: vbench / vllm bench serve: {told}", file=sys.stderr)
 
             rng = np.random.default_rng(0)
             found: dict[int, list[Pair]] = {load: [] for load in loads}
-            both(loads[0], vbench_first=True)  # warms up, not counted
-            for load in loads:
-                for turn in range(pairs):
-                    pair = await asyncio.to_thread(both, load, turn % 2 == 0)
-                    found[load].append(pair)
-                    told = ", ".join(f"{key} {pair[0][key]:.2f} / {pair[1][key]:.2f}" for key in METRICS[:2])
-                    print(f"{load} prompts, pair {turn + 1}: vbench / vllm bench serve: {told}", file=sys.stderr)
+            await asyncio.to_thread(both, loads[0], True)  # warms up, not counted
+            for turn in range(pairs):
+                for load in loads:
+                    await asyncio.to_thread(take, load, turn)
             return found
 
 
@@ -169,15 +232,13 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="where every pair's metrics are written, as JSON")
     options, overrides = parser.parse_known_args()
     (session,) = plan([(composed(["+engine.env.VLLM_LOGGING_LEVEL=ERROR", *overrides]), "")])
-    found = asyncio.run(measure(session, options.num_prompts, options.pairs))
-    if options.save:
-        options.save.write_text(json.dumps(found, indent=1) + "\n")
+    found = asyncio.run(measure(session, options.num_prompts, options.pairs, options.save))
     print("| num_prompts | metric | vbench | vllm bench serve | ratio, median of pairs | least | most |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     for num_prompts, pairs in found.items():
         for key in METRICS:
             mine, theirs = (statistics.median(pair[side][key] for pair in pairs) for side in (0, 1))
-            ratios = sorted(pair[0][key] / pair[1][key] for pair in pairs)
+            ratios = sorted(pair[0][key] / pair[1][key] if pair[1][key] else float("nan") for pair in pairs)
             spread = f"{statistics.median(ratios):.3f} | {ratios[0]:.3f} | {ratios[-1]:.3f}"
             print(f"| {num_prompts} | {key} | {mine:,.2f} | {theirs:,.2f} | {spread} |")
 
