@@ -1,6 +1,6 @@
 """Do vbench and `vllm bench serve` read the same server alike?
 
-    python benchmarks/agreement.py [--num-prompts 16] [--pairs 5] [--save pairs.json] [model=tiny hardware=auto …]
+    python benchmarks/agreement.py [--num-prompts 16] [--output-len 256] [--pairs 5] [--save pairs.json] [model=tiny …]
 
 One real server, started as vbench starts it from the same overrides. Each pair is one run by each client, in turns,
 with prompts of the same lengths (words of one token each for the client that sends text), the same reply lengths, and
@@ -50,7 +50,7 @@ METRICS = (
     "mean_ttft_ms", "server_mean_ttft_ms", "server_mean_queue_ms", "send_span_ms", "tokens_per_chunk",
     "server_tokens_per_step", "frontend_us_per_token", "total_input_tokens",
 )  # fmt: skip
-INPUT, OUTPUT = 128, 256
+INPUT = 128
 
 Metrics = dict[str, float]
 Pair = tuple[Metrics, Metrics]  # by vbench, by vllm bench serve
@@ -91,12 +91,12 @@ def seen_by(server: Server, run: Callable[[], Metrics]) -> Metrics:
     }  # fmt: skip
 
 
-def by_vbench(workers: Workers, server: Server, words: np.ndarray) -> Metrics:
+def by_vbench(workers: Workers, server: Server, words: np.ndarray, output_len: int) -> Metrics:
     count = len(words)
     load = Load(
         endpoints=(Endpoint(server.base_url, server.served_model_name),),
         prompts=list(words),
-        output_len=np.full(count, OUTPUT),
+        output_len=np.full(count, output_len),
         scheduled=np.zeros(count),
         max_concurrency=None,
         ignore_eos=True,
@@ -142,14 +142,14 @@ for line in sys.stdin:
         if (heard := self.process.stdout.readline().strip()) != word:
             raise SystemExit(f"vllm bench serve said {heard!r}, not {word!r}")
 
-    def run(self, server: Server, tokenizer: Path, texts: list[str]) -> Metrics:
+    def run(self, server: Server, tokenizer: Path, texts: list[str], output_len: int) -> Metrics:
         with tempfile.TemporaryDirectory() as folder:
             prompts = Path(folder, "prompts.jsonl")
             prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
             options = (
                 f"--backend openai --base-url {server.base_url} --model {server.served_model_name} "
                 f"--tokenizer {tokenizer} --dataset-name custom --dataset-path {prompts} --disable-shuffle "
-                f"--skip-chat-template --custom-output-len {OUTPUT} --num-prompts {len(texts)} --ignore-eos "
+                f"--skip-chat-template --custom-output-len {output_len} --num-prompts {len(texts)} --ignore-eos "
                 f"--temperature 0 --ready-check-timeout-sec 0 --save-result --save-detailed --result-dir {folder} "
                 "--result-filename result.json"
             )
@@ -172,15 +172,14 @@ def words_and_texts(rng: np.random.Generator, folder: Path, count: int) -> tuple
     return ids, ["".join(words[number].replace("\u0120", " ") for number in row) for row in ids.tolist()]
 
 
-async def measure(session: Session, loads: list[int], pairs: int, save: Path | None) -> dict[int, list[Pair]]:
+async def measure(session: Session, options: argparse.Namespace) -> dict[int, list[Pair]]:
     """The pairs of each load, all on one server; written out after each."""
     with leased(session, lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
-        return await measure_on(session, share, loads, pairs, save)
+        return await measure_on(session, share, options)
 
 
-async def measure_on(
-    session: Session, share: Share, loads: list[int], pairs: int, save: Path | None
-) -> dict[int, list[Pair]]:
+async def measure_on(session: Session, share: Share, options: argparse.Namespace) -> dict[int, list[Pair]]:
+    loads, tokens = options.num_prompts, options.output_len
     tokenizer = dummy.materialise(session.model, cache())
     processes = processes_for(max(loads), len(share.cores))
     server_cores, client_cores = cores.split(share.cores, not session.hardware.gpus, processes)
@@ -196,7 +195,10 @@ async def measure_on(
             def both(load: int, vbench_first: bool) -> Pair:
                 ids, _ = words_and_texts(rng, tokenizer, load)
                 _, texts = words_and_texts(rng, tokenizer, load)
-                sides = [lambda: by_vbench(workers, server, ids), lambda: peer.run(server, tokenizer, texts)]
+                sides = [
+                    lambda: by_vbench(workers, server, ids, tokens),
+                    lambda: peer.run(server, tokenizer, texts, tokens),
+                ]
                 order = (0, 1) if vbench_first else (1, 0)
                 run = {side: seen_by(server, sides[side]) for side in order}
                 return run[0], run[1]
@@ -204,15 +206,15 @@ async def measure_on(
             def take(load: int, turn: int) -> None:
                 pair = both(load, turn % 2 == 0)
                 found[load].append(pair)
-                if save:
-                    save.write_text(json.dumps(found, indent=1) + "\n")
+                if options.save:
+                    options.save.write_text(json.dumps(found, indent=1) + "\n")
                 told = ", ".join(f"{key} {pair[0][key]:.2f} / {pair[1][key]:.2f}" for key in METRICS[:2])
                 print(f"{load} prompts, pair {turn + 1}: vbench / vllm bench serve: {told}", file=sys.stderr)
 
             rng = np.random.default_rng(0)
             found: dict[int, list[Pair]] = {load: [] for load in loads}
             await asyncio.to_thread(both, loads[0], True)  # warms up, not counted
-            for turn in range(pairs):
+            for turn in range(options.pairs):
                 for load in loads:
                     await asyncio.to_thread(take, load, turn)
             return found
@@ -228,11 +230,12 @@ def composed(overrides: list[str]) -> RunConfig:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num-prompts", type=int, nargs="+", default=[16])
+    parser.add_argument("--output-len", type=int, default=256, help="tokens of each reply; 2 tells what requests cost")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--save", type=Path, help="where every pair's metrics are written, as JSON")
     options, overrides = parser.parse_known_args()
     (session,) = plan([(composed(["+engine.env.VLLM_LOGGING_LEVEL=ERROR", *overrides]), "")])
-    found = asyncio.run(measure(session, options.num_prompts, options.pairs, options.save))
+    found = asyncio.run(measure(session, options))
     print("| num_prompts | metric | vbench | vllm bench serve | ratio, median of pairs | least | most |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     for num_prompts, pairs in found.items():

@@ -12,6 +12,8 @@ from vbench.errors import Refused
 from vbench.plan import repeats
 from vbench.prompts import lengths
 
+SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # takes --api-server-count and starts one all the same
+
 
 def checked(run: RunConfig) -> RunConfig:
     """The run with its parallel sizes filled in. Raises Refused where its values contradict each other."""
@@ -20,6 +22,7 @@ def checked(run: RunConfig) -> RunConfig:
     _check_heads(run)
     _check_experts(run)
     _check_weights(run)
+    _check_front_ends(run.engine)
     _check_load(run)
     _check_arrivals(run.workload)
     _check_objectives(run)
@@ -89,6 +92,15 @@ def _check_weights(run: RunConfig) -> None:
     _require(
         run.model.name != "tiny" or run.engine.weights is Weights.dummy,
         "engine.weights=hub: model=tiny has no weights on a hub; use engine.weights=dummy",
+    )
+
+
+def _check_front_ends(engine: Engine) -> None:
+    several = any(word.partition("=")[0] in ("--api-server-count", "-asc") for word in engine.extra_args)
+    _require(
+        not several or SINGLE_FRONT_END not in engine.command,
+        f"engine.extra_args: {SINGLE_FRONT_END} does not heed --api-server-count; add "
+        "engine.command=[python,-m,vllm.entrypoints.cli.main,serve]",
     )
 
 

@@ -138,7 +138,10 @@ def _busy_front_end(found: dict[str, float]) -> Reason | None:
     share = found.get("server_frontend_limited", 0.0)
     if share < LIMITED_SHARE:
         return None
-    sentence = f"for {share:.0%} of the run the server's front end was at its limit: its event loop filled a core"
+    sentence = (
+        f"for {share:.0%} of the run the server's front end was at its limit: its event loop filled a core; vLLM has "
+        "engine.extra_args=[--api-server-count,4] for that"
+    )
     return Reason("busy_front_end", sentence)
 
 
