@@ -130,11 +130,23 @@ def test_runs_of_other_tools_are_counted_and_left_alone(runs):
             {"1xh100 · tp1", "1xh100 · tp1 · not vLLM's own server: python tests/fake_vllm.py"},
         ),
         (
+            {"engine": {"command": ["python", "-m", "vllm.entrypoints.cli.main", "serve"]}},
+            {"1xh100 · tp1", "1xh100 · tp1 · vllm serve"},
+        ),
+        (
+            {"engine": {"command": ["/opt/b/python", "-m", "vllm.entrypoints.openai.api_server"]}},
+            {"1xh100 · tp1", "1xh100 · tp1 · /opt/b/python -m vllm.entrypoints.openai.api_server"},
+        ),
+        (
+            {"engine": {"extra_args": ["--api-server-count", "4"]}},
+            {"1xh100 · tp1", "1xh100 · tp1 · --api-server-count 4"},
+        ),
+        (
             {"gpu": dataclasses.replace(records.H100, product="H100 PCIe")},
             {"1xh100 · tp1 · NVIDIA H100", "1xh100 · tp1 · NVIDIA H100 PCIe"},
         ),
     ],
-    ids=["engine", "weights", "lengths", "rate", "option", "context", "fake", "product"],
+    ids=["engine", "weights", "lengths", "rate", "option", "context", "fake", "serve", "other", "args", "product"],
 )
 def test_runs_that_differ_in_what_shapes_a_result_are_series_of_their_own(runs, change, names):
     found = runs(records.record(), records.record(**change))

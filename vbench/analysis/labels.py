@@ -9,6 +9,7 @@ several of them, such as a mean over all, is refused: `mixed` says what differs 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -31,6 +32,7 @@ WORTH_SAYING = (
     "engine.max_model_len",
     "engine.enforce_eager",
     "engine.command",
+    "engine.extra_args",
     "source",
 )
 WORDS = {
@@ -40,6 +42,7 @@ WORDS = {
     "none": "no load",
 }
 SYSTEM = ("hardware", "parallelism")
+VLLM = re.compile(r"(^|/)vllm |-m vllm\.")  # a command that starts vLLM's own server, from whatever environment
 TAGS = {"device": "gpu"}  # a fact is a tag of its own name, but for the device of the GPUs
 
 
@@ -130,7 +133,9 @@ def _word(condition: str, value: str) -> str:
     if condition == "engine.weights":
         return f"{value} weights"
     if condition == "engine.command":
-        return _command(value)
+        return _command(json.loads(value))
+    if condition == "engine.extra_args":
+        return " ".join(json.loads(value))
     return WORDS.get(value, value) if condition == "workload.lengths" else f"{condition.rpartition('.')[2]}={value}"
 
 
@@ -144,6 +149,8 @@ def _said(condition: str, value: str) -> str:
     return _word(condition, value)
 
 
-def _command(value: str) -> str:
-    command = json.loads(value)
-    return "" if command == Engine().command else f"not vLLM's own server: {' '.join(command)}"
+def _command(command: Sequence[str]) -> str:
+    if command == Engine().command:
+        return ""
+    told = " ".join(command).replace("python -m vllm.entrypoints.cli.main ", "vllm ")
+    return told if VLLM.search(told) else f"not vLLM's own server: {told}"
