@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from vbench.jobs import End, Phase, State, Submission, strict
 
 # By the last word of a session.
 ENDS = {"completed": End.completed, "SIGTERM": End.cancelled, "SIGUSR2": End.time_limit}
+SHOWN_EACH_S = 0.001
 NO_LIMIT_MIN = 60 * 24 * 365  # of submitit's, which would count from the start of the wait
 
 
@@ -73,12 +75,15 @@ class Local:
         with _apart():
             job = executor.submit(session.job, str(each.path), each.resources.minutes)
         self._started.append(job)
+        # The kernel shows its command line a little after its start, and to other drivers it does not live until then.
+        while not (_minds(int(job.job_id), folder) or job.done()):
+            time.sleep(SHOWN_EACH_S)
         return f"{job.job_id}@{folder}"
 
 
 def _state(pid: int, folder: Path, our_child: bool, silent: End) -> State:
     """`silent` is the end of a job that did not say how it ended."""
-    # A child is asked for as such: just after its start the kernel shows no command line of it yet.
+    # A child is asked for as such: where setup's shell becomes the job, the kernel shows no command line for a moment.
     if our_child or _minds(pid, folder) or sessionfile.taken(folder):
         return State(Phase.running, detail=f"pid {pid}")
     told = Tail(folder).read()
