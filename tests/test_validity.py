@@ -59,6 +59,13 @@ def test_tokens_that_arrive_together_are_a_warning():
     assert codes(together) == (set(), {"merged_tokens"})
 
 
+@pytest.mark.parametrize(
+    ("stall_ms", "itl_ms", "warned"), [(900, 10, set()), (1700, 10, {"stalled"}), (1700, 300, set())]
+)
+def test_a_pause_of_all_replies_is_a_warning_unless_tokens_take_that_long(stall_ms, itl_ms, warned):
+    assert codes(many(), {"longest_stall_ms": stall_ms, "median_itl_ms": itl_ms}) == (set(), warned)
+
+
 @pytest.mark.parametrize(("share", "warned"), [(0.1, set()), (0.6, {"busy_front_end"})])
 def test_a_front_end_at_its_limit_is_a_warning(share, warned):
     assert codes(many(), {"server_frontend_limited": share}) == (set(), warned)

@@ -5,6 +5,7 @@ E2EL   last token chunk - sent
 TPOT   (E2EL - TTFT) / (output tokens - 1); undefined for one token
 ITL    the gap between two chunks, divided over the tokens of the later one: one sample a token
 queue  sent - scheduled
+stall  how long no chunk came from any request, while some were between their first and their last; the longest of a run
 
 Keys are those of `vllm bench serve --save-result`; what vLLM does not have is named in the same manner. Only requests
 that succeeded count towards latency and tokens. A reply without a token has no TTFT: it is counted in `empty`.
@@ -63,7 +64,7 @@ def metrics(requests: Requests) -> dict[str, float]:
     }
     if not ok.any():
         return found
-    found |= _throughput(requests, ok) | _steady(requests, ok)
+    found |= _throughput(requests, ok) | _steady(requests, ok) | _stall(requests)
     for name, samples in latencies(requests)._asdict().items():
         found |= _statistics(name, samples)
     return found | _statistics("queue", (requests.sent - requests.scheduled)[ok])
@@ -107,6 +108,18 @@ def _steady(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_]]) 
         inside = owner & (requests.chunk_times > start) & (requests.chunk_times <= end)
         found["steady_output_throughput"] = float(requests.chunk_tokens[inside].sum() / (end - start))
     return found
+
+
+def _stall(requests: Requests) -> dict[str, float]:
+    first, last = requests.offsets[:-1], requests.offsets[1:] - 1
+    several = last > first
+    if not several.any():
+        return {}
+    times = np.sort(requests.chunk_times)
+    starts, ends = np.sort(requests.chunk_times[first[several]]), np.sort(requests.chunk_times[last[several]])
+    begun, over = (np.searchsorted(ones, times[:-1], side="right") for ones in (starts, ends))
+    gaps = np.diff(times)[begun > over]
+    return {"longest_stall_ms": float(gaps.max()) * 1e3}
 
 
 def _statistics(name: str, samples: Floats) -> dict[str, float]:

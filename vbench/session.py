@@ -39,7 +39,8 @@ from vbench.screen import Screen
 from vbench.search import streams
 from vbench.server import Server, keep_logs, replicas
 
-WARM_UP_PROMPT, WARM_UP_TOKENS = 256, 16
+WARM_UP = ((1, 256, 16), (8, 256, 16))  # requests at once, tokens of each prompt, of each reply
+PREFILLS = (1024, 1536, 2048, 3072, 4096)  # tokens in one step: by it a kernel of experts is chosen, and then compiled
 TOLD_TOGETHER_S = 1.0  # a scheduler ends all processes of a job: the server may be gone before we are told
 
 
@@ -113,29 +114,42 @@ def _servers(bench: Bench) -> AbstractAsyncContextManager[Sequence[Server | Atta
 async def _warm_up(bench: Bench, fleet: Fleet) -> None:
     """Sends each server one request, then several at once, so that kernels are compiled before a clock runs.
 
-    A server of others gets the one, to see that it answers.
+    On GPUs also prefills of growing size. A server of others gets the one, to see that it answers.
 
     Raises ServerFailed where a server cannot answer them.
     """
-    length = max(1, min(WARM_UP_PROMPT, longest(fleet, bench.session.model) - WARM_UP_TOKENS))
-    rng = np.random.default_rng()
-    for burst in (1,) if bench.session.attached else (1, 8):
-        count = burst * len(fleet.servers)
-        tokens = rng.integers(FIRST_ID, bench.session.model.vocab_size * 3 // 4, (count, length), dtype=np.int32)
-        load = Load(
-            endpoints=fleet.endpoints,
-            prompts=list(tokens),
-            output_len=np.full(count, WARM_UP_TOKENS),
-            scheduled=np.zeros(count),
-            max_concurrency=None,
-            ignore_eos=bench.session.runs[0].config.workload.ignore_eos,
-            timeout_s=RUN_TIMEOUT_S,
-        )
-        requests, _ = await bench.load(load)
+    for burst in bursts(bench.session, longest(fleet, bench.session.model)):
+        requests, _ = await bench.load(_warm_up_load(bench.session, fleet, *burst))
         fleet.check_alive()
         if not succeeded(requests).all():
             line = f"a warm-up request failed: {requests.error[~succeeded(requests)][0]}"
             raise ServerFailed("engine_error", line, fleet.servers[0].log)
+
+
+def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
+    """What a server is warmed up with: (requests at once, tokens of each prompt, of each reply), within `context`."""
+    wanted = [(count, max(1, min(length, context - reply)), reply) for count, length, reply in WARM_UP]
+    if session.attached:
+        return wanted[:1]
+    for tokens in PREFILLS if session.hardware.gpus else ():
+        together = -(-tokens // (context - 1))
+        alone = together > 1  # the first to come is a step of its own, and the others are the next
+        wanted.append((together + alone, tokens // together, 1))
+    return wanted
+
+
+def _warm_up_load(session: Session, fleet: Fleet, count: int, length: int, reply: int) -> Load:
+    count *= len(fleet.servers)
+    rng = np.random.default_rng()
+    return Load(
+        endpoints=fleet.endpoints,
+        prompts=list(rng.integers(FIRST_ID, session.model.vocab_size * 3 // 4, (count, length), dtype=np.int32)),
+        output_len=np.full(count, reply),
+        scheduled=np.zeros(count),
+        max_concurrency=None,
+        ignore_eos=session.runs[0].config.workload.ignore_eos,
+        timeout_s=RUN_TIMEOUT_S,
+    )
 
 
 def _start_s(bench: Bench, began: float) -> dict[str, float]:

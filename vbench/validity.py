@@ -21,6 +21,7 @@ HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache though no workloa
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 P99_SAMPLES = 100
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (vbench.occupancy.LOOP_LIMIT)
+STALL_MS, STALL_TOKENS = 1000.0, 10  # a pause beyond both is none of the load's: at least so long, so many tokens' time
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
 
 
@@ -45,6 +46,7 @@ def judge(requests: Requests, load: Workload, found: dict[str, float]) -> Judgem
     warnings = (
         _preemptions(found),
         _saturated(found),
+        _stalled(found),
         _busy_front_end(found),
         _merged_tokens(requests),
         _few_samples(requests),
@@ -132,6 +134,17 @@ def _saturated(found: dict[str, float]) -> Reason | None:
     if not found.get("saturated"):
         return None
     return Reason("saturated", "requests came faster than they were served: TTFT and requests in flight kept growing")
+
+
+def _stalled(found: dict[str, float]) -> Reason | None:
+    stall_ms = found.get("longest_stall_ms", 0.0)
+    if stall_ms < max(STALL_MS, STALL_TOKENS * found.get("median_itl_ms", 0.0)):
+        return None
+    sentence = (
+        f"no token came from any request for {stall_ms / 1e3:.1f} s: a kernel was compiled, or the server or its host "
+        "paused; measure it again"
+    )
+    return Reason("stalled", sentence)
 
 
 def _busy_front_end(found: dict[str, float]) -> Reason | None:

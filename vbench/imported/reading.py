@@ -27,7 +27,7 @@ METRIC = re.compile(
     r"duration|completed|failed|total_\w+_tokens|\w+_throughput|request_goodput|max_concurrent_requests|"
     r"max_output_tokens_per_s|(mean|median|std|p[\d.]+)_(?P<family>\w+)_ms|(probe|spec_decode|diffusion)_\w+"
 )
-STEADY = {"steady_duration", "steady_output_throughput"}
+OF_THE_CLOCK = {"steady_duration", "steady_output_throughput", "longest_stall_ms"}  # need instants, not only lengths
 OVERRIDES = ("serve_overrides", "bench_overrides")  # in a sweep's failures; its results have them among their fields
 ABOUT = ("backend", "tokenizer_id", "label", "date", "_benchmark_name", "run_number")
 NOT_AN_OPTION = {
@@ -140,7 +140,7 @@ def _metrics(result: Result, requests: Requests | None) -> dict[str, float]:
 def _computed(result: Result, requests: Requests, given: Mapping[str, float]) -> dict[str, float]:
     # Whole families only: a median of theirs beside a p90 of ours would follow two definitions.
     taken = {None, *map(_family, given)} | (set() if result.get("queue_times") else {"queue"})
-    others = {"empty"} | (STEADY if samples.timed(result) else set())
+    others = {"empty"} | (OF_THE_CLOCK if samples.timed(result) else set())
     found = metrics.metrics(requests)
     return {key: value for key, value in found.items() if key in others or _family(key) not in taken}
 
