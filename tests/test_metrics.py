@@ -74,6 +74,7 @@ def test_a_stall_is_when_nothing_comes_though_replies_are_under_way():
     assert metrics(waits)["longest_stall_ms"] == pytest.approx(200)
     held = requests([(1.0, 1), (6.0, 1)], [(2.0, 1), (2.1, 1)], [(2.5, 1)])
     assert metrics(held)["longest_stall_ms"] == pytest.approx(3500)
+    assert metrics(requests([(1.0, 1), (1.0, 1)]))["longest_stall_ms"] == 0  # both in one piece
     assert "longest_stall_ms" not in metrics(requests([(1.0, 1)]))
 
 

@@ -119,7 +119,7 @@ def _stall(requests: Requests) -> dict[str, float]:
     starts, ends = np.sort(requests.chunk_times[first[several]]), np.sort(requests.chunk_times[last[several]])
     begun, over = (np.searchsorted(ones, times[:-1], side="right") for ones in (starts, ends))
     gaps = np.diff(times)[begun > over]
-    return {"longest_stall_ms": float(gaps.max()) * 1e3}
+    return {"longest_stall_ms": float(gaps.max(initial=0.0)) * 1e3}
 
 
 def _statistics(name: str, samples: Floats) -> dict[str, float]:
