@@ -54,6 +54,15 @@ def test_a_hub_model_keeps_its_hub_weights():
     assert composed("model=llama8b", "hardware=1xh100").engine.weights is Weights.hub
 
 
+def test_several_api_servers_are_left_to_the_entry_that_heeds_them():
+    several = ("model=llama8b", "hardware=1xh100", "engine.extra_args=[--api-server-count,4]")
+    with pytest.raises(Refused, match="add engine=vllm_serve"):
+        checked(composed(*several))
+    run = checked(composed(*several, "engine=vllm_serve"))
+    assert run.engine.command[2:] == ["vllm.entrypoints.cli.main", "serve"]
+    assert run.engine.extra_args == ["--api-server-count", "4"]
+
+
 def test_the_published_campaign_is_eight_models_on_eight_systems_at_eight_loads():
     sweep = compose("config", ["+campaign=published"], return_hydra_config=True).hydra.sweeper.params
     counts = {key: len(value.split(",")) for key, value in sweep.items()}

@@ -171,7 +171,7 @@ def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
         ({"engine": {"weights": "hub"}}, "model=tiny has no weights on a hub"),
         (
             {"engine": {"weights": "dummy", "extra_args": ["--api-server-count", "4"]}},
-            r"vllm\S+api_server does not heed --api-server-count; add engine.command=\[python,-m,vllm\S+,serve\]",
+            r"vllm\S+api_server does not heed --api-server-count; add engine=vllm_serve",
         ),
         ({"engine": {"weights": "dummy", "max_model_len": 5000}}, "model=tiny has 4096 positions"),
         ({"engine": {"weights": "dummy", "max_model_len": "atuo"}}, "engine.max_model_len=atuo: must be a number"),
@@ -192,9 +192,3 @@ def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
 def test_values_that_contradict_each_other_are_refused_by_name(parts, message):
     with pytest.raises(Refused, match=message):
         checked(run_config(**parts))
-
-
-def test_several_front_ends_are_left_to_an_entry_that_heeds_them():
-    entry = ["python", "-m", "vllm.entrypoints.cli.main", "serve"]
-    engine = {"weights": "dummy", "command": entry, "extra_args": ["--api-server-count", "4"]}
-    assert checked(run_config(engine=engine)).engine.command == entry

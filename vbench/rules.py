@@ -99,8 +99,7 @@ def _check_front_ends(engine: Engine) -> None:
     several = any(word.partition("=")[0] in ("--api-server-count", "-asc") for word in engine.extra_args)
     _require(
         not several or SINGLE_FRONT_END not in engine.command,
-        f"engine.extra_args: {SINGLE_FRONT_END} does not heed --api-server-count; add "
-        "engine.command=[python,-m,vllm.entrypoints.cli.main,serve]",
+        f"engine.extra_args: {SINGLE_FRONT_END} does not heed --api-server-count; add engine=vllm_serve",
     )
 
 

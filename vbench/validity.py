@@ -141,8 +141,8 @@ def _stalled(found: dict[str, float]) -> Reason | None:
     if stall_ms < max(STALL_MS, STALL_TOKENS * found.get("median_itl_ms", 0.0)):
         return None
     sentence = (
-        f"no token came from any request for {stall_ms / 1e3:.1f} s: a kernel was compiled, or the server or its host "
-        "paused; measure it again"
+        f"no token came from any request for {stall_ms / 1e3:.1f} s: a kernel was compiled, prompts held all replies "
+        "up, or the server or its host paused"
     )
     return Reason("stalled", sentence)
 
@@ -152,8 +152,8 @@ def _busy_front_end(found: dict[str, float]) -> Reason | None:
     if share < LIMITED_SHARE:
         return None
     sentence = (
-        f"for {share:.0%} of the run the server's front end was at its limit: its event loop filled a core; vLLM has "
-        "engine.extra_args=[--api-server-count,4] for that"
+        f"for {share:.0%} of the run the server's front end was at its limit: its event loop filled a core; with vLLM "
+        "engine=vllm_serve engine.extra_args=[--api-server-count,4] spreads it over four"
     )
     return Reason("busy_front_end", sentence)
 
