@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -69,10 +70,11 @@ def test_the_published_campaign_is_eight_models_on_eight_systems_at_eight_loads(
     assert counts == {"model": 8, "hardware": 8, "workload.num_prompts": 8}
 
 
-@pytest.mark.parametrize("campaign", ["published", "max_context", "tp_dp", "max_model_len"])
+@pytest.mark.parametrize("campaign", ["published", "max_context", "tp_dp", "max_model_len", "api_servers"])
 def test_every_system_of_a_campaign_keeps_the_rules(campaign):
     sweep = compose("config", [f"+campaign={campaign}"], return_hydra_config=True).hydra.sweeper.params
-    grid = {key: value.split(",") for key, value in sweep.items() if key != "workload.num_prompts"}
+    between = re.compile(r",(?![^\[]*\])")  # values, not a list's items
+    grid = {key: between.split(value) for key, value in sweep.items() if key != "workload.num_prompts"}
     for values in itertools.product(*grid.values()):
         chosen = [f"{key}={value}" for key, value in zip(grid, values, strict=True)]
         checked(composed(f"+campaign={campaign}", *chosen))
