@@ -140,3 +140,25 @@ def test_a_server_does_not_end_by_the_signal_that_warns_a_job_of_its_end(tmp_pat
         return await servers[0].control.healthy()
 
     assert served(session(), tmp_path, during=warn)
+
+
+def test_what_no_kill_ends_is_given_up_after_a_while_and_named_in_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_signal", lambda *_: None)  # as for a process that waits in the kernel
+    monkeypatch.setattr(processes, "TERM_GRACE_S", 0.2)
+    monkeypatch.setattr(processes, "KILL_GRACE_S", 0.3)
+    orphans = []
+
+    async def leave(servers):
+        orphans.append(orphan_of(servers[0].served_model_name))
+
+    try:
+        served(session(), tmp_path, during=leave)
+        (stuck,) = orphans
+        last = (tmp_path / "server.log").read_text().splitlines()[-1]
+        assert f"[vbench] processes NOT gone: pid {stuck.pid} (python" in last
+        assert "(1 killed) and GPU memory drained 0." in last
+        assert stuck.poll() is None
+    finally:
+        for orphan in orphans:
+            orphan.kill()
+            orphan.wait()
