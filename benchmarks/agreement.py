@@ -17,7 +17,6 @@ import argparse
 import asyncio
 import dataclasses
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -38,8 +37,9 @@ sys.path[:0] = [str(ROOT)]
 from vbench import compose as ours  # noqa: E402  the checkout is the package
 from vbench import cores, cputime, dummy, launcher  # noqa: E402
 from vbench.config import RunConfig  # noqa: E402
+from vbench.counters import SAMPLE  # noqa: E402
 from vbench.leases import Share, leased  # noqa: E402
-from vbench.loadgen import Endpoint, Load, Workers, processes_for  # noqa: E402
+from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
 from vbench.metrics import metrics  # noqa: E402
 from vbench.plan import Session, plan  # noqa: E402
 from vbench.rules import checked  # noqa: E402
@@ -55,7 +55,6 @@ INPUT = 128
 Metrics = dict[str, float]
 Pair = tuple[Metrics, Metrics]  # by vbench, by vllm bench serve
 
-HISTOGRAM = re.compile(r"^(vllm:\w+_(?:sum|count))(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
 MEANS = {
     "ttft": "vllm:time_to_first_token_seconds",
     "tpot": "vllm:request_time_per_output_token_seconds",
@@ -64,14 +63,18 @@ MEANS = {
 STEPS = "vllm:iteration_tokens_total"
 
 
+def frontend_s(server: Server) -> float:
+    """CPU seconds of its API servers since their start."""
+    return sum(each.cpu_s for each in cputime.read([server.process.pid]) if each.role == cputime.FRONTEND)
+
+
 def totals(server: Server) -> defaultdict[str, float]:
-    """Sums and counts of the server's histograms since its start, and the CPU seconds of its front end."""
+    """The server's samples since its start, sums and counts of its histograms among them, and its front end's CPU."""
     found: defaultdict[str, float] = defaultdict(float)
     with urllib.request.urlopen(f"{server.base_url}/metrics") as reply:
-        for name, value in HISTOGRAM.findall(reply.read().decode()):
+        for name, value in SAMPLE.findall(reply.read().decode()):
             found[name] += float(value)
-    readings = cputime.read([server.process.pid])
-    found["frontend_s"] = sum(each.cpu_s for each in readings if each.role == cputime.FRONTEND)
+    found["frontend_s"] = frontend_s(server)
     return found
 
 
@@ -94,7 +97,7 @@ def seen_by(server: Server, run: Callable[[], Metrics]) -> Metrics:
 def by_vbench(workers: Workers, server: Server, words: np.ndarray, output_len: int) -> Metrics:
     count = len(words)
     load = Load(
-        endpoints=(Endpoint(server.base_url, server.served_model_name),),
+        endpoints=(server.endpoint,),
         prompts=list(words),
         output_len=np.full(count, output_len),
         scheduled=np.zeros(count),

@@ -23,9 +23,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from agreement import composed  # noqa: E402  its neighbour
+from agreement import composed, frontend_s  # noqa: E402  its neighbour
 
-from vbench import cores, cputime  # noqa: E402  the checkout is the package
+from vbench import cores  # noqa: E402  the checkout is the package
 from vbench.leases import Share, leased  # noqa: E402
 from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
 from vbench.metrics import metrics  # noqa: E402
@@ -36,10 +36,6 @@ from vbench.server import Server, replicas  # noqa: E402
 METRICS = ("frontend_us_per_token", "client_us_per_token", "merged_chunks", "output_throughput", "median_itl_ms",
            "p99_itl_ms")  # fmt: skip
 INPUT, OUTPUT = 128, 256
-
-
-def frontend_s(server: Server) -> float:
-    return sum(each.cpu_s for each in cputime.read([server.process.pid]) if each.role == cputime.FRONTEND)
 
 
 def run(workers: Workers, server: Server, count: int, vocab_size: int) -> dict[str, float]:

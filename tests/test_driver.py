@@ -324,7 +324,7 @@ def test_commands_that_begin_together_keep_the_bound_of_their_experiment_togethe
     commands = [driver(*words, SLOW, f"engine.max_num_seqs={seats}", cwd=tmp_path) for seats in (8, 9, 10)]
     for command in commands:
         said, _ = command.communicate(timeout=120)
-        assert command.returncode in (0, 1), said  # whether it is to be trusted is for a quiet machine to say
+        assert command.returncode == 0, said
     submitted = sorted(path.stat().st_mtime for path in tmp_path.glob("multirun/*/*/job/*_submitted.pkl"))
     ended = sorted(event["t"] for event in events(tmp_path, "ended"))
     assert len(submitted) == len(ended) == 3

@@ -58,16 +58,19 @@ def happened(folder, event):
 
 
 def test_on_gpus_steps_of_every_size_are_gone_through_before_a_clock_runs():
+    def sent(context, gpus):
+        hardware = {"gpus": gpus} if gpus else {}
+        (made,) = plan([(checked(run_config(engine={"weights": "dummy"}, hardware=hardware)), "fake")])
+        return bursts(made, context)
+
     def steps(context, gpus):
         """Tokens of each prefill: the first to come is a step of its own, and the others are the next."""
-        engine, hardware = {"weights": "dummy"}, {"gpus": gpus} if gpus else {}
-        (made,) = plan([(checked(run_config(engine=engine, hardware=hardware)), "fake")])
-        return [max(count - 1, 1) * length for count, length, _ in bursts(made, context)]
+        return [max(count - 1, 1) * length for count, length, _ in sent(context, gpus)]
 
     assert steps(2000, gpus=0) == [256, 7 * 256]
     assert steps(131_072, gpus=1)[2:] == [1024, 1536, 2048, 3072, 4096]
     assert steps(2000, gpus=1)[2:] == pytest.approx([1024, 1536, 2048, 3072, 4096], abs=4)
-    assert all(1 <= length < 40 for _, length, _ in bursts(session(), 40))
+    assert all(length >= 1 and length + reply <= 40 for gpus in (0, 1) for _, length, reply in sent(40, gpus))
 
 
 def test_where_a_server_dies_under_a_run_only_that_run_fails_and_the_rest_goes_on_with_a_fresh_one(tmp_path):

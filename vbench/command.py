@@ -17,6 +17,11 @@ def program(engine: Engine) -> list[str]:
     return [sys.executable if first == "python" else first, *rest]
 
 
+def starts_vllm(command: Sequence[str]) -> bool:
+    """Whether it starts vLLM's own server, from whatever environment; a script of that name does not."""
+    return any("vllm" in word.partition(".")[0] and not word.endswith(".py") for word in command)
+
+
 def server_argv(session: Session, model: str, served_model_name: str, port: int) -> list[str]:
     """The command line of one replica, in vLLM's argument names. `model` is a hub id or a folder."""
     engine, split = session.engine, session.parallelism

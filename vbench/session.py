@@ -132,7 +132,7 @@ def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
     if session.attached:
         return wanted[:1]
     for tokens in PREFILLS if session.hardware.gpus else ():
-        together = -(-tokens // (context - 1))
+        together = -(-tokens // max(1, context - 1))
         alone = together > 1  # the first to come is a step of its own, and the others are the next
         wanted.append((together + alone, tokens // together, 1))
     return wanted

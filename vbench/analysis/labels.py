@@ -9,12 +9,12 @@ several of them, such as a mean over all, is refused: `mixed` says what differs 
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from vbench.analysis.frame import FACTS, plain
+from vbench.command import starts_vllm
 from vbench.config import Engine
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ WORDS = {
     "none": "no load",
 }
 SYSTEM = ("hardware", "parallelism")
-VLLM = re.compile(r"(^|/)vllm |-m vllm\.")  # a command that starts vLLM's own server, from whatever environment
 TAGS = {"device": "gpu"}  # a fact is a tag of its own name, but for the device of the GPUs
 
 
@@ -153,4 +152,4 @@ def _command(command: Sequence[str]) -> str:
     if command == Engine().command:
         return ""
     told = " ".join(command).replace("python -m vllm.entrypoints.cli.main ", "vllm ")
-    return told if VLLM.search(told) else f"not vLLM's own server: {told}"
+    return told if starts_vllm(command) else f"not vLLM's own server: {told}"
