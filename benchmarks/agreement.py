@@ -35,15 +35,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from vbench import compose as ours  # noqa: E402  the checkout is the package
-from vbench import cores, cputime, dummy, launcher  # noqa: E402
-from vbench.config import RunConfig  # noqa: E402
-from vbench.counters import SAMPLE  # noqa: E402
-from vbench.leases import Share, leased  # noqa: E402
+from vbench.campaign import launcher  # noqa: E402
+from vbench.engine import dummy  # noqa: E402
+from vbench.engine.counters import SAMPLE  # noqa: E402
+from vbench.engine.server import Server, cache, replicas  # noqa: E402
+from vbench.host import cores, cputime  # noqa: E402
+from vbench.host.leases import HostLease, leased  # noqa: E402
 from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
-from vbench.metrics import metrics  # noqa: E402
-from vbench.plan import Session, plan  # noqa: E402
-from vbench.rules import checked  # noqa: E402
-from vbench.server import Server, cache, replicas  # noqa: E402
+from vbench.metrics.definitions import metrics  # noqa: E402
+from vbench.plan.rules import checked  # noqa: E402
+from vbench.plan.sessions import Session, plan  # noqa: E402
+from vbench.schema.config import RunConfig  # noqa: E402
 
 METRICS = (
     "output_throughput", "median_itl_ms", "median_tpot_ms", "mean_tpot_ms", "server_mean_tpot_ms", "median_ttft_ms",
@@ -181,7 +183,7 @@ async def measure(session: Session, options: argparse.Namespace) -> dict[int, li
         return await measure_on(session, share, options)
 
 
-async def measure_on(session: Session, share: Share, options: argparse.Namespace) -> dict[int, list[Pair]]:
+async def measure_on(session: Session, share: HostLease, options: argparse.Namespace) -> dict[int, list[Pair]]:
     loads, tokens = options.num_prompts, options.output_len
     tokenizer = dummy.materialise(session.model, cache())
     processes = processes_for(max(loads), len(share.cores))

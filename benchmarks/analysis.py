@@ -29,8 +29,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from vbench.config import Engine, Gpu, Hardware, Model, Parallelism, RunConfig, Workload, plain  # noqa: E402
-from vbench.record import Failure, Reason, Record  # noqa: E402
+from vbench.schema.config import Engine, Gpu, Hardware, Model, Parallelism, RunConfig, Workload, plain  # noqa: E402
+from vbench.schema.record import Failure, Reason, Record  # noqa: E402
 from vbench.tracking.columns import Columns, columns  # noqa: E402
 
 PARAMS, METRICS = 60, 80

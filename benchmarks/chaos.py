@@ -33,7 +33,7 @@ from cluster import Cluster, cluster, missing  # noqa: E402  the checkout is the
 from doors import driver, fake  # noqa: E402
 
 from vbench import tracking  # noqa: E402
-from vbench.record import RECORD, Record  # noqa: E402
+from vbench.schema.record import RECORD, Record  # noqa: E402
 
 LOADS = (2, 3, 4, 5)
 TOKENS, ITL_S = 40, 0.05  # two seconds a point

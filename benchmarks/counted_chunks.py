@@ -25,13 +25,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from agreement import composed, frontend_s  # noqa: E402  its neighbour
 
-from vbench import cores  # noqa: E402  the checkout is the package
-from vbench.leases import Share, leased  # noqa: E402
+from vbench.engine.server import Server, replicas  # noqa: E402
+from vbench.host import cores  # noqa: E402  the checkout is the package
+from vbench.host.leases import HostLease, leased  # noqa: E402
 from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
-from vbench.metrics import metrics  # noqa: E402
-from vbench.plan import Session, plan  # noqa: E402
-from vbench.prompts import FIRST_ID  # noqa: E402
-from vbench.server import Server, replicas  # noqa: E402
+from vbench.metrics.definitions import metrics  # noqa: E402
+from vbench.plan.sessions import Session, plan  # noqa: E402
+from vbench.workload.prompts import FIRST_ID  # noqa: E402
 
 METRICS = ("frontend_us_per_token", "client_us_per_token", "merged_chunks", "output_throughput", "median_itl_ms",
            "p99_itl_ms")  # fmt: skip
@@ -62,7 +62,7 @@ def run(workers: Workers, server: Server, count: int, vocab_size: int) -> dict[s
 Pair = tuple[dict[str, float], dict[str, float]]  # with, without
 
 
-async def measure(sessions: list[Session], share: Share, count: int, pairs: int) -> list[Pair]:
+async def measure(sessions: list[Session], share: HostLease, count: int, pairs: int) -> list[Pair]:
     processes = processes_for(count, len(share.cores))
     server_cores, client_cores = cores.split(share.cores, not sessions[0].hardware.gpus, processes)
     share, vocab = dataclasses.replace(share, cores=server_cores), sessions[0].model.vocab_size

@@ -28,9 +28,10 @@ from hydra.core.utils import setup_globals  # noqa: E402
 from hydra.types import RunMode  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from vbench import compose, launcher  # noqa: E402
-from vbench.plan import plan  # noqa: E402
-from vbench.rules import checked  # noqa: E402
+from vbench import compose  # noqa: E402
+from vbench.campaign import launcher  # noqa: E402
+from vbench.plan.rules import checked  # noqa: E402
+from vbench.plan.sessions import plan  # noqa: E402
 
 MODELS = "llama8b,mistral7b,nemo12b,mixtral8x7b,llama70b,mistral_large,mixtral8x22b,llama405b"
 SYSTEMS = "1xa100,2xa100,4xa100,8xa100,1xh100,2xh100,4xh100,8xh100"

@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT)]
 
 from tests.fake_vllm import running  # noqa: E402  the checkout is the package
 from vbench.loadgen import Client, Endpoint, Load, Workers  # noqa: E402
-from vbench.record import Requests  # noqa: E402
+from vbench.schema.record import Requests  # noqa: E402
 
 
 def send(

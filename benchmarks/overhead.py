@@ -30,13 +30,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from vbench import tracking  # noqa: E402  the checkout is the package
-from vbench.config import RunConfig, typed  # noqa: E402
-from vbench.events import Event, Events  # noqa: E402
-from vbench.plan import Session, plan  # noqa: E402
-from vbench.record import REQUESTS, TELEMETRY, Requests  # noqa: E402
-from vbench.rules import checked  # noqa: E402
-from vbench.series import Series  # noqa: E402
-from vbench.session import execute  # noqa: E402
+from vbench.plan.rules import checked  # noqa: E402
+from vbench.plan.sessions import Session, plan  # noqa: E402
+from vbench.schema.config import RunConfig, typed  # noqa: E402
+from vbench.schema.record import REQUESTS, TELEMETRY, Requests  # noqa: E402
+from vbench.schema.series import Series  # noqa: E402
+from vbench.session.story import execute  # noqa: E402
+from vbench.watch.events import Event, Events  # noqa: E402
 
 FAKE = ["python", str(ROOT / "tests" / "fake_vllm.py"), "--itl-s", "0.005"]
 VLLM = yaml.safe_load((ROOT / "conf" / "hardware" / "cpu.yaml").read_text())["engine"]

@@ -33,11 +33,11 @@ os.environ |= {
 from hydra import compose, initialize_config_dir  # noqa: E402
 from hydra.core.utils import setup_globals  # noqa: E402
 
-from vbench import campaign, launcher  # noqa: E402
 from vbench import compose as ours  # noqa: E402
-from vbench.config import RunConfig  # noqa: E402
-from vbench.events import Tail  # noqa: E402
-from vbench.jobs.local import Local  # noqa: E402
+from vbench.campaign import campaign, launcher  # noqa: E402
+from vbench.campaign.jobs.local import Local  # noqa: E402
+from vbench.schema.config import RunConfig  # noqa: E402
+from vbench.watch.events import EventReader  # noqa: E402
 
 GPUS = 8
 SESSIONS = {1: 12, 2: 8, 4: 6, 8: 4}  # how many of each width
@@ -74,7 +74,7 @@ def carried_out(configs: Sequence[RunConfig]) -> tuple[float, list[Lease]]:
 
 
 def lease(folder: Path) -> Lease:
-    told = {event.kind: event for event in Tail(folder).read()}
+    told = {event.kind: event for event in EventReader(folder).read()}
     assert "recorded" in told, f"{folder.name}: {list(told)}"
     assert "failed" not in told, f"{folder.name}: {told['failed'].facts}"
     return Lease(tuple(told["leased"].facts["gpus"]), told["leased"].t, told["ended"].t)

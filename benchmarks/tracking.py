@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from vbench import tracking  # noqa: E402  the checkout is the package
-from vbench.record import REQUESTS, Record  # noqa: E402
+from vbench.schema.record import REQUESTS, Record  # noqa: E402
 
 PARAMS, METRICS = 60, 80
 COUNTED = 50  # the last of ours, in a full store

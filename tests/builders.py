@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbench.config import RunConfig, typed
-from vbench.record import Requests
+from vbench.schema.config import RunConfig, typed
+from vbench.schema.record import Requests
 
 
 def requests(*replies: list[tuple[float, int]], sent: list[float] | None = None, **columns) -> Requests:

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from builders import run_config
 
-from vbench.errors import Refused
-from vbench.leases import LEASE, Share, check, leased
-from vbench.plan import plan
-from vbench.rules import checked
+from vbench.host.leases import LEASE, HostLease, check, leased
+from vbench.plan.rules import checked
+from vbench.plan.sessions import plan
+from vbench.schema.errors import Refused
 
 SERVER = """
 import fcntl, os, sys, time
@@ -40,7 +40,7 @@ def say(text: str) -> None:
     os.write(1, f"{text}\n".encode())
 
 
-def server(share: Share, marked: bool) -> subprocess.Popen:
+def server(share: HostLease, marked: bool) -> subprocess.Popen:
     devices = ",".join(share.uuids) or "cpu"
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": devices, **({LEASE: share.lease} if marked else {})}
     argv = [sys.executable, "-S", "-c", SERVER]

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vbench.config import Engine, Gpu, Hardware, Lengths, Model, Parallelism, RunConfig, Weights, Workload, plain
-from vbench.naming import split_name
-from vbench.record import REQUESTS, Failure, Reason, Record, Requests
+from vbench.plan.naming import split_name
+from vbench.schema.config import Engine, Gpu, Hardware, Lengths, Model, Parallelism, RunConfig, Weights, Workload, plain
+from vbench.schema.record import REQUESTS, Failure, Reason, Record, Requests
 from vbench.tracking.columns import columns
 from vbench.tracking.schema import typed
 

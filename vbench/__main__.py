@@ -8,8 +8,9 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from vbench import compose, launcher
-from vbench.errors import Refused
+from vbench import compose
+from vbench.campaign import launcher
+from vbench.schema.errors import Refused
 
 
 def main() -> int:

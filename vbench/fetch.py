@@ -18,9 +18,11 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from vbench import __main__ as door
-from vbench import compose, hub, launcher, weights
-from vbench.config import RunConfig
-from vbench.errors import HubFailed, Refused, VbenchError
+from vbench import compose
+from vbench.campaign import launcher
+from vbench.engine import hub, weights
+from vbench.schema.config import RunConfig
+from vbench.schema.errors import HubFailed, Refused, VbenchError
 
 T = TypeVar("T")
 WORKERS = 8  # files at once

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import track
 
 from vbench import compose, imported, tracking
-from vbench.errors import Refused, VbenchError
-from vbench.record import RECORD, REQUESTS
-from vbench.sessionfile import SESSION
+from vbench.schema.errors import Refused, VbenchError
+from vbench.schema.record import RECORD, REQUESTS
+from vbench.session.sessionfile import SESSION
 
 if TYPE_CHECKING:
     from vbench.tracking.filing import Filed

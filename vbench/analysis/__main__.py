@@ -17,7 +17,7 @@ from vbench import tracking
 from vbench.analysis import axes, frame, report
 from vbench.analysis.comparisons import against, sections
 from vbench.analysis.options import Options, options
-from vbench.errors import Refused, VbenchError
+from vbench.schema.errors import Refused, VbenchError
 
 if TYPE_CHECKING:
     from vbench.analysis.section import Section

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from vbench.errors import Refused
+from vbench.schema.errors import Refused
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from vbench.analysis.frame import FACTS, plain
-from vbench.command import starts_vllm
-from vbench.config import Engine
+from vbench.engine.command import starts_vllm
+from vbench.schema.config import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vbench.intervals import t_quantile
+from vbench.metrics.intervals import t_quantile
 
 LARGEST_DF = 1000  # beyond it Student's t is the normal distribution
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vbench.analysis.axes import LATENCY, THROUGHPUT, axis
-from vbench.errors import Refused
+from vbench.schema.errors import Refused
 
 FORMATS = ("png", "svg", "pdf")
 TEXTS = ("where", "fail_if", "against", "experiment", "out", "x", "y")  # as they were typed: a filter is no YAML

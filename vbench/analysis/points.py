@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vbench.analysis.frame import METRICS
-from vbench.intervals import t_quantile
+from vbench.metrics.intervals import t_quantile
 
 POINT = ("system", "series", "num_prompts")
 HALF_WIDTH = "_half_width"

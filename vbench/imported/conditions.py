@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
-from vbench.config import Engine, Parallelism, RampUp, Workload, plain
 from vbench.imported.known import Catalogue
+from vbench.schema.config import Engine, Parallelism, RampUp, Workload, plain
 
 # The fields of our config that a result, its metadata or a path can tell, under vLLM's names in all of them.
 TOLD: dict[str, tuple[type, tuple[str, ...]]] = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vbench.metrics import succeeded
-from vbench.record import Reason, Requests
+from vbench.metrics.definitions import succeeded
+from vbench.schema.record import Reason, Requests
 
 MERGED = 1.05  # tokens a chunk: beyond it the gaps between chunks are not those between tokens
 SHAPES = ("mean", "median", "std", "p99")

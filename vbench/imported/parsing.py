@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vbench.errors import Refused
 from vbench.imported.conditions import NAMES
+from vbench.schema.errors import Refused
 
 Result = Mapping[str, Any]
 

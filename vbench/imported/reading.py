@@ -12,14 +12,15 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import vbench
-from vbench import metrics, serverlog
-from vbench.config import Gpu, Hardware, Parallelism
+from vbench.engine import serverlog
 from vbench.imported import flaws, samples
 from vbench.imported.conditions import NAMES, OPTIONS, conditions
 from vbench.imported.known import Catalogue
 from vbench.imported.parsing import NotAResult, Result
-from vbench.naming import split_name
-from vbench.record import Failure, Reason, Record, Requests
+from vbench.metrics import definitions
+from vbench.plan.naming import split_name
+from vbench.schema.config import Gpu, Hardware, Parallelism
+from vbench.schema.record import Failure, Reason, Record, Requests
 
 DATE = "%Y%m%d-%H%M%S"
 MEASURED = {"duration", "completed", "output_throughput"}  # what every result of a load has
@@ -141,7 +142,7 @@ def _computed(result: Result, requests: Requests, given: Mapping[str, float]) ->
     # Whole families only: a median of theirs beside a p90 of ours would follow two definitions.
     taken = {None, *map(_family, given)} | (set() if result.get("queue_times") else {"queue"})
     others = {"empty"} | (OF_THE_CLOCK if samples.timed(result) else set())
-    found = metrics.metrics(requests)
+    found = definitions.metrics(requests)
     return {key: value for key, value in found.items() if key in others or _family(key) not in taken}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench.record import Floats, Ints, Requests
+from vbench.schema.record import Floats, Ints, Requests
 
 NEEDED = ("input_lens", "output_lens", "ttfts", "itls")
 ARRAYS = (*NEEDED, "start_times", "latencies", "queue_times", "errors")

@@ -6,7 +6,7 @@
 `Requests` are the facts of the run; `Client` says how far the instrument itself can be believed.
 """
 
-from vbench.loadgen.load import Client, Endpoint, Glimpse, Load
+from vbench.loadgen.load import Client, Endpoint, Load, Progress
 from vbench.loadgen.workers import ClientLost, Workers, enough_for, processes_for
 
-__all__ = ["Client", "ClientLost", "Endpoint", "Glimpse", "Load", "Workers", "enough_for", "processes_for"]
+__all__ = ["Client", "ClientLost", "Endpoint", "Load", "Progress", "Workers", "enough_for", "processes_for"]

@@ -18,9 +18,9 @@ import numpy as np
 from vbench.loadgen import request
 from vbench.loadgen.alarm import Alarm
 from vbench.loadgen.connection import CONNECT_TIMEOUT_S, Connection, Replica, clock
-from vbench.loadgen.load import Glimpse, Load
+from vbench.loadgen.load import Load, Progress
 from vbench.loadgen.wire import Reply
-from vbench.record import Floats, Ints
+from vbench.schema.record import Floats, Ints
 
 AT_ONCE = 8  # requests sent in a row before replies are looked at
 AHEAD_S = 1.0  # connections are opened for what is due this soon
@@ -98,7 +98,7 @@ class Sender:
         self.turn = turn  # which replica comes first among equals
         self.next = 0  # place in the order of the next to send
         self.in_flight = self.completed = self.pieces = 0  # pieces: received by completed requests
-        self.glimpsed = 0  # how many of the order the last glimpse has seen sent
+        self.reported = 0  # how many of the order the last progress has seen sent
         self.awaited: list[int] = []  # of these, the ones without an answer then
         self.live: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -257,14 +257,14 @@ class Sender:
         self.beat_at += len(missed) * HEARTBEAT_NS
         self.heart.set(self.beat_at)
 
-    def glimpse(self) -> Glimpse:
+    def progress(self) -> Progress:
         """How far it has come, from what is stamped anyway: looking costs the streams a tenth of a millisecond."""
-        self.awaited += self.order[self.glimpsed : self.next]
-        self.glimpsed = self.next
+        self.awaited += self.order[self.reported : self.next]
+        self.reported = self.next
         answered = [index for index in self.awaited if len(self.replies[index].times) > 1]
         gone = {*answered, *(index for index in self.awaited if self.finished[index] != NEVER)}
         self.awaited = [index for index in self.awaited if index not in gone]
-        return Glimpse(
+        return Progress(
             elapsed_s=(clock() - self.start) / 1e9,
             completed=self.completed,
             pieces=self.pieces + sum(len(self.replies[each.index].times) for each in self.live),

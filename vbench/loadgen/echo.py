@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from vbench.record import Floats
+from vbench.schema.record import Floats
 
 SAMPLES = 200
 APART_S = 0.001

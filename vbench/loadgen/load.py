@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from vbench.record import Floats, Ints, Requests
+from vbench.schema.record import Floats, Ints, Requests
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class Progress:
     """What a load under way has come to, as its processes tell it twice a second."""
 
     elapsed_s: float  # since the start
     completed: int
     pieces: int  # of replies, received
     in_flight: int
-    # Of each request that got the second piece of its reply (the first is the head) since the glimpse before: when it
+    # Of each request that got the second piece of its reply (the first is the head) since the progress before: when it
     # was sent, and seconds from there to that piece.
     answered: tuple[tuple[float, float], ...] = ()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vbench.loadgen.wire import Reply, Stream
-from vbench.record import Ints
+from vbench.schema.record import Ints
 
 ERROR_LENGTH = 300
 MOST_TOKENS = 2**31  # of a reply

@@ -6,7 +6,7 @@ FD in pickled plain data, private to the two:
     →  (Load, int)                   what to prepare, and which of the processes this is
     ←  ("ready",)
     →  int                           the start, an instant of CLOCK_MONOTONIC in ns
-    ←  ("progress", Glimpse)         twice a second
+    ←  ("progress", Progress)         twice a second
     →  None                          break off (it may come when all is over)
     ←  ("result", Requests, facts)   or ("failed", text)
 """
@@ -28,9 +28,9 @@ import uvloop
 
 from vbench.loadgen.client import NEVER, Outcome, Sender, drive
 from vbench.loadgen.echo import skew_s
-from vbench.loadgen.load import Glimpse, Load
+from vbench.loadgen.load import Load, Progress
 from vbench.loadgen.reading import Reading, read
-from vbench.record import ENDED_EARLY, Floats, Ints, Requests
+from vbench.schema.record import ENDED_EARLY, Floats, Ints, Requests
 
 PROGRESS_S = 0.5
 
@@ -90,7 +90,7 @@ async def at_the_barrier(sender: Sender, parent: Connection, loop: asyncio.Abstr
 
     def report() -> None:
         if not sender.over.is_set():
-            parent.send(("progress", sender.glimpse()))
+            parent.send(("progress", sender.progress()))
             loop.call_later(PROGRESS_S, report)
 
     loop.add_reader(parent.fileno(), hear)
@@ -108,7 +108,7 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
         reply.pieces.clear()
         if index % 1000 == 999:  # the parent takes silence for death
             pieces = sum(len(each.times) for each in outcome.replies)
-            parent.send(("progress", Glimpse(outcome.wall_s, len(outcome.replies), pieces, in_flight=0)))
+            parent.send(("progress", Progress(outcome.wall_s, len(outcome.replies), pieces, in_flight=0)))
     replies = outcome.replies
     never = outcome.sent == NEVER
 

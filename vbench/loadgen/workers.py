@@ -18,16 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from vbench.errors import Refused, VbenchError
-from vbench.loadgen.load import Client, Glimpse, Load, deal, gather
-from vbench.record import Floats, Requests
+from vbench.loadgen.load import Client, Load, Progress, deal, gather
+from vbench.schema.errors import Refused, VbenchError
+from vbench.schema.record import Floats, Requests
 
 SILENCE_S = 120.0  # a process that says nothing for so long is lost
 START_IN_NS = 10_000_000  # time for the start's message to reach every process
 SPARE_FILES = 64  # descriptors of a process beside its streams
 
-Progress = Callable[[int, int], None]  # requests completed, chunks received
-Enough = Callable[[Glimpse], bool]  # whether to break the load off
+Tick = Callable[[int, int], None]  # requests completed, chunks received
+Enough = Callable[[Progress], bool]  # whether to break the load off
 
 
 class ClientLost(VbenchError):
@@ -103,9 +103,7 @@ class Workers:
     ) -> None:
         self._stop()
 
-    def run(
-        self, load: Load, progress: Progress | None = None, enough: Enough | None = None
-    ) -> tuple[Requests, Client]:
+    def run(self, load: Load, tick: Tick | None = None, enough: Enough | None = None) -> tuple[Requests, Client]:
         """Sends a load and returns what became of it, in its order. A failed request is data.
 
         Once `enough` says so the rest is broken off or never sent, with the error ENDED_EARLY.
@@ -124,7 +122,7 @@ class Workers:
         start = time.perf_counter_ns() + START_IN_NS
         for worker in workers:
             worker.tell(start)
-        results = self._collect(workers, "result", progress, enough)
+        results = self._collect(workers, "result", tick, enough)
         facts = [each[2] for each in results]
         lags_s = np.concatenate([fact["lags_s"] for fact in facts])
         return gather([each[1] for each in results]), Client(
@@ -144,11 +142,11 @@ class Workers:
             worker.process.kill()
 
     def _collect(
-        self, workers: list[_Worker], kind: str, progress: Progress | None = None, enough: Enough | None = None
+        self, workers: list[_Worker], kind: str, tick: Tick | None = None, enough: Enough | None = None
     ) -> list[Any]:
         """One message of this kind from each worker, in their order. Raises ClientLost."""
         found: dict[_Worker, Any] = {}
-        last: dict[_Worker, Glimpse] = {}
+        last: dict[_Worker, Progress] = {}
         while len(found) < len(workers):
             silent = [worker for worker in workers if worker not in found]
             for worker in _speaking(silent):
@@ -157,10 +155,10 @@ class Workers:
                     found[worker] = message
                 elif message[0] == "progress":
                     last[worker] = message[1]
-                    glimpse = together(last.values(), message[1].answered)
-                    if progress:
-                        progress(glimpse.completed, glimpse.pieces)
-                    if enough and enough(glimpse):
+                    progress = together(last.values(), message[1].answered)
+                    if tick:
+                        tick(progress.completed, progress.pieces)
+                    if enough and enough(progress):
                         enough = None
                         for each in workers:
                             each.tell(None)
@@ -172,10 +170,10 @@ class Workers:
         self._workers = []
 
 
-def together(last: Iterable[Glimpse], answered: tuple[tuple[float, float], ...]) -> Glimpse:
-    """What all processes told last as one glimpse; `answered` is new with the latest of them."""
+def together(last: Iterable[Progress], answered: tuple[tuple[float, float], ...]) -> Progress:
+    """What all processes told last as one progress; `answered` is new with the latest of them."""
     told = list(last)
-    return Glimpse(
+    return Progress(
         elapsed_s=max(each.elapsed_s for each in told),
         completed=sum(each.completed for each in told),
         pieces=sum(each.pieces for each in told),

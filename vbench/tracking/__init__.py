@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from vbench.record import RECORD
+from vbench.schema.record import RECORD
 from vbench.tracking.failures import TrackingFailed, UnreadableRecord
 from vbench.tracking.place import database, store
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from vbench.record import Record
+    from vbench.schema.record import Record
     from vbench.tracking.filing import Filed
     from vbench.tracking.inventory import Standing
     from vbench.tracking.reporting import Pages

@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vbench.config import Gpu, Hardware, Parallelism
-from vbench.naming import flat, split_name, text
+from vbench.plan.naming import flat, split_name, text
+from vbench.schema.config import Gpu, Hardware, Parallelism
 from vbench.tracking.note import note
 
 if TYPE_CHECKING:
-    from vbench.record import Record
+    from vbench.schema.record import Record
 
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000

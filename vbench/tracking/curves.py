@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vbench.series import Series, rates
+from vbench.schema.series import Series, rates
 from vbench.tracking.columns import rounded
 
 MOST_A_SERIES = 200

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vbench.errors import VbenchError
+from vbench.schema.errors import VbenchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

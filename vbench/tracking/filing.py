@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from vbench.record import RECORD, REQUESTS, SERVER_LOGS, TELEMETRY, Record
-from vbench.series import Series
+from vbench.schema.record import RECORD, REQUESTS, SERVER_LOGS, TELEMETRY, Record
+from vbench.schema.series import Series
 from vbench.tracking import digest
 from vbench.tracking.columns import Columns, columns
 from vbench.tracking.curves import Point, points
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 KEY = "vbench.run_key"
 DIGEST = "vbench.record"
 VERDICT = "vbench.validity"
-WORTH = ("FAILED", "INVALID", "VALID")
+VERDICT_RANK = ("FAILED", "INVALID", "VALID")
 PER_CALL = 100  # parameters and tags that MLflow takes at once
 METRICS_PER_CALL = 800  # it takes 1000 of all three
 
@@ -133,7 +133,7 @@ def _standing(runs: list[Run], entry: _Entry) -> str | None:
 
 def _worth(verdict: str, started_ms: int) -> tuple[int, int]:
     """Of two records of one key the better verdict stands, then the later start."""
-    return WORTH.index(verdict), started_ms
+    return VERDICT_RANK.index(verdict), started_ms
 
 
 def _write(client: MlflowClient, experiment: str, entry: _Entry) -> str:

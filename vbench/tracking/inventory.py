@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vbench.record import RECORD, Record
+from vbench.schema.record import RECORD, Record
 from vbench.tracking.failures import named
 from vbench.tracking.filing import DIGEST, KEY
 from vbench.tracking.opening import connect

@@ -9,7 +9,7 @@ from vbench.tracking.view import HEADLINES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vbench.record import Reason, Record
+    from vbench.schema.record import Reason, Record
 
 LONGEST_LINE = 500  # of a log: enough to tell, short enough for the page and for MLflow's limit on a note
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from vbench.errors import Refused
+from vbench.schema.errors import Refused
 from vbench.tracking.failures import brief, named
 from vbench.tracking.opening import connect
 from vbench.tracking.place import database, store

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from vbench.config import RunConfig
+from vbench.schema.config import RunConfig
 
 TRUTH = {"true": True, "false": False}
 

@@ -13,7 +13,7 @@ from vbench.analysis.frame import WORDS
 from vbench.analysis.labels import SYSTEM, apart, labelled, measured, mixed
 from vbench.analysis.matched import logarithms, matched, ratios
 from vbench.analysis.section import Section
-from vbench.errors import Refused
+from vbench.schema.errors import Refused
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs

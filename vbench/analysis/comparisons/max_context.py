@@ -10,7 +10,7 @@ import pandas as pd
 from vbench.analysis.frame import FITTED, LENGTH, LIMIT, REQUESTS, TOKENS
 from vbench.analysis.labels import labelled, measured
 from vbench.analysis.section import Section
-from vbench.failures import Kind
+from vbench.schema.failures import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from vbench.analysis.axes import Axis, axis
 from vbench.analysis.labels import labelled, measured
 from vbench.analysis.points import HALF_WIDTH, points, shared_load, spread
 from vbench.analysis.section import Section
-from vbench.intervals import Interval
+from vbench.metrics.intervals import Interval
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs

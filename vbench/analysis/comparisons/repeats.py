@@ -9,7 +9,7 @@ import pandas as pd
 from vbench.analysis.labels import labelled, measured
 from vbench.analysis.points import HALF_WIDTH, POINT, points
 from vbench.analysis.section import Section
-from vbench.intervals import Interval
+from vbench.metrics.intervals import Interval
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs

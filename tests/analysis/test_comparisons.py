@@ -1,0 +1,385 @@
+"""Ratios and tables equal a computation by hand, use matched points only, and say what they cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+
+import numpy as np
+import pandas as pd
+import pytest
+import records
+
+from vbench import tracking
+from vbench.analysis import __main__ as door
+from vbench.analysis import comparisons, frame, placing
+from vbench.analysis.axes import AXES, axis
+from vbench.analysis.comparisons import against, splits
+from vbench.analysis.labels import labelled
+from vbench.analysis.options import Options, options
+from vbench.analysis.pareto import front
+from vbench.metrics.intervals import t_quantile
+from vbench.schema.config import Lengths, Weights
+from vbench.schema.errors import Refused
+from vbench.schema.record import Failure
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
+A100 = dataclasses.replace(records.H100, name="a100", product="A100")
+GPUS = {"a100": A100, "h100": records.H100}
+
+
+def runs(*made):
+    return frame.runs(records.table(list(made)))
+
+
+def found(*made, **asked):
+    """Section by slug."""
+    return {each.slug: each for each in comparisons.sections(runs(*made), Options(figures=[], **asked))}
+
+
+def repeated(rates, **what):
+    return [records.record(workload={"seed": seed}, output_throughput=rate, **what) for seed, rate in enumerate(rates)]
+
+
+def test_gpu_time_is_from_the_lease_to_the_last_load_times_the_gpus():
+    there = records.record().environment | {"held_since": "2026-11-20T09:58:00+00:00"}
+    loads = [(10, "2026-11-20T10:00:00+00:00"), (320, "2026-11-20T10:01:00+00:00")]
+    made = [
+        records.record(gpus=2, tp=2, num_prompts=n, output_throughput=1000, started=start, environment=there)
+        for n, start in loads
+    ]
+    (row,) = found(*made, records.record(gpus=4, tp=4))["gpu-time"].data.to_dict("records")  # one does not say
+    load_s = [2.0, 64.0]  # 200 tokens a prompt at 1,000 a second
+    assert row["points"] == 2
+    assert row["measuring GPU s"] == pytest.approx(2 * sum(load_s))
+    assert row["held GPU s"] == pytest.approx(2 * (180 + load_s[1]))
+    assert row["share"] == pytest.approx(sum(load_s) / (180 + load_s[1]))
+
+
+def test_a_run_that_only_starts_a_server_holds_its_gpus_while_it_starts():
+    there = records.record().environment | {"held_since": "2026-11-20T09:59:58+00:00"}
+    start = records.record(gpus=2, tp=2, num_prompts=0, lengths=Lengths.none, environment=there)  # of 42.5 s
+    (row,) = found(start)["gpu-time"].data.to_dict("records")
+    assert row["held GPU s"] == pytest.approx(2 * (2 + 42.5))
+    assert row["measuring GPU s"] == 0
+
+
+def test_speed_ups_at_a_load_that_all_sizes_share_need_no_excuse():
+    made = found(records.record(), records.record(gpus=2, tp=2), records.record(gpus=2, dp=2))
+    assert "at num_prompts=320. " in made["scaling"].caption
+
+
+def test_a_name_stands_at_the_greatest_load_though_that_point_is_ringed():
+    paper = placing.Paper(placing.Box(0, 0, 1000, 1000))
+    spots = np.array([[500.0, 500.0], [300.0, 200.0]])
+    paper.draw_line(spots)
+    paper.draw_rings(spots[:1])
+    assert paper.name(100, 20, spots).spot.tolist() == [500, 500]
+
+
+# ---- eight models on eight systems
+
+
+def speed(model, gpus, kind):
+    """Tokens/s and ITL of one of 64 summaries: numbers without a pattern that an error could hide in."""
+    rate = (1000 + 137 * model) * gpus**0.83 * (1.9 if kind == "h100" else 1.0) + 7 * ((3 * model + gpus) % 5)
+    return round(rate, 1), round(1e5 / rate + model, 2)
+
+
+@pytest.fixture(scope="module")
+def published():
+    """One summary a cell, of model7 none on one GPU, where it does not fit."""
+    made = []
+    for model in range(8):
+        for kind, gpu in GPUS.items():
+            for gpus in (1, 2, 4, 8):
+                rate, itl = speed(model, gpus, kind)
+                failure = Failure("oom_load", "CUDA out of memory") if (model, gpus) == (7, 1) else None
+                system = {"model": f"model{model}", "gpus": gpus, "gpu": gpu, "tp": gpus, "failure": failure}
+                made.append(records.record(output_throughput=rate, median_itl_ms=itl, **system))
+    return found(*made)
+
+
+def test_64_summaries_give_the_table_of_a_hand_computation(published):
+    table = published["throughput-latency"].table
+    assert table.shape == (8, 8)
+    for model in range(8):
+        best = max((speed(model, gpus, kind)[0], gpus, kind) for kind in GPUS for gpus in (1, 2, 4, 8))[1:]
+        for kind in GPUS:
+            for gpus in (1, 2, 4, 8):
+                rate, itl = speed(model, gpus, kind)
+                cell = f"{'★ ' if (gpus, kind) == best else ''}{rate:,.0f} / {itl:.1f}"
+                expected = "N/A [a]" if (model, gpus) == (7, 1) else cell
+                assert table.loc[f"{gpus}x{kind} · tp{gpus}", f"model{model}"] == expected
+    assert published["throughput-latency"].notes == ("[a] FAILED: oom_load",)
+
+
+def test_64_summaries_give_the_gpu_ratios_of_a_hand_computation(published):
+    table = published["gpus-h100-a100"].table
+    ratios = {}
+    for model in range(8):
+        cells = [(speed(model, gpus, "h100"), speed(model, gpus, "a100")) for gpus in (1, 2, 4, 8)]
+        ratios[model] = [[one / other for one, other in zip(*each, strict=True)] for each in cells[model == 7 :]]
+        rate, itl = (statistics.geometric_mean(each) for each in zip(*ratios[model], strict=True))
+        row = table.loc[f"model{model}"]
+        assert row["output tokens/s"].split()[0] == f"{rate:.3f}"
+        assert row["median ITL in ms"].split()[0] == f"{itl:.3f}"
+        assert row["points"] == len(ratios[model])
+    pooled = [rate for each in ratios.values() for rate, _ in each]
+    assert table.loc["all models", "output tokens/s"].split()[0] == f"{statistics.geometric_mean(pooled):.3f}"
+    assert table.loc["all models", "points"] == 31
+
+
+def test_64_summaries_give_speed_up_and_efficiency(published):
+    table = published["scaling"].table
+    for model in range(7):
+        up = speed(model, 8, "h100")[0] / speed(model, 1, "h100")[0]
+        assert table.loc[f"model{model} · h100 · tp", "8 GPUs"] == f"{up:.2f} · {up / 8:.0%}"
+    four, eight = (speed(7, gpus, "h100")[0] / speed(7, 2, "h100")[0] for gpus in (4, 8))
+    said = [f"{four:.2f} · {four / 2:.0%}", f"{eight:.2f} · {eight / 4:.0%}"]
+    assert table.loc["model7 · h100 · tp"].tolist() == ["2 GPUs", "", *said]
+
+
+# ---- ratios
+
+
+def test_ratios_use_matched_points_only():
+    pairs = [records.record(gpu=gpu, output_throughput=rate) for gpu, rate in ((A100, 1000), (records.H100, 2000))]
+    alone = records.record(gpu=records.H100, num_prompts=80, output_throughput=9)
+    table = found(*pairs, alone)["gpus-h100-a100"].table
+    assert table.loc["llama8b"].tolist() == ["2.000", "1.000", "1.000", 1]
+
+
+def test_a_ratio_of_repeats_has_welchs_interval():
+    made = repeated((1000, 1010, 1020), gpu=A100) + repeated((2000, 2100, 1900, 2050), gpu=records.H100)
+    rows = found(*made)["gpus-h100-a100"].data.to_dict("records")
+    [row] = (row for row in rows if row["metric"] == "output_throughput")
+    slow, fast = ([math.log(x) for x in rates] for rates in ((1000, 1010, 1020), (2000, 2100, 1900, 2050)))
+    parts = statistics.variance(fast) / 4, statistics.variance(slow) / 3
+    df = sum(parts) ** 2 / (parts[0] ** 2 / 3 + parts[1] ** 2 / 2)
+    assert 3 < df < 4
+    half = t_quantile(df) * math.sqrt(sum(parts))
+    middle = statistics.mean(fast) - statistics.mean(slow)
+    assert row["value"] == pytest.approx(math.exp(middle))
+    assert (row["low"], row["high"]) == pytest.approx((math.exp(middle - half), math.exp(middle + half)), rel=1e-5)
+    assert row["interval_from"] == "repeats"
+
+
+def test_without_repeats_the_interval_is_the_scatter_over_the_points():
+    rates = {10: (100, 200), 80: (500, 1100), 320: (900, 1700)}
+    made = [
+        records.record(gpu=gpu, num_prompts=n, output_throughput=rate)
+        for n, pair in rates.items()
+        for gpu, rate in zip((A100, records.H100), pair, strict=True)
+    ]
+    section = found(*made)["gpus-h100-a100"]
+    logs = [math.log(fast / slow) for slow, fast in rates.values()]
+    half = 4.30265 * statistics.stdev(logs) / math.sqrt(3)
+    ends = [math.exp(statistics.mean(logs) + sign * half) for sign in (-1, 1)]
+    assert (
+        section.table.loc["llama8b", "output tokens/s"]
+        == f"{statistics.geometric_mean([2, 2.2, 17 / 9]):.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+    )
+    assert "from the scatter of the ratios over the points" in section.caption
+
+
+def test_what_was_measured_under_different_conditions_is_not_divided_and_the_difference_is_named():
+    section = found(
+        records.record(gpu=A100), records.record(gpu=records.H100, engine_version="vllm 0.32.0")
+    )["gpus-h100-a100"]  # fmt: skip
+    assert section.table is None
+    assert section.notes == (
+        "No point was measured on both: they differ in engine_version (vllm 0.32.0 against vllm 0.26.0).",
+    )
+
+
+def test_a_mean_over_versions_is_refused_and_says_how_to_choose_while_its_rows_stand():
+    section = found(
+        *(records.record(gpu=gpu, engine_version=version, model=model)
+          for gpu in GPUS.values() for version in ("vllm 0.26.0", "vllm 0.32.0") for model in ("llama8b", "llama70b"))
+    )["gpus-h100-a100"]  # fmt: skip
+    assert len(section.table) == 4
+    assert "all models" not in section.table.index
+    [note] = section.notes
+    assert "engine_version (vllm 0.26.0, vllm 0.32.0" in note
+    assert "where=\"tags.`vbench.engine_version` = 'vllm 0.26.0'\"" in note
+
+
+# ---- tensor against data parallel
+
+
+def two_ways():
+    """One GPU, and two as tp2 and as dp2: 30 n tokens/s at 10 ms; tp2 1.5 times as fast; dp2 loses a tenth of two."""
+    made = [records.record(num_prompts=n, output_throughput=30 * n, median_itl_ms=10 + n / 10) for n in (40, 80, 160)]
+    for n in (80, 160, 320):
+        made.append(records.record(gpus=2, tp=2, num_prompts=n, output_throughput=45 * n, median_itl_ms=8 + n / 12))
+        made.append(records.record(gpus=2, dp=2, num_prompts=n, output_throughput=27 * n, median_itl_ms=10 + n / 20))
+    return made
+
+
+def test_data_parallel_is_divided_by_tensor_parallel_and_by_whole_copies_at_matched_load_a_replica():
+    made = found(*two_ways())
+    summary = made["splits"].table.loc["llama8b · 2xh100 · dp2 / tp2"]
+    assert summary["output tokens/s"].startswith("0.600")
+    assert summary["points"] == 3
+    by_load = made["splits-llama8b-2xh100"].table
+    assert by_load.index.tolist() == ["80", "160", "320"]
+    assert by_load["dp2 of ideal"].tolist() == ["90%", "90%", "90%"]
+    assert by_load["dp2 / tp2: output tokens/s"].tolist() == ["0.600"] * 3
+
+
+def test_the_winner_at_equal_limits_keeps_them():
+    # At 20 ms tp2 bears 80 (14.7 ms), dp2 160 (18 ms); at 50 ms both bear 320.
+    summary = found(*two_ways(), slo=[5.0, 20.0, 50.0])["splits"].table.loc["llama8b · 2xh100 · dp2 / tp2"]
+    assert summary["median ITL in ms ≤ 5"] == "none"
+    assert summary["median ITL in ms ≤ 20"] == "dp2: 4,320"
+    assert summary["median ITL in ms ≤ 50"] == "tp2: 14,400"
+
+
+def test_the_ideal_is_the_smaller_system_doubled_at_twice_the_load():
+    of_all = runs(*two_ways())
+    labels = labelled(of_all.valid, of_all.conditions, ["parallelism"])
+    ideal = splits.ideals(labels[labels["gpus"] == 2], labels, axis("output_throughput"))
+    assert ideal[["num_prompts", "output_throughput", "median_itl_ms"]].to_numpy().tolist() == [
+        [80, 2400, 14], [160, 4800, 18], [320, 9600, 26],
+    ]  # fmt: skip
+    assert set(ideal["series"]) == {"2 copies of 1xh100 · tp1, ideal"}
+
+
+# ---- max_model_len
+
+
+@pytest.mark.parametrize(
+    ("rates", "verdict"),
+    [
+        ([(1000, 1010, 990), (1001, 1011, 991)], "no difference, within 2.4%"),
+        ([(1000, 1010, 990), (900, 910, 890)], "differs at 32000"),
+        ([(1000,), (1001,)], "not known: no repeats"),
+    ],
+)
+def test_no_difference_is_said_only_where_the_interval_says_so(rates, verdict):
+    made = [
+        record
+        for length, some in zip((2000, 32_000), rates, strict=True)
+        for seed, rate in enumerate(some)
+        for record in [
+            records.record(workload={"seed": seed}, output_throughput=rate, engine={"max_model_len": length})
+        ]
+    ]
+    assert found(*made)["context-length"].table["verdict"].tolist() == [verdict]
+
+
+def test_one_length_is_no_comparison_of_lengths():
+    assert "context-length" not in found(records.record(), records.record(num_prompts=10))
+
+
+# ---- axes
+
+
+def test_dollars_and_gpus_are_on_the_axes_by_option():
+    two = records.record(gpus=2, tp=2, output_throughput=4000.0)
+    cells = found(two, y="output_throughput_per_gpu")["throughput-latency"].table
+    assert cells.loc["2xh100 · tp2", "llama8b"] == "2,000 / 20.0"
+    of_all = frame.runs(records.table([two]), {"h100": 2.5})
+    chosen = options(["y=dollars_per_million_tokens", "x=median_tpot_ms", "figures=[]"])
+    [table] = (each for each in comparisons.sections(of_all, chosen) if each.slug == "throughput-latency")
+    assert table.table.loc["2xh100 · tp2", "llama8b"] == "0.35 / 20.0"  # 2 · $ 2.5 / 3600 s / 4000 tokens/s · 1e6
+    assert "$ a million tokens out / median TPOT in ms" in table.caption
+
+
+def test_dollars_without_a_price_say_what_to_give():
+    [note] = found(records.record(), y="dollars_per_million_tokens")["curves-llama8b"].notes
+    assert "prices={h100: 2.5}" in note
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "best"), [("median_itl_ms", "output_throughput", "abd"), ("median_itl_ms", "p99_itl_ms", "a")]
+)
+def test_the_front_is_what_no_point_beats(x, y, best):
+    points = pd.DataFrame({x: [1, 2, 3, 4.0], y: [10, 20, 15, 30.0]}, index=list("abcd"))
+    assert "".join(points.index[front(points, axis(x), axis(y))]) == best
+
+
+def test_an_axis_label_leaves_room_for_the_legend_beside_it():
+    assert max(len(each.label) for each in AXES) <= 31
+
+
+def test_a_wrong_axis_is_one_line_with_the_way_out():
+    with pytest.raises(Refused, match="y=output_thruput: no such axis; did you mean output_throughput"):
+        options(["y=output_thruput"])
+
+
+# ---- against a baseline
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    records.empty_store(tmp_path)
+
+    def file(*made):
+        for record in made:
+            tracking.file(records.saved(record, tmp_path / "multirun"))
+
+    return file
+
+
+def campaign(name, rates, **what):
+    return repeated(rates, experiment=name, **what)
+
+
+@pytest.mark.parametrize(("rates", "code"), [((900, 905, 910), 1), ((700, 900, 1100), 0), ((1000, 1005, 1010), 0)])
+def test_the_gate_fails_a_campaign_only_beyond_the_interval(store, capsys, rates, code):
+    store(*campaign("old", (1000, 1005, 1010)), *campaign("new", rates))
+    asked = ["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]
+    assert door.main(asked) == code
+    said = capsys.readouterr().out
+    assert ("regression: llama8b · 1xh100 · tp1: output_throughput is 0.900" in said) == bool(code)
+    assert "Against old" in said
+
+
+def test_a_version_is_compared_with_another_of_the_same_store(store, capsys):
+    store(*campaign("grid", (1000, 1005)), *campaign("grid", (1100, 1105), engine_version="vllm 0.32.0"))
+    assert door.main(["against=vllm 0.26.0", "fail_if=median_itl_ms>1.05", "figures=[]"]) == 0
+    said = capsys.readouterr().out
+    assert "1.100" in said
+    assert "engine_version (vllm 0.32.0 against vllm 0.26.0)" in said
+
+
+def test_a_gate_that_cannot_be_judged_is_refused_with_the_way_out(store, capsys):
+    store(*campaign("old", (1000,)), *campaign("new", (900,)))
+    assert door.main(["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]) == 2
+    assert "measure with workload.repeats=3" in capsys.readouterr().err
+
+
+def test_campaigns_of_other_weights_are_not_compared(store, capsys):
+    store(*campaign("old", (1000, 1010)), *campaign("new", (900, 910), weights=Weights.dummy))
+    assert door.main(["experiment=new", "against=old", "figures=[]"]) == 0
+    assert "they differ in engine.weights (dummy against hub)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["fail_if=output_throughput<0.97"], "give the baseline too: against=EXPERIMENT"),
+        (["experiment=new", "against=odl"], "against=odl: not in"),
+        (["experiment=new", "against=new"], "it is the experiment itself"),
+        (["experiment=new", "against=old", "fail_if=throughput"], "must be a metric, < or >, and a ratio"),
+        (["experiment=new", "against=old", "fail_if=output_thruput<1"], "did you mean output_throughput"),
+        (["figures=gif"], "figures=gif: no such format"),
+    ],
+)
+def test_a_wrong_question_is_one_line(store, capsys, words, line):
+    store(*campaign("old", (1000,)), *campaign("new", (900,)))
+    assert door.main([*words, "out=made"]) == 2
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
+
+
+def test_a_gate_has_a_metric_a_sign_and_a_ratio():
+    assert against.gate("p99_itl_ms > 1.05") == ("p99_itl_ms", ">", 1.05)
+    assert against.gate("p99_itl_ms>1.05").fails(1.06, 1.2)
+    assert not against.gate("p99_itl_ms>1.05").fails(1.04, 1.2)

@@ -1,0 +1,115 @@
+"""Every choice under conf/ composes, alone and in grids."""
+
+import itertools
+import math
+import re
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import setup_globals
+from hydra.types import RunMode
+
+from vbench.campaign import launcher
+from vbench.compose import points as ours
+from vbench.plan.rules import checked
+from vbench.schema.config import RunConfig, Weights, plain, typed
+from vbench.schema.errors import Refused
+
+GROUPS = ("model", "parallelism", "engine", "workload", "hardware", "campaign")
+CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((ours.CONF / group).glob("*.yaml"))]
+SIZES = [
+    ("hardware", f"{size}x{file.stem}") for size in ours.SIZES for file in sorted((ours.CONF / "gpu").glob("*.yaml"))
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra():
+    setup_globals()
+    launcher.register()
+    ours.register()
+    with initialize_config_dir(str(ours.CONF), version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> RunConfig:
+    return ours.run_config(compose("config", list(overrides), return_hydra_config=True))
+
+
+@pytest.mark.parametrize(("group", "choice"), [*CHOICES, *SIZES], ids=lambda word: word)
+def test_every_choice_composes(group, choice):
+    run = composed(f"{'+' if group == 'campaign' else ''}{group}={choice}")
+    assert isinstance(run, RunConfig)
+    if group in ("model", "hardware"):
+        assert getattr(run, group).name == choice
+
+
+def test_without_overrides_it_is_one_point_of_the_tiny_model_on_what_this_host_has():
+    run = checked(composed("hardware=cpu"))
+    assert (run.model.name, run.hardware.name, run.workload.num_prompts) == ("tiny", "cpu", 10)
+    assert run.engine.weights is Weights.dummy
+    assert math.isinf(run.workload.request_rate)
+
+
+def test_a_hub_model_keeps_its_hub_weights():
+    assert composed("model=llama8b", "hardware=1xh100").engine.weights is Weights.hub
+
+
+def test_several_api_servers_are_left_to_the_entry_that_heeds_them():
+    several = ("model=llama8b", "hardware=1xh100", "engine.extra_args=[--api-server-count,4]")
+    with pytest.raises(Refused, match="add engine=vllm_serve"):
+        checked(composed(*several))
+    run = checked(composed(*several, "engine=vllm_serve"))
+    assert run.engine.command[2:] == ["vllm.entrypoints.cli.main", "serve"]
+    assert run.engine.extra_args == ["--api-server-count", "4"]
+
+
+def test_the_published_campaign_is_eight_models_on_eight_systems_at_eight_loads():
+    sweep = compose("config", ["+campaign=published"], return_hydra_config=True).hydra.sweeper.params
+    counts = {key: len(value.split(",")) for key, value in sweep.items()}
+    assert counts == {"model": 8, "hardware": 8, "workload.num_prompts": 8}
+
+
+@pytest.mark.parametrize("campaign", ["published", "max_context", "tp_dp", "max_model_len", "api_servers"])
+def test_every_system_of_a_campaign_keeps_the_rules(campaign):
+    sweep = compose("config", [f"+campaign={campaign}"], return_hydra_config=True).hydra.sweeper.params
+    between = re.compile(r",(?![^\[]*\])")  # values, not a list's items
+    grid = {key: between.split(value) for key, value in sweep.items() if key != "workload.num_prompts"}
+    for values in itertools.product(*grid.values()):
+        chosen = [f"{key}={value}" for key, value in zip(grid, values, strict=True)]
+        checked(composed(f"+campaign={campaign}", *chosen))
+
+
+def test_a_grid_composes_each_point_as_hydra_does_alone():
+    points = [
+        [f"model={model}", f"hardware={hardware}", f"workload.num_prompts={n}", f"engine.extra_args=[--seed,{n}]"]
+        for model in ("tiny", "llama8b", "mixtral8x7b")  # tiny and cpu bring engine options that the others have not
+        for hardware in ("cpu", "2xh100", "4xh100")
+        for n in (10, 80, 10)
+    ]
+    loader = GlobalHydra.instance().config_loader()
+    master = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    assert list(ours.grid(loader, master, points)) == [composed(*point) for point in points]
+
+
+def test_what_one_point_of_a_grid_merges_into_a_dict_does_not_reach_the_next():
+    points = [["hardware=cpu", f"workload.slo={slo}"] for slo in ("{ttft_ms: 1}", "{tpot_ms: 2}", "{ttft_ms: 3}")]
+    loader = GlobalHydra.instance().config_loader()
+    master = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    limits = [run.workload.slo.limits for run in ours.grid(loader, master, points)]
+    assert limits == [{"ttft_ms": 1}, {"tpot_ms": 2}, {"ttft_ms": 3}]
+
+
+def test_plain_and_typed_are_opposites():
+    run = checked(composed("model=gpt_oss_120b", "hardware=4xh200", "parallelism=tp2dp"))
+    assert typed(RunConfig, plain(run)) == run
+
+
+def test_a_value_that_must_be_given_is_asked_for_by_its_key():
+    with pytest.raises(KeyError, match=r"model.name: must be given"):
+        typed(RunConfig, {"model": {}})
+
+
+def test_hydras_errors_become_refusals_of_ours():
+    with pytest.raises(Refused, match="no such key"):
+        composed("hardware=2xh100", "+hardware.gpu.foo=3")

@@ -1,0 +1,219 @@
+"""Servers that already run: measured like our own, and left as they were."""
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from doors import vbench
+from fake_vllm import running
+
+from vbench.schema.record import REQUESTS, Record, Requests, is_aside
+
+KEY = "sk-a-key-that-nobody-may-read"
+LOAD = ("workload=random", "workload.input_len=20", "workload.output_len=10", "workload.num_prompts=4")
+
+
+def at(url, *words, home, **env):
+    return vbench("engine=openai", f"engine.base_url={url}", *LOAD, *words, cwd=home, **env)
+
+
+def recorded(home):
+    (folder,) = (path.parent for path in home.glob("multirun/*/*/*/record.json") if not is_aside(path.parent))
+    return folder, Record.load(folder)
+
+
+class Bare(BaseHTTPRequestHandler):
+    """As OpenAI's own server: no /metrics, no /version, no lengths, and a 400 for fields that it does not know."""
+
+    models = ("gpt",)
+    protocol_version = "HTTP/1.1"
+    known = ("model", "messages", "max_completion_tokens", "temperature", "stream", "stream_options")
+
+    def do_GET(self):
+        if self.path == "/v1/models":
+            self.answer(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]})
+        else:
+            self.answer(404, {"error": {"message": "Unknown request URL"}})
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if unknown := set(asked) - {*self.known}:
+            said = f"Unrecognized request arguments {sorted(unknown)} by {self.headers['Authorization']}"
+            self.answer(400, {"error": {"message": said}})
+            return
+        events = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]
+        events += [{"choices": [{"index": 0, "delta": {"content": "word"}}]}] * asked["max_completion_tokens"]
+        events += [{"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}]
+        events += [{"choices": [], "usage": {"completion_tokens": asked["max_completion_tokens"]}}]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for event in events:
+            self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+            time.sleep(0.03)
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def answer(self, status, said):
+        body = json.dumps(said).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Two(Bare):
+    models = ("large", "small")
+
+
+class Quiet(ThreadingHTTPServer):
+    def handle_error(self, *_):
+        """A client that hangs up is no news."""
+
+
+@contextmanager
+def serving(handler):
+    with Quiet(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_running_server_is_measured_with_its_key_which_is_written_nowhere(tmp_path):
+    with running("--require-key", KEY, "--model", "theirs") as url:
+        ended = at(f"{url}/v1/", "engine.api_key_env=THEIR_KEY", home=tmp_path, THEIR_KEY=KEY)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    folder, record = recorded(tmp_path)
+    assert record.name == "tiny · remote · tp1 · n4"
+    assert record.environment["engine"] == f"remote: {url}"
+    assert set(record.config["engine"]) == {"base_url", "served_model_name", "api_key_env", "chat"}
+    assert record.server == {"version": "0.32.0+fake", "max_model_len": 131072}
+    assert record.metrics["server_generation_tokens"] == record.metrics["total_output_tokens"] == 40
+    assert KEY not in ended.stdout + ended.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert not list(folder.parent.glob("*.log"))
+
+
+def test_it_is_neither_ended_nor_reset_and_warmed_up_by_one_request(tmp_path):
+    with running("--model", "theirs") as url:
+        assert at(url, home=tmp_path).returncode == 0
+        assert at(url, "rerun=true", home=tmp_path).returncode == 1
+        said = urlopen(f"{url}/metrics").read().decode()
+    assert " 10.0" in next(line for line in said.splitlines() if line.startswith("fake:requests_total"))
+    records = [Record.load(path.parent) for path in tmp_path.glob("multirun/*/*/*/record.json")]
+    codes = [reason.code for record in records for reason in record.invalid]
+    assert codes == ["prefix_cache_hits"]  # the same prompts again, remembered: seen, not hidden
+
+
+def test_an_api_without_metrics_and_version_is_measured_by_chat(tmp_path):
+    with serving(Bare) as url:
+        ended = at(url, "engine.chat=true", "workload.ignore_eos=false", home=tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    folder, record = recorded(tmp_path)
+    assert record.server == {"version": "unknown", "max_model_len": None}
+    assert not [key for key in record.metrics if key.startswith("server_")]
+    assert Requests.load(folder / REQUESTS).output_tokens.tolist() == [10] * 4
+
+
+def test_a_key_that_a_refusal_repeats_is_struck_out(tmp_path):
+    with serving(Bare) as url:
+        ended = at(url, "engine.chat=true", "engine.api_key_env=THEIR_KEY", home=tmp_path, THEIR_KEY=KEY)
+    assert ended.returncode == 1
+    assert "a warm-up request failed: HTTP 400: Unrecognized request arguments" in ended.stdout
+    assert "Bearer ***" in recorded(tmp_path)[1].failure.line
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+def test_of_several_models_one_must_be_named(tmp_path):
+    with serving(Two) as url:
+        refused = at(url, home=tmp_path)
+        named = at(
+            url, "engine.served_model_name=small", "engine.chat=true", "workload.ignore_eos=false", home=tmp_path
+        )
+    assert refused.returncode == 2
+    assert refused.stdout == ""  # before a session begins
+    assert refused.stderr == f"vbench: engine.served_model_name: {url} lists large, small; name the one to measure\n"
+    assert named.returncode == 0, named.stdout + named.stderr
+
+
+def test_an_endpoint_that_does_not_answer_is_a_recorded_failure(tmp_path):
+    ended = at("http://127.0.0.1:9", home=tmp_path)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stdout + ended.stderr
+    failure = recorded(tmp_path)[1].failure
+    assert failure.kind == "unreachable"
+    assert failure.line.startswith("http://127.0.0.1:9 does not answer")
+
+
+def test_a_wrong_key_is_a_recorded_failure(tmp_path):
+    with running("--require-key", KEY) as url:
+        assert at(url, home=tmp_path).returncode == 1
+    failure = recorded(tmp_path)[1].failure
+    assert (failure.kind, failure.line) == ("engine_error", f"{url}/v1/models answers HTTP 401 Unauthorized")
+
+
+def test_a_server_that_dies_under_load_is_a_recorded_failure(tmp_path):
+    with running("--fail", "die_after:3") as url:
+        assert at(url, home=tmp_path).returncode == 1
+    assert recorded(tmp_path)[1].failure.kind == "unreachable"
+
+
+def test_tls_is_spoken(tmp_path):
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True,
+    )  # fmt: skip
+    with running("--ssl-keyfile", str(key), "--ssl-certfile", str(certificate)) as url:
+        ended = at(url, home=tmp_path, SSL_CERT_FILE=str(certificate))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_gpus_named_for_a_remote_server_are_a_label_and_not_looked_for_here(tmp_path):
+    with running() as url:
+        ended = at(url, "hardware=2xh100", home=tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert recorded(tmp_path)[1].name == "tiny · 2xh100 · tp2 · n4"
+
+
+REFUSALS = {
+    ("engine.base_url=",): "engine.base_url=: must be a server's address",
+    ("engine.base_url=host:8000",): "engine.base_url=host:8000: must be a server's address, as http://host:8000",
+    ("engine.base_url=http://host:port",): "engine.base_url=http://host:port: must be a server's address",
+    ("engine.base_url=http://me:secret@host",): "engine.base_url: no user, password or query belongs into it",
+    ("engine.base_url=http://host", "engine.api_key_env=NOT_SET"): "engine.api_key_env=NOT_SET: no such environment",
+    ("engine=vllm", "engine.chat=true"): "engine.chat: is of a server that runs; give its engine.base_url",
+}
+
+
+@pytest.mark.parametrize("words", REFUSALS, ids=" ".join)
+def test_what_cannot_be_asked_is_refused_in_one_line(words, tmp_path):
+    ended = vbench("engine=openai" if words[0] != "engine=vllm" else "hardware=cpu", *words, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert REFUSALS[words] in ended.stderr
+    assert "secret" not in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stdout == ""
+
+
+def test_with_and_without_v1_it_is_the_same_run(tmp_path):
+    with running() as url:
+        assert at(url, home=tmp_path).returncode == 0
+        again = at(f"{url}/v1", home=tmp_path)
+    assert "1 of 1 points known" in again.stdout
+    assert np.isfinite(recorded(tmp_path)[1].metrics["output_throughput"])

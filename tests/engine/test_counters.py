@@ -1,0 +1,24 @@
+from vbench.engine.counters import change, parse
+
+TEXT = """# HELP vllm:generation_tokens_total Number of generation tokens processed.
+# TYPE vllm:generation_tokens_total counter
+vllm:generation_tokens_total{engine="0",model_name="m"} 40.0
+vllm:generation_tokens_total{engine="1",model_name="m"} 2.0
+vllm:num_requests_running{engine="0",model_name="m"} 3.0
+python_gc_objects_collected_total{generation="0"} 9
+"""
+
+
+def test_engines_are_summed_and_strangers_left_out():
+    assert parse(TEXT) == {"generation_tokens": 42.0, "requests_running": 3.0}
+
+
+def test_the_use_of_several_caches_is_their_mean():
+    two = "".join(f'vllm:kv_cache_usage_perc{{engine="{engine}"}} {use}\n' for engine, use in ((0, 0.2), (1, 0.8)))
+    assert parse(two) == {"kv_cache_usage": 0.5}
+
+
+def test_change_is_of_counters_that_both_sides_have():
+    assert change({"generation_tokens": 2.0, "requests_running": 1.0}, parse(TEXT)) == {
+        "server_generation_tokens": 40.0
+    }

@@ -1,0 +1,33 @@
+"""Real vLLM on this CPU, end to end: the one test that nothing fake can replace."""
+
+import importlib.util
+
+import pytest
+from doors import vbench
+
+from vbench.schema.record import REQUESTS, Record, Requests
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(not importlib.util.find_spec("vllm"), reason="vLLM is not installed: make setup"),
+]
+
+
+def test_three_points_on_one_real_server(tmp_path):
+    ended = vbench(
+        "-m", "hardware=cpu", "workload=random", "workload.input_len=16", "workload.output_len=32",
+        "workload.num_prompts=1,2,4", cwd=tmp_path,
+    )  # fmt: skip
+    folders = sorted(path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
+    records = [Record.load(folder) for folder in folders]
+    assert len(records) == 3, ended.stdout + ended.stderr
+    assert len(list(tmp_path.glob("multirun/*/*/server.log"))) == 1
+    for folder, record in zip(folders, records, strict=True):
+        requests = Requests.load(folder / REQUESTS)
+        assert record.failure is None
+        assert record.metrics["failed"] == 0
+        assert requests.output_tokens.tolist() == [32] * len(requests)
+        assert record.metrics["server_generation_tokens"] == 32 * len(requests)
+        assert record.environment["engine"].startswith("vllm")
+        assert record.server["kv_cache_tokens"] > 0
+    assert "processes gone" in next(tmp_path.glob("multirun/*/*/server.log")).read_text(errors="replace")

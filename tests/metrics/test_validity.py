@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from builders import requests, run_config
+
+from vbench.metrics.validity import judge
+
+
+def codes(made, found=None, **load):
+    judged = judge(made, run_config(workload=load).workload, found or {})
+    return {reason.code for reason in judged.invalid}, {reason.code for reason in judged.warnings}
+
+
+def many(n=120, **columns):
+    return requests(*([(1.0, 1), (1.1, 1)] for _ in range(n)), **columns)
+
+
+def test_a_clean_run_of_enough_requests_is_valid_without_a_warning():
+    assert codes(many()) == (set(), set())
+
+
+def test_few_requests_are_warned_of_where_p99_is_quoted():
+    assert codes(many(99)) == (set(), {"few_samples"})
+
+
+@pytest.mark.parametrize(
+    ("code", "columns", "found", "load"),
+    [
+        ("failed_requests", {"error": np.array(["http 500"] + [""] * 119)}, {}, {}),
+        ("short_replies", {"asked_tokens": np.full(120, 3)}, {}, {}),
+        ("prefix_cache_hits", {}, {"server_prefix_cache_hits": 30.0, "server_prefix_cache_queries": 100.0}, {}),
+        ("token_mismatch", {}, {"server_generation_tokens": 300.0}, {}),
+        ("lagging_client", {}, {"client_loop_lag_p99_s": 0.02, "median_itl_ms": 10.0}, {}),
+        ("late_client", {"scheduled": np.full(120, -0.5)}, {}, {"request_rate": 10.0}),
+    ],
+)
+def test_each_cause_of_mistrust_has_its_code(code, columns, found, load):
+    assert code in codes(many(**columns), found, **load)[0]
+
+
+def test_arrivals_slower_than_asked_are_told():
+    made = many(scheduled=np.linspace(0, 10, 120), sent=np.linspace(0, 20, 120))
+    assert "slow_arrivals" in codes(made, request_rate=12.0)[0]
+
+
+def test_a_closed_loop_may_keep_requests_waiting():
+    assert codes(many(scheduled=np.full(120, -0.5)), max_concurrency=4) == (set(), set())
+
+
+def test_preemptions_are_a_warning():
+    assert codes(many(), {"server_preemptions": 2.0}) == (set(), {"preemptions"})
+
+
+def test_replies_that_end_early_are_fine_where_eos_is_obeyed():
+    assert codes(many(asked_tokens=np.full(120, 3)), ignore_eos=False)[0] == set()
+
+
+def test_tokens_that_arrive_together_are_a_warning():
+    together = requests(*([(1.0, 1), (1.1, 3)] for _ in range(120)))
+    assert codes(together) == (set(), {"merged_tokens"})
+
+
+@pytest.mark.parametrize(
+    ("stall_ms", "itl_ms", "warned"), [(900, 10, set()), (1700, 10, {"stalled"}), (1700, 300, set())]
+)
+def test_a_pause_of_all_replies_is_a_warning_unless_tokens_take_that_long(stall_ms, itl_ms, warned):
+    assert codes(many(), {"longest_stall_ms": stall_ms, "median_itl_ms": itl_ms}) == (set(), warned)
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.1, set()), (0.6, {"busy_front_end"})])
+def test_a_front_end_at_its_limit_is_a_warning(share, warned):
+    assert codes(many(), {"server_frontend_limited": share}) == (set(), warned)
+
+
+def test_a_load_that_was_ended_early_is_no_measurement_of_it_and_what_was_broken_off_has_not_failed():
+    made = many(error=np.array(["ended early"] * 60 + [""] * 60))
+    assert codes(made, {"ended_early_s": 4.5, "saturated": 1.0}) == ({"ended_early"}, {"saturated", "few_samples"})

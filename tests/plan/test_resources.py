@@ -1,0 +1,55 @@
+"""What a session asks for, derived from its plan."""
+
+import pytest
+from builders import run_config
+
+from vbench.plan.resources import expected_s, resources
+from vbench.plan.rules import checked
+from vbench.plan.sessions import Session, plan
+
+
+def session(*loads: int, **parts) -> Session:
+    configs = (run_config(**parts | {"workload": parts.get("workload", {}) | {"num_prompts": n}}) for n in loads)
+    (planned,) = plan((checked(config), "vllm 1") for config in configs)
+    return planned
+
+
+def test_sizes_of_one_campaign_ask_for_different_things():
+    slurm = {"partition": "gpu", "gres_type": "h100", "cpus_per_gpu": 6, "mem_gib_per_gpu": 100, "extra": {"b": "2"}}
+    two, four = (
+        resources(session(8, hardware={"gpus": n, "slurm": slurm}, parallelism={"data_parallel_size": n}))
+        for n in (2, 4)
+    )
+    assert (two.gpus, two.gpu_type, two.cpus, two.memory_gib, two.partition) == (2, "h100", 12, 200, "gpu")
+    assert (four.gpus, four.gpu_type, four.cpus, four.memory_gib) == (4, "h100", 24, 400)
+    assert two.extra == (("b", "2"),)
+
+
+def test_a_session_without_gpus_asks_for_the_cores_and_memory_of_one():
+    asked = resources(session(8))
+    assert (asked.gpus, asked.gpu_type, asked.cpus, asked.memory_gib) == (0, None, 8, 64)
+
+
+def test_a_server_that_already_runs_needs_no_gpus_of_ours():
+    asked = resources(session(8, hardware={"gpus": 1}, engine={"base_url": "http://h:8000"}))
+    assert (asked.gpus, asked.gpu_type) == (0, None)
+
+
+def test_the_time_limit_covers_the_start_and_grows_with_the_points_unless_it_is_given():
+    few, many = session(8), session(8, 320, 1280)
+    assert few.engine.start_timeout_s / 60 < resources(few).minutes < resources(many).minutes
+    assert resources(session(8, hardware={"slurm": {"time_min": 7}})).minutes == 7
+
+
+@pytest.mark.parametrize(
+    ("load", "least_s"),
+    [
+        ({"request_rate": 0.5}, 100 / 0.5 * 0.7),
+        ({"ramp_up_strategy": "linear", "ramp_up_start_rps": 0.2, "ramp_up_end_rps": 0.4}, 100 / 0.4 * 0.7),
+        ({"max_concurrency": 1, "lengths": "random", "output_len": 100}, 100 * 100 * 0.1),
+        ({"search": "request_rate", "slo": {"ttft_ms": 100}}, 26 * 20),
+        ({"search": "max_concurrency", "slo": {"ttft_ms": 100}}, 26 * 10),
+    ],
+)
+def test_arrivals_turns_and_probes_take_their_time(load, least_s):
+    assert expected_s(session(100, workload=load)) > least_s

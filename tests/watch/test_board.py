@@ -1,0 +1,114 @@
+"""Where a campaign stands, from what its sessions tell."""
+
+import pytest
+from builders import run_config
+from records import record
+
+from vbench.plan.reusable import reusable
+from vbench.plan.rules import checked
+from vbench.plan.sessions import Session, plan
+from vbench.schema.config import Rerun
+from vbench.schema.record import Failure, Reason
+from vbench.watch.board import ENDED, MEASURING, MISSING, STARTING, WAITING, Board
+from vbench.watch.events import Event
+
+
+def session(*loads: int, **engine) -> Session:
+    configs = (run_config(workload={"num_prompts": n}, engine={"weights": "dummy"} | engine) for n in loads)
+    (planned,) = plan((checked(config), "vllm 1") for config in configs)
+    return planned
+
+
+def measured(board: Board, name: str, index: int, begins: float, ends: float) -> None:
+    run = board.lanes[name].session.runs[index]
+    begun = {"run": run.key, "name": run.name, "replies": run.config.workload.num_prompts}
+    board.lanes[name].hear(Event(begins, "measuring", begun))
+    board.lanes[name].hear(Event(ends, "recorded", {"run": run.key, "folder": run.folder, "verdict": "VALID"}))
+
+
+def test_a_session_goes_from_missing_to_ended_and_says_how_fast_it_is():
+    board = Board({"a": session(8)})
+    lane = board.lanes["a"]
+    assert lane.state == MISSING
+    lane.hear(Event(0.0, "waiting", {"wanted": "2 GPUs"}))
+    assert (lane.state, lane.detail) == (WAITING, "2 GPUs")
+    lane.hear(Event(1.0, "leased", {"gpus": []}))
+    assert (lane.state, lane.detail) == (STARTING, "")
+    lane.hear(Event(9.0, "ready", {"start_s": 8.0}))
+    lane.hear(Event(10.0, "measuring", {"run": lane.session.runs[0].key, "name": "n8", "replies": 8}))
+    lane.hear(Event(12.0, "tick", {"run": lane.session.runs[0].key, "replies": 3, "tokens": 500}))
+    assert (lane.state, lane.tokens_per_s) == (MEASURING, 250)
+    assert lane.now
+    assert (lane.now.replies, lane.now.expected) == (3, 8)
+    lane.hear(Event(14.0, "ended", {"how": "completed"}))
+    assert lane.state == ENDED
+
+
+def test_nothing_is_said_of_the_rest_before_a_point_was_measured():
+    board = Board({"a": session(8)})
+    board.lanes["a"].hear(Event(0.0, "starting", {}))
+    assert board.eta_s(1.0) is None
+
+
+def test_the_rest_takes_what_points_like_it_took_and_shrinks_while_one_is_measured():
+    board = Board({"a": session(8, 80)})
+    lane = board.lanes["a"]
+    measured(board, "a", 0, 0.0, 10.0)
+    second = lane.expected[lane.session.runs[1].key] / lane.expected[lane.session.runs[0].key] * 10.0
+    assert board.left_s("a", 10.0) == pytest.approx(second)
+    lane.hear(Event(10.0, "measuring", {"run": lane.session.runs[1].key, "name": "n80", "replies": 80}))
+    assert board.eta_s(12.0) == pytest.approx(second - 2.0)
+    measured(board, "a", 1, 10.0, 10.0 + second)
+    assert board.eta_s(99.0) == 0.0
+
+
+def test_a_session_that_has_not_started_counts_with_the_start_that_others_took():
+    board = Board({"a": session(8), "b": session(8, max_num_seqs=64)})
+    board.lanes["a"].hear(Event(0.0, "ready", {"start_s": 30.0}))
+    measured(board, "a", 0, 30.0, 40.0)
+    board.lanes["a"].hear(Event(40.0, "ended", {"how": "completed"}))
+    assert board.left_s("b", 40.0) == pytest.approx(30.0 + 10.0 * _ratio(board))
+    board.lanes["b"].hear(Event(40.0, "starting", {}))
+    assert board.left_s("b", 50.0) == pytest.approx(20.0 + 10.0 * _ratio(board))
+
+
+def _ratio(board: Board) -> float:
+    one, other = (sum(board.lanes[name].expected.values()) for name in "ab")
+    return other / one
+
+
+def test_sessions_side_by_side_share_what_is_left():
+    board = Board({name: session(8, 9, max_num_seqs=seqs) for name, seqs in (("a", 64), ("b", 65))})
+    for name in "ab":
+        measured(board, name, 0, 0.0, 10.0)
+        run = board.lanes[name].session.runs[1]
+        board.lanes[name].hear(Event(10.0, "measuring", {"run": run.key, "name": run.name, "replies": 9}))
+    alone = board.left_s("a", 10.0)
+    assert alone
+    assert board.eta_s(10.0) == pytest.approx(alone)
+
+
+def test_a_probe_is_shown_but_is_no_point_of_the_plan():
+    board = Board({"a": session(8)})
+    board.lanes["a"].hear(Event(0.0, "measuring", {"run": "probe", "name": "n4 c4", "replies": 16}))
+    board.lanes["a"].hear(Event(2.0, "recorded", {"run": "probe", "folder": "x", "verdict": "VALID"}))
+    assert not board.verdicts()
+
+
+OOM, LIMIT = Failure("oom_kv", "no room"), Failure("time_limit", "time")
+VALID, INVALID = record(), record(invalid=[Reason("late_client", "late")])
+LASTING, PASSING = record(failure=OOM), record(failure=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("again", "stand"),
+    [
+        (Rerun.none, [VALID, INVALID, LASTING]),
+        (Rerun.failed, [VALID, INVALID]),
+        (Rerun.invalid, [VALID, LASTING]),
+        (Rerun.all, []),
+    ],
+)
+def test_a_record_stands_unless_it_was_asked_for_again_or_failed_in_passing(again, stand):
+    assert [each for each in (VALID, INVALID, LASTING, PASSING) if reusable(each, again)] == stand
+    assert not reusable(None, again)

@@ -1,0 +1,82 @@
+import math
+
+import numpy as np
+import pytest
+from builders import run_config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vbench.plan.rules import checked
+from vbench.schema.config import RampUp
+from vbench.schema.errors import Refused
+from vbench.workload.arrivals import arrivals, ramp, scheduled
+
+SHAPES = st.sampled_from([0.2, 1.0, 5.0, math.inf])
+
+
+def test_an_infinite_rate_sends_all_at_once():
+    assert arrivals(5, math.inf, 1.0, np.random.default_rng(0)).tolist() == [0.0] * 5
+
+
+def test_an_infinite_burstiness_is_a_constant_rate():
+    assert arrivals(4, 2.0, math.inf, np.random.default_rng(0)).tolist() == [0.0, 0.5, 1.0, 1.5]
+
+
+@given(st.integers(1, 200), st.floats(0.1, 1000), SHAPES, st.integers(0, 2**32))
+def test_arrivals_start_at_zero_and_ascend(n, rate, burstiness, seed):
+    times = arrivals(n, rate, burstiness, np.random.default_rng(seed))
+    assert times.shape == (n,)
+    assert times[0] == 0.0
+    assert (np.diff(times) >= 0).all()
+
+
+@pytest.mark.parametrize("burstiness", [0.5, 1.0, 4.0])
+def test_gaps_have_the_mean_of_the_rate_and_the_spread_of_the_shape(burstiness):
+    gaps = np.diff(arrivals(50_000, 10.0, burstiness, np.random.default_rng(1)))
+    assert gaps.mean() == pytest.approx(0.1, rel=0.03)
+    assert gaps.std() / gaps.mean() == pytest.approx(burstiness**-0.5, rel=0.03)
+
+
+RAMP = {"ramp_up_strategy": "linear", "ramp_up_start_rps": 2.0, "ramp_up_end_rps": 8.0}
+
+
+def test_a_linear_ramp_rises_in_even_steps_and_an_exponential_one_by_an_even_factor():
+    assert ramp(4, RampUp.linear, 2.0, 8.0) == pytest.approx([2.0, 4.0, 6.0, 8.0])
+    assert ramp(3, RampUp.exponential, 2.0, 8.0) == pytest.approx([2.0, 4.0, 8.0])
+    assert ramp(3, RampUp.linear, 8.0, 2.0) == pytest.approx([8.0, 5.0, 2.0])
+
+
+def test_a_ramp_of_one_request_is_at_its_start():
+    assert ramp(1, RampUp.exponential, 2.0, 8.0).tolist() == [2.0]
+
+
+def test_with_a_constant_gap_a_ramp_is_exact():
+    times = scheduled(run_config(workload=RAMP | {"num_prompts": 4, "burstiness": math.inf}).workload, None)
+    assert times == pytest.approx([0.0, 1 / 4, 1 / 4 + 1 / 6, 1 / 4 + 1 / 6 + 1 / 8])
+
+
+@pytest.mark.parametrize("burstiness", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("strategy", ["linear", "exponential"])
+def test_the_gaps_of_a_ramp_have_the_rate_of_their_place_and_the_spread_of_the_shape(strategy, burstiness):
+    n = 50_000
+    load = run_config(workload=RAMP | {"num_prompts": n, "ramp_up_strategy": strategy, "burstiness": burstiness})
+    gaps = np.diff(scheduled(load.workload, np.random.default_rng(1)))
+    relative = gaps * ramp(n, RampUp[strategy], 2.0, 8.0)[1:]
+    for part in np.array_split(relative, 4):
+        assert part.mean() == pytest.approx(1.0, rel=0.06)
+    assert relative.std() == pytest.approx(burstiness**-0.5, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"ramp_up_strategy": None}, "workload.ramp_up_start_rps=2.0: a ramp needs ramp_up_strategy and both"),
+        ({"ramp_up_end_rps": None}, "workload.ramp_up_end_rps=None: a ramp needs ramp_up_strategy and both"),
+        ({"ramp_up_start_rps": 0.0}, "workload.ramp_up_start_rps=0.0: must be above 0, and finite"),
+        ({"ramp_up_end_rps": math.inf}, "workload.ramp_up_end_rps=inf: must be above 0, and finite"),
+        ({"request_rate": 4.0}, "workload.request_rate=4.0: workload.ramp_up_strategy sets the rate"),
+    ],
+)
+def test_a_ramp_that_is_half_given_or_contradicted_is_refused_by_name(values, why):
+    with pytest.raises(Refused, match=why):
+        checked(run_config(workload=RAMP | values))

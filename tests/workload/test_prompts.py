@@ -1,0 +1,87 @@
+import json
+
+import numpy as np
+import pytest
+from builders import run_config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vbench.schema.errors import Refused
+from vbench.workload.prompts import digest, lengths, prompts
+
+
+def workload(**values):
+    return run_config(workload=values).workload
+
+
+def test_sharegpt_lengths_are_the_studys_pairs_in_their_order_and_never_ask_for_nothing():
+    pairs = lengths(workload(num_prompts=1280))
+    assert pairs[:2].tolist() == [[14, 129], [30, 883]]
+    assert pairs.shape == (1280, 2)
+    assert pairs.min() >= 1
+
+
+def test_beyond_1280_the_pairs_repeat():
+    pairs = lengths(workload(num_prompts=1290))
+    assert pairs[1280:].tolist() == pairs[:10].tolist()
+
+
+@given(st.integers(1, 50), st.tuples(st.integers(1, 40), st.integers(0, 40)), st.integers(1, 60))
+def test_random_lengths_stay_within_their_bounds(n, span, fixed):
+    low, high = span[0], span[0] + span[1]
+    pairs = lengths(workload(lengths="random", num_prompts=n, input_len=[low, high], output_len=fixed))
+    assert pairs.shape == (n, 2)
+    assert low <= pairs[:, 0].min() <= pairs[:, 0].max() <= high
+    assert (pairs[:, 1] == fixed).all()
+
+
+def test_prompts_have_exactly_the_lengths_and_ids_of_the_vocabulary():
+    asked = prompts(workload(num_prompts=20), 32000, "", 2000)
+    assert [len(ids) for ids in asked.ids] == lengths(workload(num_prompts=20))[:, 0].tolist()
+    assert all(ids.dtype == np.int32 and ids.min() >= 0 and ids.max() < 32000 for ids in asked.ids)
+
+
+def test_the_same_workload_gives_the_same_prompts_and_another_load_shares_none():
+    first, again, other = (prompts(workload(num_prompts=n), 32000, "", 2000).ids for n in (4, 4, 8))
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert all((a[:8] != b[:8]).any() for a, b in zip(first, other, strict=False))
+
+
+def test_the_digest_names_the_content_that_is_read(tmp_path):
+    file = tmp_path / "talks.json"
+    file.write_text("[]")
+    before = digest(workload(lengths="sharegpt_file", path=str(file)))
+    file.write_text("[ ]")
+    assert digest(workload(lengths="sharegpt_file", path=str(file))) != before
+    assert digest(workload()) != before
+
+
+def talk(question: str, answer: str) -> dict:
+    return {"conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]}
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A tokenizer of one id a word, as a folder."""
+    tokenizers = pytest.importorskip("tokenizers")
+    model = tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0, "a": 1, "b": 2}, unk_token="?"))
+    model.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    model.save(str(tmp_path / "tokenizer.json"))
+    return str(tmp_path)
+
+
+def test_a_sharegpt_file_is_filtered_by_vllms_bounds_and_by_the_context(tmp_path, words):
+    file = tmp_path / "talks.json"
+    fits = talk("a " * 10, "b " * 12)
+    drops = [talk("a", "b " * 9), talk("a " * 9, "b"), talk("a " * 1025, "b " * 9), talk("a " * 90, "b " * 90)]
+    file.write_text(json.dumps([*drops, fits, {"conversations": []}]))
+    asked = prompts(workload(lengths="sharegpt_file", path=str(file), num_prompts=1), 3, words, 100)
+    assert asked.ids[0].tolist() == [1] * 10
+    assert asked.output_len.tolist() == [12]
+
+
+def test_a_sharegpt_file_that_holds_too_few_is_refused_by_name(tmp_path, words):
+    file = tmp_path / "talks.json"
+    file.write_text(json.dumps([talk("a " * 10, "b " * 12)]))
+    with pytest.raises(Refused, match=r"workload.num_prompts=2: .* only 1 fitting"):
+        prompts(workload(lengths="sharegpt_file", path=str(file), num_prompts=2), 3, words, 100)

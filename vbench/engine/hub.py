@@ -1,0 +1,221 @@
+"""The Hugging Face hub, and its cache on this disk. The only importer of huggingface_hub.
+
+HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there. The token is HF_TOKEN's, and no other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Self
+
+from vbench.schema.errors import HubFailed, Refused
+from vbench.schema.record import atomic
+
+TIMEOUT_S = 10.0
+SHA256_DIGITS = 64  # of a large file's etag; a small one has git's shorter hash
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a repository."""
+
+    name: str
+    size: int  # bytes
+    etag: str  # the name of its content in the cache, and the SHA-256 of it where the file is large
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository as its main branch stands."""
+
+    hub_id: str
+    commit: str
+    files: tuple[File, ...]
+
+
+def cache() -> Path:
+    """The folder of the cache."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def snapshot(hub_id: str) -> Path | None:
+    """The folder of what is cached of the repository's main branch, None where nothing is."""
+    try:
+        commit = (_folder(hub_id) / "refs" / "main").read_text().strip()
+    except FileNotFoundError:
+        return None
+    folder = _folder(hub_id) / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def look(hub_id: str) -> Repository:
+    """What the hub has. Raises Refused where it has no such repository, or none that we may read; else HubFailed."""
+    from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
+
+    with _asking(hub_id):
+        found = HfApi(token=_token()).model_info(hub_id, files_metadata=True, timeout=TIMEOUT_S)
+        files = tuple(
+            File(each.rfilename, each.size or 0, (each.lfs and each.lfs.sha256) or each.blob_id or "")
+            for each in found.siblings or ()
+        )
+        if files:  # the list of a gated repository is open to all, its files are not
+            one = min(files, key=lambda file: file.name != "config.json")
+            url = hf_hub_url(hub_id, one.name, revision=found.sha)
+            get_hf_file_metadata(url, token=_token(), timeout=TIMEOUT_S)
+    return Repository(hub_id, str(found.sha), files)
+
+
+def here(repository: Repository, file: File) -> int:
+    """How many bytes of the file are in the cache."""
+    blob = _blob(repository, file)
+    for path in (blob, _partial(blob)):
+        if path.exists():
+            return min(path.stat().st_size, file.size)
+    return 0
+
+
+def bring(repository: Repository, file: File, advance: Callable[[int], None]) -> None:
+    """Brings a file into the cache, going on with what an earlier try has left of it; `advance` is told of new bytes.
+
+    huggingface_hub begins a file anew in each process: so the bytes are written to a partial file of ours, which stays
+    after a break, and it finds the file complete. Beyond what plain HTTP serves (50 GB) it does all by itself.
+
+    Raises HubFailed where the connection or the disk fails.
+    """
+    from huggingface_hub import constants, hf_hub_download
+
+    with _asking(repository.hub_id):
+        blob = _blob(repository, file)
+        if not blob.exists() and file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE:
+            _download(repository, file, blob, advance)
+        hf_hub_download(repository.hub_id, file.name, revision=repository.commit, token=_token())
+
+
+def settle(repository: Repository) -> None:
+    """Makes this commit the cache's main branch: what is loaded by the hub id, without asking the hub."""
+    reference = _folder(repository.hub_id) / "refs" / "main"
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(reference) as partial:
+        partial.write_text(repository.commit)
+
+
+def _download(repository: Repository, file: File, blob: Path, advance: Callable[[int], None]) -> None:
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented there
+
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    with _partial(blob).open("ab") as out:
+        fcntl.flock(out, fcntl.LOCK_EX)  # another may be at the same content: it goes first
+        if blob.exists():  # and nothing is left to do; what we opened may be new and empty
+            _partial(blob).unlink(missing_ok=True)
+            return
+        had = out.seek(0, os.SEEK_END)  # not where it was before the wait
+        http_get(
+            hf_hub_url(repository.hub_id, file.name, revision=repository.commit),
+            out,
+            resume_size=had,
+            headers=build_hf_headers(token=_token()),
+            expected_size=file.size,
+            tqdm_class=_bar(advance),
+        )
+        out.flush()
+        if had and len(file.etag) == SHA256_DIGITS and _sha256(_partial(blob)) != file.etag:
+            out.truncate(0)
+            raise HubFailed(f"{file.name}: what an earlier try had left of it was spoiled, and is thrown away")
+        _partial(blob).replace(blob)
+
+
+def _bar(advance: Callable[[int], None]) -> Any:
+    """What http_get takes for a progress bar: a class with tqdm's face."""
+
+    class Bar:
+        def __init__(self, **_: object) -> None: ...
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def update(self, count: int) -> None:
+            advance(count)
+
+    return Bar
+
+
+@contextmanager
+def _asking(hub_id: str) -> Iterator[None]:
+    """Within the block what huggingface_hub raises becomes one line of ours."""
+    from huggingface_hub import constants, errors
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it warns of each retry, with the file's address
+    network: Any = errors.HTTPError  # type: ignore[attr-defined]  # its HTTP library's, whichever that is
+    key, hub = f"model.hub_id={hub_id}", constants.ENDPOINT
+    export = "export HF_TOKEN=… of an account that may read it"
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise Refused(f"{key}: no hub id, which is OWNER/NAME, and no folder here") from error
+    except errors.GatedRepoError as error:
+        raise Refused(f"{key}: gated; accept its terms at {hub}/{hub_id}, then {export}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise Refused(f"{key}: not on {hub}, or private; check the name, or {export}") from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status not in (401, 403):
+            raise HubFailed(f"{key}: {hub} answers HTTP {status}") from error
+        why = "does not accept HF_TOKEN" if _token() else "asks for a token"
+        raise Refused(f"{key}: {hub} {why} (HTTP {status}); {export}") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise HubFailed(f"{key}: HF_HUB_OFFLINE is set, so the hub is not asked") from error
+    except network as error:
+        why = str(error) or type(error).__name__
+        raise HubFailed(
+            f"{key}: {hub} is out of reach ({why}); check the network, the proxy and HF_ENDPOINT"
+        ) from error
+    except OSError as error:
+        raise HubFailed(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def _token() -> str | bool:
+    return os.environ.get("HF_TOKEN") or False  # False: not what an earlier login has left on disk
+
+
+def _folder(hub_id: str) -> Path:
+    from huggingface_hub.file_download import repo_folder_name
+
+    return cache() / str(repo_folder_name(repo_id=hub_id, repo_type="model"))
+
+
+def _blob(repository: Repository, file: File) -> Path:
+    return _folder(repository.hub_id) / "blobs" / file.etag
+
+
+def _partial(blob: Path) -> Path:
+    return blob.with_name(f"{blob.name}.vbench.incomplete")
+
+
+def _sha256(path: Path) -> str:
+    sha = hashlib.sha256()
+    with path.open("rb") as content:
+        while block := content.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()

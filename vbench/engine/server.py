@@ -1,0 +1,214 @@
+"""Servers as resources: started in process groups of their own, watched, ended, and seen to be gone."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from vbench import loadgen
+from vbench.engine import dummy, serverlog, weights
+from vbench.engine.command import MARK, server_argv, server_env
+from vbench.engine.endpoint import UNANSWERED, Endpoint
+from vbench.host import gpus, processes
+from vbench.host.cores import on_cores
+from vbench.host.leases import LEASE, HostLease
+from vbench.plan.sessions import Session
+from vbench.schema.config import Weights
+from vbench.schema.errors import ServerFailed
+from vbench.schema.record import SERVER_LOGS
+
+POLL_S = 0.2
+DYING_S = 1.0  # between a lost connection and the end of the process that held it
+DRAIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """One engine process with a front end of its own; a replica where there are several."""
+
+    served_model_name: str  # a nonce: whoever answers to it is ours
+    base_url: str
+    log: Path
+    process: subprocess.Popen[bytes]
+    control: Endpoint
+
+    def check_alive(self) -> None:
+        """Raises ServerFailed, with what its log tells, if the process has ended."""
+        returncode = self.process.poll()
+        if returncode is not None:
+            raise ServerFailed(*serverlog.diagnosis(self.log.read_text(errors="replace"), returncode), self.log)
+
+    async def check_identity(self) -> int | None:
+        """The longest context that it serves. Raises ServerFailed if somebody else answers on its port."""
+        models = await self.control.models()
+        if self.served_model_name not in models:
+            line = f"{self.base_url} serves {', '.join(models)}, not {self.served_model_name}"
+            raise ServerFailed("port_taken", line, self.log)
+        return models[self.served_model_name]
+
+    async def fresh(self) -> None:
+        """Checks that it is up and still ours, and makes it forget all prompts."""
+        self.check_alive()
+        await self.check_identity()
+        await self.control.reset_prefix_cache()
+
+    @property
+    def endpoint(self) -> loadgen.Endpoint:
+        return loadgen.Endpoint(self.base_url, self.served_model_name)
+
+    async def ready(self, deadline: float) -> None:
+        """Returns when /health answers and the name is ours. Raises ServerFailed if it dies or is late."""
+        while not await self.control.healthy():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                last = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["(the log is empty)"]
+                raise ServerFailed("startup_timeout", f"not ready in time; last line: {last[0]}", self.log)
+            await asyncio.sleep(POLL_S)
+        await self.check_identity()
+
+
+@asynccontextmanager
+async def replicas(session: Session, share: HostLease, folder: Path) -> AsyncIterator[list[Server]]:
+    """All servers of a session, ready; ended when the block ends, with the processes and GPU memory seen gone.
+
+    They run on the share's cores. Each replica gets its part of the share's GPUs in order and logs to `server.log`
+    (`server-1.log`, …) in the folder. Raises ServerFailed if one does not become ready within
+    `engine.start_timeout_s`, or stops answering in the block.
+    """
+    model = session.model.hub_id
+    if session.engine.weights is Weights.dummy:
+        model = str(dummy.materialise(session.model, cache()))
+    deadline = time.monotonic() + session.engine.start_timeout_s
+    each = session.gpus_per_replica
+    async with AsyncExitStack() as stack:
+        servers = []
+        for index in range(session.parallelism.data_parallel_size or 1):
+            log = folder / (f"server-{index}.log" if index else "server.log")
+            own = dataclasses.replace(share, uuids=share.uuids[index * each : (index + 1) * each])
+            servers.append(await stack.enter_async_context(_server(session, model, own, log)))
+        await asyncio.gather(*(server.ready(deadline) for server in servers))
+        try:
+            yield servers
+        except UNANSWERED as error:
+            await asyncio.sleep(DYING_S)
+            for server in servers:
+                server.check_alive()
+            raise ServerFailed("server_died", f"a server does not answer: {error!r}", servers[0].log) from error
+
+
+def keep_logs(folder: Path, run_folder: Path) -> None:
+    """Copies the servers' logs as they are to the folder of the run that they tell about."""
+    for log in folder.glob(SERVER_LOGS):
+        shutil.copy(log, run_folder)
+
+
+def cache() -> Path:
+    """Where vbench keeps what can be made again: below XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vbench"
+
+
+@asynccontextmanager
+async def _server(session: Session, model: str, share: HostLease, log: Path) -> AsyncIterator[Server]:
+    name = f"vbench-{secrets.token_hex(6)}"
+    port = _free_port()
+    argv = server_argv(session, model, name, port)
+    surroundings = {**os.environ, **weights.surroundings(session.model, session.engine), LEASE: share.lease}
+    env = server_env(surroundings, session, share.uuids, mark=name)
+    with _process(argv, env, log, share, on_end=lambda: _see_gone(name, share.uuids, log)) as process:
+        async with Endpoint(f"http://127.0.0.1:{port}") as control:
+            yield Server(name, control.base_url, log, process, control)
+
+
+@contextmanager
+def _process(
+    argv: list[str], env: dict[str, str], log: Path, share: HostLease, on_end: Callable[[], None]
+) -> Iterator[subprocess.Popen[bytes]]:
+    _rotate(log)
+    with log.open("wb") as out:
+        out.write(f"$ {' '.join(argv)}\n".encode())
+        out.flush()
+        try:
+            with on_cores(share.cores), _deaf_children(signal.SIGUSR2):
+                process = subprocess.Popen(
+                    argv,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=share.descriptors,
+                )
+        except OSError as error:
+            raise ServerFailed("engine_error", f"engine.command={argv[0]}: {error.strerror}", log) from error
+    try:
+        yield process
+    finally:
+        _signal_group(process.pid, signal.SIGTERM)
+        try:
+            process.wait(processes.TERM_GRACE_S)
+        except subprocess.TimeoutExpired:
+            _signal_group(process.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):  # it waits in the kernel: on_end tells of it
+                process.wait(processes.KILL_GRACE_S)
+        on_end()
+
+
+def _rotate(log: Path) -> None:
+    """Keeps the log of an earlier server, under the next free number."""
+    if log.exists():
+        earlier = 1
+        while (kept := log.with_name(f"{log.name}.{earlier}")).exists():
+            earlier += 1
+        log.rename(kept)
+
+
+@contextmanager
+def _deaf_children(number: int) -> Iterator[None]:
+    """Processes started in the block never hear this signal; if it is sent to us meanwhile, we do, after the block.
+
+    A scheduler that preempts a job sends it to every process of the job, and it is not for the server to end by it.
+    Blocked rather than ignored, for a mask is this thread's own and passes to what it starts.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _see_gone(mark: str, uuids: Sequence[str], log: Path) -> None:
+    """Waits for every process that carries the mark, kills what stays, and for the GPUs' memory; logs what it saw."""
+    started = time.monotonic()
+    ended = processes.see_gone(MARK, mark)
+    drained = gpus.drained(uuids, DRAIN_S) if uuids else True
+    seconds = time.monotonic() - started
+    found = f"NOT gone: {', '.join(map(processes.describe, sorted(ended.left)))}" if ended.left else "gone"
+    with log.open("a") as out:
+        out.write(
+            f"[vbench] processes {found}{f' ({len(ended.killed)} killed)' if ended.killed else ''} and GPU memory "
+            f"{'drained' if drained else 'NOT drained'} {seconds:.1f} s after the server's end\n"
+        )
+
+
+def _signal_group(group: int, number: int) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        pass
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

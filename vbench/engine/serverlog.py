@@ -1,0 +1,126 @@
+"""What a server's log tells: facts of a good start, and why a bad one failed. Pure: text in, facts out.
+
+The words are those of vLLM 0.5 to 0.32, PyTorch, NCCL, the CUDA driver and the hub's client. What vLLM logs as INFO or
+WARNING tells no failure: it warns of out-of-memory errors, and of ports in use that it goes around.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import NamedTuple
+
+from vbench.schema.failures import Kind
+
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+PREFIX = re.compile(
+    r"(?:\[rank\d+\]:\s?)?(?:\([^)]*pid=\d+[^)]*\)\s*)*"  # (EngineCore_DP0 pid=387) (VllmWorker TP0 pid=675)
+    r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)(?::\s+|\s[\d-]+ [\d:]+ (?:\[[^\]]*\]|\S+:\d+\])\s*))?"
+)
+HARMLESS = {"DEBUG", "INFO", "WARNING"}
+SOURCE = re.compile(r'File "|raise ')  # lines of a traceback that quote the program
+RAISED = re.compile(r"^([\w.]+(Error|Exception)(: |$)|what\(\): )")
+# One process of an engine says of another, or of itself, that it died: the reason stands elsewhere.
+ECHO = re.compile(
+    r"root cause|EngineDeadError|Engine process|Engine loop is not running|Executor failed|died unexpectedly|"
+    r"Cancelled|Connection(Reset|Refused|Aborted)|BrokenPipe|EOFError|DistNetworkError|TCPStore",
+    re.IGNORECASE,
+)
+DIED = re.compile(r"died unexpectedly|Failed core proc\(s\): \{.*-\d+|Segmentation fault|Segfault|Fatal Python error")
+
+# The first kind whose pattern a line matches wins: when memory runs out on one GPU, the others lose their peer.
+TELLING: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    (
+        "oom_kv",
+        re.compile(
+            r"No available memory for the cache blocks|larger than the available KV cache memory|"
+            r"larger than the maximum number of tokens that can be stored in KV cache|Cannot auto-fit max_model_len|"
+            r"max_num_seqs .* exceeds available Mamba cache",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        "oom_load",
+        re.compile(
+            r"OutOfMemoryError|out of memory|CUBLAS_STATUS_ALLOC_FAILED|Cannot allocate memory|std::bad_alloc|"
+            r"can't allocate memory|^MemoryError|on startup is less than desired CPU memory utilization"
+        ),
+    ),
+    (
+        "gpu_lost",  # memory that another process holds, or gives back meanwhile, is lost to us as well
+        re.compile(
+            r"Free memory on device .* is less than desired|Error in memory profiling|No CUDA GPUs are available|"
+            r"Found no NVIDIA driver|CUDA unknown error|cudaGetDeviceCount|system not yet initialized|"
+            r"CUDA driver initialization failed|Driver/library version mismatch|invalid device ordinal|"
+            r"CUDA-capable device\(s\) is/are busy|NVMLError_|NVML: |GPU is lost|f[ae]ll(en)? off the bus|"
+            r"\bXid\b|ECC error|NVLink error|hardware stack error|unspecified launch failure|unknown error"
+        ),
+    ),
+    (
+        "gpu_lost",
+        re.compile(r"NCCL error(?!.*invalid)|NCCL WARN Cuda failure|nccl(System|Remote|Internal|UnhandledCuda)Error"),
+    ),
+    ("gpu_lost", re.compile(r"Watchdog caught collective operation timeout")),
+    ("port_taken", re.compile(r"address already in use|EADDRINUSE", re.IGNORECASE)),
+    (
+        "unreachable",
+        re.compile(
+            r"couldn't connect to|LocalEntryNotFoundError|OfflineModeIsEnabled|Max retries exceeded with url|"
+            r"name resolution|outgoing traffic has been disabled|huggingface.*(timed out|5\d\d Server Error)",
+            re.IGNORECASE,
+        ),
+    ),
+    ("server_died", re.compile(r"No space left on device|Insufficient space in /dev/shm|[Bb]us error|SIGBUS")),
+    ("engine_error", re.compile(r"^Value error, |: error: (unrecognized|argument|the following)|No module named ")),
+)
+
+
+class Diagnosis(NamedTuple):
+    kind: Kind
+    line: str  # the line of the log that tells
+
+
+def diagnosis(log: str, returncode: int) -> Diagnosis:
+    """Why the server ended. Falls back to an error that was raised, then to how the process ended and its last line."""
+    parsed = [(match["level"], line[match.end() :].strip()) for line in _lines(log) if (match := PREFIX.match(line))]
+    lines = [text for level, text in parsed if text and level not in HARMLESS and not SOURCE.match(text)]
+    for kind, pattern in TELLING:
+        for line in lines:
+            if pattern.search(line):
+                return Diagnosis(kind, line)
+    if root := _root_cause(lines):
+        return Diagnosis("engine_error", root)
+    died = [line for line in lines if DIED.search(line)]
+    last = died[:1] or [text for _, text in parsed if text][-1:] or ["(the log is empty)"]
+    return Diagnosis("server_died", f"{_end(returncode)}; {'its log' if died else 'last line'}: {last[0]}")
+
+
+def facts(log: str) -> dict[str, float]:
+    """What vLLM says of its memory, where the log has it.
+
+    `kv_cache_tokens`, and `full_context_requests`: how many requests of max_model_len tokens that cache holds at once.
+    """
+    tokens = re.findall(r"KV cache size: ([\d,]+) tokens", log)
+    requests = re.findall(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.,]+)x", log)
+    found: dict[str, float] = {"kv_cache_tokens": int(tokens[-1].replace(",", ""))} if tokens else {}
+    return found | ({"full_context_requests": float(requests[-1].replace(",", ""))} if requests else {})
+
+
+def _lines(log: str) -> list[str]:
+    return COLOUR.sub("", log).splitlines()
+
+
+def _root_cause(lines: list[str]) -> str | None:
+    """The last error raised before the first echo of it, or the last of all."""
+    echoed = next((place for place, line in enumerate(lines) if ECHO.search(line)), len(lines))
+    for part in (lines[:echoed], lines):
+        raised = [line for line in part if RAISED.match(line) and not ECHO.search(line)]
+        if raised:
+            return raised[-1]
+    return None
+
+
+def _end(returncode: int) -> str:
+    if returncode == -signal.SIGKILL:
+        return "killed by signal 9: by hand, or by the kernel as the host's memory ran out"
+    return f"killed by signal {-returncode}" if returncode < 0 else f"exit code {returncode}"

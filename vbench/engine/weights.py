@@ -1,0 +1,121 @@
+"""A model's weights and tokenizer: which files a server loads, and whether they are here or can be had."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+from vbench.engine import hub
+from vbench.schema.config import Engine, Model, Weights
+from vbench.schema.errors import HubFailed, Refused
+
+# vLLM takes the first of these kinds that a repository has, at its top (its DefaultModelLoader, load format auto).
+KINDS = {
+    "consolidated*.safetensors": "consolidated.safetensors.index.json",
+    "*.safetensors": "model.safetensors.index.json",
+    "*.bin": "pytorch_model.bin.index.json",
+    "*.pt": "",
+}
+OF_TRAINING = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "scaler.pt"}
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite")
+UNREAD = (".gitattributes", ".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".mp3", ".mp4", ".wav")
+TOKENIZERS = ("tokenizer.", "tekken", "vocab", "spiece")  # tokenizer.json, tokenizer.model.v3, tekken.json, …
+ELSEWHERE = ("--download-dir", "--load-format", "--model", "--revision", "--tokenizer", "--skip-tokenizer-init")
+
+
+def wanted(names: Iterable[str]) -> list[str]:
+    """Of a repository's files those that a server loads: one kind of weights, and at its top all else that is small."""
+    top = [name for name in names if "/" not in name]
+    weights = _weights(top)
+    return [name for name in top if name in weights or not name.endswith(WEIGHTS + UNREAD)]
+
+
+def lacking(folder: Path) -> str | None:
+    """What a folder lacks of what a server loads, None where it is whole."""
+    names = {path.name for path in folder.iterdir() if path.exists()}  # no link into a cache that has lost its content
+    weights = _weights(names)
+    if not names & {"config.json", "params.json"}:
+        return "config.json"
+    if not any(name.startswith(TOKENIZERS) for name in names):
+        return "a tokenizer"
+    if not weights:
+        return "weights"
+    index = next(file for kind, file in KINDS.items() if fnmatch(weights[0], kind))
+    if index in names:
+        listed = set(json.loads((folder / index).read_text())["weight_map"].values())
+        return min(listed - names, default=None)
+    numbered = [match for name in weights if (match := re.match(r"(.*)-\d+-of-(\d+)\.", name))]
+    there = Counter((match[1], int(match[2])) for match in numbered)
+    return next((f"one of {part}'s {of} files" for (part, of), count in there.items() if count < of), None)
+
+
+def require(model: Model, engine: Engine) -> None:
+    """Raises Refused where a server could not load the model: its weights are neither here nor to be had."""
+    if of_the_hub(engine):
+        _require(model.hub_id, model.name)
+
+
+def of_the_hub(engine: Engine) -> bool:
+    """Whether the server loads the model by its hub id, from where we too would look for it."""
+    elsewhere = any(word.partition("=")[0] in ELSEWHERE for word in engine.extra_args)
+    elsewhere = elsewhere or any(key.startswith(("HF_", "VLLM_USE_MODELSCOPE")) for key in engine.env)
+    return engine.weights is Weights.hub and engine.base_url is None and not elsewhere
+
+
+def surroundings(model: Model, engine: Engine) -> dict[str, str]:
+    """What a server's environment needs for weights that are whole in the cache: it does not ask the hub for them.
+
+    So it starts alike with and without a network, and serves what all other sessions served.
+    """
+    return {"HF_HUB_OFFLINE": "1"} if of_the_hub(engine) and cached(model.hub_id) else {}
+
+
+def cached(hub_id: str) -> bool:
+    """Whether the hub's cache holds all of the model."""
+    folder = None if is_folder(hub_id) else hub.snapshot(hub_id)
+    return folder is not None and lacking(folder) is None
+
+
+def is_folder(hub_id: str) -> bool:
+    """Whether it is meant as a folder of this host, which vLLM takes in place of a hub id."""
+    return hub_id.startswith(("/", ".", "~")) or Path(hub_id).is_dir()
+
+
+def require_whole(hub_id: str) -> None:
+    """Raises Refused where the folder, or what the cache holds of the repository, is not all that a server loads."""
+    folder = Path(hub_id) if is_folder(hub_id) else hub.snapshot(hub_id)
+    if folder is None or not folder.is_dir():
+        raise Refused(f"model.hub_id={hub_id}: no such folder")
+    if lacks := lacking(folder):
+        raise Refused(f"model.hub_id={hub_id}: {folder} lacks {lacks}")
+
+
+@cache
+def _require(hub_id: str, name: str) -> None:
+    if is_folder(hub_id):
+        require_whole(hub_id)
+    elif not cached(hub_id):
+        try:
+            hub.look(hub_id)
+        except HubFailed as error:
+            raise Refused(
+                f"{error}; its weights are not whole in {hub.cache()} either: fetch them where the hub is in reach "
+                f"(python -m vbench.fetch model={name}), or measure with engine.weights=dummy"
+            ) from error
+
+
+def any_in(names: Collection[str]) -> bool:
+    """Whether there are weights among these files."""
+    return bool(_weights(names))
+
+
+def _weights(names: Collection[str]) -> list[str]:
+    for kind in KINDS:
+        if found := [name for name in sorted(names) if fnmatch(name, kind) and name not in OF_TRAINING]:
+            return found
+    return []

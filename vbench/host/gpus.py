@@ -1,0 +1,187 @@
+"""The GPUs of this host, by NVML. The only importer of pynvml."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pynvml
+
+from vbench.host import cores, processes
+from vbench.schema.config import Hardware
+from vbench.schema.errors import Refused
+
+IN_USE_MIB = 1024  # above this a GPU is somebody else's; an idle one holds a few hundred for the driver
+
+
+@dataclass(frozen=True)
+class GpuFacts:
+    """One GPU as the driver reports it."""
+
+    index: int  # its place in the driver's order
+    uuid: str
+    product: str
+    memory_mib: int
+    used_mib: int
+    near: frozenset[int]  # the cores of its NUMA node; none where nobody tells
+
+    @property
+    def in_use(self) -> bool:
+        return self.used_mib > IN_USE_MIB
+
+
+@dataclass(frozen=True)
+class GpuReading:
+    """One GPU at one instant; NaN for what the card does not tell."""
+
+    power_w: float  # the whole board; from Ampere on (but for the A100) the mean of the last second
+    memory_mib: float  # held, by whomever
+    sm_clock_mhz: float
+    utilization_pct: float  # share of the driver's last sample period in which a kernel ran, 0 to 100
+    energy_j: float  # a running total since the driver was loaded; Volta and later
+
+
+def present() -> list[GpuFacts]:
+    """The GPUs of this host that are ours to use, in the driver's order; none where there is no driver.
+
+    Where CUDA_VISIBLE_DEVICES is set, as in a SLURM job, only those that it names, by their place or UUID. (A job's
+    SLURM_JOB_GPUS counts all GPUs of the node, also those that the job's cgroup hides from NVML.)
+    """
+    with _nvml() as found:
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        facts = [_facts(index) for index in range(found)]
+        return [gpu for gpu in facts if given is None or _named(given, gpu)]
+
+
+def driver() -> str | None:
+    """The driver's version, None where there is none."""
+    with _nvml() as found:
+        return str(pynvml.nvmlSystemGetDriverVersion()) if found else None
+
+
+def fitting(hardware: Hardware) -> list[GpuFacts]:
+    """The GPUs here of the hardware's kind. Raises Refused where they are fewer than it has."""
+    if hardware.gpu is None:
+        return []
+    here = present()
+    found = [gpu for gpu in here if re.search(hardware.gpu.product, gpu.product)]
+    if len(found) < hardware.gpus:
+        held = ", ".join(sorted({gpu.product for gpu in here})) or "no GPU"
+        raise Refused(
+            f"hardware={hardware.name}: this host has {len(found)} of the {hardware.gpus} GPUs ({held} here); "
+            "send it where they are with hydra/launcher=slurm, or choose hardware=auto for what is here"
+        )
+    return found
+
+
+def users(uuid: str) -> list[str]:
+    """Who computes on this GPU, in words; nobody where the driver does not tell, as in a container."""
+    with _nvml():
+        handle = _handle(uuid)
+        try:
+            return [processes.describe(each.pid) for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
+        except pynvml.NVMLError:
+            return []
+
+
+def drained(uuids: Sequence[str], timeout_s: float) -> bool:
+    """Waits until nothing holds memory on these GPUs; False where something still does at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        if not any(gpu.in_use for gpu in present() if gpu.uuid in uuids):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+
+
+@contextmanager
+def meter(uuids: Sequence[str]) -> Iterator[Callable[[], list[GpuReading]]]:
+    """Opens these GPUs for a block that gets a function to read them, in this order, which raises nothing.
+
+    Reading takes some milliseconds a GPU, and may block for longer: call it in a thread.
+    """
+    with _nvml():
+        handles = [_handle(uuid) for uuid in uuids]
+        yield lambda: [_reading(handle) for handle in handles]
+
+
+@contextmanager
+def _nvml() -> Iterator[int]:
+    """Opens NVML for a block that gets the number of GPUs, 0 where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield 0
+        return
+    try:
+        yield pynvml.nvmlDeviceGetCount()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _facts(index: int) -> GpuFacts:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return GpuFacts(
+        index=index,
+        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+        product=str(pynvml.nvmlDeviceGetName(handle)),
+        memory_mib=memory.total >> 20,
+        used_mib=memory.used >> 20,
+        near=_near(handle),
+    )
+
+
+def _named(given: str, gpu: GpuFacts) -> bool:
+    words = [word.strip() for word in given.split(",")]
+    return str(gpu.index) in words or any(word.startswith("GPU-") and gpu.uuid.startswith(word) for word in words)
+
+
+def _near(handle: object) -> frozenset[int]:
+    words = math.ceil((os.cpu_count() or 1) / 64)
+    try:
+        masks = pynvml.nvmlDeviceGetCpuAffinity(handle, words)
+        return frozenset(64 * word + bit for word, mask in enumerate(masks) for bit in range(64) if mask >> bit & 1)
+    except pynvml.NVMLError:  # older drivers and some virtual machines: the kernel may know
+        return _near_by_bus(handle)
+
+
+def _near_by_bus(handle: object) -> frozenset[int]:
+    try:
+        domain, _, place = pynvml.nvmlDeviceGetPciInfo(handle).busId.lower().partition(":")
+        return cores.listed(Path(f"/sys/bus/pci/devices/{domain[-4:]}:{place}/local_cpulist").read_text())
+    except (pynvml.NVMLError, OSError, ValueError):
+        return frozenset()
+
+
+def _handle(uuid: str) -> object | None:
+    try:
+        return pynvml.nvmlDeviceGetHandleByUUID(uuid)  # type: ignore[no-any-return]
+    except pynvml.NVMLError:
+        return None
+
+
+def _reading(handle: object | None) -> GpuReading:
+    def told(ask: Callable[[Any], float], scale: float = 1.0) -> float:
+        if handle is None:
+            return math.nan
+        try:
+            return ask(handle) * scale
+        except pynvml.NVMLError:  # most often NVML_ERROR_NOT_SUPPORTED
+            return math.nan
+
+    return GpuReading(
+        power_w=told(pynvml.nvmlDeviceGetPowerUsage, 1e-3),
+        memory_mib=told(lambda gpu: pynvml.nvmlDeviceGetMemoryInfo(gpu).used, 2**-20),
+        sm_clock_mhz=told(lambda gpu: pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM)),
+        utilization_pct=told(lambda gpu: pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu),
+        energy_j=told(pynvml.nvmlDeviceGetTotalEnergyConsumption, 1e-3),
+    )

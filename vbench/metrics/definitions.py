@@ -1,0 +1,137 @@
+"""Every number that vbench quotes, derived from the raw columns; the definitions stand here once.
+
+TTFT   first token chunk - sent
+E2EL   last token chunk - sent
+TPOT   (E2EL - TTFT) / (output tokens - 1); undefined for one token
+ITL    the gap between two chunks, divided over the tokens of the later one: one sample a token
+queue  sent - scheduled
+stall  how long no chunk came from any request, while some were between their first and their last; the longest of a run
+
+Keys are those of `vllm bench serve --save-result`; what vLLM does not have is named in the same manner. Only requests
+that succeeded count towards latency and tokens. A reply without a token has no TTFT: it is counted in `empty`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vbench.schema.record import Floats, Requests
+
+STEADY_SHARE = 0.9  # the steady window: from the first to the last moment at this share of the peak concurrency
+
+
+class Latencies(NamedTuple):
+    """Samples in seconds; one a request, but `itl` one a token and `chunk_gap` one a chunk (first ones excluded)."""
+
+    ttft: Floats
+    tpot: Floats
+    itl: Floats
+    e2el: Floats
+    chunk_gap: Floats
+
+
+def latencies(requests: Requests) -> Latencies:
+    """The latency samples of the requests that succeeded."""
+    first, last = requests.offsets[:-1], requests.offsets[1:] - 1
+    answered = succeeded(requests) & (last >= first)
+    ttft = requests.chunk_times[first[answered]] - requests.sent[answered]
+    e2el = requests.chunk_times[last[answered]] - requests.sent[answered]
+    tokens = requests.output_tokens[answered]
+    several = tokens > 1
+    tpot = (e2el - ttft)[several] / (tokens[several] - 1)
+
+    gaps = np.diff(requests.chunk_times, prepend=np.nan)
+    owner = np.repeat(np.arange(len(requests)), np.diff(requests.offsets))
+    later = answered[owner]
+    later[first[answered]] = False
+    gap, share = gaps[later], requests.chunk_tokens[later]
+    itl = np.repeat(gap / np.maximum(share, 1), share)
+    return Latencies(ttft=ttft, tpot=tpot, itl=itl, e2el=e2el, chunk_gap=gap)
+
+
+def metrics(requests: Requests) -> dict[str, float]:
+    """All metrics of a run; keys whose value is undefined (no sample) are absent."""
+    ok = succeeded(requests)
+    found: dict[str, float] = {
+        "num_prompts": len(requests),
+        "completed": int(ok.sum()),
+        "failed": int((~ok).sum()),
+        "empty": int((ok & (np.diff(requests.offsets) == 0)).sum()),
+        "total_input_tokens": int(requests.input_tokens[ok].sum()),
+        "total_output_tokens": int(requests.output_tokens[ok].sum()),
+    }
+    if not ok.any():
+        return found
+    found |= _throughput(requests, ok) | _steady(requests, ok) | _stall(requests)
+    for name, samples in latencies(requests)._asdict().items():
+        found |= _statistics(name, samples)
+    return found | _statistics("queue", (requests.sent - requests.scheduled)[ok])
+
+
+def succeeded(requests: Requests) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Shape (n,): which requests ended without an error."""
+    return np.asarray(requests.error == "")
+
+
+def in_flight(requests: Requests) -> tuple[Floats, Floats]:
+    """The number of requests in flight after each change: (times, counts), both (k,), times ascending."""
+    was_sent = ~np.isnan(requests.sent)
+    times = np.concatenate([requests.sent[was_sent], requests.finished[was_sent]])
+    steps = np.repeat([1.0, -1.0], was_sent.sum())
+    order = np.lexsort((steps, times))
+    return times[order], np.cumsum(steps[order])
+
+
+def _throughput(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, float]:
+    duration = float(np.nanmax(requests.finished) - np.nanmin(requests.sent))
+    if duration <= 0:  # nothing but empty replies, within one tick of the clock
+        return {"duration": duration}
+    output, given = int(requests.output_tokens[ok].sum()), int(requests.input_tokens[ok].sum())
+    return {
+        "duration": duration,
+        "request_throughput": int(ok.sum()) / duration,
+        "output_throughput": output / duration,
+        "total_token_throughput": (output + given) / duration,
+    }
+
+
+def _steady(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, float]:
+    times, counts = in_flight(requests)
+    peak = counts.max()
+    full = np.flatnonzero(counts >= STEADY_SHARE * peak)
+    start, end = times[full[0]], times[min(full[-1] + 1, len(times) - 1)]
+    found = {"max_concurrent_requests": float(peak), "steady_duration": float(end - start)}
+    if end > start:
+        owner = np.repeat(ok, np.diff(requests.offsets))
+        inside = owner & (requests.chunk_times > start) & (requests.chunk_times <= end)
+        found["steady_output_throughput"] = float(requests.chunk_tokens[inside].sum() / (end - start))
+    return found
+
+
+def _stall(requests: Requests) -> dict[str, float]:
+    first, last = requests.offsets[:-1], requests.offsets[1:] - 1
+    several = last > first
+    if not several.any():
+        return {}
+    times = np.sort(requests.chunk_times)
+    starts, ends = np.sort(requests.chunk_times[first[several]]), np.sort(requests.chunk_times[last[several]])
+    begun, over = (np.searchsorted(ones, times[:-1], side="right") for ones in (starts, ends))
+    gaps = np.diff(times)[begun > over]
+    return {"longest_stall_ms": float(gaps.max(initial=0.0)) * 1e3}
+
+
+def _statistics(name: str, samples: Floats) -> dict[str, float]:
+    if not len(samples):
+        return {}
+    milliseconds = samples * 1e3
+    p50, p90, p95, p99 = np.percentile(milliseconds, [50, 90, 95, 99])
+    return {
+        f"mean_{name}_ms": float(milliseconds.mean()),
+        f"median_{name}_ms": float(p50),
+        f"std_{name}_ms": float(milliseconds.std()),
+        f"p90_{name}_ms": float(p90),
+        f"p95_{name}_ms": float(p95),
+        f"p99_{name}_ms": float(p99),
+    }

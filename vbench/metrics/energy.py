@@ -1,0 +1,39 @@
+"""What a run cost in joules. Pure.
+
+Energy is the difference of the GPU's own total-energy counter where every GPU has one, else the integral (trapezoid)
+of the sampled power; `gpu_energy_is_counter` says which.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vbench.schema.record import Floats
+from vbench.schema.series import Series, grown
+
+
+def energy(series: Series, end: float, tokens: int) -> dict[str, float]:
+    """Energy metrics of all GPUs together from 0 to `end` s, in which they made `tokens`; none where one lacks it."""
+    by_counter = [grown(*series.sampled(f"{gpu}/energy_j"), end) for gpu in series.gpus()]
+    is_counter = bool(np.isfinite(by_counter).all())
+    by_gpu = by_counter if is_counter else [_by_power(series, gpu, end) for gpu in series.gpus()]
+    joules = float(sum(by_gpu))
+    if not by_gpu or not np.isfinite(joules) or joules <= 0 or end <= 0:
+        return {}
+    return {
+        "gpu_energy_j": joules,
+        "gpu_energy_is_counter": float(is_counter),
+        "gpu_mean_power_w": joules / end,
+        "output_tokens_per_joule": tokens / joules,
+    }
+
+
+def integrated(times: Floats, power: Floats) -> Floats:
+    """The running total (k,) in joules of sampled power (k,) in watts, by trapezoids from the first sample on."""
+    steps = np.diff(times) * (power[1:] + power[:-1]) / 2
+    return np.concatenate([np.zeros(min(1, len(times))), np.cumsum(steps)])
+
+
+def _by_power(series: Series, gpu: str, end: float) -> float:
+    times, power = series.sampled(f"{gpu}/power_w")
+    return grown(times, integrated(times, power), end)

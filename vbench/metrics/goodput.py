@@ -1,0 +1,84 @@
+"""Which requests met the objectives (SLO), and whether the load outgrew the server. Pure.
+
+Goodput is requests a second that meet every objective, vLLM's `request_goodput`. A failed or empty reply meets none; a
+reply of one token has no TPOT and cannot miss it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from vbench.metrics.definitions import in_flight, succeeded
+from vbench.schema.record import Floats, Requests
+
+Bools = npt.NDArray[np.bool_]
+
+QUARTERS = 4
+GROWTH = 1.5  # of the last quarter's median over the first's, in TTFT and in requests in flight: the queue is growing
+
+
+def ttft(requests: Requests) -> Floats:
+    """Seconds from send to the first token, (n,); NaN where no token came."""
+    return _of_answered(requests, requests.offsets[:-1])
+
+
+def e2el(requests: Requests) -> Floats:
+    """Seconds from send to the last token, (n,); NaN where no token came."""
+    return _of_answered(requests, requests.offsets[1:] - 1)
+
+
+def tpot(requests: Requests) -> Floats:
+    """Seconds a token after the first, (n,); 0 for one token, NaN where none came."""
+    per_token: Floats = (e2el(requests) - ttft(requests)) / np.maximum(requests.output_tokens - 1, 1)
+    return per_token
+
+
+OBJECTIVES: dict[str, Callable[[Requests], Floats]] = {"ttft_ms": ttft, "tpot_ms": tpot, "e2el_ms": e2el}
+
+
+def meets(requests: Requests, slo: Mapping[str, float]) -> Bools:
+    """Which requests met every objective of `slo` (keys of OBJECTIVES, milliseconds), (n,)."""
+    met = succeeded(requests)
+    for key, limit_ms in slo.items():
+        met = met & (OBJECTIVES[key](requests) * 1e3 <= limit_ms)  # NaN meets nothing
+    return met
+
+
+def goodput(requests: Requests, slo: Mapping[str, float]) -> dict[str, float]:
+    """`request_goodput` in requests a second, `slo_met` requests, `slo_attainment` their share; nothing without SLO."""
+    if not slo or not len(requests):
+        return {}
+    met = int(meets(requests, slo).sum())
+    found = {"slo_met": float(met), "slo_attainment": met / len(requests)}
+    if succeeded(requests).any() and (duration := np.nanmax(requests.finished) - np.nanmin(requests.sent)) > 0:
+        found["request_goodput"] = float(met / duration)
+    return found
+
+
+def saturated(requests: Requests) -> bool:
+    """Whether an open loop sent faster than the server could serve: TTFT and requests in flight both kept growing."""
+    order = np.argsort(requests.sent)
+    waits = ttft(requests)[order]
+    answered = ~np.isnan(waits)
+    if answered.sum() < QUARTERS * 2:
+        return False
+    times, counts = in_flight(requests)
+    at_send = counts[np.searchsorted(times, requests.sent[order], side="right") - 1]
+    return all(grows(column[answered]) for column in (waits, at_send))
+
+
+def grows(column: Floats) -> bool:
+    """Whether the last quarter of a column lies well above its first."""
+    quarters = np.array_split(column, QUARTERS)
+    first, *_, last = (float(np.median(quarter)) for quarter in quarters)
+    return last > GROWTH * first
+
+
+def _of_answered(requests: Requests, chunk: npt.NDArray[np.int64]) -> Floats:
+    answered = np.diff(requests.offsets) > 0
+    seconds = np.full(len(requests), np.nan)
+    seconds[answered] = requests.chunk_times[chunk[answered]] - requests.sent[answered]
+    return seconds

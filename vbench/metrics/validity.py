@@ -1,0 +1,176 @@
+"""Whether a run is to be trusted, and why not: each reason is a fixed code to count by and a sentence to read. Pure.
+
+An INVALID run is kept and marked; a warning says what to know of a VALID one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vbench.metrics.definitions import succeeded
+from vbench.schema.config import Workload
+from vbench.schema.record import ENDED_EARLY, Reason, Requests
+
+LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client made the arrivals, not the workload
+RATE_SHARE = 0.95  # of the requested rate
+RATE_SAMPLES = 20  # below this a Poisson process's own rate scatters more than that
+LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags so much measures itself
+HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache though no workload of ours shares prefixes
+COUNT_SHARE = 0.01  # between the server's token counter and ours
+P99_SAMPLES = 100
+LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (vbench.occupancy.LOOP_LIMIT)
+STALL_MS, STALL_TOKENS = 1000.0, 10  # a pause beyond both is none of the load's: at least so long, so many tokens' time
+MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
+
+
+class Judgement(NamedTuple):
+    invalid: list[Reason]
+    warnings: list[Reason]
+
+
+def judge(requests: Requests, load: Workload, found: dict[str, float]) -> Judgement:
+    """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts)."""
+    invalid = (
+        _ended_early(found),
+        _failed_requests(requests),
+        _late_client(requests, load),
+        _slow_arrivals(requests, load),
+        _lagging_client(found),
+        _short_replies(requests, load),
+        _prefix_cache_hits(found),
+        _token_mismatch(requests, found),
+        _other_requests(found),
+    )
+    warnings = (
+        _preemptions(found),
+        _saturated(found),
+        _stalled(found),
+        _busy_front_end(found),
+        _merged_tokens(requests),
+        _few_samples(requests),
+    )
+    return Judgement([reason for reason in invalid if reason], [reason for reason in warnings if reason])
+
+
+def _ended_early(found: dict[str, float]) -> Reason | None:
+    after = found.get("ended_early_s")
+    if after is None:
+        return None
+    sentence = f"the load had outgrown the server after {after:.1f} s, TTFT and requests in flight both growing"
+    return Reason("ended_early", f"{sentence}; the rest was not sent")
+
+
+def _failed_requests(requests: Requests) -> Reason | None:
+    errors = requests.error[~succeeded(requests) & (requests.error != ENDED_EARLY)]
+    if not len(errors):
+        return None
+    kinds, counts = np.unique(errors, return_counts=True)
+    most = kinds[np.argmax(counts)]
+    return Reason("failed_requests", f"{len(errors)} of {len(requests)} requests failed, most with: {most}")
+
+
+def _late_client(requests: Requests, load: Workload) -> Reason | None:
+    if load.max_concurrency:  # waiting for a place is what a closed loop does
+        return None
+    late = float(np.nanpercentile(requests.sent - requests.scheduled, 99)) if len(requests) else 0.0
+    if late <= LATE_S or not load.paced:
+        return None
+    return Reason("late_client", f"1 % of requests were sent {late * 1e3:.1f} ms or more after their time")
+
+
+def _slow_arrivals(requests: Requests, load: Workload) -> Reason | None:
+    if not load.paced or load.max_concurrency or len(requests) < RATE_SAMPLES:
+        return None
+    wanted, sent = np.ptp(requests.scheduled), np.ptp(requests.sent[~np.isnan(requests.sent)])
+    if sent * RATE_SHARE <= wanted:
+        return None
+    return Reason("slow_arrivals", f"arrivals took {sent:.2f} s where {wanted:.2f} s were asked")
+
+
+def _lagging_client(found: dict[str, float]) -> Reason | None:
+    lag, itl = found.get("client_loop_lag_p99_s"), found.get("median_itl_ms")
+    if lag is None or itl is None or lag * 1e3 <= LAG_SHARE * itl:
+        return None
+    return Reason(
+        "lagging_client", f"the client's loop lagged {lag * 1e3:.1f} ms (p99) at a median ITL of {itl:.1f} ms"
+    )
+
+
+def _short_replies(requests: Requests, load: Workload) -> Reason | None:
+    short = int((succeeded(requests) & (requests.output_tokens < requests.asked_tokens)).sum())
+    if not load.ignore_eos or not short:
+        return None
+    return Reason("short_replies", f"{short} replies ended before the tokens asked, though ignore_eos was set")
+
+
+def _prefix_cache_hits(found: dict[str, float]) -> Reason | None:
+    hits, queries = found.get("server_prefix_cache_hits", 0.0), found.get("server_prefix_cache_queries", 0.0)
+    if hits <= HIT_SHARE * queries:
+        return None
+    return Reason("prefix_cache_hits", f"{hits / queries:.0%} of prompt tokens came from the prefix cache, unasked")
+
+
+def _token_mismatch(requests: Requests, found: dict[str, float]) -> Reason | None:
+    theirs, ours = found.get("server_generation_tokens"), int(requests.output_tokens.sum())
+    if theirs is None or abs(theirs - ours) <= COUNT_SHARE * max(theirs, ours):
+        return None
+    cause = "somebody else used the server" if theirs > ours else "tokens were lost on the way"
+    return Reason("token_mismatch", f"the server counted {theirs:.0f} output tokens, we {ours}: {cause}")
+
+
+def _other_requests(found: dict[str, float]) -> Reason | None:
+    count = found.get("server_requests_before", 0.0)
+    return Reason("other_requests", f"{count:.0f} requests of others ran or waited at the start") if count else None
+
+
+def _preemptions(found: dict[str, float]) -> Reason | None:
+    count = found.get("server_preemptions", 0.0)
+    return Reason("preemptions", f"the server preempted {count:.0f} times for want of KV cache") if count else None
+
+
+def _saturated(found: dict[str, float]) -> Reason | None:
+    if not found.get("saturated"):
+        return None
+    return Reason("saturated", "requests came faster than they were served: TTFT and requests in flight kept growing")
+
+
+def _stalled(found: dict[str, float]) -> Reason | None:
+    stall_ms = found.get("longest_stall_ms", 0.0)
+    if stall_ms < max(STALL_MS, STALL_TOKENS * found.get("median_itl_ms", 0.0)):
+        return None
+    sentence = (
+        f"no token came from any request for {stall_ms / 1e3:.1f} s: a kernel was compiled, prompts held all replies "
+        "up, or the server or its host paused"
+    )
+    return Reason("stalled", sentence)
+
+
+def _busy_front_end(found: dict[str, float]) -> Reason | None:
+    share = found.get("server_frontend_limited", 0.0)
+    if share < LIMITED_SHARE:
+        return None
+    sentence = (
+        f"for {share:.0%} of the run the server's front end was at its limit: its event loop filled a core; with vLLM "
+        "engine=vllm_serve engine.extra_args=[--api-server-count,4] spreads it over four"
+    )
+    return Reason("busy_front_end", sentence)
+
+
+def _merged_tokens(requests: Requests) -> Reason | None:
+    share = float((requests.chunk_tokens > 1).mean()) if len(requests.chunk_tokens) else 0.0
+    if share <= MERGED_SHARE:
+        return None
+    sentence = (
+        f"{share:.0%} of chunks brought several tokens: the server's front end lags; ITL is their even share, unless "
+        "it says how many (engine.extra_args=[--enable-force-include-usage])"
+    )
+    return Reason("merged_tokens", sentence)
+
+
+def _few_samples(requests: Requests) -> Reason | None:
+    answered = int(succeeded(requests).sum())
+    if answered >= P99_SAMPLES:
+        return None
+    return Reason("few_samples", f"p99 over {answered} requests is their slowest few: it needs {P99_SAMPLES}")

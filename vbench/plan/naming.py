@@ -1,0 +1,81 @@
+"""What runs are called, for people: `llama70b · 2xh100 · tp2 · n320`. Pure.
+
+Where a grid varies what this does not tell, its runs are called by that too:
+`llama70b · 2xh100 · tp2 · max_model_len=auto · n320`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from vbench.schema.config import Lengths, Parallelism, RunConfig
+
+DOT = " · "
+
+
+def run_name(config: RunConfig) -> str:
+    """Model, hardware, split and load."""
+    return DOT.join((config.model.name, config.system, split_name(config.parallelism), load_name(config)))
+
+
+def split_name(split: Parallelism) -> str:
+    """`tp2`, `dp4`, `tp2dp2`, `tp8ep`; `tp1` where nothing is split."""
+    sizes = (
+        ("tp", split.tensor_parallel_size),
+        ("pp", split.pipeline_parallel_size),
+        ("dp", split.data_parallel_size),
+    )
+    return ("".join(f"{short}{size}" for short, size in sizes if size and size > 1) or "tp1") + (
+        "ep" if split.enable_expert_parallel else ""
+    )
+
+
+def load_name(config: RunConfig) -> str:
+    """`n320`, `n320 r8 c64 s1`; `start` where nothing is sent."""
+    load = config.workload
+    if load.idle:
+        return "start"
+    parts = [f"n{load.num_prompts}"]
+    parts += [] if math.isinf(load.request_rate) else [f"r{load.request_rate:g}"]
+    parts += [f"r{load.ramp_up_start_rps:g}-{load.ramp_up_end_rps:g}"] if load.ramp_up_strategy else []
+    parts += ["trace"] if load.lengths is Lengths.trace else []
+    parts += [f"c{load.max_concurrency}"] if load.max_concurrency else []
+    parts += [f"slo {load.search.name}"] if load.search else []
+    parts += [f"s{load.seed}"] if load.seed else []
+    return " ".join(parts)
+
+
+def reloaded(name: str, load: str) -> str:
+    """The name of a run that differs from the one of this name in its load only."""
+    return DOT.join((name.rpartition(DOT)[0], load))
+
+
+def differing(facts: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The dotted keys in which these configs, as plain data, are not all the same."""
+    leaves = [{key: text(value) for key, value in flat(each)} for each in facts]
+    keys = set[str]().union(*leaves)
+    return {key for key in keys if len({each.get(key) for each in leaves}) > 1}
+
+
+def with_words(name: str, facts: Mapping[str, Any], keys: Collection[str]) -> str:
+    """The name with the values that the config, as plain data, has of these keys; before its load."""
+    words = [f"{key.rpartition('.')[2]}={text(value)}" for key, value in flat(facts) if key in keys]
+    system, _, load = name.rpartition(DOT)
+    return DOT.join((system, " ".join(words), load)) if words else name
+
+
+def flat(facts: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Nested dicts as (dotted path, leaf); an empty dict has no leaves."""
+    if not isinstance(facts, Mapping):
+        return [(path, facts)]
+    return [leaf for key, value in facts.items() for leaf in flat(value, f"{path}.{key}" if path else str(key))]
+
+
+def text(value: Any) -> str:
+    """A value as one would type it in an override: null, true, inf, [1, 2]."""
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,93 @@
+"""What a session asks of the machine that runs it. Pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from vbench.plan.sessions import Run, Session
+from vbench.schema.config import Lengths, RunConfig, Search, Workload
+from vbench.schema.record import Ints
+from vbench.workload.arrivals import scheduled
+from vbench.workload.prompts import generator, lengths
+from vbench.workload.search import HIGHEST, SECONDS, TURNS
+
+# For a time limit, so on the slow side of every server that we know of: no prediction of any.
+TOKEN_S = 0.1  # from one token of a reply to the next
+PROMPT_TOKENS_PER_S = 2_000
+STREAMS = 128  # served at once where engine.max_num_seqs does not say
+POINT_S = 10.0  # of a run, beside its requests: its checks and its files
+MARGIN = 1.5
+STEP_MIN = 15  # of time limits: sessions that differ in their loads may then ask for the same
+PROBES = 2 * math.log2(HIGHEST)  # of a search: so many doublings, and as many halvings
+
+
+@dataclass(frozen=True)
+class Resources:
+    """One session's job: what it needs of one node, for how long, and where a scheduler is to put it."""
+
+    gpus: int
+    gpu_type: str | None  # the scheduler's word for it
+    cpus: int
+    memory_gib: int
+    minutes: int  # from when it has its GPUs
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    extra: tuple[tuple[str, str], ...] = ()  # further parameters of sbatch
+
+
+def resources(session: Session) -> Resources:
+    """What the session asks for; the time limit is its plan's, unless `hardware.slurm.time_min` says otherwise.
+
+    A server that already runs elsewhere needs no GPUs of ours.
+    """
+    hardware, asked = session.hardware, session.hardware.slurm
+    gpus = 0 if session.attached else hardware.gpus
+    limit_s = session.engine.start_timeout_s + MARGIN * expected_s(session)
+    return Resources(
+        gpus=gpus,
+        gpu_type=asked.gres_type if gpus else None,
+        cpus=asked.cpus_per_gpu * max(gpus, 1),
+        memory_gib=asked.mem_gib_per_gpu * max(gpus, 1),
+        minutes=asked.time_min or STEP_MIN * math.ceil(limit_s / 60 / STEP_MIN),
+        partition=asked.partition,
+        account=asked.account,
+        qos=asked.qos,
+        constraint=asked.constraint,
+        extra=tuple(sorted(asked.extra.items())),
+    )
+
+
+def expected_s(session: Session) -> float:
+    """Seconds that the session's points may take on a slow server, its start not counted."""
+    return sum(point_s(run) for run in session.runs)
+
+
+def point_s(run: Run) -> float:
+    """Seconds that a point may take on a slow server: its arrivals, its prompts and its replies."""
+    load = run.config.workload
+    if load.idle:
+        return POINT_S
+    replies = _lengths(load)[:, 1]
+    once = POINT_S + float(scheduled(load, generator(load, "arrivals"))[-1]) + _served_s(run.config)
+    if load.search is Search.max_concurrency:
+        return PROBES * max(once, POINT_S + TURNS * float(replies.mean()) * TOKEN_S)
+    if load.search is Search.request_rate:
+        return PROBES * max(once, POINT_S + SECONDS + float(replies.max()) * TOKEN_S)
+    return once
+
+
+def _served_s(config: RunConfig) -> float:
+    load, engine = config.workload, config.engine
+    prompts, replies = _lengths(load).T
+    replicas = config.parallelism.data_parallel_size or 1
+    streams = min(load.max_concurrency or math.inf, (engine.max_num_seqs or STREAMS) * replicas)
+    longest = max(float(replies.max()), float(replies.sum()) / streams)
+    return longest * TOKEN_S + float(prompts.sum()) / (PROMPT_TOKENS_PER_S * replicas)
+
+
+def _lengths(load: Workload) -> Ints:
+    # Those of a ShareGPT file are known only once it is tokenized: the study's own pairs stand in for them.
+    return lengths(replace(load, lengths=Lengths.sharegpt) if load.lengths is Lengths.sharegpt_file else load)

@@ -1,0 +1,188 @@
+"""What must hold between the values of a run, beyond their types. Each refusal names the key and the way out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+from urllib.parse import urlsplit
+
+from vbench.plan.sessions import repeats
+from vbench.schema.config import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
+from vbench.schema.errors import Refused
+from vbench.workload.prompts import lengths
+
+SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # takes --api-server-count and starts one all the same
+
+
+def checked(run: RunConfig) -> RunConfig:
+    """The run with its parallel sizes filled in. Raises Refused where its values contradict each other."""
+    run = dataclasses.replace(run, engine=_addressed(run.engine))
+    run = dataclasses.replace(run, parallelism=_filled(run.parallelism, run.hardware.devices, run.hardware.name))
+    _check_heads(run)
+    _check_experts(run)
+    _check_weights(run)
+    _check_front_ends(run.engine)
+    _check_load(run)
+    _check_arrivals(run.workload)
+    _check_objectives(run)
+    _check_context(run)
+    _check_launcher(run)
+    return run
+
+
+def _filled(split: Parallelism, devices: int, hardware: str) -> Parallelism:
+    sizes: dict[str, Any] = {
+        "tensor_parallel_size": split.tensor_parallel_size,
+        "pipeline_parallel_size": split.pipeline_parallel_size,
+        "data_parallel_size": split.data_parallel_size,
+    }
+    for key, size in sizes.items():
+        _require(size is None or size >= 1, f"parallelism.{key}={size}: must be 1 or more")
+    given = math.prod(size for size in sizes.values() if size)
+    open_sizes = [key for key, size in sizes.items() if size is None]
+    _require(
+        len(open_sizes) <= 1,
+        f"parallelism.{' and parallelism.'.join(open_sizes)}: only one size may be null (it takes what is left)",
+    )
+    if open_sizes and devices % given == 0:
+        return dataclasses.replace(split, **{open_sizes[0]: devices // given})
+    product = " × ".join(f"{key}={size}" for key, size in sizes.items() if size and size > 1) or "all sizes 1"
+    _require(
+        not open_sizes and given == devices,
+        f"parallelism: {product} uses {given} devices, but hardware={hardware} has {devices}; make them equal",
+    )
+    return split
+
+
+def _addressed(engine: Engine) -> Engine:
+    """The engine with its base_url as all that read it expect: without /v1 and without a slash at its end."""
+    if engine.base_url is None:
+        for key in ("served_model_name", "api_key_env", "chat"):
+            _require(not getattr(engine, key), f"engine.{key}: is of a server that runs; give its engine.base_url")
+        return engine
+    try:
+        url = urlsplit(engine.base_url)
+        spaced = any(map(str.isspace, engine.base_url))
+        whole = url.scheme in ("http", "https") and url.hostname and url.port != 0 and not spaced
+    except ValueError:  # a port that is no number
+        whole = False
+    _require(bool(whole), f"engine.base_url={engine.base_url}: must be a server's address, as http://host:8000")
+    bare = not (url.username or url.password or url.query or url.fragment)
+    _require(bare, "engine.base_url: no user, password or query belongs into it; the key's place is engine.api_key_env")
+    return dataclasses.replace(engine, base_url=engine.base_url.rstrip("/").removesuffix("/v1").rstrip("/"))
+
+
+def _check_heads(run: RunConfig) -> None:
+    heads, size = run.model.num_attention_heads, run.parallelism.tensor_parallel_size
+    _require(
+        size is not None and heads % size == 0,
+        f"parallelism.tensor_parallel_size={size}: must divide the {heads} attention heads of model={run.model.name}",
+    )
+
+
+def _check_experts(run: RunConfig) -> None:
+    _require(
+        not run.parallelism.enable_expert_parallel or run.model.num_experts > 0,
+        f"parallelism.enable_expert_parallel=true: model={run.model.name} has no experts; set it to false",
+    )
+
+
+def _check_weights(run: RunConfig) -> None:
+    _require(
+        run.model.name != "tiny" or run.engine.weights is Weights.dummy,
+        "engine.weights=hub: model=tiny has no weights on a hub; use engine.weights=dummy",
+    )
+
+
+def _check_front_ends(engine: Engine) -> None:
+    several = any(word.partition("=")[0] in ("--api-server-count", "-asc") for word in engine.extra_args)
+    _require(
+        not several or SINGLE_FRONT_END not in engine.command,
+        f"engine.extra_args: {SINGLE_FRONT_END} does not heed --api-server-count; add engine=vllm_serve",
+    )
+
+
+def _check_load(run: RunConfig) -> None:
+    load = run.workload
+    if load.idle:
+        given = f"workload.num_prompts={load.num_prompts}"
+        _require(load.num_prompts == 0, f"{given}: workload=none sends none; leave it out")
+        _require(load.repeats == 1, f"workload.repeats={load.repeats}: workload=none has nothing to repeat; set 1")
+        _require(load.search is None, "workload.search: workload=none has no load to vary; choose another workload")
+    else:
+        _require(load.num_prompts >= 1, f"workload.num_prompts={load.num_prompts}: must be 1 or more")
+    _require(load.request_rate > 0, f"workload.request_rate={load.request_rate}: must be above 0, or inf")
+    _require(load.burstiness > 0, f"workload.burstiness={load.burstiness}: must be above 0 (1 is Poisson)")
+    _require(load.repeats >= 1, f"workload.repeats={load.repeats}: must be 1 or more")
+    for key in ("max_concurrency", "client_processes"):
+        value = getattr(load, key)
+        _require(value is None or value >= 1, f"workload.{key}={value}: must be 1 or more, or null")
+    for key in ("input_len", "output_len"):
+        length = getattr(load, key)
+        span = [length, length] if isinstance(length, int) else length
+        _require(
+            isinstance(span, list)
+            and len(span) == 2
+            and all(type(end) is int for end in span)
+            and 1 <= span[0] <= span[1],
+            f"workload.{key}={length}: must be a number of tokens, or [least, most]",
+        )
+
+
+def _check_arrivals(load: Workload) -> None:
+    ends = {key: getattr(load, key) for key in ("ramp_up_start_rps", "ramp_up_end_rps")}
+    for key, rate in ends.items():
+        fits = (rate is None) == (load.ramp_up_strategy is None)
+        _require(fits, f"workload.{key}={rate}: a ramp needs ramp_up_strategy and both of its ends")
+        _require(rate is None or 0 < rate < math.inf, f"workload.{key}={rate}: must be above 0, and finite")
+    rated = math.isfinite(load.request_rate) or load.search is Search.request_rate
+    asked = "workload.search=request_rate" if load.search else f"workload.request_rate={load.request_rate}"
+    _require(not (rated and load.ramp_up_strategy), f"{asked}: workload.ramp_up_strategy sets the rate; choose one")
+    if load.lengths is Lengths.trace:
+        _require(not rated, f"{asked}: a trace brings its own times; leave it out")
+        _require(load.ramp_up_strategy is None, "workload.ramp_up_strategy: a trace brings its own times; leave it out")
+
+
+def _check_objectives(run: RunConfig) -> None:
+    load = run.workload
+    for key, limit in load.slo.limits.items():
+        _require(limit > 0, f"workload.slo.{key}={limit}: must be above 0")
+    if load.search:
+        _require(bool(load.slo.limits), "workload.search needs objectives: workload.slo={ttft_ms: 500, tpot_ms: 50}")
+        value = getattr(load, load.search.name)
+        free = value is None or math.isinf(value)
+        _require(free, f"workload.{load.search.name}={value}: it is what workload.search varies; leave it out")
+
+
+def _check_context(run: RunConfig) -> None:
+    limit, most = run.engine.max_model_len, run.model.max_position_embeddings
+    if isinstance(limit, str):
+        _require(limit == "auto", f"engine.max_model_len={limit}: must be a number of tokens, or auto")
+        limit = most
+    _require(limit >= 1, f"engine.max_model_len={limit}: must be 1 or more")
+    _require(limit <= most, f"engine.max_model_len={limit}: model={run.model.name} has {most} positions; give no more")
+    _require(
+        0 < run.engine.gpu_memory_utilization <= 1,
+        f"engine.gpu_memory_utilization={run.engine.gpu_memory_utilization}: must be above 0 and at most 1",
+    )
+    if run.workload.lengths is not Lengths.sharegpt_file:  # a file's conversations are chosen to fit
+        longest = max(int(lengths(each.workload).sum(axis=1).max(initial=0)) for each in repeats(run))
+        _require(
+            longest <= limit,
+            f"workload: its longest prompt and reply take {longest} tokens, but engine.max_model_len={limit}; "
+            "raise the one or shorten the other",
+        )
+
+
+def _check_launcher(run: RunConfig) -> None:
+    again, bound, retries = run.rerun, run.launcher.max_parallel, run.launcher.retries
+    words = [each.name for each in Rerun if each is not Rerun.none]
+    _require(isinstance(again, bool) or again in words, f"rerun={again}: must be true, false, {' or '.join(words)}")
+    _require(bound is None or bound >= 1, f"launcher.max_parallel={bound}: must be 1 or more, or null")
+    _require(retries >= 0, f"launcher.retries={retries}: must be 0 or more")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Refused(otherwise)

@@ -1,0 +1,170 @@
+"""Runs grouped into sessions: what needs the same server shares it, round by round, smallest load first. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vbench.plan import naming
+from vbench.schema.config import Engine, Hardware, Launcher, Model, Parallelism, RunConfig, plain
+from vbench.workload import prompts
+
+LABELS = {"experiment", "rerun", "launcher"}  # of a RunConfig: they shape no result
+SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # of its parts, likewise
+
+
+@dataclass(frozen=True)
+class Run:
+    """One point of a session."""
+
+    key: str  # hash of everything that shapes the result
+    name: str  # for people
+    folder: str  # below the session's folder
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Session:
+    """One lifetime of one server, or of one set of replicas, and the runs measured on it in order."""
+
+    folder: str  # below the experiment's folder
+    runs: tuple[Run, ...]
+
+    @property
+    def experiment(self) -> str:
+        return self.runs[0].config.experiment
+
+    @property
+    def model(self) -> Model:
+        return self.runs[0].config.model
+
+    @property
+    def hardware(self) -> Hardware:
+        return self.runs[0].config.hardware
+
+    @property
+    def parallelism(self) -> Parallelism:
+        return self.runs[0].config.parallelism
+
+    @property
+    def engine(self) -> Engine:
+        return self.runs[0].config.engine
+
+    @property
+    def launcher(self) -> Launcher:
+        return self.runs[0].config.launcher
+
+    @property
+    def attached(self) -> bool:
+        """Whether its server already runs: nothing is started then, and no GPU of this host is used."""
+        return self.engine.base_url is not None
+
+    @property
+    def gpus_per_replica(self) -> int:
+        split = self.parallelism
+        return (split.tensor_parallel_size or 1) * (split.pipeline_parallel_size or 1) if self.hardware.gpus else 0
+
+
+def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
+    """Sessions in the order in which their first runs were asked for; a run asked for twice stands once.
+
+    Within a session all points are measured once, smallest load first, then all again with their next seed: a host that
+    drifts meanwhile then shows as spread of every point, not as a difference between points. Each config comes with the
+    version of its engine, which is part of what shapes a result.
+    """
+    groups: dict[str, dict[str, Run]] = {}
+    for config, engine_version in configs:
+        group = groups.setdefault(_hash([config.experiment, server_facts(plain(config)), engine_version]), {})
+        for run in (planned(repeat, engine_version) for repeat in repeats(config)):
+            group.setdefault(run.key, run)
+    return _told_apart([_session(key, _in_rounds([*runs.values()])) for key, runs in groups.items()])
+
+
+def repeats(config: RunConfig) -> list[RunConfig]:
+    """The ordinary runs that the config stands for: one a repeat, each with a seed of its own and `repeats` 1.
+
+    A repeat is thus the same run as its point asked for with that seed.
+    """
+    first = config.workload
+    loads = [replace(first, seed=first.seed + index, repeats=1) for index in range(first.repeats)]
+    return [replace(config, workload=load) for load in loads]
+
+
+def server_facts(config: dict[str, Any]) -> dict[str, Any]:
+    """Of a run's config, as JSON holds it: what shapes its server."""
+    return {key: _without(config[key], SURROUNDINGS) for key in ("model", "hardware", "parallelism", "engine")}
+
+
+def planned(config: RunConfig, engine_version: str) -> Run:
+    """The run of a config: its key, its name and its folder."""
+    key = _hash([_shaping(config), engine_version, prompts.digest(config.workload)])
+    folder = f"{naming.load_name(config).replace(' ', '-')}-{key[:8]}"
+    return Run(key=key, name=naming.run_name(config), folder=folder, config=config)
+
+
+def _session(key: str, runs: list[Run]) -> Session:
+    config = runs[0].config
+    return Session(
+        folder=f"{config.model.name}-{config.system}-{naming.split_name(config.parallelism)}-{key[:8]}",
+        runs=tuple(runs),
+    )
+
+
+def _told_apart(sessions: Sequence[Session]) -> list[Session]:
+    """The same sessions; of runs that were called the same, each is called by what it differs in as well."""
+    alike = defaultdict(list)
+    for run in (run for session in sessions for run in session.runs):
+        alike[run.name].append(run)
+    differ = {
+        name: naming.differing([_told(run) for run in runs]) if len(runs) > 1 else set() for name, runs in alike.items()
+    }
+    return [
+        replace(session, runs=tuple(replace(run, name=_worded(run, differ[run.name])) for run in session.runs))
+        for session in sessions
+    ]
+
+
+def _worded(run: Run, keys: set[str]) -> str:
+    return naming.with_words(run.name, _told(run), keys) if keys else run.name
+
+
+def _told(run: Run) -> dict[str, Any]:
+    return {**_shaping(run.config), "experiment": run.config.experiment}
+
+
+def _in_rounds(runs: list[Run]) -> list[Run]:
+    # A run's round is its seed's place among the seeds of its point, however these were asked for.
+    seeds = defaultdict(list)
+    for run in runs:
+        seeds[_point(run)].append(run.config.workload.seed)
+    return sorted(runs, key=lambda run: (sorted(seeds[_point(run)]).index(run.config.workload.seed), *_load(run)))
+
+
+def _point(run: Run) -> str:
+    return _hash(plain(replace(run.config.workload, seed=0)))
+
+
+def _load(run: Run) -> tuple[float, float, int]:
+    load = run.config.workload
+    return min(load.num_prompts, load.max_concurrency or math.inf), load.request_rate, load.num_prompts
+
+
+def _shaping(config: RunConfig) -> dict[str, Any]:
+    # The whole resolved config rather than what differs from the defaults: a default that changes changes the key.
+    facts: dict[str, Any] = _without(plain(config), LABELS | SURROUNDINGS)
+    return facts
+
+
+def _without(facts: Any, keys: set[str]) -> Any:
+    if not isinstance(facts, dict):
+        return facts
+    return {key: _without(value, keys) for key, value in facts.items() if key not in keys}
+
+
+def _hash(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,124 @@
+"""Where a session runs and what it runs against: the bench, its fleet of servers, and how a run is recorded there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from vbench.engine.attached import ExternalServer
+from vbench.engine.counters import busy
+from vbench.engine.server import Server
+from vbench.host.leases import HostLease
+from vbench.loadgen import Client, Endpoint, Load, Progress, Workers
+from vbench.plan.sessions import Run, Session
+from vbench.schema.config import applied
+from vbench.schema.record import Record, Requests
+from vbench.watch.events import Events
+
+IDLE_S = 30.0
+
+
+@dataclass(frozen=True)
+class SessionContext:
+    """A session where it runs: its folder, its share of the host, the client, the facts that every record repeats."""
+
+    session: Session
+    folder: Path
+    share: HostLease  # its servers'
+    workers: Workers
+    environment: dict[str, Any]
+    events: Events
+    started: datetime
+
+    def folder_of(self, run: Run) -> Path:
+        """The run's folder, made if need be."""
+        folder = self.folder / run.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def record(self, run: Run, started: datetime) -> Record:
+        """The record of a run that ends now, with all that does not depend on what it found."""
+        return blank(self.session, run, self.environment, started)
+
+    async def load(
+        self,
+        load: Load,
+        tick: Callable[[int, int], None] | None = None,
+        enough: Callable[[Progress], bool] | None = None,
+    ) -> tuple[Requests, Client]:
+        """Sends a load, in a thread of its own. Whoever cancels this loses the load processes.
+
+        Raises ClientLost, Refused as `Workers.run` does.
+        """
+        try:
+            return await asyncio.to_thread(self.workers.run, load, tick, enough)
+        except asyncio.CancelledError:
+            self.workers.kill()  # or the thread, which nobody can cancel, would wait for the load's end
+            raise
+
+    def save(self, run: Run, record: Record) -> None:
+        """Writes the record and tells of it."""
+        folder = self.folder_of(run)
+        record.save(folder)
+        self.events.recorded(record, folder)
+
+
+def blank(session: Session, run: Run, environment: dict[str, Any], started: datetime) -> Record:
+    """The record of a run that ends now and has found nothing yet."""
+    return Record(
+        run_key=run.key,
+        session=session.folder,
+        name=run.name,
+        experiment=session.experiment,
+        started_at=started.isoformat(),
+        ended_at=datetime.now(timezone.utc).isoformat(),
+        config=applied(run.config),
+        environment=environment,
+    )
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The session's servers, ready, and what they said of themselves: start_s, version, max_model_len, …"""
+
+    servers: Sequence[Server | ExternalServer]
+    facts: dict[str, Any]
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return tuple(server.endpoint for server in self.servers)
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the servers that were started here."""
+        return [server.process.pid for server in self.servers if server.process]
+
+    def check_alive(self) -> None:
+        """Raises ServerFailed if one of them has ended."""
+        for server in self.servers:
+            server.check_alive()
+
+    async def fresh(self) -> None:
+        """Checks that they are up and who they were; those of ours forget all prompts."""
+        for server in self.servers:
+            await server.fresh()
+
+    async def idle(self) -> None:
+        """Waits until they have let go of requests that were broken off; at most IDLE_S."""
+        deadline = time.monotonic() + IDLE_S
+        while time.monotonic() < deadline:
+            if not sum(busy(await self.counters()).values()):
+                return
+            await asyncio.sleep(0.1)
+
+    async def counters(self) -> dict[str, float]:
+        total: Counter[str] = Counter()
+        for server in self.servers:
+            total.update(await server.control.counters())
+        return dict(total)

@@ -1,0 +1,55 @@
+"""`session.json`: what a job will do, readable, and all that it needs. No pickled config crosses a process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vbench.host import locks
+from vbench.plan.sessions import Run, Session
+from vbench.schema.config import RunConfig, plain, typed
+from vbench.schema.errors import Refused
+from vbench.schema.record import atomic
+
+SESSION = "session.json"
+LOCK = "session.lock"
+
+
+def write(session: Session, folder: Path) -> Path:
+    """Writes the session's file into its folder, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic(folder / SESSION) as partial:
+        partial.write_text(json.dumps(plain(session), indent=1) + "\n")
+    return folder / SESSION
+
+
+def read(path: Path) -> Session:
+    """Reads a session's file. Raises Refused where it is none."""
+    try:
+        data = json.loads(path.read_text())
+        runs = [Run(**run | {"config": typed(RunConfig, run["config"])}) for run in data["runs"]]
+        return Session(folder=data["folder"], runs=tuple(runs))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{path}: not a session file ({error})") from error
+
+
+def taken(folder: Path) -> bool:
+    """Whether somebody holds the session of this folder."""
+    try:
+        with (folder / LOCK).open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds the session of this folder for the block; waits for whoever holds it. The kernel frees it at death."""
+    with locks.hold(folder / LOCK):
+        yield

@@ -1,0 +1,264 @@
+"""The story of a session: lease its GPUs, start the servers, for each run load, measure, judge, record.
+
+By hand: `python -m vbench.session multirun/EXPERIMENT/SESSION/session.json`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vbench import tracking
+from vbench.engine import attached, environment, serverlog
+from vbench.engine.attached import ExternalServer
+from vbench.engine.server import Server, keep_logs, replicas
+from vbench.host import cores
+from vbench.host.interrupts import Interrupted, Interrupts
+from vbench.host.leases import HostLease, leased
+from vbench.loadgen import ClientLost, Load, Workers, processes_for
+from vbench.metrics.definitions import succeeded
+from vbench.plan import fit, ladders
+from vbench.plan.sessions import Run, Session
+from vbench.schema.errors import Refused, ServerFailed
+from vbench.schema.record import RECORD, Failure, Record, is_aside, put_aside, recorded
+from vbench.session import sessionfile
+from vbench.session.context import Servers, SessionContext, blank
+from vbench.session.measuring import RUN_TIMEOUT_S, longest, measure, started
+from vbench.session.probing import search
+from vbench.tracking.delivery import Delivery
+from vbench.watch.events import Event, Events
+from vbench.workload.prompts import FIRST_ID
+from vbench.workload.search import streams
+
+WARM_UP = ((1, 256, 16), (8, 256, 16))  # requests at once, tokens of each prompt, of each reply
+PREFILLS = (1024, 1536, 2048, 3072, 4096)  # tokens in one step: by it a kernel of experts is chosen, and then compiled
+TOLD_TOGETHER_S = 1.0  # a scheduler ends all processes of a job: the server may be gone before we are told
+
+
+def execute(session: Session, folder: Path, events: Events) -> None:
+    """Measures each run of the session that has no final record below `folder`; failures are recorded, not raised.
+
+    Whoever else executes this session is waited for, so that none of it is measured twice. Raises Interrupted where a
+    signal ends it: servers are ended then, and what is unfinished stays unrecorded.
+    """
+    with Interrupts() as interrupts, sessionfile.alone(folder):
+        left = deque(run for run in session.runs if not _known(folder / run.folder))
+        for run in left:
+            put_aside(folder / run.folder)
+        try:
+            if left and not _given_up(session, folder, events, left):
+                with leased(session, events.waiting, session.launcher.exclusive) as share:
+                    events.leased(share.uuids)
+                    if not _given_up(session, folder, events, left):  # by what those have told that it has waited for
+                        _execute(session, folder, events, share, left, interrupts)
+        except Refused as refused:  # the host is not, or no longer, what the driver found it to be
+            _record_unstarted(session, folder, events, left, Failure("gpu_lost", str(refused)))
+        except Interrupted as interrupted:
+            events.ended(interrupted.signal.name)
+            raise
+        events.ended("completed")
+
+
+def _execute(
+    session: Session, folder: Path, events: Events, share: HostLease, left: deque[Run], interrupts: Interrupts
+) -> None:
+    processes = _client_processes(session, len(share.cores))
+    on_cpu = not session.hardware.gpus and not session.attached
+    server_cores, client_cores = cores.split(share.cores, on_cpu, processes)
+    where = {"server_cores": [] if session.attached else sorted(server_cores), "client_cores": sorted(client_cores)}
+    held = {"held_since": datetime.now(timezone.utc).isoformat()}  # its share of the host: GPU time counts from here
+    facts = environment.environment(session.engine, share.uuids) | where | held
+    servers_share = dataclasses.replace(share, cores=server_cores)
+    while left:  # each turn takes at least one run off: servers that do not start take all
+        began = datetime.now(timezone.utc)
+        rest = dataclasses.replace(session, runs=tuple(left))
+        bench = SessionContext(rest, folder, servers_share, Workers(processes), facts, events, began)
+        try:
+            with cores.on_cores(client_cores), bench.workers:
+                interrupts.run(_measure_all(bench, left))
+        except (ServerFailed, ClientLost, Refused) as error:
+            time.sleep(TOLD_TOGETHER_S)  # cut short where the end was that of the whole job
+            _record_failure(bench, left, _failure(error))
+
+
+async def _measure_all(bench: SessionContext, left: deque[Run]) -> None:
+    """Takes each run off `left` as it begins, and records it as it ends. Raises ServerFailed, ClientLost, Refused."""
+    bench.events.starting(bench.session)
+    began = time.monotonic()
+    async with _servers(bench) as servers:
+        fleet = Servers(servers, _start_s(bench, began) | await _server_facts(servers))
+        await _warm_up(bench, fleet)
+        bench.events.ready(fleet.facts)
+        while left:
+            run = left.popleft()
+            load = run.config.workload
+            find = started if load.idle else search if load.search else measure
+            bench.save(run, await find(bench, fleet, run))
+
+
+def _servers(bench: SessionContext) -> AbstractAsyncContextManager[Sequence[Server | ExternalServer]]:
+    if bench.session.attached:
+        return attached.attached(bench.session.engine)
+    return replicas(bench.session, bench.share, bench.folder)
+
+
+async def _warm_up(bench: SessionContext, fleet: Servers) -> None:
+    """Sends each server one request, then several at once, so that kernels are compiled before a clock runs.
+
+    On GPUs also prefills of growing size. A server of others gets the one, to see that it answers.
+
+    Raises ServerFailed where a server cannot answer them.
+    """
+    for burst in bursts(bench.session, longest(fleet, bench.session.model)):
+        requests, _ = await bench.load(_warm_up_load(bench.session, fleet, *burst))
+        fleet.check_alive()
+        if not succeeded(requests).all():
+            line = f"a warm-up request failed: {requests.error[~succeeded(requests)][0]}"
+            raise ServerFailed("engine_error", line, fleet.servers[0].log)
+
+
+def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
+    """What a server is warmed up with: (requests at once, tokens of each prompt, of each reply), within `context`."""
+    wanted = [(count, max(1, min(length, context - reply)), reply) for count, length, reply in WARM_UP]
+    if session.attached:
+        return wanted[:1]
+    for tokens in PREFILLS if session.hardware.gpus else ():
+        together = -(-tokens // max(1, context - 1))
+        alone = together > 1  # the first to come is a step of its own, and the others are the next
+        wanted.append((together + alone, tokens // together, 1))
+    return wanted
+
+
+def _warm_up_load(session: Session, fleet: Servers, count: int, length: int, reply: int) -> Load:
+    count *= len(fleet.servers)
+    rng = np.random.default_rng()
+    return Load(
+        endpoints=fleet.endpoints,
+        prompts=list(rng.integers(FIRST_ID, session.model.vocab_size * 3 // 4, (count, length), dtype=np.int32)),
+        output_len=np.full(count, reply),
+        scheduled=np.zeros(count),
+        max_concurrency=None,
+        ignore_eos=session.runs[0].config.workload.ignore_eos,
+        timeout_s=RUN_TIMEOUT_S,
+    )
+
+
+def _start_s(bench: SessionContext, began: float) -> dict[str, float]:
+    return {} if bench.session.attached else {"start_s": time.monotonic() - began}
+
+
+async def _server_facts(servers: Sequence[Server | ExternalServer]) -> dict[str, Any]:
+    longest = [await server.check_identity() for server in servers]
+    log = servers[0].log
+    return {
+        "version": await servers[0].control.version(),
+        "max_model_len": min((length for length in longest if length is not None), default=None),
+        **(serverlog.facts(log.read_text(errors="replace")) if log else {}),
+    }
+
+
+def _client_processes(session: Session, cores: int) -> int:
+    loads = [run.config.workload for run in session.runs]
+    given = [load.client_processes for load in loads if load.client_processes]
+    return max(given) if given else processes_for(max(map(streams, loads)), cores)
+
+
+def _record_failure(bench: SessionContext, left: deque[Run], failure: Failure) -> None:
+    """The run that had begun failed, and is not tried again; where none had, the start of all did, and so all."""
+    bench.events.failed(failure)
+    begun = [run for run in bench.session.runs if run not in left and not recorded(bench.folder / run.folder)]
+    for run in begun or bench.session.runs:
+        keep_logs(bench.folder, bench.folder_of(run))
+        bench.save(run, dataclasses.replace(bench.record(run, bench.started), failure=failure))
+    if not begun:
+        left.clear()
+
+
+def infeasible_reason(session: Session, folder: Path) -> Failure | None:
+    """Why the session is not worth a start: by its plan, or by what the records of sessions beside its folder say."""
+    version = environment.engine_version(session.engine)
+    return fit.infeasible(session) or ladders.skipped_larger(session, version, _beside(session, folder))
+
+
+def _given_up(session: Session, folder: Path, events: Events, left: deque[Run]) -> bool:
+    """Whether what is left is not worth a start, and so is recorded as failed."""
+    hopeless = infeasible_reason(session, folder)
+    if hopeless:
+        _record_unstarted(session, folder, events, left, hopeless)
+    return hopeless is not None
+
+
+def _beside(session: Session, folder: Path) -> Iterator[Record]:
+    system = session.folder.rpartition("-")[0]  # what of a session's name is not its hash
+    for path in folder.parent.glob(f"{system}-*/*/{RECORD}"):
+        if not is_aside(path.parent):
+            try:
+                yield Record.load(path.parent)
+            except (OSError, ValueError, KeyError, TypeError):  # of another version, or gone since
+                continue
+
+
+def _record_unstarted(session: Session, folder: Path, events: Events, left: deque[Run], failure: Failure) -> None:
+    now = datetime.now(timezone.utc)
+    facts = environment.environment(session.engine, ())
+    events.failed(failure)
+    for run in left:
+        run_folder = folder / run.folder
+        run_folder.mkdir(parents=True, exist_ok=True)
+        record = dataclasses.replace(blank(session, run, facts, now), failure=failure)
+        record.save(run_folder)
+        events.recorded(record, run_folder)
+
+
+def _known(folder: Path) -> bool:
+    """Whether the run needs no measuring. A job that is begun again goes on behind what it has itself seen fail."""
+    found, job = recorded(folder), os.environ.get("SLURM_JOB_ID")
+    return found is not None and (found.final or (job is not None and found.environment.get("slurm_job") == job))
+
+
+def _failure(error: ServerFailed | ClientLost | Refused) -> Failure:
+    if isinstance(error, ServerFailed):
+        return Failure(error.kind, error.telling_line)
+    return Failure("client_failed" if isinstance(error, ClientLost) else "infeasible", str(error))
+
+
+def job(path: str, minutes: float | None = None) -> None:
+    """What a job does: the session of that file, told in events.jsonl beside it.
+
+    After `minutes`, counted from when it has its share of the host, it ends as if a scheduler had ended it. Raises
+    Interrupted, a SystemExit, where either is so.
+    """
+    folder = Path(path).parent
+    try:
+        given = sessionfile.read(Path(path))
+    except Refused as refused:  # written by another version, or out of reach
+        Events(folder).ended("refused")
+        raise SystemExit(f"vbench: {refused}") from None
+    filed = Delivery() if tracking.database() is None else None  # a local store has one writer: the driver
+
+    def hear(event: Event) -> None:
+        if minutes and event.kind == "leased":
+            _end_in(minutes)
+        if filed and event.kind == "recorded":
+            filed.add(folder / event.facts["folder"])
+
+    try:
+        execute(given, folder, Events(folder, hear))
+    finally:
+        if filed:
+            filed.close()
+
+
+def _end_in(minutes: float) -> None:
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGUSR2))
+    signal.setitimer(signal.ITIMER_REAL, minutes * 60)

@@ -1,0 +1,119 @@
+"""What a campaign found: one table of its points, what failed and why, and what to do next. Nothing is printed here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from vbench.metrics.intervals import interval
+from vbench.schema.record import Record
+
+COLUMNS = {
+    "output tok/s": "output_throughput",
+    "TTFT ms": "median_ttft_ms",
+    "ITL ms": "median_itl_ms",
+    "p99 ITL ms": "p99_itl_ms",
+}
+COLOURS = {"VALID": "green", "INVALID": "yellow", "FAILED": "red"}
+
+
+def exit_code(records: Sequence[Record]) -> int:
+    """0 if every run is VALID, else 1."""
+    return int(any(record.verdict != "VALID" for record in records))
+
+
+def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
+    """One table of all points, measured now or known before; repeats share a row, as mean ± half-width."""
+    table = Table("run", *COLUMNS, "verdict", box=None, pad_edge=False)
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    points = _points_of(records)
+    for point in points:
+        table.add_row(escape(_name(point)), *_cells(point), _verdict(point))
+    yield table
+    if any(len(_valid(point)) > 1 for point in points):
+        yield "±: half the 95 % t interval of the mean over VALID repeats"
+    yield from _failures(records)
+
+
+def advice(records: Sequence[Record]) -> Iterator[str]:
+    """Which records the same command would make again, and with what word."""
+    counts = {
+        "rerun=invalid": sum(record.verdict == "INVALID" for record in records),
+        "rerun=failed": sum(record.failure is not None and record.final for record in records),
+        "no more words": sum(not record.final for record in records),
+    }
+    for word, count in counts.items():
+        if count:
+            runs = "1 run" if count == 1 else f"{count} runs"
+            why = {"rerun=invalid": "INVALID", "rerun=failed": "FAILED"}.get(word, "FAILED for a reason that may pass")
+            yield f"next: the same command with {word} measures {runs} again ({why})"
+
+
+def numbers(record: Record) -> str:
+    """A record in one line, with its verdict."""
+    verdict = f"[{COLOURS[record.verdict]}]{record.verdict}[/]"
+    if "output_throughput" not in record.metrics:
+        return verdict
+    found = record.metrics
+    parts = [f"{found['output_throughput']:,.1f} tok/s"]
+    parts += [f"ITL {found['median_itl_ms']:.2f} ms"] if "median_itl_ms" in found else []
+    parts += [f"TTFT {found['median_ttft_ms']:.1f} ms"] if "median_ttft_ms" in found else []
+    return f"{', '.join(parts)} (medians)  {verdict}"
+
+
+def _failures(records: Sequence[Record]) -> Iterator[str]:
+    """One line a session and reason: its points often fail together."""
+    together: dict[tuple[str, str, str], int] = {}
+    for record in records:
+        if record.failure:
+            why = (record.session, record.failure.kind, record.failure.line)
+            together[why] = together.get(why, 0) + 1
+    for (session, kind, line), count in together.items():
+        runs = "1 run" if count == 1 else f"{count} runs"
+        yield f"[red]{kind}[/]: {runs} of {escape(session)}: {escape(line)}"
+
+
+def _points_of(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of each point: those that differ in their seed only, least seed first."""
+    points: dict[str, list[Record]] = {}
+    for record in records:
+        load = {**record.config["workload"], "seed": None}
+        points.setdefault(json.dumps([record.experiment, record.session, load], sort_keys=True), []).append(record)
+    return [sorted(point, key=_seed) for point in points.values()]
+
+
+def _name(records: list[Record]) -> str:
+    if len(records) == 1:
+        return records[0].name
+    return records[0].name.removesuffix(f" s{_seed(records[0])}")
+
+
+def _cells(records: list[Record]) -> list[str]:
+    shown = records if len(records) == 1 else _valid(records)  # one run is shown even where it is not to be trusted
+    means = [interval(each.metrics[key] for each in shown if key in each.metrics) for key in COLUMNS.values()]
+    return ["" if math.isnan(mean.mean) else f"{mean:,.1f}" for mean in means]
+
+
+def _verdict(records: list[Record]) -> str:
+    reasons: list[str] = [each.failure.kind for each in records if each.failure]
+    reasons += [reason.code for each in records if not each.failure for reason in each.invalid]
+    why = ", ".join(dict.fromkeys(reasons))
+    if len(records) == 1:
+        return f"[{COLOURS[records[0].verdict]}]{records[0].verdict}[/] {why}"
+    valid = len(_valid(records))
+    colour = COLOURS["VALID" if valid == len(records) else "INVALID" if valid else "FAILED"]
+    return f"[{colour}]{valid} of {len(records)} VALID[/] {why}"
+
+
+def _valid(records: list[Record]) -> list[Record]:
+    return [record for record in records if record.verdict == "VALID"]
+
+
+def _seed(record: Record) -> int:
+    return int(record.config["workload"]["seed"])

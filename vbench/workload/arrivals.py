@@ -1,0 +1,45 @@
+"""When requests are wanted: the arrival process, apart from any clock."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vbench.schema.config import Lengths, RampUp, Workload
+from vbench.schema.record import Floats
+from vbench.workload import trace
+
+
+def scheduled(workload: Workload, rng: np.random.Generator) -> Floats:
+    """Seconds after the start at which each request of a workload is to be sent, shape (num_prompts,), ascending.
+
+    A trace's own times; else arrivals at `request_rate`, or at the rates of the ramp.
+    """
+    if workload.lengths is Lengths.trace:
+        return trace.read(workload).times
+    n, rate = workload.num_prompts, workload.request_rate
+    start, end = workload.ramp_up_start_rps, workload.ramp_up_end_rps
+    if workload.ramp_up_strategy is None or start is None or end is None:
+        return arrivals(n, rate, workload.burstiness, rng)
+    return arrivals(n, ramp(n, workload.ramp_up_strategy, start, end), workload.burstiness, rng)
+
+
+def arrivals(n: int, request_rate: float | Floats, burstiness: float, rng: np.random.Generator) -> Floats:
+    """Seconds after the start at which each of n requests is to be sent, shape (n,), ascending from 0.
+
+    The gaps are gamma distributed with mean 1/request_rate and shape `burstiness`, as in `vllm bench serve`:
+    1 is a Poisson process, below 1 burstier, above 1 more even, inf a constant rate. A rate of inf sends all at once.
+    With a rate for each request, shape (n,), request i comes at rate i after the one before it.
+    """
+    if np.isinf(request_rate).all():
+        return np.zeros(n)
+    mean = 1.0 / np.broadcast_to(np.asarray(request_rate, dtype=np.float64), n)
+    gaps = mean.copy() if np.isinf(burstiness) else rng.gamma(burstiness, mean / burstiness, n)
+    gaps[:1] = 0.0
+    return np.cumsum(gaps)
+
+
+def ramp(n: int, strategy: RampUp, start: float, end: float) -> Floats:
+    """The rate at each of n requests, shape (n,), from start to end: in even steps, or by an even factor."""
+    progress = np.linspace(0.0, 1.0, n)
+    rates: Floats = start + (end - start) * progress if strategy is RampUp.linear else start * (end / start) ** progress
+    return rates

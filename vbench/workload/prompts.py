@@ -1,0 +1,82 @@
+"""What is asked: prompts as token ids, so that lengths are exact and no tokenizer is needed under load.
+
+Random ids share no prefix, and the seed is mixed with everything else in the workload: two runs on one server never
+send the same prompt twice, so a prefix cache has nothing to give.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import numpy.typing as npt
+
+from vbench.schema.config import Lengths, Workload
+from vbench.schema.record import Ints
+from vbench.workload import sharegpt, trace
+
+FIRST_ID = 256  # below live the special tokens of most vocabularies; Llama's live above the last quarter
+RECIPE = 1  # part of every run key: raise it when the same workload would give other prompts
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """n prompts: token ids, and how many tokens are asked of each."""
+
+    ids: list[npt.NDArray[np.int32]]
+    output_len: Ints  # (n,)
+
+
+def prompts(workload: Workload, vocab_size: int, tokenizer: str, max_model_len: int) -> Prompts:
+    """The prompts of a run. `tokenizer` (a hub id or folder) and `max_model_len` serve `sharegpt_file` only."""
+    if workload.lengths is Lengths.sharegpt_file:
+        return Prompts(*sharegpt.conversations(workload, tokenizer, max_model_len))
+    pairs = lengths(workload)
+    rng = generator(workload, "prompts")
+    ids = rng.integers(FIRST_ID, vocab_size * 3 // 4, int(pairs[:, 0].sum()), dtype=np.int32)
+    return Prompts(np.split(ids, np.cumsum(pairs[:-1, 0])), pairs[:, 1])
+
+
+def lengths(workload: Workload) -> Ints:
+    """Shape (num_prompts, 2): prompt and reply tokens. ShareGPT's pairs repeat beyond their 1,280."""
+    if workload.lengths is Lengths.sharegpt:
+        return np.resize(_sharegpt_pairs(), (workload.num_prompts, 2))
+    if workload.lengths is Lengths.trace:
+        return trace.read(workload).lengths
+    rng = generator(workload, "lengths")
+    low, high = np.transpose([_span(workload.input_len), _span(workload.output_len)])
+    return rng.integers(low, high + 1, (workload.num_prompts, 2), dtype=np.int64)
+
+
+def generator(workload: Workload, purpose: str) -> np.random.Generator:
+    """Randomness that depends on the whole workload and on what it is for, and on nothing else."""
+    facts = json.dumps([RECIPE, purpose, asdict(workload)], sort_keys=True, default=str)
+    return np.random.default_rng(list(hashlib.sha256(facts.encode()).digest()))
+
+
+def digest(workload: Workload) -> str:
+    """Names the prompts of a run without building them: the recipe, and the content of what it reads."""
+    if workload.lengths is Lengths.sharegpt_file:
+        content = sharegpt.content(workload)
+    elif workload.lengths is Lengths.trace:
+        content = trace.content(workload)
+    else:  # random lengths follow from the workload, which is in the run key itself
+        content = _sharegpt_pairs().tobytes() if workload.lengths is Lengths.sharegpt else b""
+    return hashlib.sha256(b"%d" % RECIPE + content).hexdigest()[:16]
+
+
+def _span(length: int | list[int]) -> list[int]:
+    return [length, length] if isinstance(length, int) else length
+
+
+@cache
+def _sharegpt_pairs() -> Ints:
+    # The published study's 1,280 pairs; a reply length of 0 there is a reply that ended at once.
+    with files("vbench.workload").joinpath("sharegpt_lengths.csv").open() as table:
+        rows = [(int(row["input_tokens"]), max(1, int(row["output_tokens"]))) for row in csv.DictReader(table)]
+    return np.array(rows, dtype=np.int64)

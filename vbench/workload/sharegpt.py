@@ -1,0 +1,94 @@
+"""Prompts from a ShareGPT JSON file that the user has, kept and dropped by the rules of `vllm bench serve`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vbench.schema.config import Workload
+from vbench.schema.errors import Refused
+from vbench.schema.record import Ints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokenizers import Tokenizer
+
+LEAST_TOKENS = 4
+MOST_INPUT_TOKENS = 1024
+MOST_TOKENS = 2048
+
+
+def conversations(workload: Workload, tokenizer: str, max_model_len: int) -> tuple[list[npt.NDArray[np.int32]], Ints]:
+    """Token ids of `num_prompts` first turns, and the tokens of the replies to them, shape (num_prompts,).
+
+    Conversations are shuffled by the seed; pairs outside vLLM's bounds are dropped. Raises Refused where the file is
+    not ShareGPT or holds too few.
+    """
+    encode = _tokenizer(tokenizer).encode
+    turns = _turns(workload)
+    random.Random(workload.seed).shuffle(turns)
+
+    def fitting() -> Iterator[tuple[npt.NDArray[np.int32], int]]:
+        for question, answer in turns:
+            ids = np.array(encode(question).ids, dtype=np.int32)
+            reply = len(encode(answer).ids)
+            total = len(ids) + reply
+            long_enough = min(len(ids), reply) >= LEAST_TOKENS
+            if long_enough and len(ids) <= MOST_INPUT_TOKENS and total <= min(MOST_TOKENS, max_model_len):
+                yield ids, reply
+
+    kept = list(islice(fitting(), workload.num_prompts))
+    if len(kept) < workload.num_prompts:
+        raise Refused(
+            f"workload.num_prompts={workload.num_prompts}: {workload.path} has only {len(kept)} fitting conversations"
+        )
+    return [ids for ids, _ in kept], np.array([reply for _, reply in kept], dtype=np.int64)
+
+
+def content(workload: Workload) -> bytes:
+    """A digest of the file's content. Raises Refused where there is no such file."""
+    if not workload.path or not Path(workload.path).is_file():
+        raise Refused(f"workload.path={workload.path}: no such file; give the path of a ShareGPT JSON file")
+    return file_digest(Path(workload.path).resolve(), Path(workload.path).stat().st_mtime_ns)
+
+
+@cache
+def file_digest(path: Path, _modified_ns: int) -> bytes:
+    """SHA-256 of a file; its modification time is given so that one that has changed is read again."""
+    with path.open("rb") as file:
+        sha = hashlib.sha256()
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.digest()
+
+
+def _turns(workload: Workload) -> list[tuple[str, str]]:
+    try:
+        data: list[dict[str, Any]] = json.loads(Path(workload.path or "").read_text())
+        talks = [talk["conversations"] for talk in data if len(talk["conversations"]) >= 2]
+        return [(talk[0]["value"], talk[1]["value"]) for talk in talks]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"workload.path={workload.path}: not a ShareGPT JSON file ({error!r})") from error
+
+
+def _tokenizer(name: str) -> Tokenizer:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise Refused("workload=sharegpt_file needs the tokenizers package: pip install tokenizers") from error
+    folder = Path(name)
+    if folder.is_dir():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    try:
+        return Tokenizer.from_pretrained(name)
+    except Exception as error:  # the library raises bare Exceptions
+        raise Refused(f"model.hub_id={name}: its tokenizer is neither cached nor reachable ({error})") from error

@@ -1,0 +1,113 @@
+"""Traces of what others were once asked: when each request came, how long it was, and its reply.
+
+CSV with a header, times in seconds: BurstGPT's columns (Timestamp, Request tokens, Response tokens), or timestamp,
+input_tokens (input_length), output_tokens (output_length); letters in either case, other columns ignored.
+JSONL, times in milliseconds: Mooncake's timestamp, input_length, output_length.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vbench.schema.config import Workload
+from vbench.schema.errors import Refused
+from vbench.schema.record import Floats, Ints
+from vbench.workload.sharegpt import file_digest
+
+COLUMNS = (  # the names that each may have
+    ("timestamp",),
+    ("request tokens", "input_tokens", "input_length"),
+    ("response tokens", "output_tokens", "output_length"),
+)
+MS = 1e-3
+
+
+@dataclass(frozen=True)
+class Trace:
+    """n requests in the order of their times."""
+
+    times: Floats  # (n,) seconds, from 0
+    lengths: Ints  # (n, 2) prompt and reply tokens, each at least 1: a request that failed then has a reply of 0
+
+
+def read(workload: Workload) -> Trace:
+    """The first `num_prompts` rows of the file. Raises Refused where it is none of a trace, or has fewer rows."""
+    path = _file(workload)
+    return _read(path, workload.num_prompts, path.stat().st_mtime_ns)
+
+
+def content(workload: Workload) -> bytes:
+    """A digest of the file's content. Raises Refused where there is no such file."""
+    path = _file(workload)
+    return file_digest(path, path.stat().st_mtime_ns)
+
+
+def _file(workload: Workload) -> Path:
+    if not workload.path or not Path(workload.path).is_file():
+        raise Refused(f"workload.path={workload.path}: no such file; give the path of a trace, CSV or JSONL")
+    return Path(workload.path).resolve()
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, count: int, _modified_ns: int) -> Trace:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(islice(_rows(lines, path), count))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise Refused(f"workload.path={path}: not a trace, CSV or JSONL ({error})") from error
+    if len(rows) < count:
+        raise Refused(f"workload.num_prompts={count}: {path} has only {len(rows)} rows; ask for no more")
+    table = np.array(sorted(rows, key=lambda row: row[0]), dtype=np.float64)
+    return Trace(table[:, 0] - table[0, 0], np.maximum(table[:, 1:].astype(np.int64), 1))
+
+
+def _rows(lines: Iterable[str], path: Path) -> Iterator[tuple[float, int, int]]:
+    filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    first = next(filled, (1, ""))
+    if first[1].lstrip().startswith("{"):
+        for number, line in (first, *filled):
+            yield _row(lambda line=line: _of_json(json.loads(line)), path, number)
+        return
+    places = _places(next(csv.reader([first[1]]), []), path)
+    for number, line in filled:
+        yield _row(lambda line=line: _of_cells(next(csv.reader([line])), places), path, number)
+
+
+def _places(header: list[str], path: Path) -> list[int]:
+    """Where the three columns stand."""
+    names = [name.strip().lower() for name in header]
+    found = [next((names.index(name) for name in known if name in names), -1) for known in COLUMNS]
+    if -1 in found:
+        wanted = ", ".join(" or ".join(known) for known, place in zip(COLUMNS, found, strict=True) if place < 0)
+        raise Refused(f"workload.path={path}: its header has no column {wanted}")
+    return found
+
+
+def _of_json(row: Any) -> tuple[float, int, int]:
+    return row["timestamp"] * MS, int(row["input_length"]), int(row["output_length"])
+
+
+def _of_cells(cells: list[str], places: list[int]) -> tuple[float, int, int]:
+    time, prompt, reply = (float(cells[place]) for place in places)
+    return time, int(prompt), int(reply)
+
+
+def _row(read_it: Any, path: Path, number: int) -> tuple[float, int, int]:
+    try:
+        time, prompt, reply = read_it()
+        if math.isfinite(time) and prompt >= 0 and reply >= 0:
+            return time, prompt, reply
+        why = "values must be finite and not negative"
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+        why = repr(error)
+    raise Refused(f"workload.path={path}: line {number} is no row of a trace ({why})")
