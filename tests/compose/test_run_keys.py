@@ -1,0 +1,41 @@
+"""Run keys are the identity of what was measured: a change of the code never changes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.utils import setup_globals
+
+from vbench.campaign import launcher
+from vbench.compose import points
+from vbench.plan.rules import checked
+from vbench.plan.sessions import planned, repeats
+from vbench.schema.config import RunConfig, typed
+
+RECORDS = sorted((Path(__file__).parents[2] / "docs" / "results").glob("*/**/record.json"))
+PINNED = json.loads(Path(__file__).with_name("run_keys.json").read_text(encoding="utf-8"))  # overrides: keys
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra():
+    setup_globals()
+    launcher.register()
+    points.register()
+    with initialize_config_dir(str(points.CONF), version_base="1.3"):
+        yield
+
+
+def test_every_published_record_is_known_by_the_key_that_it_has():
+    kept = [json.loads(path.read_text(encoding="utf-8")) for path in RECORDS]
+    assert len(kept) >= 75
+    again = [planned(typed(RunConfig, each["config"]), each["environment"]["engine"]).key for each in kept]
+    assert again == [each["run_key"] for each in kept]
+
+
+@pytest.mark.parametrize("overrides", PINNED)
+def test_a_composed_config_keeps_its_keys(overrides):
+    run = checked(points.run_config(compose("config", overrides.split(), return_hydra_config=True)))
+    assert [planned(each, "vllm 0.26.0").key for each in repeats(run)] == PINNED[overrides]
