@@ -45,7 +45,7 @@ from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
 from vbench.metrics.definitions import metrics  # noqa: E402
 from vbench.plan.rules import checked  # noqa: E402
 from vbench.plan.sessions import Session, plan  # noqa: E402
-from vbench.schema.config import RunConfig  # noqa: E402
+from vbench.schema import RunConfig  # noqa: E402
 
 METRICS = (
     "output_throughput", "median_itl_ms", "median_tpot_ms", "mean_tpot_ms", "server_mean_tpot_ms", "median_ttft_ms",

@@ -36,7 +36,7 @@ from hydra.core.utils import setup_globals  # noqa: E402
 from vbench import compose as ours  # noqa: E402
 from vbench.campaign import campaign, launcher  # noqa: E402
 from vbench.campaign.jobs.local import Local  # noqa: E402
-from vbench.schema.config import RunConfig  # noqa: E402
+from vbench.schema import RunConfig  # noqa: E402
 from vbench.watch.events import EventReader  # noqa: E402
 
 GPUS = 8

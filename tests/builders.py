@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbench.schema.config import RunConfig, typed
+from vbench.schema import RunConfig, from_plain
 from vbench.schema.record import Requests
 
 
@@ -54,4 +54,4 @@ def run_config(**parts: dict) -> RunConfig:
     if parts.get("hardware", {}).get("gpus"):
         given["hardware"] = {"gpu": h100}
     labels = {key: parts.pop(key) for key in ("experiment", "rerun", "launcher") if key in parts}
-    return typed(RunConfig, {key: value | parts.get(key, {}) for key, value in given.items()} | labels)
+    return from_plain(RunConfig, {key: value | parts.get(key, {}) for key, value in given.items()} | labels)

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from vbench.plan.naming import split_name
-from vbench.schema.config import Engine, Gpu, Hardware, Lengths, Model, Parallelism, RunConfig, Weights, Workload, plain
+from vbench.schema import Engine, Gpu, Hardware, Lengths, Model, Parallelism, RunConfig, Weights, Workload, to_plain
 from vbench.schema.record import REQUESTS, Failure, Reason, Record, Requests
 from vbench.tracking.columns import columns
 from vbench.tracking.schema import typed
@@ -84,7 +84,7 @@ def record(
         workload=Workload(num_prompts=num_prompts, lengths=lengths, **(workload or {})),
         experiment=experiment,
     )
-    shaping = plain(config) | {"experiment": "", "engine_version": engine_version}
+    shaping = to_plain(config) | {"experiment": "", "engine_version": engine_version}
     found = Record(
         run_key=hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16],
         session=f"{model}-{config.hardware.name}-{split_name(config.parallelism)}",
@@ -92,7 +92,7 @@ def record(
         experiment=experiment,
         started_at=started,
         ended_at=ended,
-        config=plain(config),
+        config=to_plain(config),
         environment={
             "vbench": "0.1.0",
             "engine": engine_version,

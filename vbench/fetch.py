@@ -21,7 +21,7 @@ from vbench import __main__ as door
 from vbench import compose
 from vbench.campaign import launcher
 from vbench.engine import hub, weights
-from vbench.schema.config import RunConfig
+from vbench.schema import RunConfig
 from vbench.schema.errors import HubFailed, Refused, VbenchError
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from vbench.analysis.comparisons import left_out, max_context
 from vbench.analysis.comparisons import repeats as repetition
 from vbench.analysis.options import Options, options
 from vbench.analysis.pareto import front
-from vbench.schema.config import Lengths, Weights
+from vbench.schema import Lengths, Weights
 from vbench.schema.errors import Refused
 from vbench.schema.record import Failure, Reason
 

@@ -20,7 +20,7 @@ from vbench.analysis.labels import labelled
 from vbench.analysis.options import Options, options
 from vbench.analysis.pareto import front
 from vbench.metrics.intervals import t_quantile
-from vbench.schema.config import Lengths, Weights
+from vbench.schema import Lengths, Weights
 from vbench.schema.errors import Refused
 from vbench.schema.record import Failure
 

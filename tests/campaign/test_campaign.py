@@ -264,7 +264,7 @@ def test_what_the_servers_and_gpus_said_meanwhile_is_kept_and_filed(tmp_path, mo
     assert row["metrics.gpu_energy_j"] == pytest.approx(found["gpu_energy_j"], rel=1e-4)
     with sqlite3.connect(tmp_path / "mlruns" / "mlflow.db") as store:
         points = dict(store.execute("SELECT key, count(*) FROM metrics WHERE key LIKE '%/%' GROUP BY key"))
-    times, power = Series.load(folder / TELEMETRY).sampled("gpu1/power_w")
+    times, power = Series.load(folder / TELEMETRY).samples("gpu1/power_w")
     assert set(power) == {200}
     assert points["gpu0/power_w"] == points["gpu1/power_w"] == len(times) >= 3
     assert {"server/requests_running", "server/generation_tokens_per_s", "gpu0/sm_clock_mhz"} <= set(points)

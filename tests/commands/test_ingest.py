@@ -16,7 +16,7 @@ import results
 
 from vbench import compose, ingest, tracking
 from vbench.analysis import __main__ as analysis
-from vbench.schema.config import plain
+from vbench.schema import to_plain
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
 
@@ -275,7 +275,7 @@ def test_files_that_vbench_writes_beside_its_records_are_not_taken_for_results(t
 
 
 def test_imported_and_measured_runs_are_told_apart_by_their_source_alone(tmp_path, capsys):
-    [mistral] = [plain(model) for model in compose.known_models() if model.name == "mistral7b"]
+    [mistral] = [to_plain(model) for model in compose.known_models() if model.name == "mistral7b"]
     ours = records.record(model="mistral7b", engine={"max_num_seqs": 64})
     ours = dataclasses.replace(ours, config=ours.config | {"model": mistral})
     tracking.file(records.saved(ours, tmp_path / "multirun"))

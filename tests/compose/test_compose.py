@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from vbench.campaign import launcher
 from vbench.compose import points as ours
 from vbench.plan.rules import checked
-from vbench.schema.config import RunConfig, Weights, plain, typed
+from vbench.schema import RunConfig, Weights, from_plain, to_plain
 from vbench.schema.errors import Refused
 
 GROUPS = ("model", "parallelism", "engine", "workload", "hardware", "campaign")
@@ -102,12 +102,12 @@ def test_what_one_point_of_a_grid_merges_into_a_dict_does_not_reach_the_next():
 
 def test_plain_and_typed_are_opposites():
     run = checked(composed("model=gpt_oss_120b", "hardware=4xh200", "parallelism=tp2dp"))
-    assert typed(RunConfig, plain(run)) == run
+    assert from_plain(RunConfig, to_plain(run)) == run
 
 
 def test_a_value_that_must_be_given_is_asked_for_by_its_key():
     with pytest.raises(KeyError, match=r"model.name: must be given"):
-        typed(RunConfig, {"model": {}})
+        from_plain(RunConfig, {"model": {}})
 
 
 def test_hydras_errors_become_refusals_of_ours():

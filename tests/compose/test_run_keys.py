@@ -13,7 +13,7 @@ from vbench.campaign import launcher
 from vbench.compose import points
 from vbench.plan.rules import checked
 from vbench.plan.sessions import planned, repeats
-from vbench.schema.config import RunConfig, typed
+from vbench.schema import RunConfig, from_plain
 
 RECORDS = sorted((Path(__file__).parents[2] / "docs" / "results").glob("*/**/record.json"))
 PINNED = json.loads(Path(__file__).with_name("run_keys.json").read_text(encoding="utf-8"))  # overrides: keys
@@ -31,7 +31,7 @@ def hydra():
 def test_every_published_record_is_known_by_the_key_that_it_has():
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in RECORDS]
     assert len(kept) >= 75
-    again = [planned(typed(RunConfig, each["config"]), each["environment"]["engine"]).key for each in kept]
+    again = [planned(from_plain(RunConfig, each["config"]), each["environment"]["engine"]).key for each in kept]
     assert again == [each["run_key"] for each in kept]
 
 

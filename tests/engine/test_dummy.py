@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vbench.engine.dummy import config_json, materialise, special_tokens, tokenizer_files
-from vbench.schema.config import Model
+from vbench.schema import Model
 from vbench.schema.errors import Refused
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import pytest
 from builders import run_config
 
 from vbench.engine import weights
-from vbench.schema.config import Engine, Weights
+from vbench.schema import Engine, Weights
 from vbench.schema.errors import Refused
 
 SMALL = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]

@@ -6,7 +6,7 @@ from builders import run_config
 from vbench.plan.ladders import ascending, skipped_larger
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
-from vbench.schema.config import plain
+from vbench.schema import to_plain
 from vbench.schema.record import Failure, Record
 
 OOM = Failure("oom_kv", "No available memory for the cache blocks.")
@@ -31,7 +31,7 @@ def record(session, failure=None, engine_version="vllm 0.26.0"):
         experiment=session.experiment,
         started_at="",
         ended_at="",
-        config=plain(run.config),
+        config=to_plain(run.config),
         environment={"engine": engine_version},
         failure=failure,
     )

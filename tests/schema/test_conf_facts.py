@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from vbench.engine.dummy import config_json
 from vbench.plan.fit import parameters
-from vbench.schema.config import Gpu, Model
+from vbench.schema import Gpu, Model
 
 CONF = Path(__file__).parents[2] / "conf"
 ADVERTISED = {  # parameters, from the model cards

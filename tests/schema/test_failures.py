@@ -1,18 +1,18 @@
 import pytest
 
-from vbench.schema.failures import LASTING, MEANING, PASSING
+from vbench.schema.failures import MEANING, PERMANENT, TRANSIENT
 from vbench.schema.record import Failure
 
 
 def test_every_kind_is_either_lasting_or_passing_and_says_what_it_means():
-    assert set(MEANING) == LASTING | PASSING
-    assert not LASTING & PASSING
+    assert set(MEANING) == PERMANENT | TRANSIENT
+    assert not PERMANENT & TRANSIENT
     assert all(MEANING.values())
 
 
 def test_a_failure_of_memory_is_an_answer_and_a_lost_gpu_is_none():
-    assert Failure("oom_kv", "").lasting
-    assert not Failure("gpu_lost", "").lasting
+    assert Failure("oom_kv", "").permanent
+    assert not Failure("gpu_lost", "").permanent
 
 
 def test_a_kind_that_is_not_in_the_taxonomy_is_no_failure():

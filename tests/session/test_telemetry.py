@@ -21,7 +21,7 @@ from vbench.engine.attached import ExternalServer
 from vbench.engine.endpoint import Endpoint
 from vbench.metrics.occupancy import summaries
 from vbench.schema.record import TELEMETRY
-from vbench.schema.series import Series, grown, rates, series
+from vbench.schema.series import Series, growth, with_rates
 from vbench.session import telemetry
 from vbench.session.telemetry import server_columns
 from vbench.tracking.curves import MOST_A_RUN, MOST_A_SERIES, points
@@ -46,11 +46,13 @@ def run_of(seconds, tokens):
 
 
 def test_rows_of_different_sources_share_one_time_axis_and_are_nan_where_the_other_spoke():
-    found = series([(12.0, {"gpu0/power_w": 300.0}), (11.0, {"server/requests_running": 4.0})], 10.0, 5.0, missed=1)
+    found = Series.from_samples(
+        [(12.0, {"gpu0/power_w": 300.0}), (11.0, {"server/requests_running": 4.0})], 10.0, 5.0, missed=1
+    )
     assert found.times.tolist() == [1.0, 2.0]
-    assert found.sampled("gpu0/power_w")[0].tolist() == [2.0]
-    assert found.sampled("server/requests_running")[1].tolist() == [4.0]
-    assert found.sampled("gpu1/power_w")[0].tolist() == []
+    assert found.samples("gpu0/power_w")[0].tolist() == [2.0]
+    assert found.samples("server/requests_running")[1].tolist() == [4.0]
+    assert found.samples("gpu1/power_w")[0].tolist() == []
 
 
 def test_a_series_is_saved_and_loaded_as_it_was(tmp_path):
@@ -64,7 +66,9 @@ def test_a_series_is_saved_and_loaded_as_it_was(tmp_path):
 
 
 def test_a_growing_column_becomes_its_rate_over_its_own_samples():
-    found = rates(made([0, 1, 2, 4], cpu__frontend0_s=[10, NAN, 30, 130]), {"cpu/frontend0_s": "cpu/frontend0_cores"})
+    found = with_rates(
+        made([0, 1, 2, 4], cpu__frontend0_s=[10, NAN, 30, 130]), {"cpu/frontend0_s": "cpu/frontend0_cores"}
+    )
     assert list(found.columns) == ["cpu/frontend0_cores"]
     np.testing.assert_array_equal(found.columns["cpu/frontend0_cores"], [NAN, NAN, 10, 50])
 
@@ -107,7 +111,7 @@ def test_counters_are_used_only_where_every_gpu_has_one_and_all_gpus_count():
 
 @pytest.mark.parametrize("times", [[0.5, 1, 2], [0, 1, 1.5], [0]])
 def test_samples_that_do_not_enclose_the_run_tell_no_energy(times):
-    assert np.isnan(grown(np.array(times), np.arange(len(times)) * 100.0, 2.0))
+    assert np.isnan(growth(np.array(times), np.arange(len(times)) * 100.0, 2.0))
     assert "gpu_energy_j" not in summaries(made(times, gpu0__energy_j=times), run_of(2.0, 1))
 
 
@@ -198,12 +202,12 @@ def test_a_server_is_sampled_again_and_again_with_time(tmp_path):
     assert {name.partition("/")[2] for name in found.columns if name.startswith("server/")} == {
         "requests_running", "requests_waiting", "kv_cache_usage", "generation_tokens", "prompt_tokens", "preemptions",
     }  # fmt: skip
-    assert set(found.sampled("server/requests_running")[1]) == {0}
+    assert set(found.samples("server/requests_running")[1]) == {0}
     assert {name for name in found.columns if not name.startswith("server/")} == {
         "cpu/frontend0_s",
         "cpu/frontend0_loop_s",
     }
-    cpu_s = found.sampled("cpu/frontend0_s")[1]
+    cpu_s = found.samples("cpu/frontend0_s")[1]
     assert (np.diff(cpu_s) >= 0).all()
     assert cpu_s[0] > 0  # it has started
     assert found.started_at == pytest.approx(time.time(), abs=3600)

@@ -19,7 +19,7 @@ import pytest
 import records
 
 from vbench import tracking
-from vbench.schema.config import Weights
+from vbench.schema import Weights
 from vbench.schema.errors import Refused
 from vbench.schema.record import Failure, Reason
 from vbench.tracking.columns import columns

@@ -7,7 +7,7 @@ from records import record
 from vbench.plan.reusable import reusable
 from vbench.plan.rules import checked
 from vbench.plan.sessions import Session, plan
-from vbench.schema.config import Rerun
+from vbench.schema import Rerun
 from vbench.schema.record import Failure, Reason
 from vbench.watch.board import ENDED, MEASURING, MISSING, STARTING, WAITING, Board
 from vbench.watch.events import Event

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vbench.plan.rules import checked
-from vbench.schema.config import RampUp
+from vbench.schema import RampUp
 from vbench.schema.errors import Refused
 from vbench.workload.arrivals import arrivals, ramp, scheduled
 

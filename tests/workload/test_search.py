@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vbench.schema.config import Search, Workload
+from vbench.schema import Search, Workload
 from vbench.workload.search import HIGHEST, MOST_TRIES, Probe, answer, decided, next_level, streams, unproven
 
 

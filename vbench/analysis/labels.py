@@ -15,7 +15,7 @@ import pandas as pd
 
 from vbench.analysis.frame import FACTS, plain
 from vbench.engine.command import starts_vllm
-from vbench.schema.config import Engine
+from vbench.schema import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

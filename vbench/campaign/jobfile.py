@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from vbench.schema.config import Rerun
+from vbench.schema import Rerun
 from vbench.schema.record import atomic
 
 JOB = "job.json"

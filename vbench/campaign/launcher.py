@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from vbench import compose
 from vbench.campaign import jobs, story
-from vbench.schema.config import RunConfig
+from vbench.schema import RunConfig
 from vbench.schema.errors import Refused
 
 MODULE = "hydra_plugins.vbench"

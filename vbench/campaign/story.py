@@ -25,7 +25,7 @@ from vbench.plan import ladders
 from vbench.plan.reusable import reusable
 from vbench.plan.rules import checked
 from vbench.plan.sessions import Session, plan
-from vbench.schema.config import Launcher, RunConfig
+from vbench.schema import Launcher, RunConfig
 from vbench.schema.errors import Refused
 from vbench.schema.record import RECORD, Record
 from vbench.session.story import infeasible_reason
@@ -48,7 +48,7 @@ def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
     Raises Refused, before anything is started, where any of it cannot be run; KeyboardInterrupt where nothing lives on.
     """
     sessions = ladders.ascending(plan((run, engine_version(run.engine)) for run in map(checked, configs)))
-    tasks = [Task(each, ROOT / each.experiment / each.folder, each.runs[0].config.again) for each in sessions]
+    tasks = [Task(each, ROOT / each.experiment / each.folder, each.runs[0].config.rerun_mode) for each in sessions]
     campaign = Campaign(tasks, jobs, _launcher(sessions, jobs), Delivery(_filed(tasks)))
     try:
         with campaign.screen:

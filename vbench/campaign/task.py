@@ -17,9 +17,9 @@ from vbench.host import locks
 from vbench.plan.resources import Resources, expected_s, resources
 from vbench.plan.reusable import reusable
 from vbench.plan.sessions import Run, Session
-from vbench.schema.config import Rerun
+from vbench.schema import Rerun
 from vbench.schema.failures import Kind
-from vbench.schema.record import RECORD, Failure, Record, is_aside, put_aside, recorded
+from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside
 from vbench.session import sessionfile
 from vbench.session.context import blank
 from vbench.watch.events import EVENTS, Event, EventReader
@@ -74,7 +74,7 @@ class Task:
     def records(self) -> Iterator[tuple[Run, Record | None]]:
         """The runs of the plan with their records, here or in the store."""
         for run in self.session.runs:
-            yield run, recorded(self.folder / run.folder) or self.elsewhere.get(run.key)
+            yield run, find_record(self.folder / run.folder) or self.elsewhere.get(run.key)
 
     def missing(self) -> tuple[Run, ...]:
         """The runs to be measured."""
@@ -145,7 +145,7 @@ class Task:
     def found(self) -> Iterator[tuple[Path, Record]]:
         """All records of its plan on disk, with their folders: a search's probes before it."""
         for run in self.session.runs:
-            record = recorded(self.folder / run.folder)
+            record = find_record(self.folder / run.folder)
             if record and run.config.workload.search:
                 probes = sorted(self.folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
                 for path in probes:

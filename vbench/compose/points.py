@@ -18,7 +18,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from vbench.compose import configfiles
 from vbench.host import gpus
-from vbench.schema.config import Gpu, Model, RunConfig, typed
+from vbench.schema import Gpu, Model, RunConfig, from_plain
 from vbench.schema.errors import Refused
 
 SIZES = (1, 2, 4, 8)
@@ -78,7 +78,7 @@ def run_config(composed: DictConfig) -> RunConfig:
     try:
         # Part by part: hydra's own, two thirds of the whole and full of interpolations, is never resolved.
         facts = {str(key): _plain(composed[key]) for key in composed if key != "hydra"}
-        run: RunConfig = typed(RunConfig, facts)
+        run: RunConfig = from_plain(RunConfig, facts)
     except OmegaConfBaseException as error:
         raise Refused(sentence(error)) from error
     except KeyError as error:
@@ -93,12 +93,12 @@ def _plain(value: Any) -> Any:
 def known_models() -> tuple[Model, ...]:
     """The models of conf/model/."""
     facts = [_facts(path) for path in sorted((CONF / "model").glob("*.yaml"))]
-    return tuple(typed(Model, each.get("model", each)) for each in facts)
+    return tuple(from_plain(Model, each.get("model", each)) for each in facts)
 
 
 def known_gpus() -> tuple[Gpu, ...]:
     """The GPUs of conf/gpu/."""
-    return tuple(typed(Gpu, _facts(CONF / "gpu" / f"{name}.yaml")) for name in _gpu_names())
+    return tuple(from_plain(Gpu, _facts(CONF / "gpu" / f"{name}.yaml")) for name in _gpu_names())
 
 
 def sentence(error: BaseException) -> str:

@@ -12,7 +12,7 @@ import aiohttp
 
 from vbench import loadgen
 from vbench.engine.endpoint import UNANSWERED, Endpoint
-from vbench.schema.config import Engine
+from vbench.schema import Engine
 from vbench.schema.errors import Refused, ServerFailed
 
 CHECK_S = 5.0

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from vbench.plan.sessions import Session
-from vbench.schema.config import Engine, Weights
+from vbench.schema import Engine, Weights
 
 MARK = "VBENCH_SERVER"  # in the environment of a server and of all that it starts: how they are found again
 

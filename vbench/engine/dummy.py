@@ -20,7 +20,7 @@ from vbench.schema.errors import Refused
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vbench.schema.config import Model
+    from vbench.schema import Model
 
 EXPERTS_KEY = {"qwen3_moe": "num_experts"}  # every other family here writes num_local_experts
 SPACE = "\u0120"  # how byte-level BPE spells the space in front of a word

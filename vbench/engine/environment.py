@@ -14,7 +14,7 @@ from typing import Any
 import vbench
 from vbench.engine.command import program, starts_vllm
 from vbench.host import gpus
-from vbench.schema.config import Engine
+from vbench.schema import Engine
 
 ASK_VERSIONS = """
 import importlib.metadata as m, json

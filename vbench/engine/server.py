@@ -24,7 +24,7 @@ from vbench.host import gpus, processes
 from vbench.host.cores import on_cores
 from vbench.host.leases import LEASE, HostLease
 from vbench.plan.sessions import Session
-from vbench.schema.config import Weights
+from vbench.schema import Weights
 from vbench.schema.errors import ServerFailed
 from vbench.schema.record import SERVER_LOGS
 

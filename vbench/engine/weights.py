@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from vbench.engine import hub
-from vbench.schema.config import Engine, Model, Weights
+from vbench.schema import Engine, Model, Weights
 from vbench.schema.errors import HubFailed, Refused
 
 # vLLM takes the first of these kinds that a repository has, at its top (its DefaultModelLoader, load format auto).

@@ -15,7 +15,7 @@ from typing import Any
 import pynvml
 
 from vbench.host import cores, processes
-from vbench.schema.config import Hardware
+from vbench.schema import Hardware
 from vbench.schema.errors import Refused
 
 IN_USE_MIB = 1024  # above this a GPU is somebody else's; an idle one holds a few hundred for the driver

@@ -27,7 +27,7 @@ from pathlib import Path
 from vbench.host import cores, gpus, locks, processes
 from vbench.host.gpus import GpuFacts
 from vbench.plan.sessions import Session
-from vbench.schema.config import Hardware
+from vbench.schema import Hardware
 from vbench.schema.errors import Refused
 
 LEASE = "VBENCH_LEASE"  # in the environment of a lease's servers: the path of its file

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
 from vbench.imported.known import Catalogue
-from vbench.schema.config import Engine, Parallelism, RampUp, Workload, plain
+from vbench.schema import Engine, Parallelism, RampUp, Workload, to_plain
 
 # The fields of our config that a result, its metadata or a path can tell, under vLLM's names in all of them.
 TOLD: dict[str, tuple[type, tuple[str, ...]]] = {
@@ -43,11 +43,11 @@ def conditions(facts: Mapping[str, Any], extra: Mapping[str, Any], catalogue: Ca
     config: dict[str, Any] = {"model": _model(str(facts["model"]), catalogue)}
     if "gpu" in facts and "gpus" in facts:
         known = catalogue.gpu(str(facts["gpu"]))
-        gpu = plain(known) if known else {"name": str(facts["gpu"])}
+        gpu = to_plain(known) if known else {"name": str(facts["gpu"])}
         config["hardware"] = {"gpus": _value(int, "gpus", facts["gpus"]), "gpu": gpu}
     for part, (schema, keys) in TOLD.items():
         hints = get_type_hints(schema)
-        told = {key: plain(_value(hints[key], key, facts[key])) for key in keys if key in facts}
+        told = {key: to_plain(_value(hints[key], key, facts[key])) for key in keys if key in facts}
         if told:
             config[part] = told
     if extra:
@@ -58,7 +58,7 @@ def conditions(facts: Mapping[str, Any], extra: Mapping[str, Any], catalogue: Ca
 def _model(name: str, catalogue: Catalogue) -> dict[str, Any]:
     known = catalogue.model(name)
     if known:
-        return dict(plain(known))
+        return dict(to_plain(known))
     short = name.rstrip("/").rpartition("/")[2]
     return {"name": short} | ({"hub_id": name} if "/" in name else {})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vbench.schema.config import Gpu, Model
+from vbench.schema import Gpu, Model
 
 SAYS_NOTHING = re.compile(r"nvidia|tensor|core|gpu|sxm\d?|hbm\d?e?")
 GIGABYTES = re.compile(r"(\d+)(gb|gib|g)")

@@ -19,7 +19,7 @@ from vbench.imported.known import Catalogue
 from vbench.imported.parsing import NotAResult, Result
 from vbench.metrics import definitions
 from vbench.plan.naming import split_name
-from vbench.schema.config import Gpu, Hardware, Parallelism
+from vbench.schema import Gpu, Hardware, Parallelism
 from vbench.schema.record import Failure, Reason, Record, Requests
 
 DATE = "%Y%m%d-%H%M%S"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from vbench.schema.record import Floats
-from vbench.schema.series import Series, grown
+from vbench.schema.series import Series, growth
 
 
 def energy(series: Series, end: float, tokens: int) -> dict[str, float]:
     """Energy metrics of all GPUs together from 0 to `end` s, in which they made `tokens`; none where one lacks it."""
-    by_counter = [grown(*series.sampled(f"{gpu}/energy_j"), end) for gpu in series.gpus()]
+    by_counter = [growth(*series.samples(f"{gpu}/energy_j"), end) for gpu in series.gpus()]
     is_counter = bool(np.isfinite(by_counter).all())
     by_gpu = by_counter if is_counter else [_by_power(series, gpu, end) for gpu in series.gpus()]
     joules = float(sum(by_gpu))
@@ -35,5 +35,5 @@ def integrated(times: Floats, power: Floats) -> Floats:
 
 
 def _by_power(series: Series, gpu: str, end: float) -> float:
-    times, power = series.sampled(f"{gpu}/power_w")
-    return grown(times, integrated(times, power), end)
+    times, power = series.samples(f"{gpu}/power_w")
+    return growth(times, integrated(times, power), end)

@@ -14,7 +14,7 @@ import numpy as np
 from vbench.metrics.definitions import succeeded
 from vbench.metrics.energy import energy
 from vbench.schema.record import Floats, Requests
-from vbench.schema.series import Series, grown
+from vbench.schema.series import Series, growth
 
 PARTS = ("frontend", "engine_core", "worker")
 LOOP_LIMIT = 0.9  # of a core: an event loop that works so much keeps its streams waiting
@@ -45,7 +45,7 @@ def _cpu(series: Series, end: float) -> dict[str, float]:
     found: dict[str, float] = {}
     for part in PARTS:
         names = [name for name in series.columns if name.startswith(f"cpu/{part}") and not name.endswith("_loop_s")]
-        totals = [grown(*series.sampled(name), end) for name in names]
+        totals = [growth(*series.samples(name), end) for name in names]
         _, cores = _rates(series, names, end)
         if cores.size:
             found[f"server_mean_{part}_cpu_cores"] = float(np.sum(totals)) / end
@@ -64,7 +64,7 @@ def _rates(series: Series, names: Sequence[str], end: float) -> tuple[Floats, Fl
 
     Nothing where one of the columns was not sampled along with the others, or the samples do not enclose the run.
     """
-    sampled = [series.sampled(name) for name in names]
+    sampled = [series.samples(name) for name in names]
     times = sampled[0][0] if sampled else np.empty(0)
     alike = all(len(each) == len(times) for each, _ in sampled)
     if not alike or len(times) < 2 or times[0] > 0 or times[-1] < end:
@@ -93,5 +93,5 @@ def _by_gpu(series: Series, column: str, end: float) -> Sequence[Floats]:
 
 
 def _during(series: Series, name: str, end: float) -> Floats:
-    times, values = series.sampled(name)
+    times, values = series.samples(name)
     return values[(times >= 0) & (times <= end)]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vbench.metrics.definitions import succeeded
-from vbench.schema.config import Workload
+from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
 LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client made the arrivals, not the workload

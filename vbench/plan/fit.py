@@ -6,7 +6,7 @@ Only what is certain: whatever else an engine needs is left out, so that nothing
 from __future__ import annotations
 
 from vbench.plan.sessions import Session
-from vbench.schema.config import Model
+from vbench.schema import Model
 from vbench.schema.record import Failure
 
 BYTES = {"bfloat16": 2.0, "fp8": 1.0, "mxfp4": 0.5}  # a weight, without the scales of its block

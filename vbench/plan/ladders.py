@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vbench.plan.sessions import Session, server_facts
-from vbench.schema.config import plain
-from vbench.schema.failures import OF_MEMORY
+from vbench.schema import to_plain
+from vbench.schema.failures import OUT_OF_MEMORY
 from vbench.schema.record import Failure, Record
 
 DEMANDS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens")  # of the engine: the more, the more memory
@@ -23,7 +23,7 @@ def ascending(sessions: Sequence[Session]) -> list[Session]:
     """The sessions in their order, but that those of one ladder take its places from the least demand to the most."""
     ladders = defaultdict(list)
     for place, session in enumerate(sessions):
-        ladders[f"{session.experiment} {_ladder(plain(session.runs[0].config))}"].append(place)
+        ladders[f"{session.experiment} {_ladder(to_plain(session.runs[0].config))}"].append(place)
     ordered = list(sessions)
     for places in ladders.values():
         rungs = sorted((sessions[place] for place in places), key=_height)
@@ -37,14 +37,14 @@ def skipped_larger(session: Session, engine_version: str, records: Iterable[Reco
 
     One that has measured anything has started, and says nothing of another's start.
     """
-    config = plain(session.runs[0].config)
+    config = to_plain(session.runs[0].config)
     others = [record for record in records if record.session != session.folder]
     started = {record.session for record in others if record.failure is None}
     for record in others:
         failure = record.failure
         if (
             failure is not None
-            and failure.kind in OF_MEMORY
+            and failure.kind in OUT_OF_MEMORY
             and record.session not in started
             and record.environment.get("engine") == engine_version
             and _ladder(record.config) == _ladder(config)

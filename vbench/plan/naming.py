@@ -11,14 +11,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from vbench.schema.config import Lengths, Parallelism, RunConfig
+from vbench.schema import Lengths, Parallelism, RunConfig
 
 DOT = " · "
 
 
 def run_name(config: RunConfig) -> str:
     """Model, hardware, split and load."""
-    return DOT.join((config.model.name, config.system, split_name(config.parallelism), load_name(config)))
+    return DOT.join((config.model.name, config.system_label, split_name(config.parallelism), load_name(config)))
 
 
 def split_name(split: Parallelism) -> str:
@@ -36,7 +36,7 @@ def split_name(split: Parallelism) -> str:
 def load_name(config: RunConfig) -> str:
     """`n320`, `n320 r8 c64 s1`; `start` where nothing is sent."""
     load = config.workload
-    if load.idle:
+    if load.start_only:
         return "start"
     parts = [f"n{load.num_prompts}"]
     parts += [] if math.isinf(load.request_rate) else [f"r{load.request_rate:g}"]

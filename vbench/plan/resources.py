@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from vbench.plan.sessions import Run, Session
-from vbench.schema.config import Lengths, RunConfig, Search, Workload
+from vbench.schema import Lengths, RunConfig, Search, Workload
 from vbench.schema.record import Ints
 from vbench.workload.arrivals import scheduled
 from vbench.workload.prompts import generator, lengths
@@ -68,7 +68,7 @@ def expected_s(session: Session) -> float:
 def point_s(run: Run) -> float:
     """Seconds that a point may take on a slow server: its arrivals, its prompts and its replies."""
     load = run.config.workload
-    if load.idle:
+    if load.start_only:
         return POINT_S
     replies = _lengths(load)[:, 1]
     once = POINT_S + float(scheduled(load, generator(load, "arrivals"))[-1]) + _served_s(run.config)

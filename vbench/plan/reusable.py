@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vbench.schema.config import Rerun
+from vbench.schema import Rerun
 from vbench.schema.record import Record
 
 

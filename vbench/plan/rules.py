@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vbench.plan.sessions import repeats
-from vbench.schema.config import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
+from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
 from vbench.schema.errors import Refused
 from vbench.workload.prompts import lengths
 
@@ -105,7 +105,7 @@ def _check_front_ends(engine: Engine) -> None:
 
 def _check_load(run: RunConfig) -> None:
     load = run.workload
-    if load.idle:
+    if load.start_only:
         given = f"workload.num_prompts={load.num_prompts}"
         _require(load.num_prompts == 0, f"{given}: workload=none sends none; leave it out")
         _require(load.repeats == 1, f"workload.repeats={load.repeats}: workload=none has nothing to repeat; set 1")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vbench.plan import naming
-from vbench.schema.config import Engine, Hardware, Launcher, Model, Parallelism, RunConfig, plain
+from vbench.schema import Engine, Hardware, Launcher, Model, Parallelism, RunConfig, to_plain
 from vbench.workload import prompts
 
 LABELS = {"experiment", "rerun", "launcher"}  # of a RunConfig: they shape no result
@@ -79,7 +79,7 @@ def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
     """
     groups: dict[str, dict[str, Run]] = {}
     for config, engine_version in configs:
-        group = groups.setdefault(_hash([config.experiment, server_facts(plain(config)), engine_version]), {})
+        group = groups.setdefault(_hash([config.experiment, server_facts(to_plain(config)), engine_version]), {})
         for run in (planned(repeat, engine_version) for repeat in repeats(config)):
             group.setdefault(run.key, run)
     return _told_apart([_session(key, _in_rounds([*runs.values()])) for key, runs in groups.items()])
@@ -110,7 +110,7 @@ def planned(config: RunConfig, engine_version: str) -> Run:
 def _session(key: str, runs: list[Run]) -> Session:
     config = runs[0].config
     return Session(
-        folder=f"{config.model.name}-{config.system}-{naming.split_name(config.parallelism)}-{key[:8]}",
+        folder=f"{config.model.name}-{config.system_label}-{naming.split_name(config.parallelism)}-{key[:8]}",
         runs=tuple(runs),
     )
 
@@ -146,7 +146,7 @@ def _in_rounds(runs: list[Run]) -> list[Run]:
 
 
 def _point(run: Run) -> str:
-    return _hash(plain(replace(run.config.workload, seed=0)))
+    return _hash(to_plain(replace(run.config.workload, seed=0)))
 
 
 def _load(run: Run) -> tuple[float, float, int]:
@@ -156,7 +156,7 @@ def _load(run: Run) -> tuple[float, float, int]:
 
 def _shaping(config: RunConfig) -> dict[str, Any]:
     # The whole resolved config rather than what differs from the defaults: a default that changes changes the key.
-    facts: dict[str, Any] = _without(plain(config), LABELS | SURROUNDINGS)
+    facts: dict[str, Any] = _without(to_plain(config), LABELS | SURROUNDINGS)
     return facts
 
 

@@ -1,9 +1,9 @@
-"""What can go wrong, as names.
+"""The exceptions that vbench raises on purpose.
 
 VbenchError
-├── Refused        bad input: nothing was started; the door prints one line and exits with 2
-├── HubFailed      the Hugging Face hub, or the disk its files go to, is out of order; what was fetched stays
-└── ServerFailed   the engine did not start or did not survive; carries its kind, log and telling line
+├── Refused        bad input: nothing was started; the command prints one line and exits with 2
+├── HubFailed      the Hugging Face hub did not deliver, or the disk did not take its files; what was fetched is kept
+└── ServerFailed   the engine did not start, or died; carries the kind of failure, the log and its telling line
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from vbench.schema.failures import Kind
 
 
 class VbenchError(Exception):
-    """Anything vbench raises on purpose."""
+    """Base of the exceptions above."""
 
 
 class Refused(VbenchError):
-    """Input that cannot be run. The message names the key, what is wrong and what to do."""
+    """Input that cannot be run. The message names the key, says what is wrong and what to do."""
 
 
 class HubFailed(VbenchError):
-    """The hub did not answer, broke off, or its files could not be written."""
+    """The hub did not answer or broke off, or its files could not be written."""
 
 
 class ServerFailed(VbenchError):
-    """The engine did not become ready, or died. `kind` is a word of the taxonomy (vbench.failures).
+    """The engine did not become ready, or died. `kind` is one of `vbench.schema.failures`.
 
-    A server that was not started here has no log.
+    `log` is None for an external server, whose log is not ours.
     """
 
     def __init__(self, kind: Kind, telling_line: str, log: Path | None = None) -> None:

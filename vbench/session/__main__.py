@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vbench.host import leases
 from vbench.schema.errors import Refused
-from vbench.schema.record import recorded
+from vbench.schema.record import find_record
 from vbench.session import execute, sessionfile
 from vbench.watch.events import Events
 from vbench.watch.outcome import exit_code
@@ -29,7 +29,7 @@ def main() -> int:
     except Refused as refused:
         print(f"vbench: {refused}", file=sys.stderr)  # noqa: T201
         return 2
-    return exit_code([record for run in session.runs if (record := recorded(folder / run.folder))])
+    return exit_code([record for run in session.runs if (record := find_record(folder / run.folder))])
 
 
 if __name__ == "__main__":

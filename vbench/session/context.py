@@ -17,7 +17,7 @@ from vbench.engine.server import Server
 from vbench.host.leases import HostLease
 from vbench.loadgen import Client, Endpoint, Load, Progress, Workers
 from vbench.plan.sessions import Run, Session
-from vbench.schema.config import applied
+from vbench.schema import effective_config
 from vbench.schema.record import Record, Requests
 from vbench.watch.events import Events
 
@@ -78,7 +78,7 @@ def blank(session: Session, run: Run, environment: dict[str, Any], started: date
         experiment=session.experiment,
         started_at=started.isoformat(),
         ended_at=datetime.now(timezone.utc).isoformat(),
-        config=applied(run.config),
+        config=effective_config(run.config),
         environment=environment,
     )
 

@@ -12,7 +12,7 @@ from vbench.metrics.goodput import goodput, saturated
 from vbench.metrics.occupancy import summaries
 from vbench.metrics.validity import judge
 from vbench.plan.sessions import Run
-from vbench.schema.config import Model
+from vbench.schema import Model
 from vbench.schema.record import REQUESTS, TELEMETRY, Record
 from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext

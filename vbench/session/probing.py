@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 
 from vbench.plan.naming import load_name, reloaded
 from vbench.plan.sessions import Run, planned
-from vbench.schema.config import Search, Workload
-from vbench.schema.record import Reason, Record, recorded
+from vbench.schema import Search, Workload
+from vbench.schema.record import Reason, Record, find_record
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import measure
 from vbench.session.saturation import OverloadDetector
@@ -27,7 +27,7 @@ async def search(bench: SessionContext, fleet: Servers, run: Run) -> Record:
         attempt = sum(probe.level == level for probe in probes)
         probe = planned(probe_config(run.config, level, attempt), bench.environment["engine"])
         probe = dataclasses.replace(probe, name=reloaded(run.name, load_name(probe.config)))
-        record = recorded(bench.folder / probe.folder)
+        record = find_record(bench.folder / probe.folder)
         if record is None or not _decides(record):  # what an interrupted search has probed is not probed again
             measured = await measure(bench, fleet, probe, _overload_detector(probe.config.workload))
             record = dataclasses.replace(measured, parent=run.key)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vbench.host import locks
 from vbench.plan.sessions import Run, Session
-from vbench.schema.config import RunConfig, plain, typed
+from vbench.schema import RunConfig, from_plain, to_plain
 from vbench.schema.errors import Refused
 from vbench.schema.record import atomic
 
@@ -22,7 +22,7 @@ def write(session: Session, folder: Path) -> Path:
     """Writes the session's file into its folder, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / SESSION) as partial:
-        partial.write_text(json.dumps(plain(session), indent=1) + "\n")
+        partial.write_text(json.dumps(to_plain(session), indent=1) + "\n")
     return folder / SESSION
 
 
@@ -30,7 +30,7 @@ def read(path: Path) -> Session:
     """Reads a session's file. Raises Refused where it is none."""
     try:
         data = json.loads(path.read_text())
-        runs = [Run(**run | {"config": typed(RunConfig, run["config"])}) for run in data["runs"]]
+        runs = [Run(**run | {"config": from_plain(RunConfig, run["config"])}) for run in data["runs"]]
         return Session(folder=data["folder"], runs=tuple(runs))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f"{path}: not a session file ({error})") from error

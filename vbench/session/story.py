@@ -30,7 +30,7 @@ from vbench.metrics.definitions import succeeded
 from vbench.plan import fit, ladders
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import Refused, ServerFailed
-from vbench.schema.record import RECORD, Failure, Record, is_aside, put_aside, recorded
+from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside
 from vbench.session import sessionfile
 from vbench.session.context import Servers, SessionContext, blank
 from vbench.session.measuring import RUN_TIMEOUT_S, longest, measure, started
@@ -102,7 +102,7 @@ async def _measure_all(bench: SessionContext, left: deque[Run]) -> None:
         while left:
             run = left.popleft()
             load = run.config.workload
-            find = started if load.idle else search if load.search else measure
+            find = started if load.start_only else search if load.search else measure
             bench.save(run, await find(bench, fleet, run))
 
 
@@ -176,7 +176,7 @@ def _client_processes(session: Session, cores: int) -> int:
 def _record_failure(bench: SessionContext, left: deque[Run], failure: Failure) -> None:
     """The run that had begun failed, and is not tried again; where none had, the start of all did, and so all."""
     bench.events.failed(failure)
-    begun = [run for run in bench.session.runs if run not in left and not recorded(bench.folder / run.folder)]
+    begun = [run for run in bench.session.runs if run not in left and not find_record(bench.folder / run.folder)]
     for run in begun or bench.session.runs:
         keep_logs(bench.folder, bench.folder_of(run))
         bench.save(run, dataclasses.replace(bench.record(run, bench.started), failure=failure))
@@ -222,7 +222,7 @@ def _record_unstarted(session: Session, folder: Path, events: Events, left: dequ
 
 def _known(folder: Path) -> bool:
     """Whether the run needs no measuring. A job that is begun again goes on behind what it has itself seen fail."""
-    found, job = recorded(folder), os.environ.get("SLURM_JOB_ID")
+    found, job = find_record(folder), os.environ.get("SLURM_JOB_ID")
     return found is not None and (found.final or (job is not None and found.environment.get("slurm_job") == job))
 
 

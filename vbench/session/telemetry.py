@@ -20,7 +20,7 @@ from vbench.engine.endpoint import UNANSWERED, Endpoint
 from vbench.host import cputime, gpus
 from vbench.host.cputime import FRONTEND, ProcessReading
 from vbench.host.gpus import GpuReading
-from vbench.schema.series import Row, Series, series
+from vbench.schema.series import Sample, Series
 
 INTERVAL_S = 1.0
 SUMS = ("requests_running", "requests_waiting", "generation_tokens", "prompt_tokens", "preemptions")
@@ -33,7 +33,7 @@ class Watch:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
-        self._rows: list[Row] = []
+        self._rows: list[Sample] = []
         self._missed = 0
 
     async def sample(self) -> None:
@@ -47,7 +47,7 @@ class Watch:
     def series(self, started_at_monotonic_s: float) -> Series:
         """What was sampled, on the time axis of the run that started then (seconds of `time.perf_counter`)."""
         started_at = time.time() - (time.perf_counter() - started_at_monotonic_s)
-        return series(self._rows, started_at_monotonic_s, started_at, self._missed)
+        return Series.from_samples(self._rows, started_at_monotonic_s, started_at, self._missed)
 
     async def _keep_asking(self, source: Source, interval_s: float) -> None:
         began = time.perf_counter()

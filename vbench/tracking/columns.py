@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vbench.plan.naming import flat, split_name, text
-from vbench.schema.config import Gpu, Hardware, Parallelism
+from vbench.schema import Gpu, Hardware, Parallelism
 from vbench.tracking.note import note
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vbench.schema.series import Series, rates
+from vbench.schema.series import Series, with_rates
 from vbench.tracking.columns import rounded
 
 MOST_A_SERIES = 200
@@ -30,14 +30,14 @@ class Point(NamedTuple):
 def points(series: Series) -> list[Point]:
     """What is drawn of a run: every n-th sample of each series, so that no limit is passed."""
     processes = {name: f"{name.removesuffix('_s')}_cores" for name in series.columns if name.startswith("cpu/")}
-    drawn = rates(series, {name: f"{name}_per_s" for name in GROWING} | processes)
+    drawn = with_rates(series, {name: f"{name}_per_s" for name in GROWING} | processes)
     names = [name for name in drawn.columns if not name.endswith(NOT_DRAWN)]
     most = max(2, min(MOST_A_SERIES, MOST_A_RUN // max(1, len(names))))
     return [point for name in names for point in _points(drawn, name, most)]
 
 
 def _points(series: Series, name: str, most: int) -> list[Point]:
-    times, values = series.sampled(name)
+    times, values = series.samples(name)
     chosen = np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))
     return [
         Point(name, rounded(float(values[i])), round((series.started_at + times[i]) * 1e3), int(np.floor(times[i])))

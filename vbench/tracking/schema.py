@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from vbench.schema.config import RunConfig
+from vbench.schema import RunConfig
 
 TRUTH = {"true": True, "false": False}
 

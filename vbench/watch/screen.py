@@ -15,7 +15,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from vbench.plan.sessions import Session
-from vbench.schema.record import Record, recorded
+from vbench.schema.record import Record, find_record
 from vbench.watch.board import ENDED, IN_FLIGHT, KNOWN, MISSING, QUEUED, RUNNING, WAITING, Board, SessionProgress
 from vbench.watch.events import Event
 from vbench.watch.outcome import COLOURS, numbers
@@ -77,7 +77,7 @@ class Screen:
         elif event.kind == "ready":
             self._tell(folder, _ready(event))
         elif event.kind == "recorded":
-            record = recorded(folder / event.facts["folder"])
+            record = find_record(folder / event.facts["folder"])
             if record is None:  # an old event: its record was put aside for another try
                 return
             self._tell(folder, f"{escape(record.name)}: {numbers(record)}")

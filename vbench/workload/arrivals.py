@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbench.schema.config import Lengths, RampUp, Workload
+from vbench.schema import Lengths, RampUp, Workload
 from vbench.schema.record import Floats
 from vbench.workload import trace
 

@@ -16,7 +16,7 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from vbench.schema.config import Lengths, Workload
+from vbench.schema import Lengths, Workload
 from vbench.schema.record import Ints
 from vbench.workload import sharegpt, trace
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from vbench.schema.config import RunConfig, Search, Workload
+from vbench.schema import RunConfig, Search, Workload
 
 PASSING = 0.99
 TURNS = 4  # of a concurrency: a probe has so many requests for each place, that most of it is steady

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vbench.schema.config import Workload
+from vbench.schema import Workload
 from vbench.schema.errors import Refused
 from vbench.schema.record import Ints
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench.schema.config import Workload
+from vbench.schema import Workload
 from vbench.schema.errors import Refused
 from vbench.schema.record import Floats, Ints
 from vbench.workload.sharegpt import file_digest

@@ -1,0 +1,35 @@
+"""The model under test: its id on the hub and the architecture facts of its published config.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Optional
+
+from vbench.schema.fields import MISSING, key
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model, under the keys of its config.json."""
+
+    name: str = key(MISSING, "short name, as in model=NAME")
+    hub_id: str = key(MISSING, "repository on the Hugging Face hub, or a local folder")
+    architecture: str = key(MISSING, "model class that vLLM loads")
+    model_type: str = key(MISSING, "model_type of config.json")
+    num_hidden_layers: int = key(MISSING, "transformer layers")
+    hidden_size: int = key(MISSING, "width of the residual stream")
+    intermediate_size: int = key(MISSING, "width of the feed-forward layer")
+    num_attention_heads: int = key(MISSING, "query heads", allowed="a multiple of tensor_parallel_size")
+    num_key_value_heads: int = key(MISSING, "key and value heads (GQA)")
+    head_dim: int = key(MISSING, "width of one head")
+    vocab_size: int = key(MISSING, "entries of the vocabulary", unit="tokens")
+    max_position_embeddings: int = key(MISSING, "longest context that the model was made for", unit="tokens")
+    num_experts: int = key(0, "routed experts a layer (MoE)", allowed="0: a dense model")
+    num_experts_per_tok: int = key(0, "experts that each token is routed to")
+    moe_intermediate_size: int = key(0, "width of one expert", allowed="0: intermediate_size")
+    sliding_window: Optional[int] = key(None, "attention window", unit="tokens", allowed="null: full attention")
+    weight_dtype: str = key("bfloat16", "data type of the stored weights", allowed="bfloat16, fp8, mxfp4")
+    kv_cache_dtype: str = key("bfloat16", "data type of the KV cache")
+    rope_theta: float = key(10000.0, "base of the rotary position embedding")
+    rope_scaling: Optional[Dict[str, Any]] = key(None, "rope_scaling of config.json")
+    config_json: Dict[str, Any] = key({}, "other keys of config.json; engine.weights=dummy writes them for vLLM")

@@ -1,0 +1,67 @@
+"""Configs as plain data and back: what JSON files hold, and what run keys are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from enum import Enum
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+from vbench.schema.engine import EXTERNAL_SERVER_KEYS
+from vbench.schema.fields import MISSING
+from vbench.schema.run import RunConfig
+
+
+def to_plain(value: Any) -> Any:
+    """The same as JSON holds it: dataclasses as dicts, enums by name, infinity as "inf"."""
+    if dataclasses.is_dataclass(value):
+        return {each.name: to_plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.name
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def from_plain(part: type, data: Mapping[str, Any], path: str = "") -> Any:
+    """The opposite of `to_plain`: a dataclass from a dict that holds it; absent keys take their defaults.
+
+    Raises KeyError, naming the full key, if the dict has a key that the schema lacks, or lacks one that must be given.
+    """
+    hints = _hints(part)
+    if unknown := set(data) - set(hints):
+        raise KeyError(f"{path}{min(unknown)}: no such key")
+    values = {key: _value(hints[key], value, f"{path}{key}") for key, value in data.items()}
+    made = part(**values)
+    for key in hints:
+        if getattr(made, key) == MISSING:
+            raise KeyError(f"{path}{key}: must be given")
+    return made
+
+
+def effective_config(config: RunConfig) -> dict[str, Any]:
+    """The config as plain data, without the engine options that had no effect because the server already ran."""
+    facts: dict[str, Any] = to_plain(config)
+    if config.engine.base_url is not None:
+        facts["engine"] = {key: value for key, value in facts["engine"].items() if key in EXTERNAL_SERVER_KEYS}
+    return facts
+
+
+def _value(hint: Any, value: Any, path: str) -> Any:
+    kind = next((each for each in (hint, *get_args(hint)) if isinstance(each, type)), None)
+    if value is None or kind is None:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return from_plain(kind, value, f"{path}.")
+    if issubclass(kind, Enum):
+        return value if isinstance(value, kind) else kind[value]
+    return float(value) if kind is float else value
+
+
+@cache
+def _hints(part: type) -> dict[str, Any]:
+    return get_type_hints(part)

@@ -1,0 +1,90 @@
+"""The load of a run, under the names of `vllm bench serve`'s options."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Dict, Optional
+
+from vbench.schema.fields import key
+
+
+class Lengths(Enum):
+    """Where prompt and reply lengths come from. `none`: there are no prompts, the server is only started."""
+
+    sharegpt = "sharegpt"
+    random = "random"
+    sharegpt_file = "sharegpt_file"
+    trace = "trace"
+    none = "none"
+
+
+class RampUp(Enum):
+    """How the arrival rate moves from its start to its end: linearly or exponentially over the requests."""
+
+    linear = "linear"
+    exponential = "exponential"
+
+
+class Search(Enum):
+    """What a search for the highest load that meets the SLO varies."""
+
+    max_concurrency = "max_concurrency"
+    request_rate = "request_rate"
+
+
+@dataclass(frozen=True)
+class Slo:
+    """Latency objectives that each request meets or misses; null sets none."""
+
+    ttft_ms: Optional[float] = key(None, "objective for the time to first token (TTFT)", unit="ms")
+    tpot_ms: Optional[float] = key(None, "objective for the time per output token (TPOT)", unit="ms")
+    e2el_ms: Optional[float] = key(None, "objective for the end-to-end latency (E2EL)", unit="ms")
+
+    @property
+    def limits(self) -> Dict[str, float]:
+        """The objectives that are set, ms by key."""
+        return {name: limit for name, limit in dataclasses.asdict(self).items() if limit is not None}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The load of one run."""
+
+    lengths: Lengths = key(Lengths.sharegpt, "where prompt and reply lengths come from; none only starts the server")
+    num_prompts: int = key(10, "requests to send", allowed="1 or more")
+    request_rate: float = key(
+        math.inf, "mean arrival rate of the requests", unit="requests/s", allowed="above 0; inf: all at once"
+    )
+    burstiness: float = key(
+        1.0, "gamma shape of the gaps between arrivals", allowed="above 0; 1: Poisson, below 1: burstier"
+    )
+    ramp_up_strategy: Optional[RampUp] = key(None, "ramp the arrival rate up, in place of request_rate")
+    ramp_up_start_rps: Optional[float] = key(None, "arrival rate at the ramp's start", unit="requests/s")
+    ramp_up_end_rps: Optional[float] = key(None, "arrival rate at the ramp's end", unit="requests/s")
+    max_concurrency: Optional[int] = key(None, "most requests in flight at once", allowed="1 or more; null: no limit")
+    seed: int = key(0, "seed of prompts, lengths and arrivals")
+    repeats: int = key(1, "runs of each point, with seeds seed, seed + 1, …", allowed="1 or more")
+    ignore_eos: bool = key(True, "let every reply reach its full length")
+    input_len: Any = key(1024, "prompt length of workload=random", unit="tokens", allowed="a number, or [least, most]")
+    output_len: Any = key(128, "reply length of workload=random", unit="tokens", allowed="a number, or [least, most]")
+    path: Optional[str] = key(None, "file of workload=sharegpt_file (JSON) or workload=trace (CSV or JSONL)")
+    slo: Slo = field(default_factory=Slo)
+    search: Optional[Search] = key(
+        None, "search for the highest value of this key that meets workload.slo, by probes of num_prompts or more"
+    )
+    client_processes: Optional[int] = key(
+        None, "load processes", allowed="1 or more; null: from the cores and the streams expected"
+    )
+
+    @property
+    def start_only(self) -> bool:
+        """Whether nothing is sent: the server is started, and what it reports of itself is the result."""
+        return self.lengths is Lengths.none
+
+    @property
+    def paced(self) -> bool:
+        """Whether each request has an arrival time of its own, rather than all being sent at once."""
+        return math.isfinite(self.request_rate) or self.ramp_up_strategy is not None or self.lengths is Lengths.trace
