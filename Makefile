@@ -1,10 +1,10 @@
-# vbench: `make demo` shows what it does, `make test` proves it, `make ui` opens what was measured.
+# vbench: `make demo` shows what it does, `make quick` and `make test` prove it, `make ui` opens what was measured.
 
 PYTHON ?= python3
 ENGINE ?= $(if $(wildcard /dev/nvidia0),gpu,cpu)
 BIN := .venv/bin
 
-.PHONY: setup demo figures test check ui
+.PHONY: setup demo figures quick test check ui
 .DELETE_ON_ERROR:
 
 setup: .venv/ready-$(ENGINE)
@@ -18,8 +18,12 @@ figures: demo  ## the two figures of the README, from the demo's own data
 	cp report/smoke/curves-tiny.png docs/demo/curves-tiny.png
 	cp report/smoke-ttft/curves-tiny.png docs/demo/curves-tiny-ttft.png
 
-test: setup
-	$(BIN)/python -m pytest
+quick: setup  ## the tests that start no server, job, cluster or browser
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test: setup  ## all of them; those that time something by themselves
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,5 +1,49 @@
+"""Which tests run when, by what a test's module uses; and what a skip means where everything is installed."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
 from hypothesis import settings
+
+# Helpers of tests/ that start what takes seconds: servers, jobs of the command line, a SLURM cluster, a browser.
+STARTERS = re.compile(
+    r"^(?:from|import) (?:tests\.)?(browser|cluster|doors|fake_hub|fake_vllm|mlflow_server|servers)\b", re.MULTILINE
+)
 
 # No test is timed: a busy machine must not fail one.
 settings.register_profile("vbench", deadline=None)
 settings.load_profile("vbench")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as `slow` what starts something or imports transformers: `make quick` leaves it out."""
+    starting = {path for path in {item.path for item in items} if starts_something(path)}
+    for item in items:
+        if item.path in starting or "transformers" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
+def starts_something(module: Path) -> bool:
+    return STARTERS.search(module.read_text()) is not None
+
+
+@pytest.fixture
+def transformers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The library, kept from asking the hub; its import takes half a minute on a busy machine."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return pytest.importorskip("transformers")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """With CI=true every program is there, so a test that is skipped has failed to look at something."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
+        report.outcome = "failed"
+        report.longrepr = f"skipped, though CI=true: {report.longrepr[2]}"
+    return report

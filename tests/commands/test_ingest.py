@@ -167,6 +167,7 @@ def check_ratios(found, study):
             assert found[model, metric] == "{:.3f} [{:.3f}, {:.3f}]".format(*by_hand)
 
 
+@pytest.mark.slow  # 448 runs are filed
 def test_a_ladder_of_lengths_of_which_some_failed_gives_the_longest_contexts(tmp_path, capsys):
     """7 lengths on 64 systems: each serves up to a length of its own, some none."""
     rng = np.random.default_rng(7)

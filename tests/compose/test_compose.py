@@ -75,9 +75,13 @@ def test_every_system_of_a_campaign_keeps_the_rules(campaign):
     sweep = compose("config", [f"+campaign={campaign}"], return_hydra_config=True).hydra.sweeper.params
     between = re.compile(r",(?![^\[]*\])")  # values, not a list's items
     grid = {key: between.split(value) for key, value in sweep.items() if key != "workload.num_prompts"}
-    for values in itertools.product(*grid.values()):
-        chosen = [f"{key}={value}" for key, value in zip(grid, values, strict=True)]
-        checked(composed(f"+campaign={campaign}", *chosen))
+    points = [
+        [f"+campaign={campaign}", *(f"{key}={value}" for key, value in zip(grid, values, strict=True))]
+        for values in itertools.product(*grid.values())
+    ]
+    loader = GlobalHydra.instance().config_loader()
+    master = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    assert len([checked(run) for run in ours.grid(loader, master, points)]) == len(points) > 1
 
 
 def test_a_grid_composes_each_point_as_hydra_does_alone():

@@ -16,6 +16,7 @@ from vbench.schema.errors import Refused
 
 if TYPE_CHECKING:
     from pathlib import Path
+from types import ModuleType
 
 LLAMA = Model(
     name="small",
@@ -75,9 +76,7 @@ def test_a_special_token_outside_the_vocabulary_is_refused() -> None:
         tokenizer_files(dataclasses.replace(LLAMA, config_json={"eos_token_id": 1000}))
 
 
-def test_transformers_loads_the_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    transformers = pytest.importorskip("transformers")
+def test_transformers_loads_the_tokenizer(tmp_path: Path, transformers: ModuleType) -> None:
     folder = materialise(LLAMA, tmp_path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     assert len(tokenizer) == LLAMA.vocab_size
@@ -87,9 +86,7 @@ def test_transformers_loads_the_tokenizer(tmp_path: Path, monkeypatch: pytest.Mo
     assert tokenizer.decode(list(special_tokens(LLAMA)), skip_special_tokens=True) == ""
 
 
-def test_words_come_back_as_the_ids_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    transformers = pytest.importorskip("transformers")
+def test_words_come_back_as_the_ids_they_were(tmp_path: Path, transformers: ModuleType) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(materialise(LLAMA, tmp_path), local_files_only=True)
     ids = [i for token, i in vocabulary(LLAMA).items() if token.startswith("\u0120") and len(token) > 1]
     random.Random(0).shuffle(ids)
