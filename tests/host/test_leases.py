@@ -210,6 +210,69 @@ def test_a_slurm_job_is_a_host_of_its_own(job):
     assert job(0, SLURM_JOB_ID="1").leased() == job(0, SLURM_JOB_ID="2").leased() == []
 
 
+def test_sessions_of_one_slurm_job_take_turns_and_the_first_to_end_leaves_the_others_their_place(job, tmp_path):
+    first = job(1, here=1, SLURM_JOB_ID="7")
+    first.leased()
+    second = job(1, here=1, SLURM_JOB_ID="7")
+    second.says("waits has 0 of 1 GPUs")
+    third = job(1, here=1, SLURM_JOB_ID="7")
+    third.says("waits 1 before it in the queue")
+    first.end()
+    assert second.leased() == ["GPU-fake-0"]
+    assert "has 0 of 1 GPUs" in third.says("waits")
+    second.end()
+    assert third.leased() == ["GPU-fake-0"]
+    assert (tmp_path / "leases" / "slurm-7").is_dir()
+    third.end()
+    assert not list((tmp_path / "leases").iterdir())
+
+
+def test_what_a_killed_slurm_job_has_left_is_ended_and_tidied_by_the_next(job, tmp_path):
+    killed = job(1, here=1, SLURM_JOB_ID="7")
+    killed.leased()
+    (lease,) = (tmp_path / "leases" / "slurm-7").glob("*.lease")
+    killed.kill()
+    after = job(1, here=1, SLURM_JOB_ID="8")
+    assert after.leased() == ["GPU-fake-0"]  # it would say "double use" first
+    assert not processes.carrying(LEASE, str(lease))
+    after.end()
+    assert not list((tmp_path / "leases").iterdir())
+
+
+def test_nothing_is_removed_from_a_folder_that_a_planted_link_leads_to(job, tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    for name in ("precious", "cpu", "GPU-mine"):
+        (victim / name).touch()
+    (tmp_path / "leases").mkdir(mode=0o1777)
+    (tmp_path / "leases" / "slurm-7").symlink_to(victim)
+    (tmp_path / "leases" / "slurm-9").symlink_to(victim)
+    assert "slurm-7: belongs to another user" in job(0, SLURM_JOB_ID="7").says("refused")
+    other = job(0, SLURM_JOB_ID="8")
+    other.leased()
+    other.end()
+    assert {path.name for path in victim.iterdir()} == {"precious", "cpu", "GPU-mine"}
+
+
+def test_planted_tickets_and_leases_stop_no_session(job, tmp_path):
+    (tmp_path / "leases").mkdir(mode=0o1777)
+    (tmp_path / "secret").write_text("secret words")
+    (tmp_path / "leases" / "00000000000000000000-a.waiting").symlink_to(tmp_path / "secret")
+    (tmp_path / "leases" / "00000000000000000000-b.lease").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "leases" / "00000000000000000000-c.waiting")
+    os.mkfifo(tmp_path / "leases" / "00000000000000000000-d.lease")
+    job(1, here=1).leased()
+    assert "secret" not in job(1, here=1).says("waits")
+
+
+def test_no_gpu_is_used_twice_in_one_slurm_job_whose_folder_comes_and_goes(job, tmp_path):
+    rng = random.Random(5)
+    jobs = [job(1, f"hold:{rng.uniform(0.01, 0.05)}", here=2, SLURM_JOB_ID="7") for _ in range(8)]
+    heard = [each.process.communicate()[0] for each in jobs]
+    assert all("double use" not in words and "left" in words for words in heard)
+    assert not list((tmp_path / "leases").iterdir())
+
+
 def test_no_gpu_is_used_twice_and_nothing_is_left_when_many_sessions_are_killed(job, tmp_path):
     rng = random.Random(4)
     sizes = [1] * 8 + [2] * 4 + [4] * 3 + [8] * 2
@@ -289,7 +352,7 @@ def test_cores_that_a_job_does_not_have_are_in_no_part_and_too_few_are_shared():
 
 
 def test_the_cores_near_a_gpu_are_read_from_the_driver(tmp_path):
-    ask = "from vbench import gpus; print([sorted(gpu.near) for gpu in gpus.present()])"
+    ask = "from vbench.host import gpus; print([sorted(gpu.near) for gpu in gpus.present()])"
     env = host(tmp_path, f"{H100},{H100}") | {"FAKE_GPU_CORES": "0-1 2-3"}
     if (os.cpu_count() or 1) > 64:
         env["FAKE_GPU_CORES"] = "0-1 66-67"

@@ -1,22 +1,14 @@
-"""The GPUs and the CPU of this host, leased to sessions: all that one asks for or nothing, first come first served.
+"""Leases a host's GPUs and CPU to sessions: everything a session asks for or nothing, first come, first served.
 
-    FOLDER/NUMBER.waiting   a session's place in the queue, locked by its job for as long as the job lives
-    FOLDER/NUMBER.lease     the same file once the session has its share; its servers' environment names it
-    FOLDER/turn             locked by the head of the queue, which collects its share
-    FOLDER/GPU-…, cpu       locked by the session that has it and, by inheritance, by its servers
-
-A lease that is there but not locked is that of a job which was killed: the head of the queue first ends the servers
-that name it, which frees what they held. Only the head collects, and it keeps what it has while it waits for the rest:
-no two sessions hold parts of what the other wants, and one of eight GPUs is not starved by those of one. GPU sessions
-share the CPU; a session whose engine runs on it has it alone, and so the host.
+If a job is killed its lease is released, and the next session stops any server it left behind before it uses the GPUs.
+Only the head of the queue collects, and it keeps what it has while it waits for the rest. So no two sessions each hold
+what the other needs, and a session of eight GPUs is not starved by sessions of one. GPU sessions share the CPU; a
+session whose engine runs on the CPU has the whole host to itself.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,16 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vbench.host import cores, gpus, locks, processes
+from vbench.host import cores, gpus, leasefolder, locks
 from vbench.host.gpus import GpuFacts
+from vbench.host.leasefolder import CPU, HELD, LEASE, TURN
 from vbench.plan.sessions import Session
 from vbench.schema import Hardware
 from vbench.schema.errors import Refused
 
-LEASE = "VBENCH_LEASE"  # in the environment of a lease's servers: the path of its file
-CPU = "cpu"
+__all__ = ["LEASE", "HostLease", "LeaseRequest", "check", "leased", "together"]
+
 POLL_S = 0.1
-STRANGER_S = 10.0  # in use for so long by nobody of ours, a GPU is a stranger's and not one that is being drained
+STRANGER_S = 10.0  # a GPU that no session of ours holds is being drained for so long; after that a stranger uses it
 
 
 @dataclass(frozen=True)
@@ -84,37 +77,34 @@ class LeaseRequest:
 
 
 def check(session: Session, exclusive: bool = False) -> None:
-    """Raises Refused where this host cannot serve the session, however long it waits for other sessions: GPUs that it
-    lacks, or that somebody else uses.
+    """Raises Refused if this host cannot serve the session however long it waits for other sessions: it lacks GPUs, or
+    strangers use them.
     """
     if session.attached:
         return
-    folder, wanted = _folder(), LeaseRequest(session.hardware, exclusive)
-    _end_orphans(folder)
-    pool = wanted.pool()
-    wanted.refuse_if_too_few(pool, [gpu for gpu in pool if gpu.in_use and not locks.is_locked(folder / gpu.uuid)])
+    folder, request = leasefolder.find(), LeaseRequest(session.hardware, exclusive)
+    leasefolder.end_orphans(folder)
+    pool = request.pool()
+    request.refuse_if_too_few(pool, [gpu for gpu in pool if gpu.in_use and not locks.is_locked(folder / gpu.uuid)])
 
 
 @contextmanager
 def leased(session: Session, on_wait: Callable[[str], None], exclusive: bool = False) -> Iterator[HostLease]:
-    """The session's share of this host, once all of it is free; `on_wait` hears what it waits for, when that changes.
+    """The session's GPUs and cores, once all of them are free; `on_wait` is called with what it waits for, when that
+    changes.
 
-    `exclusive` gives it the host alone. A session whose server already runs leases nothing. Raises Refused as `check`.
+    With `exclusive` it gets the whole host. A session of an external server leases nothing. Raises Refused as `check`.
     """
     if session.attached:
         yield HostLease(frozenset(cores.usable()))
         return
-    folder, say, wanted = _folder(), _changes(on_wait), LeaseRequest(session.hardware, exclusive)
-    try:
-        with _ticket(folder, session) as ticket, _descriptors() as held:
-            with _turn(folder, ticket, say):
-                uuids = _collect(folder, wanted, held, say)
-                lease = ticket.rename(ticket.with_suffix(".lease"))
-            share = _cores(() if wanted.cpu == locks.ALONE else uuids)
-            yield HostLease(share, tuple(uuids), tuple(held.values()), str(lease))
-    finally:
-        if _of_slurm(folder):  # its number does not come again
-            shutil.rmtree(folder, ignore_errors=True)
+    say, request = _skip_repeats(on_wait), LeaseRequest(session.hardware, exclusive)
+    with leasefolder.ticket(f"{session.folder} (pid {os.getpid()})") as ticket, _closing_descriptors() as held:
+        with _head_of_queue(ticket, say):
+            uuids = _collect(ticket.parent, request, held, say)
+            lease = ticket.rename(ticket.with_suffix(HELD))
+        share = _cores_of(() if request.cpu == locks.ALONE else uuids)
+        yield HostLease(share, tuple(uuids), tuple(held.values()), str(lease))
 
 
 def together(free: Sequence[GpuFacts], count: int) -> list[str]:
@@ -128,24 +118,10 @@ def together(free: Sequence[GpuFacts], count: int) -> list[str]:
 
 
 @contextmanager
-def _ticket(folder: Path, session: Session) -> Iterator[Path]:
-    """The session's place in the queue; when the block ends neither it nor the lease that it became is left."""
-    # The clock is one for all processes of a host; tickets of the same nanosecond are told apart at random.
-    ticket = folder / f"{time.monotonic_ns():020d}-{secrets.token_hex(4)}.waiting"
-    descriptor = locks.create_locked(ticket, f"{session.folder} (pid {os.getpid()})")
-    try:
-        yield ticket
-    finally:
-        locks.remove(ticket)
-        locks.remove(ticket.with_suffix(".lease"))
-        os.close(descriptor)
-
-
-@contextmanager
-def _turn(folder: Path, ticket: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Waits until the session is the head of the queue, and is it during the block."""
-    lock = locks.create(folder / "turn")
-    while (ahead := _ahead(folder, ticket)) or (turn := locks.try_lock(lock)) is None:
+def _head_of_queue(ticket: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Waits until the session is the head of the queue, and keeps it there during the block."""
+    lock = ticket.with_name(TURN)
+    while (ahead := leasefolder.count_ahead(ticket)) or (turn := locks.try_lock(locks.create(lock))) is None:
         say(f"{max(ahead, 1)} before it in the queue")
         time.sleep(POLL_S)
     try:
@@ -154,63 +130,40 @@ def _turn(folder: Path, ticket: Path, say: Callable[[str], None]) -> Iterator[No
         os.close(turn)
 
 
-def _ahead(folder: Path, ticket: Path) -> int:
-    earlier = [other for other in folder.glob("*.waiting") if other.name < ticket.name]
-    alive = [other for other in earlier if locks.is_locked(other)]
-    for dead in set(earlier) - set(alive):
-        locks.remove(dead)
-    return len(alive)
-
-
-def _collect(folder: Path, wanted: LeaseRequest, held: dict[str, int], say: Callable[[str], None]) -> list[str]:
-    """Fills `held` with the locks of the share, by place, as they become free; the UUIDs of the GPUs to use."""
-    pool = wanted.pool()
-    kinds = {CPU: wanted.cpu} | {gpu.uuid: locks.ALONE for gpu in pool}
-    places = {name: locks.create(folder / name) for name in kinds}
+def _collect(folder: Path, request: LeaseRequest, held: dict[str, int], say: Callable[[str], None]) -> list[str]:
+    """Adds locks to `held` as GPUs and the CPU become free; returns the UUIDs of the GPUs to use."""
+    pool = request.pool()
+    kinds = {CPU: request.cpu} | {gpu.uuid: locks.ALONE for gpu in pool}
     in_use_since: dict[str, float] = {}
     while True:
-        _end_orphans(folder)
+        leasefolder.end_orphans(folder)
         for name in kinds.keys() - held.keys():
-            if (descriptor := locks.try_lock(places[name], kinds[name])) is not None:
+            if (descriptor := locks.try_lock(locks.create(folder / name), kinds[name])) is not None:
                 held[name] = descriptor
-        if CPU in held and len(held) > wanted.count(pool):
+        if CPU in held and len(held) > request.count(pool):
             now = time.monotonic()
-            ours = [gpu for gpu in wanted.pool() if gpu.uuid in held]
+            ours = [gpu for gpu in request.pool() if gpu.uuid in held]
             in_use_since = {gpu.uuid: in_use_since.get(gpu.uuid, now) for gpu in ours if gpu.in_use}
             free = [gpu for gpu in ours if not gpu.in_use]
-            if len(free) >= wanted.count(pool):
-                chosen = wanted.chosen(free)
-                if not wanted.exclusive:
+            if len(free) >= request.count(pool):
+                chosen = request.chosen(free)
+                if not request.exclusive:
                     _release(held, held.keys() - {CPU, *chosen})
                 return chosen
             strangers = [gpu for gpu in ours if now - in_use_since.get(gpu.uuid, now) > STRANGER_S]
-            wanted.refuse_if_too_few(pool, strangers)
-        say(_missing(folder, held, wanted.count(pool)))
+            request.refuse_if_too_few(pool, strangers)
+        say(_describe_missing(folder, held, request.count(pool)))
         time.sleep(POLL_S)
 
 
-def _missing(folder: Path, held: dict[str, int], count: int) -> str:
+def _describe_missing(folder: Path, held: dict[str, int], count: int) -> str:
     parts = [f"has {min(len(held.keys() - {CPU}), count)} of {count} GPUs"] if count else []
     parts += [] if CPU in held else ["the CPU is another's"]
-    holders = [text for lease in sorted(folder.glob("*.lease")) if (text := _text(lease))]
-    return f"{', '.join(parts)}; leased to {', '.join(holders) or 'nobody: used memory is waited for'}"
+    holders = ", ".join(leasefolder.describe_holders(folder)) or "nobody: used memory is waited for"
+    return f"{', '.join(parts)}; leased to {holders}"
 
 
-def _end_orphans(folder: Path) -> None:
-    """Ends the servers of leases whose jobs were killed. Those of another user we may not end: they keep their locks.
-
-    Only a lease that is here and not locked counts: what other folders lease (a container's, say) is not known here. Of
-    SLURM's jobs each ends what any other has left: where the scheduler holds jobs by their process trees, a server
-    whose job was killed is nobody's.
-    """
-    for lease in folder.parent.glob("slurm-*/*.lease") if _of_slurm(folder) else folder.glob("*.lease"):
-        if os.access(lease, os.W_OK) and (descriptor := locks.try_lock(lease)) is not None:
-            processes.end(LEASE, str(lease))
-            locks.remove(lease)
-            os.close(descriptor)
-
-
-def _cores(uuids: Sequence[str]) -> frozenset[int]:
+def _cores_of(uuids: Sequence[str]) -> frozenset[int]:
     """The cores that go with these GPUs; all of them where none are named."""
     usable = cores.usable()
     if not uuids:
@@ -219,26 +172,8 @@ def _cores(uuids: Sequence[str]) -> frozenset[int]:
     return frozenset[int]().union(*(parts[uuid] for uuid in uuids))
 
 
-def _folder() -> Path:
-    """Where the leases of this host lie: one local folder for all of its users, or VBENCH_LEASES (for containers which
-    share GPUs). A SLURM job is a host of its own: the scheduler has parted the node.
-    """
-    public = [place for place in (Path("/run/lock"), Path("/tmp")) if _everybodys(place)]  # noqa: S108
-    folder = locks.folder(Path(os.environ.get("VBENCH_LEASES") or public[0] / "vbench"))
-    job = os.environ.get("SLURM_JOB_ID")
-    return locks.folder(folder / f"slurm-{job}") if job else folder
-
-
-def _everybodys(place: Path) -> bool:
-    return place.is_dir() and bool(place.stat().st_mode & stat.S_IWOTH)
-
-
-def _of_slurm(folder: Path) -> bool:
-    return folder.name.startswith("slurm-")
-
-
 @contextmanager
-def _descriptors() -> Iterator[dict[str, int]]:
+def _closing_descriptors() -> Iterator[dict[str, int]]:
     held: dict[str, int] = {}
     try:
         yield held
@@ -251,15 +186,8 @@ def _release(held: dict[str, int], names: Iterable[str]) -> None:
         os.close(held.pop(name))
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return ""
-
-
-def _changes(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Says a thing when it is not what was said last."""
+def _skip_repeats(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Calls `say` only with a text that differs from the last."""
     said = ""
 
     def once(text: str) -> None:

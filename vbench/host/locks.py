@@ -1,41 +1,54 @@
-"""Files that processes of several users lock (flock). The kernel ends a lock with all processes that hold it."""
+"""Lock files for processes of several users and nodes, by flock. The kernel frees a lock when its last holder ends.
+
+The filelock package (4.2) is not used. It has no shared lock and does not pass a lock on to child processes, which GPU
+leases need. Where a file system has no flock it falls back to a marker file, which stays when its holder is killed;
+ENOLCK and EOPNOTSUPP leave it as bare OSErrors; and it accepts a lock on a file that was renamed meanwhile.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+import stat
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+from vbench.schema.errors import Refused
+
+T = TypeVar("T")
 ALONE, SHARED = fcntl.LOCK_EX, fcntl.LOCK_SH
+RETRY_S = 10.0  # how long a network file system may fail before the lock is given up
+POLL_S = 0.05
+TRANSIENT = {errno.ENOLCK, errno.ESTALE}  # the lock daemon restarts; another client replaced the file
+UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, 524}  # 524: the kernel's ENOTSUPP, which NFS may return
 
 
 def try_lock(path: Path, kind: int = ALONE) -> int | None:
-    """The file's descriptor, locked; None where another process has it, or where there is no such file."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    """The descriptor of the file, locked; None if another process holds it, or if there is no such file.
+
+    Raises Refused if the path is no regular file, is not ours to open, or lies where files cannot be locked.
+    """
+    return _lock(path, kind | fcntl.LOCK_NB, os.O_RDWR)
 
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Holds the file for the block, made if need be; waits for whoever holds it."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, ALONE)
+    """Holds the file for the block, created if need be; waits for its holder. Raises Refused as `try_lock`."""
+    descriptor = _lock(path, ALONE, os.O_RDWR | os.O_CREAT)
+    try:
         yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process has it locked, for itself alone."""
+    """Whether a living process holds it exclusively. Raises Refused as `try_lock`."""
     descriptor = try_lock(path, SHARED)
     if descriptor is not None:
         os.close(descriptor)
@@ -43,41 +56,131 @@ def is_locked(path: Path) -> bool:
 
 
 def create_locked(path: Path, text: str = "") -> int:
-    """The descriptor of a new file, locked and readable by every user before any can see it. Raises FileExistsError."""
+    """The descriptor of a new file, locked and readable by every user before others can see it.
+
+    Raises FileExistsError if it exists, FileNotFoundError if its folder does not.
+    """
     fresh = path.with_name(f".{secrets.token_hex(8)}")
     descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        os.fchmod(descriptor, 0o644)  # whatever the umask
-        fcntl.flock(descriptor, ALONE)
+        os.fchmod(descriptor, 0o644)  # regardless of the umask
+        _retry(path, lambda: fcntl.flock(descriptor, ALONE))
         os.write(descriptor, text.encode())
         os.link(fresh, path)
     except BaseException:
         os.close(descriptor)
         raise
     finally:
-        fresh.unlink()
+        with suppress(FileNotFoundError):
+            fresh.unlink()
     return descriptor
 
 
 def create(path: Path) -> Path:
-    """The same path, its file made if it is not there."""
-    if not path.exists():
+    """The same path; its file is created if it does not exist."""
+    if not os.path.lexists(path):
         with suppress(FileExistsError):
             os.close(create_locked(path))
     return path
 
 
 def remove(path: Path) -> None:
-    """Removes the file, if it is there and ours to remove."""
+    """Removes the file if it exists and is ours to remove."""
     with suppress(FileNotFoundError, PermissionError):
         path.unlink()
 
 
 def folder(path: Path) -> Path:
-    """The folder for such files, made if need be as /tmp is: everybody adds, nobody removes what is another's."""
+    """The folder for lock files, created if need be like /tmp: every user adds files, nobody removes those of others.
+
+    Raises Refused if another user has put a link or a file there.
+    """
     try:
         path.mkdir(parents=True)
         path.chmod(0o1777)
     except FileExistsError:
-        pass
+        found = path.lstat()
+        trusted = stat.S_ISDIR(found.st_mode) or found.st_uid in (0, os.getuid())
+        if not trusted or not path.is_dir():
+            raise Refused(
+                f"{path}: must be a folder, but is another user's link or a file; remove it, or set VBENCH_LEASES to a "
+                "folder that all users of these GPUs can write to"
+            ) from None
     return path.resolve()
+
+
+def _lock(path: Path, operation: int, flags: int) -> int | None:
+    """As `try_lock`; waits for the holder where the operation does."""
+    return _retry(path, lambda: _lock_named_file(path, operation, flags))
+
+
+def _lock_named_file(path: Path, operation: int, flags: int) -> int | None:
+    """Opens and locks; once more if the file was removed or replaced in between, for such a lock guards nothing."""
+    while (descriptor := _open(path, flags)) is not None:
+        named = False
+        try:
+            fcntl.flock(descriptor, operation)
+            named = _is_same_file(descriptor, path)
+            if named:
+                return descriptor
+        except (BlockingIOError, PermissionError):  # some file systems say EACCES for a held lock
+            return None
+        finally:
+            if not named:
+                os.close(descriptor)
+    return None
+
+
+def _open(path: Path, flags: int) -> int | None:
+    """The open file, None if there is none.
+
+    For writing, because NFSv4 locks exclusively only what is open for writing; for reading where the file is another
+    user's, which suffices for shared locks, and on local disks for all.
+    """
+    safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a planted link or pipe neither leads astray nor blocks
+    try:
+        try:
+            descriptor = os.open(path, flags | safe, 0o644)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            descriptor = os.open(path, os.O_RDONLY | safe)
+    except FileNotFoundError:
+        if flags & os.O_CREAT:
+            raise
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise Refused(f"{path}: must be a regular file to be locked; remove it")
+
+
+def _retry(path: Path, action: Callable[[], T]) -> T:
+    """What the action returns. Network file systems get RETRY_S to recover; raises Refused for what does not pass."""
+    deadline = time.monotonic() + RETRY_S
+    while True:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in TRANSIENT or time.monotonic() > deadline:
+                raise _refusal(path, error) from error
+        time.sleep(POLL_S)
+
+
+def _refusal(path: Path, error: OSError) -> Refused:
+    if error.errno == errno.ELOOP:
+        return Refused(f"{path}: is a link, which vbench does not follow to lock a file; remove it")
+    if error.errno in UNSUPPORTED:
+        return Refused(
+            f"{path}: its file system grants no locks ({error.strerror}), and without them a session could be measured "
+            "twice; mount it with locks (Lustre: -o flock), or use a folder on another disk"
+        )
+    return Refused(f"{path}: cannot be locked: {error.strerror}")
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    """Whether the path still names the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,19 +36,12 @@ def read(path: Path) -> Session:
 
 
 def taken(folder: Path) -> bool:
-    """Whether somebody holds the session of this folder."""
-    try:
-        with (folder / LOCK).open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    """Whether a process holds the session of this folder."""
+    return locks.is_locked(folder / LOCK)
 
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Holds the session of this folder for the block; waits for whoever holds it. The kernel frees it at death."""
+    """Holds the session of this folder for the block; waits for its holder. The kernel frees it when we end."""
     with locks.hold(folder / LOCK):
         yield
