@@ -37,7 +37,7 @@ sys.path[:0] = [str(ROOT)]
 from vbench import compose as ours  # noqa: E402  the checkout is the package
 from vbench.campaign import launcher  # noqa: E402
 from vbench.engine import dummy  # noqa: E402
-from vbench.engine.counters import SAMPLE  # noqa: E402
+from vbench.engine.counters import samples  # noqa: E402
 from vbench.engine.server import Server, cache, replicas  # noqa: E402
 from vbench.host import cores, cputime  # noqa: E402
 from vbench.host.leases import HostLease, leased  # noqa: E402
@@ -74,8 +74,8 @@ def totals(server: Server) -> defaultdict[str, float]:
     """The server's samples since its start, sums and counts of its histograms among them, and its front end's CPU."""
     found: defaultdict[str, float] = defaultdict(float)
     with urllib.request.urlopen(f"{server.base_url}/metrics") as reply:
-        for name, value in SAMPLE.findall(reply.read().decode()):
-            found[name] += float(value)
+        for name, values in samples(reply.read().decode(), ["vllm:"]).items():
+            found[name] += sum(values)
     found["frontend_s"] = frontend_s(server)
     return found
 

@@ -22,3 +22,16 @@ def test_change_is_of_counters_that_both_sides_have():
     assert change({"generation_tokens": 2.0, "requests_running": 1.0}, parse(TEXT)) == {
         "server_generation_tokens": 40.0
     }
+
+
+def test_labels_may_hold_any_text_and_samples_a_time():
+    odd = 'vllm:num_requests_running{model_name="a } b \\" c"} 3.0 1700000000000\nvllm:num_requests_running 1\n'
+    assert parse(odd) == {"requests_running": 4.0}
+
+
+def test_a_longer_name_is_another_series():
+    assert parse("vllm:num_requests_waiting_by_reason 5\nvllm:num_requests_waiting 2\n") == {"requests_waiting": 2.0}
+
+
+def test_a_page_that_is_no_metrics_has_none():
+    assert parse("<html><body>vllm:</body></html>") == parse("vllm:num_requests_running{ 3\n") == {}

@@ -73,7 +73,7 @@ def test_a_file_system_without_locks_is_refused_in_one_line(number, monkeypatch,
     failing(monkeypatch, number, times=1 << 30)
     monkeypatch.setattr(locks, "RETRY_S", 0.2)
     for attempt in (lambda: locks.hold(tmp_path / "lock").__enter__(), lambda: locks.create_locked(tmp_path / "new")):
-        with pytest.raises(Refused, match="grants no locks.*mount it with locks") as refused:
+        with pytest.raises(Refused, match=r"grants no locks.*mount it with locks") as refused:
             attempt()
         assert str(tmp_path) in str(refused.value)
         assert "\n" not in str(refused.value)
@@ -106,7 +106,7 @@ def test_what_is_no_file_is_refused_and_not_followed(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "victim")
     os.mkfifo(tmp_path / "pipe")
     for name in ("link", "pipe"):
-        with pytest.raises(Refused, match=f"{name}: .*remove it"):
+        with pytest.raises(Refused, match=rf"{name}: .*remove it"):
             locks.try_lock(tmp_path / name)
     with pytest.raises(Refused), locks.hold(tmp_path / "link"):
         pass

@@ -92,12 +92,14 @@ def here(repository: Repository, file: File) -> int:
 
 
 def bring(repository: Repository, file: File, advance: Callable[[int], None]) -> None:
-    """Brings a file into the cache, going on with what an earlier try has left of it; `advance` is told of new bytes.
+    """Downloads a file into the cache, resuming an earlier attempt; `advance` is called with the number of new bytes.
 
-    huggingface_hub begins a file anew in each process: so the bytes are written to a partial file of ours, which stays
-    after a break, and it finds the file complete. Beyond what plain HTTP serves (50 GB) it does all by itself.
+    `snapshot_download` of huggingface_hub 2.4 does not resume across processes: killed after 25 MB of a file of 40 MB,
+    its next run asked for all 40 MB and left the first 21 MB behind. So the bytes go to a partial file of ours, which
+    stays after a break, and huggingface_hub then finds the file complete. Above MAX_HTTP_DOWNLOAD_SIZE (50 GB) it does
+    all by itself.
 
-    Raises HubFailed where the connection or the disk fails.
+    Raises HubFailed if the connection or the disk fails.
     """
     from huggingface_hub import constants, hf_hub_download
 
