@@ -1,7 +1,7 @@
 """vLLM's Prometheus counters, read from the text of /metrics. Pure. The only importer of prometheus_client.
 
 Telemetry reads a page each second, so the lines are chosen before they are parsed: of a page of vLLM 0.32 (629 lines,
-57 kB) 0.18 ms in place of 6.2 ms.
+57 kB) 0.25 ms instead of 6.2 ms.
 """
 
 from __future__ import annotations
