@@ -15,6 +15,11 @@ K requests are finished), http_500, error_event and early_close (half way), empt
 the tokens, "stop"). With `--once FILE` only the first server fails, which leaves the file; `--then` says how the later
 ones do. A `--max-model-len` beyond `--kv-cache-tokens` fails at start as vLLM does; `auto` is fitted.
 
+Compilation (`--compile-s`): a step that meets a new shape takes so much longer, and logs what vLLM's kernel monitor
+logs. A shape is a power of two of the requests that run (`--compile-shapes`), or the K-th request to come
+(`--compile-at K,…`). With `--compile-silently` the log says nothing. Prefill (`--prefill-tokens-per-s`): a step takes
+as much longer as the prompts that it admits.
+
 The stream is lean, so that client and server can share two cores: bytes are prepared once a request, and a tick is one
 write a connection.
 """
@@ -148,6 +153,8 @@ class Engine:
         self.seen_prompts: set[int] = set()
         self.stamps: dict[str, list[int]] = {}
         self.due = 0.0
+        self.unprefilled = 0  # prompt tokens that the next step has to process
+        self.compiled: set[str] = set()
 
     def start(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -169,11 +176,13 @@ class Engine:
             stream = self.waiting.popleft()
             stream.first_at = time.perf_counter() + self.options.ttft_s
             self.prompt_tokens += stream.prompt_tokens
+            self.unprefilled += stream.prompt_tokens
             self.running.append(stream)
 
     def tick(self) -> None:
         if (early := self.due - time.perf_counter()) > 0:
             time.sleep(early)
+        self.take_longer()
         now = time.perf_counter()
         ended = [stream for stream in self.running if stream.first_at <= now and self.advance(stream)]
         if ended:
@@ -183,6 +192,21 @@ class Engine:
         now = time.perf_counter()
         self.due = max(self.due + self.options.itl_s, now)  # a step that took too long is followed at once
         self.loop.call_later(max(self.due - now - ALARM_S, 0.0), self.tick)
+
+    def take_longer(self) -> None:
+        """Prefills the prompts that came, and compiles what this step needs and no step before it did."""
+        options = self.options
+        if options.prefill_tokens_per_s:
+            time.sleep(self.unprefilled / options.prefill_tokens_per_s)
+        self.unprefilled = 0
+        shapes = {f"_request_{k}_kernel" for k in options.compile_at if self.requests >= k}
+        if options.compile_shapes and self.running:
+            shapes.add(f"_batch_{1 << (len(self.running) - 1).bit_length()}_kernel")
+        for kernel in sorted(shapes - self.compiled):
+            self.compiled.add(kernel)
+            time.sleep(options.compile_s)
+            if not options.compile_silently:
+                log_compilation(kernel)
 
     def advance(self, stream: Stream) -> bool:
         """Sends the next chunk; true once the stream is over."""
@@ -379,6 +403,15 @@ def log(line: str) -> None:
     print(f"INFO 11-01 12:00:00 [fake_vllm.py:1] {line}", flush=True)
 
 
+def log_compilation(kernel: str) -> None:
+    print(
+        f"(EngineCore pid={os.getpid()}) WARNING {time.strftime('%m-%d %H:%M:%S')} [jit_monitor.py:103] Triton kernel "
+        f"JIT compilation during inference: {kernel}. This causes a latency spike; consider extending warmup to cover "
+        "this shape/config.",
+        flush=True,
+    )
+
+
 def fail_to_start(error: str) -> None:
     print("ERROR 11-01 12:00:00 [core.py:842] EngineCore failed to start.\nTraceback (most recent call last):")
     print('  File "vllm/v1/engine/core.py", line 833, in run_engine_core\n' + error)
@@ -456,8 +489,14 @@ async def serve(options: argparse.Namespace) -> None:
     gc.disable()
     port = server.sockets[0].getsockname()[1]
     log(f"Starting vLLM API server on {'https' if tls else 'http'}://{options.host}:{port}")
+    if options.compile_s:
+        log("Kernel JIT monitor activated; monitored JIT compilations during inference will use mode=warn.")
     log("Application startup complete.")
     await ended.wait()
+
+
+def numbers(listed: str) -> list[int]:
+    return [int(each) for each in listed.split(",")]
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -479,6 +518,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     fake.add_argument("--itl-s", type=float, default=0.01)
     fake.add_argument("--tokens-per-chunk", type=int, default=1)
     fake.add_argument("--stamp", action="store_true")
+    fake.add_argument("--compile-s", type=float, default=0.0)
+    fake.add_argument("--compile-shapes", action="store_true")
+    fake.add_argument("--compile-at", type=numbers, default=[])
+    fake.add_argument("--compile-silently", action="store_true")
+    fake.add_argument("--prefill-tokens-per-s", type=float, default=0.0)
     fake.add_argument("--start-s", type=float, default=0.0)
     fake.add_argument("--kv-cache-tokens", type=int, default=205_184)
     fake.add_argument("--log-line", action="append", default=[], help="a line to print at start; repeatable")

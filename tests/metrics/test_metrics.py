@@ -69,15 +69,6 @@ def test_the_steady_window_leaves_out_the_tail_of_one_long_reply():
     assert found["output_throughput"] == pytest.approx(19)
 
 
-def test_a_stall_is_when_nothing_comes_though_replies_are_under_way():
-    waits = requests([(1.0, 1), (1.1, 1)], [(5.0, 1), (5.2, 1)])  # nothing is under way from 1.1 to 5.0
-    assert metrics(waits)["longest_stall_ms"] == pytest.approx(200)
-    held = requests([(1.0, 1), (6.0, 1)], [(2.0, 1), (2.1, 1)], [(2.5, 1)])
-    assert metrics(held)["longest_stall_ms"] == pytest.approx(3500)
-    assert metrics(requests([(1.0, 1), (1.0, 1)]))["longest_stall_ms"] == 0  # both in one piece
-    assert "longest_stall_ms" not in metrics(requests([(1.0, 1)]))
-
-
 def test_in_flight_counts_a_request_that_ends_as_another_starts_once():
     _, counts = in_flight(requests([(1.0, 1)], [(2.0, 1)], sent=[0.0, 1.0]))
     assert counts.max() == 1

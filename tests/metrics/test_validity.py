@@ -60,10 +60,35 @@ def test_tokens_that_arrive_together_are_a_warning():
 
 
 @pytest.mark.parametrize(
-    ("stall_ms", "itl_ms", "warned"), [(900, 10, set()), (1700, 10, {"stalled"}), (1700, 300, set())]
+    ("stall_ms", "itl_ms", "warned"),
+    [(999, 10, False), (1000, 10, True), (1000, 100, True), (1000, 100.1, False), (1700, 300, False)],
 )
-def test_a_pause_of_all_replies_is_a_warning_unless_tokens_take_that_long(stall_ms, itl_ms, warned):
-    assert codes(many(), {"longest_stall_ms": stall_ms, "median_itl_ms": itl_ms}) == (set(), warned)
+@pytest.mark.parametrize("cause", ["prefill", "unexplained"])
+def test_a_pause_of_all_requests_is_a_warning_by_its_cause_unless_tokens_take_that_long(
+    cause, stall_ms, itl_ms, warned
+):
+    code = {"prefill": "stalled_by_prefill", "unexplained": "stalled_unexplained"}[cause]
+    found = {f"longest_{cause}_stall_ms": stall_ms, "median_itl_ms": itl_ms}
+    assert codes(many(), found) == (set(), {code} if warned else set())
+
+
+def test_a_run_under_which_the_engine_compiled_is_no_measurement():
+    load, found = run_config().workload, {"longest_compile_stall_ms": 8148.0}
+    judged = judge(many(), load, found, ["_topk", "_topk", "_routing", "_matmul", "_finalize"])
+    (reason,) = judged.invalid
+    assert reason.code == "compiled_under_load"
+    assert "(_topk, _routing, _matmul and 1 more), and no token came for 8.1 s meanwhile" in reason.sentence
+    assert "(_topk):" in judge(many(), load, {}, ["_topk"]).invalid[0].sentence
+    assert judge(many(), load, {}, []).invalid == []
+
+
+@pytest.mark.parametrize(
+    ("share", "longest_ms", "everybody_ms", "warned"),
+    [(0.02, 3000, 50, True), (0.01, 3000, 50, False), (0.02, 3000, 1500, False), (0.02, 900, 50, False)],
+)
+def test_replies_that_stand_still_while_others_go_on_are_a_warning(share, longest_ms, everybody_ms, warned):
+    found = {"paused_replies": share, "longest_reply_gap_ms": longest_ms, "longest_stall_ms": everybody_ms}
+    assert codes(many(), found | {"median_itl_ms": 100.0}) == (set(), {"paused_replies"} if warned else set())
 
 
 @pytest.mark.parametrize(("share", "warned"), [(0.1, set()), (0.6, {"busy_front_end"})])

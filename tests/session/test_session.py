@@ -17,16 +17,17 @@ from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 from vbench.schema.record import RECORD, REQUESTS, Failure, Record
 from vbench.session import sessionfile
-from vbench.session.story import bursts, execute
+from vbench.session.rehearsal import bursts
+from vbench.session.story import execute
 from vbench.watch.events import EVENTS, Events
 
 SLOW = ("--itl-s", "0.05")  # a run of 20 tokens is a second
 
 
-def session(*flags, loads=(2, 30, 40), **engine):
-    """A session of runs of 5 tokens on the fake server; warming up is 9 requests."""
+def session(*flags, loads=(2, 30, 40), workload=None, **engine):
+    """A session of runs of 5 tokens on the fake server; its rehearsal is 9 requests."""
     given = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.005", *flags], **engine}
-    load = {"lengths": "random", "input_len": 8, "output_len": 5}
+    load = {"lengths": "random", "input_len": 8, "output_len": 5} | (workload or {})
     runs = [checked(run_config(engine=given, workload={**load, "num_prompts": count})) for count in loads]
     (made,) = plan((run, "fake") for run in runs)
     return made

@@ -96,13 +96,16 @@ def diagnosis(log: str, returncode: int) -> Diagnosis:
 
 
 def facts(log: str) -> dict[str, float]:
-    """What vLLM says of its memory, where the log has it.
+    """What vLLM says of its memory and its steps, where the log has it.
 
-    `kv_cache_tokens`, and `full_context_requests`: how many requests of max_model_len tokens that cache holds at once.
+    `kv_cache_tokens`, and `full_context_requests`: how many requests of max_model_len tokens that cache holds at once;
+    `max_num_batched_tokens`: tokens of a step at most.
     """
     tokens = re.findall(r"KV cache size: ([\d,]+) tokens", log)
     requests = re.findall(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.,]+)x", log)
     found: dict[str, float] = {"kv_cache_tokens": int(tokens[-1].replace(",", ""))} if tokens else {}
+    if step := re.findall(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)", log):
+        found["max_num_batched_tokens"] = int(step[-1])
     return found | ({"full_context_requests": float(requests[-1].replace(",", ""))} if requests else {})
 
 

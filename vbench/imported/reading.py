@@ -28,7 +28,10 @@ METRIC = re.compile(
     r"duration|completed|failed|total_\w+_tokens|\w+_throughput|request_goodput|max_concurrent_requests|"
     r"max_output_tokens_per_s|(mean|median|std|p[\d.]+)_(?P<family>\w+)_ms|(probe|spec_decode|diffusion)_\w+"
 )
-OF_THE_CLOCK = {"steady_duration", "steady_output_throughput", "longest_stall_ms"}  # need instants, not only lengths
+OF_THE_CLOCK = {  # need instants, not only lengths
+    *("steady_duration", "steady_output_throughput", "longest_stall_ms"),
+    *(f"longest_{cause}_stall_ms" for cause in ("compile", "prefill", "unexplained")),
+}
 OVERRIDES = ("serve_overrides", "bench_overrides")  # in a sweep's failures; its results have them among their fields
 ABOUT = ("backend", "tokenizer_id", "label", "date", "_benchmark_name", "run_number")
 NOT_AN_OPTION = {

@@ -5,7 +5,7 @@ E2EL   last token chunk - sent
 TPOT   (E2EL - TTFT) / (output tokens - 1); undefined for one token
 ITL    the gap between two chunks, divided over the tokens of the later one: one sample a token
 queue  sent - scheduled
-stall  how long no chunk came from any request, while some were between their first and their last; the longest of a run
+stall  how long no token came from any request though some were in flight, waiting ones included; see `metrics.stalls`
 
 Keys are those of `vllm bench serve --save-result`; what vLLM does not have is named in the same manner. Only requests
 that succeeded count towards latency and tokens. A reply without a token has no TTFT: it is counted in `empty`.
@@ -17,8 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vbench.metrics.stalls import EngineFacts, stalls
 from vbench.schema.record import Floats, Requests
 
+NOTHING_KNOWN = EngineFacts()
 STEADY_SHARE = 0.9  # the steady window: from the first to the last moment at this share of the peak concurrency
 
 
@@ -51,7 +53,7 @@ def latencies(requests: Requests) -> Latencies:
     return Latencies(ttft=ttft, tpot=tpot, itl=itl, e2el=e2el, chunk_gap=gap)
 
 
-def metrics(requests: Requests) -> dict[str, float]:
+def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str, float]:
     """All metrics of a run; keys whose value is undefined (no sample) are absent."""
     ok = succeeded(requests)
     found: dict[str, float] = {
@@ -64,7 +66,7 @@ def metrics(requests: Requests) -> dict[str, float]:
     }
     if not ok.any():
         return found
-    found |= _throughput(requests, ok) | _steady(requests, ok) | _stall(requests)
+    found |= _throughput(requests, ok) | _steady(requests, ok) | stalls(requests, engine)
     for name, samples in latencies(requests)._asdict().items():
         found |= _statistics(name, samples)
     return found | _statistics("queue", (requests.sent - requests.scheduled)[ok])
@@ -108,18 +110,6 @@ def _steady(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_]]) 
         inside = owner & (requests.chunk_times > start) & (requests.chunk_times <= end)
         found["steady_output_throughput"] = float(requests.chunk_tokens[inside].sum() / (end - start))
     return found
-
-
-def _stall(requests: Requests) -> dict[str, float]:
-    first, last = requests.offsets[:-1], requests.offsets[1:] - 1
-    several = last > first
-    if not several.any():
-        return {}
-    times = np.sort(requests.chunk_times)
-    starts, ends = np.sort(requests.chunk_times[first[several]]), np.sort(requests.chunk_times[last[several]])
-    begun, over = (np.searchsorted(ones, times[:-1], side="right") for ones in (starts, ends))
-    gaps = np.diff(times)[begun > over]
-    return {"longest_stall_ms": float(gaps.max(initial=0.0)) * 1e3}
 
 
 def _statistics(name: str, samples: Floats) -> dict[str, float]:

@@ -5,6 +5,7 @@ An INVALID run is kept and marked; a warning says what to know of a VALID one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,9 @@ HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache though no workloa
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 P99_SAMPLES = 100
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (vbench.occupancy.LOOP_LIMIT)
-STALL_MS, STALL_TOKENS = 1000.0, 10  # a pause beyond both is none of the load's: at least so long, so many tokens' time
+STALL_MS, STALL_TOKENS = 1000.0, 10  # warn about a pause longer than both 1 s and 10 median inter-token latencies
+PAUSED_SHARE = 0.01  # of replies with a gap beyond 1 s: more than that and p99 over requests shows them
+NAMED_KERNELS = 3  # in a sentence
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
 
 
@@ -30,9 +33,13 @@ class Judgement(NamedTuple):
     warnings: list[Reason]
 
 
-def judge(requests: Requests, load: Workload, found: dict[str, float]) -> Judgement:
-    """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts)."""
+def judge(requests: Requests, load: Workload, found: dict[str, float], compiled: Sequence[str] = ()) -> Judgement:
+    """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts).
+
+    `compiled` names the kernels that the engine compiled during the run, by its log.
+    """
     invalid = (
+        _compiled_under_load(found, compiled),
         _ended_early(found),
         _failed_requests(requests),
         _late_client(requests, load),
@@ -46,7 +53,9 @@ def judge(requests: Requests, load: Workload, found: dict[str, float]) -> Judgem
     warnings = (
         _preemptions(found),
         _saturated(found),
-        _stalled(found),
+        _stalled_by_prefill(found),
+        _stalled_unexplained(found),
+        _paused_replies(found),
         _busy_front_end(found),
         _merged_tokens(requests),
         _few_samples(requests),
@@ -136,15 +145,62 @@ def _saturated(found: dict[str, float]) -> Reason | None:
     return Reason("saturated", "requests came faster than they were served: TTFT and requests in flight kept growing")
 
 
-def _stalled(found: dict[str, float]) -> Reason | None:
-    stall_ms = found.get("longest_stall_ms", 0.0)
-    if stall_ms < max(STALL_MS, STALL_TOKENS * found.get("median_itl_ms", 0.0)):
+def _compiled_under_load(found: dict[str, float], compiled: Sequence[str]) -> Reason | None:
+    if not compiled:
+        return None
+    names = list(dict.fromkeys(compiled))
+    more = len(names) - NAMED_KERNELS
+    listed = ", ".join(names[:NAMED_KERNELS]) + (f" and {more} more" if more > 0 else "")
+    pause_ms = found.get("longest_compile_stall_ms", 0.0)
+    pause = f", and no token came for {pause_ms / 1e3:.1f} s meanwhile" if pause_ms else ""
+    sentence = (
+        f"the engine compiled under load ({listed}){pause}: these figures include its warming up; repeat with "
+        "rerun=invalid, so that its compile cache is warm"
+    )
+    return Reason("compiled_under_load", sentence)
+
+
+def _stalled_by_prefill(found: dict[str, float]) -> Reason | None:
+    stall_ms = _stall_ms(found, "longest_prefill_stall_ms")
+    if not stall_ms:
         return None
     sentence = (
-        f"no token came from any request for {stall_ms / 1e3:.1f} s: a kernel was compiled, prompts held all replies "
-        "up, or the server or its host paused"
+        f"prompts held all replies up for {stall_ms / 1e3:.1f} s at the longest, as long as prefilling them takes; a "
+        "smaller engine.max_num_batched_tokens shortens that"
     )
-    return Reason("stalled", sentence)
+    return Reason("stalled_by_prefill", sentence)
+
+
+def _stalled_unexplained(found: dict[str, float]) -> Reason | None:
+    stall_ms = _stall_ms(found, "longest_unexplained_stall_ms")
+    if not stall_ms:
+        return None
+    sentence = (
+        f"no token came from any request for {stall_ms / 1e3:.1f} s, which neither the prompts in flight nor the "
+        "engine's log explain: the engine may have compiled unsaid, or the server or its host paused"
+    )
+    return Reason("stalled_unexplained", sentence)
+
+
+def _stall_ms(found: dict[str, float], key: str) -> float:
+    """The pause, if it is long enough to speak of; else 0."""
+    stall_ms = found.get(key, 0.0)
+    return stall_ms if stall_ms >= max(STALL_MS, STALL_TOKENS * found.get("median_itl_ms", 0.0)) else 0.0
+
+
+def _paused_replies(found: dict[str, float]) -> Reason | None:
+    share, longest_ms = found.get("paused_replies", 0.0), found.get("longest_reply_gap_ms", 0.0)
+    everybody_ms = found.get("longest_stall_ms", 0.0)
+    if (
+        share <= PAUSED_SHARE
+        or longest_ms <= 2 * everybody_ms
+        or longest_ms < STALL_TOKENS * found.get("median_itl_ms", 0.0)
+    ):
+        return None
+    sentence = (
+        f"{share:.0%} of replies stood still for over 1 s while others went on, the longest {longest_ms / 1e3:.1f} s"
+    )
+    return Reason("paused_replies", sentence)
 
 
 def _busy_front_end(found: dict[str, float]) -> Reason | None:

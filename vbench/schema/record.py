@@ -156,14 +156,17 @@ def find_record(folder: Path) -> Record | None:
         return None
 
 
-def put_aside(folder: Path) -> None:
-    """Makes room for a new record: a run's folder that has one is renamed to NAME.1, or the next free number."""
+def put_aside(folder: Path) -> Path | None:
+    """Makes room for a new record: a run's folder that has one is renamed to NAME.1, or the next free number.
+
+    Returns the folder's new path; None if it has no record.
+    """
     if not (folder / RECORD).exists():
-        return
+        return None
     earlier = 1
     while (aside := folder.with_name(f"{folder.name}.{earlier}")).exists():
         earlier += 1
-    folder.rename(aside)
+    return folder.rename(aside)
 
 
 def is_aside(folder: Path) -> bool:

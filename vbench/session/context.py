@@ -99,6 +99,11 @@ class Servers:
         """Of the servers that were started here."""
         return [server.process.pid for server in self.servers if server.process]
 
+    @property
+    def logs(self) -> list[Path]:
+        """Of the servers that were started here."""
+        return [server.log for server in self.servers if server.log]
+
     def check_alive(self) -> None:
         """Raises ServerFailed if one of them has ended."""
         for server in self.servers:

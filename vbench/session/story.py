@@ -16,32 +16,27 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vbench import tracking
-from vbench.engine import attached, environment, serverlog
+from vbench.engine import attached, compilelog, environment, serverlog
 from vbench.engine.attached import ExternalServer
 from vbench.engine.server import Server, keep_logs, replicas
 from vbench.host import cores
 from vbench.host.interrupts import Interrupted, Interrupts
 from vbench.host.leases import HostLease, leased
-from vbench.loadgen import ClientLost, Load, Workers, processes_for
-from vbench.metrics.definitions import succeeded
+from vbench.loadgen import ClientLost, Workers, processes_for
 from vbench.plan import fit, ladders
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import Refused, ServerFailed
 from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside
 from vbench.session import sessionfile
 from vbench.session.context import Servers, SessionContext, blank
-from vbench.session.measuring import RUN_TIMEOUT_S, longest, measure, started
+from vbench.session.measuring import measure_until_trusted, started
 from vbench.session.probing import search
+from vbench.session.rehearsal import rehearse
 from vbench.tracking.delivery import Delivery
 from vbench.watch.events import Event, Events
-from vbench.workload.prompts import FIRST_ID
 from vbench.workload.search import streams
 
-WARM_UP = ((1, 256, 16), (8, 256, 16))  # requests at once, tokens of each prompt, of each reply
-PREFILLS = (1024, 1536, 2048, 3072, 4096)  # tokens in one step: by it a kernel of experts is chosen, and then compiled
 TOLD_TOGETHER_S = 1.0  # a scheduler ends all processes of a job: the server may be gone before we are told
 
 
@@ -97,12 +92,12 @@ async def _measure_all(bench: SessionContext, left: deque[Run]) -> None:
     began = time.monotonic()
     async with _servers(bench) as servers:
         fleet = Servers(servers, _start_s(bench, began) | await _server_facts(servers))
-        await _warm_up(bench, fleet)
+        fleet = dataclasses.replace(fleet, facts=fleet.facts | await rehearse(bench, fleet))
         bench.events.ready(fleet.facts)
         while left:
             run = left.popleft()
             load = run.config.workload
-            find = started if load.start_only else search if load.search else measure
+            find = started if load.start_only else search if load.search else measure_until_trusted
             bench.save(run, await find(bench, fleet, run))
 
 
@@ -110,47 +105,6 @@ def _servers(bench: SessionContext) -> AbstractAsyncContextManager[Sequence[Serv
     if bench.session.attached:
         return attached.attached(bench.session.engine)
     return replicas(bench.session, bench.share, bench.folder)
-
-
-async def _warm_up(bench: SessionContext, fleet: Servers) -> None:
-    """Sends each server one request, then several at once, so that kernels are compiled before a clock runs.
-
-    On GPUs also prefills of growing size. A server of others gets the one, to see that it answers.
-
-    Raises ServerFailed where a server cannot answer them.
-    """
-    for burst in bursts(bench.session, longest(fleet, bench.session.model)):
-        requests, _ = await bench.load(_warm_up_load(bench.session, fleet, *burst))
-        fleet.check_alive()
-        if not succeeded(requests).all():
-            line = f"a warm-up request failed: {requests.error[~succeeded(requests)][0]}"
-            raise ServerFailed("engine_error", line, fleet.servers[0].log)
-
-
-def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
-    """What a server is warmed up with: (requests at once, tokens of each prompt, of each reply), within `context`."""
-    wanted = [(count, max(1, min(length, context - reply)), reply) for count, length, reply in WARM_UP]
-    if session.attached:
-        return wanted[:1]
-    for tokens in PREFILLS if session.hardware.gpus else ():
-        together = -(-tokens // max(1, context - 1))
-        alone = together > 1  # the first to come is a step of its own, and the others are the next
-        wanted.append((together + alone, tokens // together, 1))
-    return wanted
-
-
-def _warm_up_load(session: Session, fleet: Servers, count: int, length: int, reply: int) -> Load:
-    count *= len(fleet.servers)
-    rng = np.random.default_rng()
-    return Load(
-        endpoints=fleet.endpoints,
-        prompts=list(rng.integers(FIRST_ID, session.model.vocab_size * 3 // 4, (count, length), dtype=np.int32)),
-        output_len=np.full(count, reply),
-        scheduled=np.zeros(count),
-        max_concurrency=None,
-        ignore_eos=session.runs[0].config.workload.ignore_eos,
-        timeout_s=RUN_TIMEOUT_S,
-    )
 
 
 def _start_s(bench: SessionContext, began: float) -> dict[str, float]:
@@ -163,8 +117,12 @@ async def _server_facts(servers: Sequence[Server | ExternalServer]) -> dict[str,
     return {
         "version": await servers[0].control.version(),
         "max_model_len": min((length for length in longest if length is not None), default=None),
-        **(serverlog.facts(log.read_text(errors="replace")) if log else {}),
+        **(_log_facts(log.read_text(errors="replace")) if log else {}),
     }
+
+
+def _log_facts(log: str) -> dict[str, Any]:
+    return serverlog.facts(log) | compilelog.facts(log)
 
 
 def _client_processes(session: Session, cores: int) -> int:

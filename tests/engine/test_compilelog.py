@@ -1,0 +1,77 @@
+"""Lines as vLLM 0.26 to 0.32, Triton and FlashInfer write them."""
+
+from datetime import datetime
+
+import pytest
+
+from vbench.engine.compilelog import LogPosition, compilations, facts
+
+
+def local(*moment):
+    """As vLLM writes it: in the host's time, without saying so."""
+    return datetime(*moment)  # noqa: DTZ001
+
+
+NOW = local(2026, 11, 27, 10, 2)
+MONITOR = (
+    "(EngineCore pid=387) INFO 11-27 10:00:58 [jit_monitor.py:79] Kernel JIT monitor activated; monitored JIT "
+    "compilations during inference will use mode=warn."
+)
+MOE = (
+    "(EngineCore pid=387) \x1b[33mWARNING\x1b[0m 11-27 10:01:02 [jit_monitor.py:103] Triton kernel JIT compilation "
+    "during inference: _topk_forward. This causes a latency spike; consider extending warmup."
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "kernel"),
+    [
+        (MOE, "_topk_forward"),
+        ("WARNING 11-27 10:01:02 [jit_monitor.py:103] CuTeDSL JIT compilation during inference: Gemm. This", "Gemm"),
+        ("TileLang JIT compilation during inference: mhc_pre (cache_key=(1, 2)). This causes", "mhc_pre"),
+        ("Triton kernel JIT compilation during inference: _matmul", "_matmul"),
+        ("Triton autotuning for function fused_moe,\nwith key as (1,),\nfinished after 1.20s", "fused_moe"),
+        ("INFO 11-27 10:01:02 [backends.py:399] Compiling a graph for compile range (1, 8) takes 3 s", "torch.compile"),
+        ("Capturing CUDA graphs (decode, FULL): 100%|##########| 35/35", "CUDA graph"),
+        ("[Autotuner]: Autotuning process starts ...", "FlashInfer autotuning"),
+    ],
+)
+def test_each_way_of_compiling_is_read_from_its_line(line, kernel):
+    assert [each.kernel for each in compilations(line, NOW)] == [kernel]
+
+
+def test_other_lines_are_no_compilation():
+    lines = [
+        MONITOR,
+        "INFO 11-27 10:01:02 [loggers.py:257] Engine 000: Avg prompt throughput: 1 tokens/s",
+        "INFO 11-27 10:01:02 [backends.py:296] Directly load the compiled graph(s) for compile range (1, 8) from",
+    ]
+    assert compilations("\n".join(lines), NOW) == []
+
+
+def test_the_instant_is_that_of_the_line_in_the_host_s_time():
+    (found,) = compilations(MOE, NOW)
+    assert found.at_s == local(2026, 11, 27, 10, 1, 2).timestamp()
+    (old,) = compilations(MOE.replace("11-27", "12-31"), local(2027, 1, 1))
+    assert old.at_s == local(2026, 12, 31, 10, 1, 2).timestamp()
+    (unknown,) = compilations("Triton autotuning for function fused_moe,", NOW)
+    assert unknown.at_s is None
+
+
+def test_only_what_was_logged_since_counts_in_every_replica_s_log(tmp_path):
+    logs = [tmp_path / "server.log", tmp_path / "server-1.log"]
+    for log in logs:
+        log.write_text(MOE + "\n")
+    position = LogPosition.end(logs)
+    assert position.compilations() == []
+    with logs[1].open("a") as log:
+        log.write(MOE.replace("_topk", "_routing") + "\n")
+    assert [each.kernel for each in position.compilations()] == ["_routing_forward"]
+
+
+def test_a_start_tells_whether_its_caches_were_warm():
+    load = "Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took 2.1 s"
+    build = "Compiling a graph for compile range (1, 8192) takes 30.21 s"
+    assert facts(load) == {"compile_cache": "warm"}
+    assert facts(f"{load}\n{build}") == {"compile_cache": "cold"}
+    assert facts(MONITOR) == {"kernel_monitor": "on"}

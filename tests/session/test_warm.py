@@ -1,0 +1,111 @@
+"""Warm before measured: an engine that compiles is rehearsed, and a run that it compiled under is measured again."""
+
+import pytest
+from test_session import executed, happened, session
+
+from vbench.schema.record import REQUESTS, Record
+from vbench.session.rehearsal import MOST_ROUNDS, shape
+
+COMPILING = ("--compile-s", "0.7")
+
+
+def codes(reasons):
+    return {reason.code for reason in reasons} - {"few_samples"}
+
+
+def measured(folder, *flags, count=30, **workload):
+    """The record of a session's one run, and the records of its earlier measurements, oldest first."""
+    made = session("--itl-s", "0.02", *flags, loads=(count,), workload=workload)
+    record = executed(made, folder)[count]
+    return record, [Record.load(path) for path in sorted(folder.glob(f"{made.runs[0].folder}.*"))]
+
+
+def kernels_logged(folder):
+    return [line for line in (folder / "server.log").read_text().splitlines() if "during inference: " in line]
+
+
+def test_an_engine_that_compiles_nothing_is_measured_once_and_its_rehearsal_is_the_old_warm_up(tmp_path):
+    record, _ = measured(tmp_path, *COMPILING)
+    assert "compiled_under_load" not in codes(record.invalid)
+    assert record.metrics["compilations"] == 0
+    assert (record.server["rehearsal_rounds"], record.server["rehearsal_compiled"]) == (2, 0)
+    assert 0 < record.server["rehearsal_s"] < 20
+
+
+def test_what_the_rehearsal_compiles_no_run_compiles(tmp_path):
+    record, aside = measured(tmp_path, "--compile-s", "0.1", "--compile-shapes")
+    batches = {line.split("inference: ")[1].split(".")[0] for line in kernels_logged(tmp_path)}
+    assert batches >= {"_batch_1_kernel", "_batch_8_kernel", "_batch_32_kernel"}
+    assert record.server["rehearsal_compiled"] == len(batches)
+    assert "still_compiling" not in record.server
+    assert record.metrics["compilations"] == 0
+    assert not any("compiled_under_load" in codes(each.invalid) for each in aside)
+
+
+def test_a_run_under_which_the_engine_compiled_is_measured_again_and_what_was_put_aside_is_kept_and_named(tmp_path):
+    record, (cold, *_) = measured(tmp_path, *COMPILING, "--compile-at", "20")
+    assert "compiled_under_load" not in codes(record.invalid)
+    assert "measured_again" in codes(record.warnings)
+    assert codes(cold.invalid) >= {"compiled_under_load"}
+    (sentence,) = (reason.sentence for reason in cold.invalid if reason.code == "compiled_under_load")
+    assert "_request_20_kernel" in sentence
+    assert cold.run_key == record.run_key
+    assert cold.metrics["longest_compile_stall_ms"] >= 700
+    assert cold.metrics["compilations"] == 1
+    assert record.metrics["duration"] < cold.metrics["duration"]
+    (told,) = (reason.sentence for reason in record.warnings if reason.code == "measured_again")
+    (folder,) = tmp_path.glob("*.1")
+    assert f"{folder.name} (compiled_under_load" in told
+    assert (folder / REQUESTS).exists()
+    assert [each["folder"] for each in happened(tmp_path, "recorded")] == [folder.stem]
+
+
+def test_an_engine_that_compiles_under_every_measurement_leaves_an_invalid_run(tmp_path):
+    record, aside = measured(tmp_path, *COMPILING, "--compile-at", "20,50,80,110,140")
+    assert "compiled_under_load" in codes(record.invalid)
+    assert [codes(each.invalid) >= {"compiled_under_load"} for each in aside] == [True, True]
+    assert len(kernels_logged(tmp_path)) == 3
+
+
+def test_a_pause_that_the_log_does_not_tell_of_is_unexplained_and_measured_again_once(tmp_path):
+    flags = ("--compile-s", "1.2", "--compile-silently", "--compile-at", "20,50,80")
+    record, (aside, *_) = measured(tmp_path, *flags)
+    assert "stalled_unexplained" in codes(record.warnings)
+    assert record.metrics["longest_unexplained_stall_ms"] >= 1200
+    assert "stalled_unexplained" in codes(aside.warnings)
+    assert kernels_logged(tmp_path) == []
+
+
+def test_a_pause_of_the_prompts_own_is_said_to_be_prefill(tmp_path):
+    load = {"input_len": 1700, "output_len": [5, 50], "max_concurrency": 2}
+    record, _ = measured(tmp_path, "--prefill-tokens-per-s", "1200", count=5, **load)
+    assert record.server["prefill_tokens_per_s"] == pytest.approx(1200, rel=0.2)
+    assert {"stalled_by_prefill", "stalled_unexplained"} & codes(record.warnings) == {"stalled_by_prefill"}
+
+
+def test_the_replies_of_a_rehearsed_shape_end_one_after_another_down_to_the_last():
+    made = shape([200] * 20, at_once=20, context=2000, most_tokens=32768)
+    assert made.input_len.tolist() == [200] * 20
+    running = [(made.output_len > step).sum() for step in range(made.output_len.max())]
+    assert set(running) == set(range(1, 21))
+    assert made.at_once == 20
+
+
+def test_a_shape_that_is_rehearsed_keeps_to_the_context_and_its_prompts_to_a_few_full_steps():
+    narrow = shape([30] * 8, at_once=8, context=40, most_tokens=1000)
+    assert (narrow.input_len + narrow.output_len).max() <= 40
+    assert narrow.input_len.min() >= 1
+    wide = shape([1000] * 640, at_once=640, context=2000, most_tokens=4 * 8192)
+    assert 4 * 8192 - 1000 <= wide.input_len[wide.input_len == 1000].sum() <= 4 * 8192
+    assert set(wide.input_len) == {1000, 16}
+    closed = shape([200] * 100, at_once=10, context=2000, most_tokens=32768)
+    assert (len(closed.input_len), closed.at_once) == (10 + 64, 10)
+
+
+def test_a_rehearsal_of_what_never_stops_compiling_ends_and_says_so(tmp_path):
+    every = ",".join(map(str, range(5, 1000)))
+    record, aside = measured(tmp_path, "--compile-s", "0.01", "--compile-at", every)
+    assert "compiled_under_load" in codes(record.invalid)
+    assert len(aside) == 2
+    assert record.server["rehearsal_rounds"] == 2 + MOST_ROUNDS
+    assert record.server["still_compiling"].startswith("_request_")

@@ -1,0 +1,95 @@
+"""What a server's log says of compilation: kernels compiled while it served requests, and the state of its caches.
+
+vLLM watches its kernels once it has warmed up ("Kernel JIT monitor activated") and logs the first compilation of each
+kernel in each process: "Triton kernel JIT compilation during inference: NAME. This causes …". A later compilation of
+the same kernel, for other constants, is logged only with --jit-monitor-verbose. Triton's autotuner, torch.compile,
+FlashInfer's autotuner and CUDA graph capture have lines of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+STAMP = re.compile(r"(?:DEBUG|INFO|WARNING|ERROR) (\d\d-\d\d \d\d:\d\d:\d\d) ")  # as vLLM's logger writes it: no year
+COMPILED = {  # what was compiled, where the line itself names no kernel
+    "kernel": re.compile(r"JIT compilation during inference: (?P<kernel>\S+?)(?=\.\s|\.?$| \()"),
+    "autotuned kernel": re.compile(r"Triton autotuning for function (?P<kernel>\w+)"),
+    "torch.compile": re.compile(r"Starting torch\.compile|Compiling a graph for |torch\.compile t(?:akes|ook) "),
+    "CUDA graph": re.compile(r"Capturing CUDA graph|Graph capturing finished"),
+    "FlashInfer autotuning": re.compile(r"Autotuning process starts"),
+}
+MONITORED = "Kernel JIT monitor activated"
+LOADED, BUILT = re.compile(r"Directly load .*compil", re.IGNORECASE), re.compile(r"Compiling a graph for ")
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """One compilation that a log tells of."""
+
+    kernel: str
+    at_s: float | None = None  # seconds since 1970, to the second below; None where the line has no time
+
+
+def compilations(text: str, now: datetime) -> list[Compilation]:
+    """What `text`, a part of a log in the host's local time, says was compiled. `now` supplies the year."""
+    found = []
+    for line in COLOUR.sub("", text).splitlines():
+        for unnamed, pattern in COMPILED.items():
+            if match := pattern.search(line):
+                found.append(Compilation(match.groupdict().get("kernel") or unnamed, _instant(line, now)))
+                break
+    return found
+
+
+def facts(log: str) -> dict[str, str]:
+    """What a good start's log says, where it does: `kernel_monitor` "on", `compile_cache` "warm" or "cold".
+
+    Warm: the start loaded all its compiled graphs from vLLM's cache, which outlives sessions; cold: it compiled one.
+    With --enforce-eager there are none.
+    """
+    found = {"kernel_monitor": "on"} if MONITORED in log else {}
+    if BUILT.search(log):
+        return found | {"compile_cache": "cold"}
+    return found | ({"compile_cache": "warm"} if LOADED.search(log) else {})
+
+
+@dataclass(frozen=True)
+class LogPosition:
+    """The end of each server's log at one moment."""
+
+    sizes: tuple[tuple[Path, int], ...]
+
+    @classmethod
+    def end(cls, logs: Sequence[Path]) -> LogPosition:
+        return cls(tuple((log, log.stat().st_size) for log in logs))
+
+    def read_since(self) -> str:
+        """Everything that the servers have logged since then, one server's log after the other's."""
+        parts = []
+        for log, size in self.sizes:
+            with log.open("rb") as file:
+                file.seek(size)
+                parts.append(file.read().decode(errors="replace"))
+        return "\n".join(parts)
+
+    def compilations(self) -> list[Compilation]:
+        """What was compiled since then."""
+        return compilations(self.read_since(), datetime.now())  # noqa: DTZ005  the log is in local time
+
+
+def _instant(line: str, now: datetime) -> float | None:
+    stamp = STAMP.search(line)
+    if not stamp:
+        return None
+    try:
+        at = datetime.strptime(f"{now.year} {stamp[1]}", "%Y %m-%d %H:%M:%S")  # noqa: DTZ007
+    except ValueError:
+        return None
+    if at - now > timedelta(days=1):  # logged last year
+        at = at.replace(year=now.year - 1)
+    return at.timestamp()

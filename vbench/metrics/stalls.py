@@ -1,0 +1,156 @@
+"""Pauses: when no token came from any request though some were in flight, and why. Pure.
+
+A pause begins with the last token before it, or when a request is sent to an idle server; it ends with the next token,
+or when nothing is in flight any more. Requests that wait for their first token count as in flight. Its cause:
+
+compile      the engine's log tells of a compilation within it
+prefill      the prompts in flight explain it, at the rate at which this server has processed prompts at other times
+unexplained  neither
+
+The rate is taken from outside of the pause: from the session's rehearsal, from the other pauses, and from requests that
+got their first token soon. Every piece of evidence is a lower bound of the rate, so the highest is used.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vbench.schema.record import Floats, Requests
+
+LEAST_S = 0.5  # shorter pauses have no cause told
+STEP_TOKENS = 8192  # prompt tokens in one step of the engine: vLLM's default on large GPUs
+SLACK = 2.0  # a prefill explains a pause of this many times its expected length: prompts differ, and share the step
+TOGETHER_S = 0.05  # first tokens that come so soon after one another left the engine in one step
+LOG_S = 1.0  # a log's time is cut to the second
+EVIDENCE = 500  # requests at most that are looked at for the rate
+PAUSED_REPLY_S = 1.0
+
+
+class Pause(NamedTuple):
+    """One pause of all requests; seconds since the run's start, prompts in tokens."""
+
+    start: float
+    end: float
+    waiting: int  # prompt tokens of all requests that waited for their first token
+    brought: int  # of those, what got its first token as the pause ended
+    replying: bool  # some request was between its first and its last token
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
+class EngineFacts(NamedTuple):
+    """What is known of the engine besides a run's requests."""
+
+    compiled_at: Floats = np.empty(0)  # (k,) when it compiled during the run, as its log tells; seconds of the run
+    prefill_rate: float = 0.0  # prompt tokens a second that it was seen to process before the run; 0: not known
+    step_tokens: int = STEP_TOKENS  # prompt tokens in one step at most
+
+
+def stalls(requests: Requests, engine: EngineFacts) -> dict[str, float]:
+    """The longest pause, in ms, whatever its cause; the longest of each cause; and the gaps within single replies.
+
+    Prefill pauses count where they held replies up: without any, such a pause is an ordinary TTFT.
+    """
+    starts, ends = _quiet(requests)
+    found = {"longest_stall_ms": float((ends - starts).max(initial=0.0)) * 1e3}
+    causes = dict.fromkeys(("compile", "prefill", "unexplained"), 0.0)
+    long = _pauses(requests)
+    soon = _rate_of_soon_answered(requests)
+    for pause in long:
+        others = [each.brought / each.seconds for each in long if each is not pause]
+        cause = _cause(pause, max([engine.prefill_rate, soon, *others]), engine)
+        if cause != "prefill" or pause.replying:
+            causes[cause] = max(causes[cause], pause.seconds)
+    found |= {f"longest_{cause}_stall_ms": seconds * 1e3 for cause, seconds in causes.items()}
+    return found | _gaps_of_replies(requests)
+
+
+def prefill_rate(requests: Requests) -> float:
+    """Prompt tokens a second that the server was seen to process, a lower bound; 0 if the run does not tell."""
+    return max([_rate_of_soon_answered(requests), *(each.brought / each.seconds for each in _pauses(requests))])
+
+
+def _quiet(requests: Requests) -> tuple[Floats, Floats]:
+    """Starts and ends of all intervals without a token while something is in flight, both (k,), in order."""
+    was_sent = ~np.isnan(requests.sent)
+    if not was_sent.any():
+        return np.empty(0), np.empty(0)
+    sent, finished = np.sort(requests.sent[was_sent]), np.sort(requests.finished[was_sent])
+    # The server idles from a finish that leaves nothing in flight until the next request is sent.
+    left = np.searchsorted(sent, finished, side="right") - np.arange(1, len(finished) + 1)
+    idle_from = finished[left == 0]
+    following = np.searchsorted(sent, idle_from, side="right")
+    idle_until = sent[following[following < len(sent)]]
+    marks = np.sort(np.concatenate([sent[:1], requests.chunk_times, idle_from, idle_until, finished[-1:]]))
+    starts, ends = marks[:-1], marks[1:]
+    in_flight = np.searchsorted(sent, starts, side="right") - np.searchsorted(finished, starts, side="right")
+    busy = in_flight > 0
+    return starts[busy], ends[busy]
+
+
+def _pauses(requests: Requests) -> list[Pause]:
+    """The pauses of at least LEAST_S, in order."""
+    starts, ends = _quiet(requests)
+    long = ends - starts >= LEAST_S
+    first, last = _ends_of_replies(requests)
+    found = []
+    for start, end in zip(starts[long], ends[long], strict=True):
+        # One that has no token waits until its end.
+        waiting = (requests.sent < end) & ~(first <= start) & (requests.finished > start)
+        brought = waiting & (first <= end + TOGETHER_S)
+        replying = bool(((first <= start) & (last >= end)).any())
+        tokens = requests.input_tokens
+        found.append(Pause(start, end, int(tokens[waiting].sum()), int(tokens[brought].sum()), replying))
+    return found
+
+
+def _cause(pause: Pause, rate: float, engine: EngineFacts) -> str:
+    if ((engine.compiled_at + LOG_S > pause.start) & (engine.compiled_at <= pause.end)).any():
+        return "compile"
+    # Replies under way get a token each step, and a first token ends the step that brought it.
+    tokens = min(pause.waiting, max(pause.brought, engine.step_tokens))
+    return "prefill" if rate and pause.seconds <= SLACK * tokens / rate else "unexplained"
+
+
+def _rate_of_soon_answered(requests: Requests) -> float:
+    """By requests whose first token came within LEAST_S: the prompts that began and were done in that time."""
+    first, _ = _ends_of_replies(requests)
+    answered = np.flatnonzero(first - requests.sent < LEAST_S)
+    if not len(answered):
+        return 0.0
+    chosen = answered[:: max(1, len(answered) // EVIDENCE)]
+    best = 0.0
+    for start, end in zip(requests.sent[chosen], first[chosen], strict=True):
+        if end > start:
+            within = (requests.sent >= start) & (first <= end)
+            best = max(best, float(requests.input_tokens[within].sum() / (end - start)))
+    return best
+
+
+def _ends_of_replies(requests: Requests) -> tuple[Floats, Floats]:
+    """When each request got its first and its last token, both (n,); NaN where none came."""
+    first, last = requests.offsets[:-1], requests.offsets[1:] - 1
+    answered = last >= first
+    times = np.full((2, len(requests)), np.nan)
+    times[0, answered], times[1, answered] = requests.chunk_times[first[answered]], requests.chunk_times[last[answered]]
+    return times[0], times[1]
+
+
+def _gaps_of_replies(requests: Requests) -> dict[str, float]:
+    """The longest gap between two tokens of one reply: over all replies, their p99, and the share beyond 1 s."""
+    chunks = np.diff(requests.offsets)
+    several = chunks > 1
+    if not several.any():
+        return {}
+    gaps = np.diff(requests.chunk_times, prepend=np.nan)
+    gaps[requests.offsets[:-1][chunks > 0]] = 0.0
+    longest = np.maximum.reduceat(gaps, requests.offsets[:-1][several])
+    return {
+        "longest_reply_gap_ms": float(longest.max()) * 1e3,
+        "p99_reply_gap_ms": float(np.percentile(longest, 99)) * 1e3,
+        "paused_replies": float((longest > PAUSED_REPLY_S).mean()),
+    }

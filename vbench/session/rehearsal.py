@@ -1,0 +1,213 @@
+"""The rehearsal: before a clock runs, the servers meet the shapes of batch and prefill that the session's runs have.
+
+An engine compiles kernels when it first meets a shape: by the tokens of a prefill step, and by the requests of a decode
+step. The rehearsal sends, largest run first, as many requests at once as a run will, with its prompts' lengths and
+replies that end one after another, so that the decode batch walks down to one. It repeats each shape until the engine
+compiles nothing by its log, no pause is left unexplained, and, on an engine that has compiled, until the shape takes no
+less time than before: a kernel's second compilation for other constants is not in vLLM's log.
+
+A server without a log (it runs already, and is not ours) gets one request, to see that it answers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vbench.engine.compilelog import LogPosition
+from vbench.loadgen import Load
+from vbench.metrics.definitions import metrics, succeeded
+from vbench.metrics.stalls import STEP_TOKENS, EngineFacts, prefill_rate
+from vbench.plan.sessions import Session
+from vbench.schema import RunConfig
+from vbench.schema.errors import ServerFailed
+from vbench.schema.record import Ints, Requests
+from vbench.session.context import Servers, SessionContext
+from vbench.session.measuring import RUN_TIMEOUT_S, longest
+from vbench.workload.prompts import FIRST_ID, prompts
+from vbench.workload.search import streams
+
+BURSTS = ((1, 256, 16), (8, 256, 16))  # requests at once, tokens of each prompt, of each reply
+PREFILLS = (1024, 1536, 2048, 3072, 4096)  # tokens in one step: a kernel of experts is chosen by it, and then compiled
+LONGEST_REPLY = 64  # tokens: the last of a burst's replies; the others end before it, one after another
+MOST_AT_ONCE = 1024  # requests; vLLM's default max_num_seqs on large GPUs
+FOLLOWING = 64  # requests of a burst that wait for a place in it
+SEARCHED_AT_ONCE = 256  # of a search, whose loads are not known yet
+FULL_STEPS = 4  # of prefill in one burst: beyond them prompts are cut to SHORT tokens, for the steps would be no other
+SHORT = 16
+BUDGET_S, BUDGET_OF_START = 20.0, 0.25  # whichever is more: a start takes 90 to 230 s on GPUs, and a run 6 to 8 s
+SETTLED = 0.9  # of the seconds of the round before: a shape that still gets faster is still being compiled
+MOST_ROUNDS = 6  # of one shape
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A burst: tokens of each prompt and of each reply, both (n,); those beyond `at_once` wait for a place."""
+
+    input_len: Ints
+    output_len: Ints
+    at_once: int
+
+
+@dataclass
+class Rehearsal:
+    """What a session's rehearsal came to, as its records tell it."""
+
+    began: float
+    budget_s: float
+    rounds: int = 0
+    left_out: int = 0  # shapes, for want of time
+    compiled: list[str] = field(default_factory=list)  # kernels, in order, each once
+    still_compiling: list[str] = field(default_factory=list)  # likewise, when their shape was given up
+    prefill_rate: float = 0.0  # prompt tokens a second, by the rounds in which nothing was compiled
+
+    @property
+    def left_s(self) -> float:
+        return self.budget_s - (time.monotonic() - self.began)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the record's `server`: seconds, rounds, kernels compiled, and what still compiled at its end."""
+        found: dict[str, Any] = {
+            "rehearsal_s": round(time.monotonic() - self.began, 3),
+            "rehearsal_rounds": self.rounds,
+            "rehearsal_compiled": len(self.compiled),
+            "prefill_tokens_per_s": round(self.prefill_rate, 1),
+        }
+        if self.left_out:
+            found["rehearsal_left_out"] = self.left_out
+        if self.still_compiling:
+            found["still_compiling"] = ", ".join(self.still_compiling)
+        return found
+
+
+async def rehearse(context: SessionContext, servers: Servers) -> dict[str, Any]:
+    """Warms the servers up for the session's runs, within the budget, and returns the facts that the records repeat.
+
+    Raises ServerFailed where a server cannot answer.
+    """
+    session = context.session
+    start_s = servers.facts.get("start_s", 0.0)
+    done = Rehearsal(time.monotonic(), budget_s=max(BUDGET_S, BUDGET_OF_START * start_s))
+    for count, length, reply in bursts(session, longest(servers, session.model)):
+        total = count * len(servers.servers)
+        burst = Shape(np.full(total, length), np.full(total, reply), total)
+        await _round(context, servers, burst, done)
+    if session.attached:
+        return {}
+    if session.hardware.gpus or done.compiled:
+        for each in shapes(session, servers):
+            await _until_warm(context, servers, each, done)
+    return done.facts
+
+
+def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
+    """What every server is warmed up with: (requests at once, tokens of each prompt, of each reply), within `context`.
+
+    On GPUs also prefills of growing size.
+    """
+    wanted = [(count, max(1, min(length, context - reply)), reply) for count, length, reply in BURSTS]
+    if session.attached:
+        return wanted[:1]
+    for tokens in PREFILLS if session.hardware.gpus else ():
+        together = -(-tokens // max(1, context - 1))
+        alone = together > 1  # the first to come is a step of its own, and the others are the next
+        wanted.append((together + alone, tokens // together, 1))
+    return wanted
+
+
+def shapes(session: Session, servers: Servers) -> Iterator[Shape]:
+    """The shapes of the session's runs, largest first, each once."""
+    context = longest(servers, session.model)
+    most_tokens = FULL_STEPS * _step_tokens(servers) * len(servers.servers)
+    seen = set()
+    for run in sorted(session.runs, key=lambda run: _at_once(run.config), reverse=True):
+        load = run.config.workload
+        kind = dataclasses.replace(load, seed=0, num_prompts=0), _at_once(run.config)
+        if load.start_only or str(kind) in seen:
+            continue
+        seen.add(str(kind))
+        asked = prompts(load, session.model.vocab_size, session.model.hub_id, context)
+        yield shape([len(ids) for ids in asked.ids], _at_once(run.config), context, most_tokens)
+
+
+def shape(input_len: Sequence[int], at_once: int, context: int, most_tokens: int) -> Shape:
+    """`at_once` requests with prompts of these lengths, and replies that end one after another.
+
+    Where the run has more prompts, some follow, so that prompts are prefilled beside replies. Once the prompts come to
+    `most_tokens`, the others are short.
+    """
+    count = min(at_once + FOLLOWING, max(len(input_len), at_once))
+    replies = 1 + np.arange(at_once) * (min(LONGEST_REPLY, context - 1) - 1) // max(at_once - 1, 1)
+    output_len = np.resize(replies[::-1], count)
+    lengths = np.minimum(np.resize(np.asarray(input_len), count), context - output_len)
+    full = np.cumsum(lengths) > most_tokens
+    lengths[full] = np.minimum(lengths[full], SHORT)
+    return Shape(np.maximum(lengths, 1), output_len, at_once)
+
+
+def _at_once(config: RunConfig) -> int:
+    load, seats = config.workload, config.engine.max_num_seqs or MOST_AT_ONCE
+    most = SEARCHED_AT_ONCE if load.search else MOST_AT_ONCE
+    return min(streams(load), most, seats * (config.parallelism.data_parallel_size or 1))
+
+
+async def _until_warm(context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal) -> None:
+    before, kernels = 0.0, list[str]()
+    for _ in range(MOST_ROUNDS):
+        if done.left_s <= before:
+            break
+        requests, kernels = await _round(context, servers, shape, done)
+        seconds = float(np.nanmax(requests.finished))
+        settled = seconds >= SETTLED * before if before else not done.compiled
+        if settled and not kernels and not _paused(requests, done, servers):
+            return
+        before = seconds
+    done.left_out += not before
+    done.still_compiling += [kernel for kernel in kernels if kernel not in done.still_compiling]
+
+
+async def _round(
+    context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal
+) -> tuple[Requests, list[str]]:
+    """Sends the shape once, and returns the kernels that were compiled meanwhile, each once."""
+    logs = LogPosition.end(servers.logs)
+    requests, _ = await context.load(_load(context.session, servers, shape))
+    servers.check_alive()
+    if not succeeded(requests).all():
+        line = f"a warm-up request failed: {requests.error[~succeeded(requests)][0]}"
+        raise ServerFailed("engine_error", line, servers.servers[0].log)
+    kernels = list(dict.fromkeys(each.kernel for each in logs.compilations()))
+    done.rounds += 1
+    done.compiled += [kernel for kernel in kernels if kernel not in done.compiled]
+    if not kernels:
+        done.prefill_rate = max(done.prefill_rate, prefill_rate(requests))
+    return requests, kernels
+
+
+def _paused(requests: Requests, done: Rehearsal, servers: Servers) -> bool:
+    engine = EngineFacts(prefill_rate=done.prefill_rate, step_tokens=_step_tokens(servers))
+    return metrics(requests, engine)["longest_unexplained_stall_ms"] > 0
+
+
+def _step_tokens(servers: Servers) -> int:
+    return int(servers.facts.get("max_num_batched_tokens", STEP_TOKENS))
+
+
+def _load(session: Session, servers: Servers, shape: Shape) -> Load:
+    rng = np.random.default_rng()  # prompts that no run will send
+    ids = rng.integers(FIRST_ID, session.model.vocab_size * 3 // 4, int(shape.input_len.sum()), dtype=np.int32)
+    return Load(
+        endpoints=servers.endpoints,
+        prompts=np.split(ids, np.cumsum(shape.input_len)[:-1]),
+        output_len=shape.output_len,
+        scheduled=np.zeros(len(shape.input_len)),
+        max_concurrency=shape.at_once if shape.at_once < len(shape.input_len) else None,
+        ignore_eos=session.runs[0].config.workload.ignore_eos,
+        timeout_s=RUN_TIMEOUT_S,
+    )
