@@ -26,7 +26,7 @@ SLOW = ("--itl-s", "0.05")  # a run of 20 tokens is a second
 
 def session(*flags, loads=(2, 30, 40), workload=None, **engine):
     """A session of runs of 5 tokens on the fake server; its rehearsal is 9 requests."""
-    given = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.005", *flags], **engine}
+    given = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.02", *flags], **engine}
     load = {"lengths": "random", "input_len": 8, "output_len": 5} | (workload or {})
     runs = [checked(run_config(engine=given, workload={**load, "num_prompts": count})) for count in loads]
     (made,) = plan((run, "fake") for run in runs)

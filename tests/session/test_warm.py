@@ -15,7 +15,7 @@ def codes(reasons):
 
 def measured(folder, *flags, count=30, **workload):
     """The record of a session's one run, and the records of its earlier measurements, oldest first."""
-    made = session("--itl-s", "0.02", *flags, loads=(count,), workload=workload)
+    made = session(*flags, loads=(count,), workload=workload)
     record = executed(made, folder)[count]
     return record, [Record.load(path) for path in sorted(folder.glob(f"{made.runs[0].folder}.*"))]
 
