@@ -108,7 +108,9 @@ def test_a_running_server_is_measured_with_its_key_which_is_written_nowhere(tmp_
 
 
 def test_it_is_neither_ended_nor_reset_and_warmed_up_by_one_request(tmp_path):
-    with running("--model", "theirs", "--itl-s", "0.05") as url:  # no client lags by half of that: nothing is sent twice
+    with running(
+        "--model", "theirs", "--itl-s", "0.05"
+    ) as url:  # no client lags by half of that: nothing is sent twice
         assert at(url, home=tmp_path).returncode == 0
         assert at(url, "rerun=true", home=tmp_path).returncode == 1
         said = urlopen(f"{url}/metrics").read().decode()
