@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from builders import requests
 
-from vbench.metrics.goodput import goodput, meets, saturated
+from vbench.metrics.goodput import goodput, grows, meets, saturated
 
 FAST = [(0.2, 1), (0.3, 1), (0.4, 1)]
 LATE = [(0.9, 1), (1.0, 1), (1.1, 1)]
@@ -45,3 +45,52 @@ def test_a_server_that_falls_behind_is_saturated():
 def test_a_server_that_keeps_up_is_not_saturated():
     sent = [i * 0.1 for i in range(40)]
     assert not saturated(requests(*([(s + 0.25, 1)] for s in sent), sent=sent))
+
+
+@pytest.mark.parametrize(("slo", "met"), [({"ttft_ms": 500}, True), ({"ttft_ms": 499.9}, False)])
+def test_an_objective_is_met_up_to_its_limit(slo, met):
+    assert meets(requests([(0.5, 1), (1.0, 1)]), slo).tolist() == [met]
+
+
+def test_attainment_is_a_share_of_all_requests_and_goodput_lasts_until_the_last_of_them_ended():
+    made = requests(FAST, FAST, [(4.0, 1)], [(1.0, 1)], error=np.array(["", "", "reset", "reset"]))
+    found = goodput(made, {"ttft_ms": 500})
+    assert found == {"slo_met": 2, "slo_attainment": 0.5, "request_goodput": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("column", "growing"),
+    [
+        ([1, 1, 1, 1, 1, 1, 1.5, 1.5], False),  # the edge: half as much again
+        ([1, 1, 1, 1, 1, 1, 1.51, 1.51], True),
+        ([1, 1, 1, 1, 1, 1, 1, 2], False),  # the last quarter is two of eight, not one
+        ([1, 1, 1, 1, 1, 2, 2, 2], True),
+        ([1, 1, 1, 1, 1, 1, 2, 2], True),  # nor four
+        ([1, 1, 1, 9, 1, 1, 1, 1, 1, 1, 1, 9], False),  # one slow request of a quarter is no growth
+    ],
+)
+def test_a_column_grows_where_its_last_quarters_median_is_above_one_and_a_half_of_its_firsts(column, growing):
+    assert grows(np.array(column, dtype=float)) is growing
+
+
+def test_seven_answers_say_nothing_of_saturation_and_eight_do():
+    def behind(n):
+        return requests(*([(i * 0.1 + 0.1 + i * 0.5, 1)] for i in range(n)), sent=[i * 0.1 for i in range(n)])
+
+    assert not saturated(behind(7))
+    assert saturated(behind(8))
+
+
+def test_ttft_that_grows_while_requests_in_flight_do_not_is_no_saturation():
+    sent = [i * 10.0 for i in range(40)]
+    assert not saturated(requests(*([(s + 0.1 + i * 0.1, 1)] for i, s in enumerate(sent)), sent=sent))
+
+
+def test_requests_in_flight_that_grow_while_ttft_does_not_are_no_saturation():
+    sent = [i * 0.1 for i in range(40)]
+    assert not saturated(requests(*([(s + 0.1, 1), (s + 0.1 + i, 1)] for i, s in enumerate(sent)), sent=sent))
+
+
+def test_saturation_follows_the_order_of_the_sends_not_of_the_rows():
+    sent = [i * 0.1 for i in range(40)][::-1]
+    assert saturated(requests(*([(s + 0.1 + s * 2, 1)] for s in sent), sent=sent))

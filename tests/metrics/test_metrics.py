@@ -83,3 +83,44 @@ def test_no_token_is_lost_between_the_columns_and_the_samples(replies):
     assert len(found.itl) == sum(n for reply in answered for _, n in reply[1:])
     assert found.itl.sum() == pytest.approx(sum(reply[-1][0] - reply[0][0] for reply in answered), abs=1e-6)
     assert all(np.isfinite(value) for value in metrics(made).values())
+
+
+def spread(n, few):
+    """n requests sent at 0, of which `few` end after 1 s and the others after 2 s."""
+    return requests(*([(1.0, 1)] for _ in range(few)), *([(1.0, 1), (2.0, 1)] for _ in range(n - few)))
+
+
+@pytest.mark.parametrize(("ended", "window_s"), [(10, 2.0), (11, 1.0)])
+def test_the_steady_window_lasts_while_nine_tenths_of_the_peak_are_in_flight(ended, window_s):
+    assert metrics(spread(100, ended))["steady_duration"] == window_s
+
+
+def test_the_steady_window_counts_chunks_after_its_start_up_to_its_end_of_replies_that_succeeded():
+    found = metrics(requests([(1.0, 5), (2.0, 1)], [(2.0, 1)], sent=[0.0, 1.0]))
+    assert (found["steady_duration"], found["steady_output_throughput"]) == (1.0, 2.0)
+    failed = requests([(1.0, 5), (2.0, 1)], [(2.0, 1)], sent=[0.0, 1.0], error=np.array(["", "reset"]))
+    assert metrics(failed)["steady_output_throughput"] == 1.0
+
+
+def test_each_statistic_is_that_of_numpy_in_milliseconds():
+    found = metrics(requests(*([(ms / 1e3, 1)] for ms in range(101))))
+    shapes = ("mean", "median", "p90", "p95", "p99")
+    assert [found[f"{shape}_ttft_ms"] for shape in shapes] == pytest.approx([50, 50, 90, 95, 99])
+    assert found["std_ttft_ms"] == pytest.approx(((101**2 - 1) / 12) ** 0.5)
+
+
+def test_the_duration_lasts_until_the_last_request_ended_failed_ones_included():
+    found = metrics(requests([(1.0, 10)], [(9.0, 7)], error=np.array(["", "reset"])))
+    assert found["duration"] == 9.0
+    assert found["request_throughput"] == pytest.approx(1 / 9)
+    assert found["total_token_throughput"] == pytest.approx((10 + 8) / 9)
+
+
+def test_queue_time_is_from_the_schedule_to_the_send_of_requests_that_succeeded():
+    made = requests([(1.0, 1)], [(1.0, 1)], scheduled=np.array([-0.25, -9.0]), error=np.array(["", "reset"]))
+    assert metrics(made)["mean_queue_ms"] == pytest.approx(250)
+
+
+def test_a_request_that_was_never_sent_is_not_in_flight():
+    _, counts = in_flight(requests([(1.0, 1)], [], sent=[0.0, np.nan], finished=np.array([1.0, np.nan])))
+    assert counts.tolist() == [1, 0]

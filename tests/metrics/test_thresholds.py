@@ -1,0 +1,118 @@
+"""Each threshold of a verdict: one input just inside it, one just outside."""
+
+import numpy as np
+import pytest
+from builders import requests, run_config
+
+from vbench.metrics.validity import judge
+
+PACED = {"request_rate": 10.0}
+
+
+def codes(made, found=None, **load):
+    judged = judge(made, run_config(workload=load).workload, found or {})
+    return {reason.code for reason in (*judged.invalid, *judged.warnings)}
+
+
+def many(n=120, **columns):
+    return requests(*([(1.0, 1), (1.1, 1)] for _ in range(n)), **columns)
+
+
+@pytest.mark.parametrize(("late_s", "verdict"), [(0.010, set()), (0.0101, {"late_client"})])
+def test_sends_may_be_10_ms_late(late_s, verdict):
+    assert codes(many(scheduled=np.full(120, -late_s)), **PACED) == verdict
+
+
+@pytest.mark.parametrize(("late", "verdict"), [(1, set()), (3, {"late_client"})])
+def test_lateness_is_judged_at_its_99th_percentile(late, verdict):
+    assert codes(many(scheduled=np.array([-0.5] * late + [0.0] * (120 - late))), **PACED) == verdict
+
+
+def test_lateness_is_no_fault_where_nothing_is_paced_or_a_place_is_waited_for():
+    late = many(scheduled=np.full(120, -0.5))
+    assert codes(late) == set()
+    assert codes(late, max_concurrency=4, **PACED) == set()
+
+
+@pytest.mark.parametrize(("took_s", "slow"), [(100.0, False), (100.1, True)])
+def test_arrivals_may_take_1_part_in_20_longer(took_s, slow):
+    made = many(20, scheduled=np.linspace(0, 95, 20), sent=np.linspace(0, took_s, 20))
+    assert ("slow_arrivals" in codes(made, **PACED)) is slow
+
+
+@pytest.mark.parametrize(("n", "slow"), [(19, False), (20, True)])
+def test_the_rate_of_few_arrivals_is_not_judged(n, slow):
+    made = many(n, scheduled=np.linspace(0, 10, n), sent=np.linspace(0, 20, n))
+    assert ("slow_arrivals" in codes(made, **PACED)) is slow
+    assert "slow_arrivals" not in codes(made, max_concurrency=4, **PACED)
+    assert "slow_arrivals" not in codes(made)
+
+
+def test_a_request_that_was_never_sent_does_not_stretch_the_arrivals():
+    sent = np.linspace(0, 10, 30)
+    sent[-1] = np.nan
+    made = many(30, scheduled=np.linspace(0, 10, 30), sent=sent, error=np.array([""] * 29 + ["refused"]))
+    assert "slow_arrivals" not in codes(made, **PACED)
+
+
+@pytest.mark.parametrize(("lag_s", "verdict"), [(0.005, set()), (0.0051, {"lagging_client"})])
+def test_the_clients_loop_may_lag_half_a_median_itl(lag_s, verdict):
+    assert codes(many(), {"client_loop_lag_p99_s": lag_s, "median_itl_ms": 10.0}) == verdict
+
+
+def test_a_lag_is_not_judged_without_an_itl():
+    assert codes(many(), {"client_loop_lag_p99_s": 9.0}) == set()
+
+
+@pytest.mark.parametrize(("hits", "verdict"), [(100.0, set()), (101.0, {"prefix_cache_hits"})])
+def test_one_prompt_token_of_100_may_come_from_the_prefix_cache(hits, verdict):
+    assert codes(many(), {"server_prefix_cache_hits": hits, "server_prefix_cache_queries": 10_000.0}) == verdict
+
+
+@pytest.mark.parametrize(
+    ("theirs", "cause"),
+    [(990, None), (989, "lost on the way"), (1010.05, None), (1011, "somebody else"), (1000, None)],
+)
+def test_the_servers_token_count_may_differ_by_1_percent_of_the_larger(theirs, cause):
+    judged = judge(many(500), run_config().workload, {"server_generation_tokens": float(theirs)})
+    assert [reason.code for reason in judged.invalid] == ([] if cause is None else ["token_mismatch"])
+    assert all(cause in reason.sentence for reason in judged.invalid)
+
+
+@pytest.mark.parametrize(("failed", "verdict"), [(0, set()), (1, {"failed_requests", "few_samples"})])
+def test_100_answers_are_needed_for_a_p99_and_no_failure_is_allowed(failed, verdict):
+    assert codes(many(100, error=np.array(["http 500"] * failed + [""] * (100 - failed)))) == verdict
+
+
+def test_the_most_frequent_error_is_named():
+    made = many(error=np.array(["http 404"] + ["reset"] * 2 + [""] * 117))
+    (reason,) = judge(made, run_config().workload, {}).invalid
+    assert reason.sentence == "3 of 120 requests failed, most with: reset"
+
+
+@pytest.mark.parametrize(("merged", "verdict"), [(10, set()), (11, {"merged_tokens"})])
+def test_5_chunks_of_100_may_bring_several_tokens(merged, verdict):
+    assert codes(many(100, chunk_tokens=np.array([2] * merged + [1] * (200 - merged)))) == verdict
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.199, set()), (0.2, {"busy_front_end"})])
+def test_a_front_end_may_be_at_its_limit_for_less_than_a_fifth_of_the_run(share, verdict):
+    assert codes(many(), {"server_frontend_limited": share}) == verdict
+
+
+@pytest.mark.parametrize(("asked", "verdict"), [(2, set()), (3, {"short_replies"})])
+def test_a_reply_may_not_be_a_token_short_where_eos_is_ignored(asked, verdict):
+    assert codes(many(asked_tokens=np.array([2] * 119 + [asked]))) == verdict
+
+
+def test_a_failed_reply_is_not_short_as_well():
+    made = many(asked_tokens=np.array([9] + [2] * 119), error=np.array(["reset"] + [""] * 119))
+    assert codes(made) == {"failed_requests"}
+
+
+@pytest.mark.parametrize(
+    ("fact", "code"), [("server_requests_before", "other_requests"), ("server_preemptions", "preemptions")]
+)
+def test_one_is_too_many(fact, code):
+    assert codes(many(), {fact: 0.0}) == set()
+    assert codes(many(), {fact: 1.0}) == {code}
