@@ -33,9 +33,7 @@ def test_a_front_ends_loop_is_at_its_limit_from_nine_tenths_of_a_core(cores, lim
 def test_the_busiest_loop_counts_and_cores_of_one_part_add_up():
     calm, busy = np.cumsum([0.0, 0.2, 0.2, 0.2, 0.2]), np.cumsum([0.0, 0.3, 0.5, 0.95, 0.3])
     found = summaries(
-        series(
-            cpu__frontend0_s=calm, cpu__frontend1_s=busy, cpu__frontend0_loop_s=calm, cpu__frontend1_loop_s=busy
-        ),
+        series(cpu__frontend0_s=calm, cpu__frontend1_s=busy, cpu__frontend0_loop_s=calm, cpu__frontend1_loop_s=busy),
         RUN,
     )
     assert found["server_mean_frontend_cpu_cores"] == pytest.approx((0.4 + 1.45) / 2)

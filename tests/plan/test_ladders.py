@@ -7,6 +7,7 @@ from vbench.plan.ladders import ascending, skipped_larger
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 from vbench.schema import to_plain
+from vbench.schema.failures import MEANING
 from vbench.schema.record import Failure, Record
 
 OOM = Failure("oom_kv", "No available memory for the cache blocks.")
@@ -65,10 +66,9 @@ def test_more_sequences_at_once_are_more_too_but_not_together_with_a_shorter_con
     assert skipped_larger(shorter, "vllm 0.26.0", [record(base, OOM)]) is None
 
 
-@pytest.mark.parametrize("failure", [Failure("startup_timeout", ""), Failure("server_died", ""), None])
-def test_only_memory_says_something_of_larger_ones(failure):
+def test_a_demand_that_was_met_says_nothing_of_larger_ones():
     small, large = rungs(2000, 4000)
-    assert skipped_larger(large, "vllm 0.26.0", [record(small, failure)]) is None
+    assert skipped_larger(large, "vllm 0.26.0", [record(small)]) is None
 
 
 def test_a_smaller_one_is_not_skipped_nor_one_that_fits_itself():
@@ -93,3 +93,25 @@ def test_another_engine_version_or_another_option_is_another_ladder():
     assert skipped_larger(eager, "vllm 0.26.0", [record(small, OOM)]) is None
     (more_memory,) = rungs(4000, gpu_memory_utilization=0.97)
     assert skipped_larger(more_memory, "vllm 0.26.0", [record(small, OOM)]) is None
+
+
+@pytest.mark.parametrize("demand", ["max_model_len", "max_num_seqs", "max_num_batched_tokens"])
+def test_each_demand_on_memory_is_a_rung_and_an_equal_one_would_fail_too(demand):
+    small, large = sessions({demand: 2000}, {demand: 2001})
+    assert skipped_larger(large, "vllm 0.26.0", [record(small, OOM)])
+    assert skipped_larger(small, "vllm 0.26.0", [record(large, OOM)]) is None
+    equal = dataclasses.replace(record(small, OOM), session="another")
+    assert skipped_larger(small, "vllm 0.26.0", [equal])
+    assert ascending([large, small]) == [small, large]
+
+
+def test_a_session_is_not_judged_by_its_own_record():
+    (small,) = rungs(2000)
+    assert skipped_larger(small, "vllm 0.26.0", [record(small, OOM)]) is None
+
+
+@pytest.mark.parametrize("kind", MEANING)
+def test_only_running_out_of_memory_says_something_of_larger_demands(kind):
+    small, large = rungs(2000, 4000)
+    told = skipped_larger(large, "vllm 0.26.0", [record(small, Failure(kind, ""))])
+    assert bool(told) is (kind in {"oom_load", "oom_kv"})

@@ -53,3 +53,46 @@ def test_the_time_limit_covers_the_start_and_grows_with_the_points_unless_it_is_
 )
 def test_arrivals_turns_and_probes_take_their_time(load, least_s):
     assert expected_s(session(100, workload=load)) > least_s
+
+
+def lasts(n, **load):
+    """Seconds expected of n random requests of 1,000 prompt tokens and 100 reply tokens."""
+    engine = load.pop("engine", {})
+    parts = {name: load.pop(name) for name in ("hardware", "parallelism") if name in load}
+    shape = {"lengths": "random", "input_len": 1000, "output_len": 100}
+    return expected_s(session(n, engine={"weights": "dummy", **engine}, workload=shape | load, **parts))
+
+
+def test_a_point_is_10_s_and_its_prompts_at_2000_tokens_a_second_and_its_replies_at_10():
+    assert lasts(10) == pytest.approx(10 + 10 * 1000 / 2000 + 100 * 0.1)
+
+
+def test_replies_take_turns_in_128_streams_where_the_engine_does_not_say():
+    assert lasts(128) == pytest.approx(10 + 128 / 2 + 10)
+    assert lasts(256) == pytest.approx(10 + 256 / 2 + 20)
+    assert lasts(256, engine={"max_num_seqs": 64}) == pytest.approx(10 + 256 / 2 + 40)
+    assert lasts(256, max_concurrency=32) == pytest.approx(10 + 256 / 2 + 80)
+
+
+def test_replicas_share_prompts_and_replies():
+    two = {"hardware": {"gpus": 2}, "parallelism": {"data_parallel_size": 2}}
+    assert lasts(512, **two) == pytest.approx(10 + 512 / 2 / 2 + 20)
+
+
+def test_arrivals_add_the_time_of_the_last():
+    assert lasts(11, request_rate=2.0, burstiness=float("inf")) == pytest.approx(10 + 5 + 11 / 2 + 10)
+
+
+def test_a_session_lasts_as_long_as_its_points_and_a_bare_start_is_one_of_10_s():
+    assert expected_s(session(0, workload={"lengths": "none"})) == 10
+    shape = {"lengths": "random", "input_len": 1000, "output_len": 100}
+    assert expected_s(session(10, 20, workload=shape)) == pytest.approx(lasts(10) + lasts(20))
+
+
+@pytest.mark.parametrize(("start_timeout_s", "minutes"), [(862.5, 15), (862.6, 30), (1762.5, 30), (1762.6, 45)])
+def test_the_time_limit_is_the_start_and_half_as_long_again_as_its_points_in_quarters_of_an_hour(
+    start_timeout_s, minutes
+):
+    shape = {"lengths": "random", "input_len": 1000, "output_len": 100}
+    made = session(10, engine={"weights": "dummy", "start_timeout_s": start_timeout_s}, workload=shape)  # 25 s
+    assert resources(made).minutes == minutes

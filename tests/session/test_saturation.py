@@ -53,3 +53,34 @@ def test_a_busy_server_that_keeps_up_does_not():
 
 def test_a_load_that_still_meets_its_objective_goes_on():
     assert shown_at(readings(12, places=10, first_token_s=0.1, whole_s=1.0), limit_s=60.0) is None
+
+
+def shows(answers=40, in_flight=16, completed=16, recent_s=4.0, elapsed_s=100.0, limit_s=None):
+    """One reading of a load whose TTFT grew from a quarter of `recent_s` to it, and in flight from 0."""
+    waits = np.linspace(recent_s / 4, recent_s, answers)
+    waits[len(waits) * 3 // 4 :] = recent_s
+    answered = tuple(zip(np.linspace(0, elapsed_s, answers), waits, strict=True))
+    return OverloadDetector(limit_s)(
+        Progress(elapsed_s=elapsed_s, completed=completed, pieces=0, in_flight=in_flight, answered=answered)
+    )
+
+
+def test_too_few_answers_or_requests_in_flight_say_nothing():
+    assert shows()
+    assert not shows(answers=39)
+    assert not shows(in_flight=15)
+
+
+def test_what_meets_its_objective_to_the_millisecond_goes_on():
+    assert not shows(recent_s=4.0, limit_s=4.0)
+    assert shows(recent_s=4.001, limit_s=4.0)
+
+
+def test_a_load_is_built_up_once_as_many_have_ended_as_are_under_way():
+    assert shows(completed=16, in_flight=16)
+    assert not shows(completed=15, in_flight=16)
+
+
+def test_a_load_that_never_builds_up_shows_by_waiting_a_quarter_of_its_time():
+    assert shows(completed=0, recent_s=25.0)
+    assert not shows(completed=0, recent_s=24.9)

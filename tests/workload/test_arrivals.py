@@ -80,3 +80,28 @@ def test_the_gaps_of_a_ramp_have_the_rate_of_their_place_and_the_spread_of_the_s
 def test_a_ramp_that_is_half_given_or_contradicted_is_refused_by_name(values, why):
     with pytest.raises(Refused, match=why):
         checked(run_config(workload=RAMP | values))
+
+
+@pytest.mark.parametrize("burstiness", [0.5, 1.0, 4.0, math.inf])
+@pytest.mark.parametrize("n", [2, 20, 100])
+def test_the_offered_rate_is_the_one_that_was_asked_whatever_the_gaps(n, burstiness):
+    for seed in range(5):
+        times = arrivals(n, 4.0, burstiness, np.random.default_rng(seed))
+        assert times[0] == 0.0
+        assert times[-1] == pytest.approx((n - 1) / 4.0)
+
+
+def test_the_gaps_are_those_of_the_draw_up_to_one_factor():
+    gaps = np.diff(arrivals(50, 10.0, 0.7, np.random.default_rng(3)))
+    drawn = np.random.default_rng(3).gamma(0.7, 0.1 / 0.7, 50)[1:]
+    assert gaps / drawn == pytest.approx(np.full(49, 4.9 / drawn.sum()))
+
+
+def test_a_ramp_keeps_the_gaps_that_were_drawn():
+    load = run_config(workload=RAMP | {"num_prompts": 20}).workload
+    drawn = np.random.default_rng(5).gamma(1.0, 1.0 / ramp(20, RampUp.linear, 2.0, 8.0))
+    assert np.diff(scheduled(load, np.random.default_rng(5))) == pytest.approx(drawn[1:])
+
+
+def test_gaps_too_small_for_a_float_are_sent_at_once():
+    assert arrivals(3, 10.0, 1e-9, np.random.default_rng(0)).tolist() == [0.0, 0.0, 0.0]

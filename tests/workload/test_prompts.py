@@ -85,3 +85,49 @@ def test_a_sharegpt_file_that_holds_too_few_is_refused_by_name(tmp_path, words):
     file.write_text(json.dumps([talk("a " * 10, "b " * 12)]))
     with pytest.raises(Refused, match=r"workload.num_prompts=2: .* only 1 fitting"):
         prompts(workload(lengths="sharegpt_file", path=str(file), num_prompts=2), 3, words, 100)
+
+
+def test_ids_lie_above_the_special_tokens_and_below_the_last_quarter_of_the_vocabulary():
+    asked = prompts(workload(lengths="random", num_prompts=50, input_len=100), 400, "", 2000)
+    assert set(np.concatenate(asked.ids)) == set(range(256, 300))
+
+
+def test_random_lengths_include_both_ends():
+    pairs = lengths(workload(lengths="random", num_prompts=100, input_len=[1, 2], output_len=[3, 4]))
+    assert (set(pairs[:, 0]), set(pairs[:, 1])) == ({1, 2}, {3, 4})
+
+
+def test_what_a_workload_asks_stays_what_it_was_when_its_records_were_made():
+    asked = prompts(workload(num_prompts=2), 32000, "", 2000)
+    assert digest(workload()) == "fead6723459253a1"
+    assert asked.ids[0][:4].tolist() == [8353, 4963, 13039, 20462]
+    assert digest(workload(lengths="random")) == "6b86b273ff34fce1"
+
+
+BIG = 10_000
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "context", "kept"),
+    [
+        (4, 4, BIG, True),
+        (3, 4, BIG, False),
+        (4, 3, BIG, False),
+        (1024, 1024, BIG, True),
+        (1025, 4, BIG, False),
+        (1024, 1025, BIG, False),
+        (4, 2044, BIG, True),
+        (50, 50, 100, True),
+        (50, 51, 100, False),
+    ],
+)
+def test_a_sharegpt_pair_is_kept_up_to_each_bound(tmp_path, words, question, answer, context, kept):
+    file = tmp_path / "talks.json"
+    file.write_text(json.dumps([talk("a " * question, "b " * answer)]))
+    load = workload(lengths="sharegpt_file", path=str(file), num_prompts=1)
+    if kept:
+        asked = prompts(load, 3, words, context)
+        assert (len(asked.ids[0]), asked.output_len.tolist()) == (question, [answer])
+    else:
+        with pytest.raises(Refused, match="only 0 fitting"):
+            prompts(load, 3, words, context)

@@ -121,3 +121,13 @@ def test_a_trace_is_replayed_at_its_times_through_the_front_door(tmp_path):
     assert (sent.input_tokens.tolist(), sent.output_tokens.tolist()) == ([10, 30, 20], [5, 7, 6])
     assert Record.load(folder).name == "tiny · cpu · tp1 · n3 trace"
     assert math.isinf(float(Record.load(folder).config["workload"]["request_rate"]))
+
+
+def test_a_prompt_of_no_token_counts_one_and_names_are_read_in_either_case(load):
+    assert lengths(load("TimeStamp,INPUT_TOKENS,Output_Length\n1,0,3\n", 1)).tolist() == [[1, 3]]
+
+
+@pytest.mark.parametrize("row", ["-1,5", "5,-1"])
+def test_a_negative_length_is_no_row(load, row):
+    with pytest.raises(Refused, match="line 2 is no row of a trace .*not negative"):
+        lengths(load(f"timestamp,input_tokens,output_tokens\n0,{row}\n", 1))

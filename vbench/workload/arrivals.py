@@ -1,4 +1,4 @@
-"""When requests are wanted: the arrival process, apart from any clock."""
+"""The arrival process: when each request of a workload is to be sent. Pure: it reads no clock."""
 
 from __future__ import annotations
 
@@ -28,14 +28,20 @@ def arrivals(n: int, request_rate: float | Floats, burstiness: float, rng: np.ra
 
     The gaps are gamma distributed with mean 1/request_rate and shape `burstiness`, as in `vllm bench serve`:
     1 is a Poisson process, below 1 burstier, above 1 more even, inf a constant rate. A rate of inf sends all at once.
-    With a rate for each request, shape (n,), request i comes at rate i after the one before it.
+    With one rate, the gaps are then stretched by one factor so that the n - 1 of them take (n - 1) / request_rate:
+    the offered rate is the requested one at every seed. `vllm bench serve` does the same, but waits one more gap before
+    its first request, so its last comes at n / request_rate.
+    With a rate for each request, shape (n,), request i comes at rate i after the one before it, and nothing is stretched.
     """
     if np.isinf(request_rate).all():
         return np.zeros(n)
     mean = 1.0 / np.broadcast_to(np.asarray(request_rate, dtype=np.float64), n)
     gaps = mean.copy() if np.isinf(burstiness) else rng.gamma(burstiness, mean / burstiness, n)
     gaps[:1] = 0.0
-    return np.cumsum(gaps)
+    times = np.cumsum(gaps)
+    if np.ndim(request_rate) == 0 and times.any():
+        times *= (n - 1) / request_rate / times[-1]
+    return times
 
 
 def ramp(n: int, strategy: RampUp, start: float, end: float) -> Floats:
