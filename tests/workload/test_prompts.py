@@ -131,3 +131,63 @@ def test_a_sharegpt_pair_is_kept_up_to_each_bound(tmp_path, words, question, ans
     else:
         with pytest.raises(Refused, match="only 0 fitting"):
             prompts(load, 3, words, context)
+
+
+FITS = talk("a " * 10, "b " * 12)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        talk(None, "b " * 9),
+        talk("a " * 9, None),
+        talk(5, "b " * 9),
+        talk(["a"] * 9, "b " * 9),
+        talk("a " * 9 + "\ud800", "b " * 9),
+        talk("a " * 9, "b " * 9 + "\udc00"),
+        {"conversations": [{"from": "human"}, {"from": "gpt"}]},
+        {"conversations": ["a " * 9, "b " * 9]},
+        {"conversations": None},
+        {"conversations": "a " * 9},
+        {"conversations": 7},
+        {"id": "without"},
+        "a string",
+        None,
+        7,
+    ],
+)
+def test_what_no_client_could_send_is_left_out_of_a_sharegpt_file(tmp_path, words, odd):
+    file = tmp_path / "talks.json"
+    file.write_text(json.dumps([odd, FITS, odd, FITS, odd]))
+    for seed in range(3):
+        asked = prompts(workload(lengths="sharegpt_file", path=str(file), num_prompts=2, seed=seed), 3, words, 100)
+        assert [ids.tolist() for ids in asked.ids] == [[1] * 10] * 2
+        assert asked.output_len.tolist() == [12, 12]
+
+
+def test_a_refusal_says_how_many_entries_were_no_text(tmp_path, words):
+    file = tmp_path / "talks.json"
+    file.write_text(json.dumps([talk(None, None), FITS, talk("a", "b"), {"id": "without"}]))
+    with pytest.raises(Refused, match="has only 1 fitting conversations of 3, 1 of which are not text"):
+        prompts(workload(lengths="sharegpt_file", path=str(file), num_prompts=2), 3, words, 100)
+
+
+def test_a_whole_surrogate_pair_is_text(tmp_path, words):
+    file = tmp_path / "talks.json"
+    file.write_text(json.dumps([talk("a " * 9 + "\U0001f600", "b " * 9)]))
+    assert len(prompts(workload(lengths="sharegpt_file", path=str(file), num_prompts=1), 3, words, 100).ids[0]) == 10
+
+
+@pytest.mark.parametrize("text", ["{}", '{"conversations": []}', "7", "[", "", "[" * 100_000, "\x80"])
+def test_a_file_that_is_not_sharegpt_is_refused_by_its_path(tmp_path, words, text):
+    file = tmp_path / "talks.json"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(Refused, match=f"workload.path={file}: not a ShareGPT JSON file"):
+        prompts(workload(lengths="sharegpt_file", path=str(file), num_prompts=1), 3, words, 100)
+
+
+def test_a_folder_without_a_readable_tokenizer_is_refused_by_its_key(tmp_path):
+    file = tmp_path / "talks.json"
+    file.write_text("[]")
+    with pytest.raises(Refused, match=f"model.hub_id={tmp_path}: its tokenizer is neither cached nor reachable"):
+        prompts(workload(lengths="sharegpt_file", path=str(file), num_prompts=1), 3, str(tmp_path), 100)

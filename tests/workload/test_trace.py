@@ -129,5 +129,5 @@ def test_a_prompt_of_no_token_counts_one_and_names_are_read_in_either_case(load)
 
 @pytest.mark.parametrize("row", ["-1,5", "5,-1"])
 def test_a_negative_length_is_no_row(load, row):
-    with pytest.raises(Refused, match="line 2 is no row of a trace .*not negative"):
+    with pytest.raises(Refused, match=r"line 2 is no row of a trace .*not negative"):
         lengths(load(f"timestamp,input_tokens,output_tokens\n0,{row}\n", 1))

@@ -7,6 +7,7 @@ import math
 from typing import Any
 from urllib.parse import urlsplit
 
+from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
 from vbench.plan.sessions import repeats
 from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
 from vbench.schema.errors import Refused
@@ -22,6 +23,7 @@ def checked(run: RunConfig) -> RunConfig:
     _check_heads(run)
     _check_experts(run)
     _check_weights(run)
+    check_extra_args(run.engine.extra_args)
     _check_front_ends(run.engine)
     _check_load(run)
     _check_arrivals(run.workload)
@@ -96,7 +98,7 @@ def _check_weights(run: RunConfig) -> None:
 
 
 def _check_front_ends(engine: Engine) -> None:
-    several = any(word.partition("=")[0] in ("--api-server-count", "-asc") for word in engine.extra_args)
+    several = any(names_argument(word, API_SERVER_COUNT) for word in engine.extra_args)
     _require(
         not several or SINGLE_FRONT_END not in engine.command,
         f"engine.extra_args: {SINGLE_FRONT_END} does not heed --api-server-count; add engine=vllm_serve",

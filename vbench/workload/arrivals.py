@@ -31,7 +31,7 @@ def arrivals(n: int, request_rate: float | Floats, burstiness: float, rng: np.ra
     With one rate, the gaps are then stretched by one factor so that the n - 1 of them take (n - 1) / request_rate:
     the offered rate is the requested one at every seed. `vllm bench serve` does the same, but waits one more gap before
     its first request, so its last comes at n / request_rate.
-    With a rate for each request, shape (n,), request i comes at rate i after the one before it, and nothing is stretched.
+    With a rate for each request, shape (n,), request i comes at rate i after the one before it, unstretched.
     """
     if np.isinf(request_rate).all():
         return np.zeros(n)

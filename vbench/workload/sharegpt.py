@@ -1,4 +1,8 @@
-"""Prompts from a ShareGPT JSON file that the user has, kept and dropped by the rules of `vllm bench serve`."""
+"""Prompts from a ShareGPT JSON file of the user's, kept and dropped by the rules of `vllm bench serve`.
+
+Published files hold entries that no client can send: without conversations, with null or a number in place of a text,
+with lone surrogates. These are left out; `vllm bench serve` leaves out the first kind and stops at the others.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +34,8 @@ MOST_TOKENS = 2048
 def conversations(workload: Workload, tokenizer: str, max_model_len: int) -> tuple[list[npt.NDArray[np.int32]], Ints]:
     """Token ids of `num_prompts` first turns, and the tokens of the replies to them, shape (num_prompts,).
 
-    Conversations are shuffled by the seed; pairs outside vLLM's bounds are dropped. Raises Refused where the file is
-    not ShareGPT or holds too few.
+    Conversations are shuffled by the seed; pairs outside vLLM's bounds, and those that are not text, are dropped.
+    Raises Refused if the file is not ShareGPT or holds too few.
     """
     encode = _tokenizer(tokenizer).encode
     turns = _turns(workload)
@@ -39,6 +43,8 @@ def conversations(workload: Workload, tokenizer: str, max_model_len: int) -> tup
 
     def fitting() -> Iterator[tuple[npt.NDArray[np.int32], int]]:
         for question, answer in turns:
+            if not (_is_text(question) and _is_text(answer)):
+                continue
             ids = np.array(encode(question).ids, dtype=np.int32)
             reply = len(encode(answer).ids)
             total = len(ids) + reply
@@ -48,8 +54,10 @@ def conversations(workload: Workload, tokenizer: str, max_model_len: int) -> tup
 
     kept = list(islice(fitting(), workload.num_prompts))
     if len(kept) < workload.num_prompts:
+        odd = sum(not (_is_text(question) and _is_text(answer)) for question, answer in turns)
         raise Refused(
-            f"workload.num_prompts={workload.num_prompts}: {workload.path} has only {len(kept)} fitting conversations"
+            f"workload.num_prompts={workload.num_prompts}: {workload.path} has only {len(kept)} fitting conversations "
+            f"of {len(turns)}, {odd} of which are not text; ask for no more"
         )
     return [ids for ids, _ in kept], np.array([reply for _, reply in kept], dtype=np.int64)
 
@@ -71,13 +79,26 @@ def file_digest(path: Path, _modified_ns: int) -> bytes:
     return sha.digest()
 
 
-def _turns(workload: Workload) -> list[tuple[str, str]]:
+def _turns(workload: Workload) -> list[tuple[Any, Any]]:
+    """The first two turns of each conversation that has as many; what a turn lacks is None."""
     try:
-        data: list[dict[str, Any]] = json.loads(Path(workload.path or "").read_text())
-        talks = [talk["conversations"] for talk in data if len(talk["conversations"]) >= 2]
-        return [(talk[0]["value"], talk[1]["value"]) for talk in talks]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        entries = json.loads(Path(workload.path or "").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise Refused(f"workload.path={workload.path}: not a ShareGPT JSON file ({error!r})") from error
+    if not isinstance(entries, list):
+        raise Refused(f"workload.path={workload.path}: not a ShareGPT JSON file (it must be a list of conversations)")
+    talks = [entry.get("conversations") for entry in entries if isinstance(entry, dict)]
+    turns = [talk[:2] for talk in talks if isinstance(talk, list) and len(talk) >= 2]
+    return [(_value(question), _value(answer)) for question, answer in turns]
+
+
+def _value(turn: Any) -> Any:
+    return turn.get("value") if isinstance(turn, dict) else None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a turn's value is a string of Unicode characters: JSON may also spell halves of surrogate pairs."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _tokenizer(name: str) -> Tokenizer:
@@ -85,10 +106,8 @@ def _tokenizer(name: str) -> Tokenizer:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise Refused("workload=sharegpt_file needs the tokenizers package: pip install tokenizers") from error
-    folder = Path(name)
-    if folder.is_dir():
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    file = Path(name) / "tokenizer.json"
     try:
-        return Tokenizer.from_pretrained(name)
+        return Tokenizer.from_file(str(file)) if file.parent.is_dir() else Tokenizer.from_pretrained(name)
     except Exception as error:  # the library raises bare Exceptions
         raise Refused(f"model.hub_id={name}: its tokenizer is neither cached nor reachable ({error})") from error
