@@ -146,7 +146,7 @@ def measured(num_prompts: int, output_throughput: float, median_itl_ms: float) -
         "request_throughput": num_prompts / duration,
         "output_throughput": output_throughput,
         "total_token_throughput": output_throughput * 2.1,
-        "max_concurrent_requests": num_prompts,
+        "peak_concurrent_requests": num_prompts,
     }
     middles = {"ttft": 8 * median_itl_ms, "tpot": median_itl_ms, "itl": median_itl_ms, "e2el": 210 * median_itl_ms}
     shapes = {"mean": 1.04, "median": 1.0, "std": 0.2, "p90": 1.3, "p95": 1.5, "p99": 2.1}

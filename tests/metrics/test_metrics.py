@@ -63,7 +63,7 @@ def test_throughput_is_tokens_from_the_first_send_to_the_last_finish():
 def test_the_steady_window_leaves_out_the_tail_of_one_long_reply():
     steady = [[(t / 10, 1) for t in range(1, 11)] for _ in range(9)]
     found = metrics(requests(*steady, [(t / 10, 1) for t in range(1, 101)]))
-    assert found["max_concurrent_requests"] == 10
+    assert found["peak_concurrent_requests"] == 10
     assert found["steady_duration"] == pytest.approx(1.0)
     assert found["steady_output_throughput"] == pytest.approx(100)
     assert found["output_throughput"] == pytest.approx(19)

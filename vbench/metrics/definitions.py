@@ -104,7 +104,7 @@ def _steady(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_]]) 
     peak = counts.max()
     full = np.flatnonzero(counts >= STEADY_SHARE * peak)
     start, end = times[full[0]], times[min(full[-1] + 1, len(times) - 1)]
-    found = {"max_concurrent_requests": float(peak), "steady_duration": float(end - start)}
+    found = {"peak_concurrent_requests": float(peak), "steady_duration": float(end - start)}
     if end > start:
         owner = np.repeat(ok, np.diff(requests.offsets))
         inside = owner & (requests.chunk_times > start) & (requests.chunk_times <= end)
