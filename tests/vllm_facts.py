@@ -1,7 +1,8 @@
 """What vLLM itself makes of replies, arrivals and arguments: a program, as its import takes seconds and much memory.
 
 Reads JSON from stdin: {"runs": {name: {"replies": [...], "duration": s, "slo": {...}}}, "arrivals": {name: {...}}}.
-Prints as its last line {"metrics": {name: the keys of its result file}, "arrivals": {name: [s]}, "options": {dest: [names]}}.
+Prints as its last line {"metrics": {name: {key of its result file: value}}, "arrivals": {name: [s]},
+"options": {dest: [names]}}.
 """
 
 import asyncio
@@ -42,7 +43,7 @@ def arrivals(seed, n, **options):
         return [one async for one in serve.get_request([object()] * n, **options)]
 
     serve.time, serve.asyncio = SimpleNamespace(time=lambda: 0.0), SimpleNamespace(sleep=sleep)
-    np.random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the generator draws from it
     asyncio.run(drawn())
     return slept
 

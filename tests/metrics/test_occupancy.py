@@ -41,7 +41,7 @@ def test_the_busiest_loop_counts_and_cores_of_one_part_add_up():
     assert found["server_frontend_limited"] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("missing", [1, 3])
+@pytest.mark.parametrize("missing", [1, 2])
 def test_samples_that_do_not_enclose_the_run_give_no_rate(missing):
     loop = np.arange(5.0)
     loop[:missing] = np.nan

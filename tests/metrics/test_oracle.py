@@ -13,7 +13,7 @@ from builders import requests
 from vbench.metrics.definitions import metrics
 from vbench.metrics.goodput import goodput
 from vbench.plan.extra_args import API_SERVER_COUNT, KEYS, OURS, names_argument
-from vbench.schema.config import RampUp
+from vbench.schema import RampUp
 from vbench.workload.arrivals import arrivals, ramp
 
 pytestmark = [
