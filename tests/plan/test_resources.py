@@ -3,7 +3,7 @@
 import pytest
 from builders import run_config
 
-from vbench.plan.resources import expected_s, resources
+from vbench.plan.resources import expected_s, load_timeout_s, resources
 from vbench.plan.rules import checked
 from vbench.plan.sessions import Session, plan
 
@@ -96,3 +96,10 @@ def test_the_time_limit_is_the_start_and_half_as_long_again_as_its_points_in_qua
     shape = {"lengths": "random", "input_len": 1000, "output_len": 100}
     made = session(10, engine={"weights": "dummy", "start_timeout_s": start_timeout_s}, workload=shape)  # 25 s
     assert resources(made).minutes == minutes
+
+
+def test_a_load_is_given_up_an_hour_after_half_as_long_again_as_its_schedule_may_take():
+    shape = {"lengths": "random", "input_len": 1000, "output_len": 100}
+    assert load_timeout_s(session(10, workload=shape).runs[0]) == pytest.approx(3600 + 1.5 * 25)
+    slow = shape | {"request_rate": 0.001, "burstiness": float("inf")}
+    assert load_timeout_s(session(11, workload=slow).runs[0]) == pytest.approx(3600 + 1.5 * (10 + 10_000 + 5.5 + 10))

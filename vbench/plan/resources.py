@@ -18,6 +18,7 @@ PROMPT_TOKENS_PER_S = 2_000
 STREAMS = 128  # served at once where engine.max_num_seqs does not say
 POINT_S = 10.0  # of a run, beside its requests: its checks and its files
 MARGIN = 1.5
+SILENCE_S = 3600.0  # beyond what a load may take: a server that has not answered by then will not
 STEP_MIN = 15  # of time limits: sessions that differ in their loads may then ask for the same
 PROBES = 2 * math.log2(HIGHEST)  # of a search: so many doublings, and as many halvings
 
@@ -77,6 +78,11 @@ def point_s(run: Run) -> float:
     if load.search is Search.request_rate:
         return PROBES * max(once, POINT_S + SECONDS + float(replies.max()) * TOKEN_S)
     return once
+
+
+def load_timeout_s(run: Run) -> float:
+    """Seconds from a load's start to when what is still open is given up; it follows from the load's own schedule."""
+    return SILENCE_S + MARGIN * point_s(run)
 
 
 def _served_s(config: RunConfig) -> float:

@@ -19,6 +19,7 @@ from vbench.metrics.goodput import goodput, saturated
 from vbench.metrics.occupancy import summaries
 from vbench.metrics.stalls import STEP_TOKENS, EngineFacts
 from vbench.metrics.validity import judge
+from vbench.plan.resources import load_timeout_s
 from vbench.plan.sessions import Run
 from vbench.schema import Model
 from vbench.schema.record import REQUESTS, TELEMETRY, Reason, Record, put_aside
@@ -29,7 +30,6 @@ from vbench.workload.arrivals import scheduled
 from vbench.workload.prompts import Prompts, generator, prompts
 from vbench.workload.search import streams
 
-RUN_TIMEOUT_S = 3600.0
 RETRIES = {  # how often a run is measured again for this, at once and on the same servers
     "compiled_under_load": 2,  # its kernels are there by then, but its batches are never quite the same
     "stalled_unexplained": 1,  # vLLM logs a kernel's first compilation only
@@ -148,7 +148,7 @@ def _load(run: Run, fleet: Servers, asked: Prompts) -> Load:
         scheduled=scheduled(load, generator(load, "arrivals")),
         max_concurrency=load.max_concurrency,
         ignore_eos=load.ignore_eos,
-        timeout_s=RUN_TIMEOUT_S,
+        timeout_s=load_timeout_s(run),
         processes=load.client_processes or enough_for(streams(load)),
     )
 

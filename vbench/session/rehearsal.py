@@ -23,12 +23,13 @@ from vbench.engine.compilelog import LogPosition
 from vbench.loadgen import Load
 from vbench.metrics.definitions import metrics, succeeded
 from vbench.metrics.stalls import STEP_TOKENS, EngineFacts, prefill_rate
+from vbench.plan.resources import SILENCE_S
 from vbench.plan.sessions import Session
 from vbench.schema import RunConfig
 from vbench.schema.errors import ServerFailed
 from vbench.schema.record import Ints, Requests
 from vbench.session.context import Servers, SessionContext
-from vbench.session.measuring import RUN_TIMEOUT_S, longest
+from vbench.session.measuring import longest
 from vbench.workload.prompts import FIRST_ID, prompts
 from vbench.workload.search import streams
 
@@ -209,5 +210,5 @@ def _load(session: Session, servers: Servers, shape: Shape) -> Load:
         scheduled=np.zeros(len(shape.input_len)),
         max_concurrency=shape.at_once if shape.at_once < len(shape.input_len) else None,
         ignore_eos=session.runs[0].config.workload.ignore_eos,
-        timeout_s=RUN_TIMEOUT_S,
+        timeout_s=SILENCE_S,
     )
