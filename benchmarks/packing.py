@@ -34,7 +34,7 @@ from hydra import compose, initialize_config_dir  # noqa: E402
 from hydra.core.utils import setup_globals  # noqa: E402
 
 from vbench import compose as ours  # noqa: E402
-from vbench.campaign import campaign, launcher  # noqa: E402
+from vbench.campaign import launcher, story  # noqa: E402
 from vbench.campaign.jobs.local import Local  # noqa: E402
 from vbench.schema import RunConfig  # noqa: E402
 from vbench.watch.events import EventReader  # noqa: E402
@@ -66,7 +66,7 @@ def carried_out(configs: Sequence[RunConfig]) -> tuple[float, list[Lease]]:
         os.environ["VBENCH_LEASES"] = str(Path(home, "leases"))
         try:
             began = time.time()
-            campaign.carry_out(configs, Local())
+            story.carry_out(configs, Local())
             took = time.time() - began
             return took, [lease(path.parent) for path in Path(home).glob("multirun/*/*/events.jsonl")]
         finally:

@@ -4,16 +4,16 @@ import math
 
 import pytest
 
-from vbench.campaign.jobs import JobEnd, JobPhase, State, queue
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, queue
 
 
 def test_a_line_of_the_queue_becomes_a_state_with_why_it_waits_or_where_it_runs():
     listing = "7|PENDING|Priority|\n8_0|RUNNING|None|h100n1\n8_1|COMPLETING|None|h100n1\n9|TIMEOUT|TimeLimit|h100n0\n"
     assert queue.parsed(listing) == {
-        "7": State(JobPhase.queued, detail="Priority"),
-        "8_0": State(JobPhase.running, detail="h100n1"),
-        "8_1": State(JobPhase.running, detail="h100n1"),
-        "9": State(JobPhase.ended, JobEnd.time_limit, "TIMEOUT"),
+        "7": JobState(JobPhase.queued, detail="Priority"),
+        "8_0": JobState(JobPhase.running, detail="h100n1"),
+        "8_1": JobState(JobPhase.running, detail="h100n1"),
+        "9": JobState(JobPhase.ended, JobEnd.time_limit, "TIMEOUT"),
     }
 
 
@@ -27,7 +27,7 @@ def test_a_job_that_ran_more_than_once_is_what_its_last_line_says():
 )
 def test_accounting_tells_of_the_jobs_of_an_array_that_never_started_in_one_line(listed, tasks):
     assert queue.parsed(f"7_{listed}|CANCELLED by 0\n") == {
-        f"7_{task}": State(JobPhase.ended, JobEnd.cancelled, "CANCELLED") for task in tasks
+        f"7_{task}": JobState(JobPhase.ended, JobEnd.cancelled, "CANCELLED") for task in tasks
     }
 
 
@@ -37,8 +37,9 @@ def test_accounting_tells_of_the_jobs_of_an_array_that_never_started_in_one_line
         ("CANCELLED by 1000", JobEnd.cancelled),
         ("CANCELLED+", JobEnd.cancelled),
         ("PREEMPTED", JobEnd.preempted),
-        ("NODE_FAIL", JobEnd.lost),
-        ("OUT_OF_MEMORY", JobEnd.failed),
+        ("NODE_FAIL", JobEnd.node_failed),
+        ("BOOT_FAIL", JobEnd.node_failed),
+        ("OUT_OF_MEMORY", JobEnd.out_of_memory),
     ],
 )
 def test_accounting_says_how_a_job_ended(said, end):

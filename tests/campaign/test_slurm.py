@@ -14,7 +14,7 @@ from doors import FAKE, driver, fake, host, vbench
 from benchmarks import chaos
 from vbench import tracking
 from vbench.campaign.jobs import JobEnd, JobPhase, Submission, queue
-from vbench.campaign.jobs.batch import PATIENCE, TURN
+from vbench.campaign.jobs.batch import ATTEMPT, PATIENCE
 from vbench.campaign.jobs.slurm import Slurm
 from vbench.plan.resources import resources
 from vbench.plan.rules import checked
@@ -107,7 +107,7 @@ def told(each):
 
 
 def turn(each):
-    path = each.path.parent / TURN
+    path = each.path.parent / ATTEMPT
     return path.read_text() if path.exists() else ""
 
 

@@ -1,13 +1,14 @@
-"""`job.json`: which job a session was given to. It stands from just before the submission until its campaign is over.
+"""`job.json`: which job a session was given to, from just before its submission until its campaign has ended.
 
-So a driver that was killed is followed by one that knows what lives, and that what was asked again has been taken up.
+A driver that starts after another was killed reads it to find jobs that are still alive, and to know that `rerun` has
+already been acted upon.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -29,27 +30,31 @@ class JobFile:
 
     @property
     def name(self) -> str:
-        """For people: the backend's number of the job, without what it needs to find it again."""
+        """For people: the backend's number of the job, without what the backend needs to find the job again."""
         return f"{self.launcher} job {self.id.partition('@')[0] or '(being submitted)'}"
 
     @classmethod
-    def now(cls, launcher: str, again: Rerun, job_id: str) -> JobFile:
-        return cls(launcher, again.name, job_id, datetime.now(timezone.utc).isoformat(), platform.node())
+    def now(cls, launcher: str, rerun: Rerun, job_id: str) -> JobFile:
+        return cls(launcher, rerun.name, job_id, datetime.now(timezone.utc).isoformat(), platform.node())
 
     def write(self, folder: Path) -> JobFile:
-        """Writes it into the session's folder, whole or not at all."""
+        """Writes the file into the session's folder, whole or not at all."""
         with atomic(folder / JOB) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
         return self
 
     @classmethod
     def read(cls, folder: Path) -> JobFile | None:
-        """The session's, if it was given to a job and its campaign is not over."""
+        """The session's file; None where there is none. Raises ValueError where it is not such a file."""
         try:
-            return cls(**json.loads((folder / JOB).read_text()))
+            data = json.loads((folder / JOB).read_text())
         except FileNotFoundError:
             return None
+        keys = [field.name for field in fields(cls)]
+        if not isinstance(data, dict) or any(not isinstance(data.get(key), str) for key in keys):
+            raise ValueError(f"it needs {', '.join(keys)}, each a string")
+        return cls(**{key: data[key] for key in keys})  # a later version may say more
 
     @staticmethod
-    def forget(folder: Path) -> None:
+    def remove(folder: Path) -> None:
         (folder / JOB).unlink(missing_ok=True)

@@ -1,50 +1,74 @@
-"""One session on its way through a campaign: what of it is known, which job has it, what it left."""
+"""One session on its way through a campaign.
+
+to_submit ── submitted ──> in_flight ── finish ──> done
+│  ^ ───── follow ───────^ │ │
+│  └──────── retry ────────┘ │
+└──────── finish ────────────┘   nothing to measure, recorded as infeasible, or cancelled
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from enum import Enum
 from functools import cached_property, partial
 from pathlib import Path
 
-import vbench
-from vbench.campaign.jobfile import JOB, JobFile
-from vbench.campaign.jobs import JobEnd, JobPhase, Jobs, State, Submission, backend
-from vbench.host import locks
+from vbench.campaign.jobfile import JobFile
+from vbench.campaign.jobs import JobEnd, JobPhase, Jobs, JobState, Submission
+from vbench.campaign.results import Results
 from vbench.plan.resources import Resources, expected_s, resources
-from vbench.plan.reusable import reusable
 from vbench.plan.sessions import Run, Session
 from vbench.schema import Rerun
 from vbench.schema.failures import Kind
-from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside
+from vbench.schema.record import Failure, put_aside
 from vbench.session import sessionfile
-from vbench.session.context import blank
 from vbench.watch.events import EVENTS, Event, EventReader
 
-SUBMITTING = "submit.lock"  # in the experiment's folder
-KINDS: Mapping[JobEnd, Kind] = {
-    JobEnd.cancelled: "cancelled",
-    JobEnd.time_limit: "time_limit",
-    JobEnd.preempted: "preempted",
-}
+
+class TaskState(Enum):
+    """Where a session is."""
+
+    to_submit = "to submit"  # runs are missing, and no job has the session
+    in_flight = "in flight"  # a job has it
+    done = "done"  # nothing is to be measured, or nothing more will be tried
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The job that has a session: its backend, what job.json says of it, and the session's folder."""
+
+    backend: Jobs
+    file: JobFile
+    folder: Path
+
+    def last_words(self) -> str:
+        """The last line that the job printed, and where its log is; empty where it printed nothing."""
+        log = self.backend.log(self.file.id, self.folder)
+        lines = log.read_text(errors="replace").strip().splitlines() if log and log.exists() else []
+        return f"{lines[-1]} (log: {log})" if lines else ""
+
+
+@dataclasses.dataclass(eq=False)
 class Task:
-    """A session, its folder, and the job that has it, if one does."""
+    """A session, its results, and the job that has it, if one does."""
 
     session: Session
     folder: Path
-    rerun_requested: Rerun  # what of it is to be measured again though it is known
-    rerun_pending: Rerun = Rerun.none  # what of that is not yet under way
-    elsewhere: dict[str, Record] = dataclasses.field(default_factory=dict)  # by run key: what only the store has
-    job: JobFile | None = None
-    jobs: Jobs | None = None  # the backend of the job
+    rerun_requested: Rerun  # which runs are to be measured again although they have a record
+    state: TaskState = TaskState.to_submit
+    job: Job | None = None  # while in flight
     submissions: int = 0  # by this driver
-    over: bool = False
+    rerun_pending: Rerun = dataclasses.field(init=False)  # what of rerun_requested no job has been given yet
+
+    def __post_init__(self) -> None:
+        self.rerun_pending = self.rerun_requested
+
+    @cached_property
+    def results(self) -> Results:
+        return Results(self.session, self.folder)
 
     @cached_property
     def resources(self) -> Resources:
@@ -52,38 +76,44 @@ class Task:
 
     @cached_property
     def order(self) -> tuple[float, ...]:
-        """Largest first, then longest: what is left over at the end is small."""
+        """Sorts the largest first, then the longest, so that what is left over at the end is small."""
         return -self.resources.gpus, -expected_s(self.session)
 
     @cached_property
-    def tail(self) -> EventReader:
+    def events(self) -> EventReader:
         return EventReader(self.folder)
-
-    def attach(self, jobs: Jobs) -> None:
-        """Takes up what an earlier driver began: its job, where that lives, and what it was asked to measure again."""
-        self.rerun_pending, earlier = self.rerun_requested, JobFile.read(self.folder)
-        if earlier is None:
-            return
-        self.jobs = jobs if jobs.name == earlier.launcher else backend(earlier.launcher)
-        self.job = earlier
-        if next(state for _, state in states([self])).phase is JobPhase.ended:
-            self.job = None
-        if self.job or earlier.rerun == self.rerun_requested.name:
-            self.rerun_pending = Rerun.none
-
-    def records(self) -> Iterator[tuple[Run, Record | None]]:
-        """The runs of the plan with their records, here or in the store."""
-        for run in self.session.runs:
-            yield run, find_record(self.folder / run.folder) or self.elsewhere.get(run.key)
 
     def missing(self) -> tuple[Run, ...]:
         """The runs to be measured."""
-        return tuple(run for run, record in self.records() if not reusable(record, self.rerun_pending))
+        return self.results.missing(self.rerun_pending)
 
-    def submission(self, launcher: str, on_event: Callable[[], object]) -> Submission | None:
-        """The session file of what is missing, and room for its records.
+    # Transitions
 
-        None while another process measures it; and where that has left nothing to do, which is then over.
+    def follow(self, job: Job) -> None:
+        """The job of another command, or of an earlier one, has the session."""
+        self.__dict__.pop("events", None)  # its events are read from the first
+        self.job, self.rerun_pending, self.state = job, Rerun.none, TaskState.in_flight
+
+    def submitted(self, jobs: Jobs, job_id: str) -> None:
+        """A job of this command has the session; job.json says so."""
+        self.job = Job(jobs, self._note(jobs.name, job_id), self.folder)
+        self.rerun_pending, self.state = Rerun.none, TaskState.in_flight
+        self.submissions += 1
+
+    def retry(self) -> None:
+        """Its job has ended, and what is missing is to be submitted again."""
+        self.job, self.state = None, TaskState.to_submit
+
+    def finish(self) -> None:
+        """Nothing of it is submitted any more."""
+        self.job, self.state = None, TaskState.done
+
+    # What a submission and an end leave on disk
+
+    def prepare(self, launcher: str, on_event: Callable[[], object]) -> Submission | None:
+        """Writes the session file of what is missing, and makes room for its records.
+
+        None while another process measures the session, and where nothing is missing any more: it is done then.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if sessionfile.taken(self.folder):
@@ -91,101 +121,71 @@ class Task:
         with sessionfile.alone(self.folder):
             left = dataclasses.replace(self.session, runs=self.missing())
             if not left.runs:
-                self.over = True
+                self.finish()
                 return None
             self._note(launcher, "")
             for run in left.runs:
                 put_aside(self.folder / run.folder)
             (self.folder / EVENTS).unlink(missing_ok=True)
-            self.__dict__.pop("tail", None)
+            self.__dict__.pop("events", None)
             path = sessionfile.write(left, self.folder).absolute()
         return Submission(left, path, self.resources, on_event, partial(self._note, launcher))
 
-    def submitted(self, jobs: Jobs, job_id: str) -> None:
-        """Notes the job that has the session now."""
-        self.job = self._note(jobs.name, job_id)
-        self.jobs, self.rerun_pending = jobs, Rerun.none
-        self.submissions += 1
+    def record_infeasible(self, failure: Failure) -> list[Event]:
+        """Records what is missing as failed, without a job; the events that tell of it."""
+        now = datetime.now(timezone.utc)
+        return [self.results.record_failure(run, failure, now) for run in self.missing()]
+
+    def record_unmeasured(self, ended: JobState) -> list[Event]:
+        """Records as failed what its job, which has ended, left without a record; the events that tell of it."""
+        end = ended.end or JobEnd.lost
+        failure = Failure(KINDS[end], f"its job ended ({end.name}) before it was measured: {self.why(ended)}")
+        began = datetime.fromisoformat(self.job.file.submitted_at) if self.job else datetime.now(timezone.utc)
+        unmeasured = [run for run, record in self.results.by_run() if record is None]
+        return [self.results.record_failure(run, failure, began) for run in unmeasured]
+
+    def why(self, ended: JobState) -> str:
+        """Why its job ended: what the backend says, and what the job printed last."""
+        printed = self.job.last_words() if self.job else ""
+        return ": ".join(filter(None, [ended.detail, printed])) or "it printed nothing"
 
     def _note(self, launcher: str, job_id: str) -> JobFile:
         return JobFile.now(launcher, self.rerun_requested, job_id).write(self.folder)
 
-    def skip(self, failure: Failure) -> list[Event]:
-        """Records what is missing as failed, without a job; the events that tell of it."""
-        missing = self.missing()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for run in missing:
-            put_aside(self.folder / run.folder)
-        return [self._fail(run, failure) for run in missing]
 
-    def fail(self, state: State) -> list[Event]:
-        """Records what its job, ended, left unrecorded; the events that tell of it."""
-        ended = state.end or JobEnd.lost
-        line = f"its job ended ({ended.name}) before it was measured: {self.why(state)}"
-        failure = Failure(KINDS.get(ended, "client_failed"), line)
-        return [self._fail(run, failure) for run, record in self.records() if record is None]
-
-    def why(self, state: State) -> str:
-        """What its backend says of the end of its job, and what the job printed last."""
-        return ": ".join(filter(None, [state.detail, self._last_words()])) or "it left no word"
-
-    def _last_words(self) -> str:
-        log = self.jobs.log(self.job.id, self.folder) if self.jobs and self.job else None
-        lines = log.read_text(errors="replace").strip().splitlines() if log and log.exists() else []
-        return f"{lines[-1]} (log: {log})" if lines else ""
-
-    def _fail(self, run: Run, failure: Failure) -> Event:
-        began = datetime.fromisoformat(self.job.submitted_at) if self.job else datetime.now(timezone.utc)
-        record = dataclasses.replace(blank(self.session, run, {"vbench": vbench.__version__}, began), failure=failure)
-        folder = self.folder / run.folder
-        folder.mkdir(exist_ok=True)
-        record.save(folder)
-        return Event.recorded(record, folder)
-
-    def found(self) -> Iterator[tuple[Path, Record]]:
-        """All records of its plan on disk, with their folders: a search's probes before it."""
-        for run in self.session.runs:
-            record = find_record(self.folder / run.folder)
-            if record and run.config.workload.search:
-                probes = sorted(self.folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
-                for path in probes:
-                    probe = Record.load(path.parent)
-                    if probe.parent == run.key and not is_aside(path.parent):
-                        yield path.parent, probe
-            if record:
-                yield self.folder / run.folder, record
+KINDS: dict[JobEnd, Kind] = {
+    JobEnd.completed: "client_failed",
+    JobEnd.failed: "client_failed",
+    JobEnd.cancelled: "cancelled",
+    JobEnd.time_limit: "time_limit",
+    JobEnd.preempted: "preempted",
+    JobEnd.out_of_memory: "oom_host",
+    JobEnd.node_failed: "node_failed",
+    JobEnd.lost: "client_failed",
+}
 
 
-def states(tasks: Sequence[Task]) -> Iterator[tuple[Task, State]]:
-    """Of the jobs of these tasks; each backend is asked once.
+def in_state(tasks: Sequence[Task], state: TaskState) -> list[Task]:
+    return [task for task in tasks if task.state is state]
 
-    A job that was being submitted when its driver died may have no id: it shows by the lock on its session.
+
+def to_submit(tasks: Sequence[Task]) -> list[Task]:
+    """What is still to be submitted, in that order."""
+    return sorted(in_state(tasks, TaskState.to_submit), key=lambda task: task.order)
+
+
+def states(jobs: Sequence[Job]) -> list[JobState]:
+    """The states of these jobs, in order; each backend is asked once.
+
+    A job that was being submitted when its driver died may have no id: the lock on its session shows whether it lives.
     """
     ids = defaultdict(list)
-    for task in tasks:
-        if task.jobs and task.job and task.job.id:
-            ids[task.jobs].append(task.job.id)
-    told = {job_id: state for jobs, theirs in ids.items() for job_id, state in jobs.states(theirs).items()}
-    for task in tasks:
-        job_id = task.job.id if task.job else ""
-        unnamed = State(JobPhase.running if sessionfile.taken(task.folder) else JobPhase.ended, JobEnd.lost)
-        yield task, told.get(job_id, unnamed)
+    for job in jobs:
+        if job.file.id:
+            ids[job.backend].append(job.file.id)
+    told = {(jobs.name, each): state for jobs, some in ids.items() for each, state in jobs.states(some).items()}
+    return [told.get((job.backend.name, job.file.id)) or _state_by_lock(job) for job in jobs]
 
 
-@contextmanager
-def submitting(tasks: Sequence[Task]) -> Iterator[None]:
-    """No other command submits to the experiments of these tasks during the block, if it asks too."""
-    with ExitStack() as turns:
-        for folder in sorted({task.folder.parent for task in tasks}):
-            folder.mkdir(parents=True, exist_ok=True)
-            turns.enter_context(locks.hold(folder / SUBMITTING))
-        yield
-
-
-def beside(tasks: Sequence[Task], jobs: Jobs) -> int:
-    """How many jobs of this backend live that other commands have in the experiments of these tasks."""
-    ours = {task.folder for task in tasks}
-    others = {path.parent for folder in {task.folder.parent for task in tasks} for path in folder.glob(f"*/{JOB}")}
-    files = [JobFile.read(folder) for folder in others - ours]
-    ids = [each.id for each in files if each and each.launcher == jobs.name and each.id]
-    return sum(state.phase is not JobPhase.ended for state in jobs.states(ids).values())
+def _state_by_lock(job: Job) -> JobState:
+    return JobState(JobPhase.running if sessionfile.taken(job.folder) else JobPhase.ended, JobEnd.lost)

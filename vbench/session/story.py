@@ -215,6 +215,8 @@ def job(path: str, minutes: float | None = None) -> None:
     finally:
         if filed:
             filed.close()
+            for line in filed.report():
+                print(f"not filed: {line}")  # noqa: T201  into the job's log: a driver tells what it cannot file itself
 
 
 def _end_in(minutes: float) -> None:

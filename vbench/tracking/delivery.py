@@ -1,32 +1,34 @@
-"""Records on their way into MLflow, filed one after another beside whoever measures.
+"""Records on their way into MLflow, filed one by one in the background while others measure.
 
-Nothing waits for the store: where it is out of reach a record waits on disk, and is said to.
+Nothing waits for the store. A record that cannot be filed stays on disk, and stops no other.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Container
+import time
+from collections.abc import Container, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
 from vbench import tracking
 from vbench.schema.record import RECORD
 
-LESS_URGENT = 5  # as nice(2) counts: a third of the share of others; beyond that a busy host would starve it
+NICE = 5  # a third of the CPU share of others; beyond that a busy host would starve the thread
+PATIENCE_S = 30.0  # spent in vain on a store that is out of reach, before further records are left for `close`
 
 
 class Delivery:
-    """A thread that files what it is given, in order. `there` are the digests of records known to be filed."""
+    """A thread that files what it is given, in order. `filed` holds the digests of records that the store has."""
 
-    def __init__(self, there: Container[str] = ()) -> None:
-        self.waiting = 0  # records that are not filed, once it is closed
-        self.why = ""
-        self._there = there
+    def __init__(self, filed: Container[str] = ()) -> None:
+        self.unfiled: dict[Path, str] = {}  # run folder: why its record is not filed; complete once closed
+        self._filed = filed
         self._seen: set[tuple[Path, int]] = set()
         self._queue: SimpleQueue[Path | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._deliver_all, name="delivery", daemon=True)
+        self._thread = threading.Thread(target=self._file_all, name="delivery", daemon=True)
         self._thread.start()
 
     def add(self, folder: Path) -> None:
@@ -37,32 +39,47 @@ class Delivery:
             self._queue.put(folder)
 
     def close(self) -> None:
-        """Returns when all is filed, or is known to have to wait."""
+        """Returns when every record is filed, or is known not to be."""
         self._queue.put(None)
         self._thread.join()
 
-    def _deliver_all(self) -> None:
-        # Of this thread only: the store's library takes a second of a core to import, and a load client may need it.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LESS_URGENT)
-        late: list[Path] = []
-        while folder := self._queue.get():
-            if late or not self._delivered(folder):  # each try may take all the patience that a store is given
-                late.append(folder)
-        while late and self._delivered(late[0]):
-            del late[0]
-        self.waiting += len(late)
+    def report(self) -> Iterator[str]:
+        """A line for each reason why records are not filed, with their number; nothing where all are."""
+        reasons = list(self.unfiled.values())
+        for reason in dict.fromkeys(reasons):
+            count = reasons.count(reason)
+            yield f"{'1 run waits' if count == 1 else f'{count} runs wait'} on disk ({reason})"
 
-    def _delivered(self, folder: Path) -> bool:
-        """False where the store is out of reach; a record that it cannot take is counted, and done with."""
-        if not (folder / RECORD).exists():  # put aside since: its successor will be added
-            return True
+    def _file_all(self) -> None:
+        # Only this thread: the store's library takes a second of CPU to import, which a load client may need.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        left_s = PATIENCE_S
+        while folder := self._queue.get():
+            left_s -= self._try(folder, left_s)
+        left_s = PATIENCE_S  # the store may be back
+        for folder in list(self.unfiled):
+            left_s -= self._try(folder, left_s)
+
+    def _try(self, folder: Path, left_s: float) -> float:
+        """Files the record unless patience has run out; the seconds that were spent in vain."""
+        if left_s <= 0:
+            self.unfiled.setdefault(folder, next(reversed(self.unfiled.values())))
+            return 0.0
+        began = time.monotonic()
         try:
-            if tracking.digest(folder) not in self._there:
+            # A record that was put aside since has a successor, which is added by itself.
+            if (folder / RECORD).exists() and tracking.digest(folder) not in self._filed:
                 tracking.file(folder)
-        except tracking.TrackingFailed as error:
-            self.why = str(error)
-            return False
-        except tracking.UnreadableRecord as error:
-            self.why = str(error)
-            self.waiting += 1
-        return True
+        except Exception as error:  # noqa: BLE001  whatever one record meets, the others are filed, and it is told
+            self.unfiled[folder] = _reason(error, folder)
+            return time.monotonic() - began
+        self.unfiled.pop(folder, None)
+        return 0.0
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    """The error in one line, the same for records that meet the same."""
+    line = next(iter(str(error).splitlines()), "")
+    if not isinstance(error, (tracking.TrackingFailed, tracking.UnreadableRecord)):
+        return f"{type(error).__name__}: {line}"
+    return re.sub(r" at 0x[0-9a-f]+", "", line.removeprefix(f"cannot file {folder}: "))

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from vbench.metrics.intervals import interval
 from vbench.schema.record import Record
+from vbench.watch.markup import marked_up
 
 COLUMNS = {
     "output tok/s": "output_throughput",
@@ -76,7 +77,7 @@ def _failures(records: Sequence[Record]) -> Iterator[str]:
             together[why] = together.get(why, 0) + 1
     for (session, kind, line), count in together.items():
         runs = "1 run" if count == 1 else f"{count} runs"
-        yield f"[red]{kind}[/]: {runs} of {escape(session)}: {escape(line)}"
+        yield marked_up("[red]{}[/]: {} of {}: {}", kind, runs, session, line)
 
 
 def _points_of(records: Sequence[Record]) -> list[list[Record]]:

@@ -18,6 +18,7 @@ from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
 from vbench.watch.board import ENDED, IN_FLIGHT, KNOWN, MISSING, QUEUED, RUNNING, WAITING, Board, SessionProgress
 from vbench.watch.events import Event
+from vbench.watch.markup import marked_up
 from vbench.watch.outcome import COLOURS, numbers
 
 REDRAWN_PER_S = 2
@@ -61,7 +62,7 @@ class Screen:
         lane.verdicts |= {record.run_key: record.verdict for record in records}
         known, of = len(lane.verdicts), len(lane.session.runs)
         if known:
-            self.say(f"[bold]{folder.name}[/]: {known} of {of} points known (rerun=true repeats)")
+            self.say(marked_up("[bold]{}[/]: {} of {} points known (rerun=true repeats)", folder.name, known, of))
         if known == of:
             lane.state = KNOWN
 
@@ -71,29 +72,29 @@ class Screen:
         lane.hear(event)
         if event.kind == "starting":
             self._speaker = folder
-            self.say(f"[bold]{folder.name}[/]: {_starting(folder, lane.session, event)}")
+            self.say(marked_up("[bold]{}[/]: {}", folder.name, _starting(folder, lane.session, event)))
         elif event.kind == "waiting":
-            self._tell(folder, f"waiting: {escape(event.facts['wanted'])}")
+            self._tell(folder, marked_up("waiting: {}", event.facts["wanted"]))
         elif event.kind == "ready":
-            self._tell(folder, _ready(event))
+            self._tell(folder, marked_up("{}", _ready(event)))
         elif event.kind == "recorded":
             record = find_record(folder / event.facts["folder"])
             if record is None:  # an old event: its record was put aside for another try
                 return
-            self._tell(folder, f"{escape(record.name)}: {numbers(record)}")
+            self._tell(folder, marked_up("{}: ", record.name) + numbers(record))
             for reason in record.invalid:
-                self._tell(folder, f"  [yellow]{reason.code}[/]: {escape(reason.sentence)}")
+                self._tell(folder, marked_up("  [yellow]{}[/]: {}", reason.code, reason.sentence))
         elif event.kind == "failed":
             facts = event.facts
-            self._tell(folder, f"[red]{facts['kind']}[/]: {escape(facts['line'])}")
+            self._tell(folder, marked_up("[red]{}[/]: {}", facts["kind"], facts["line"]))
             if facts["log"]:
-                self._tell(folder, f"log: {facts['log']}")
+                self._tell(folder, marked_up("log: {}", facts["log"]))
 
     def _tell(self, folder: Path, line: str) -> None:
         """Below the session's name, which is said again where another session spoke last."""
         if self._speaker != folder:
             self._speaker = folder
-            self.say(f"[bold]{folder.name}[/]:")
+            self.say(marked_up("[bold]{}[/]:", folder.name))
         self.say(f"  {line}")
 
     def _below(self) -> RenderableType:
@@ -104,7 +105,7 @@ class Screen:
         lanes = {name: lane for name, lane in self.board.lanes.items() if lane.state in IN_FLIGHT}
         shown = sorted(lanes, key=lambda name: lanes[name].state not in RUNNING)
         for name in shown[: max(self.console.height - ROOM, 1)]:
-            table.add_row(Path(name).name, *_cells(lanes[name], now), _duration(self.board.left_s(name, now)))
+            table.add_row(escape(Path(name).name), *_cells(lanes[name], now), _duration(self.board.left_s(name, now)))
         return Group(Text(), table, Text.from_markup(self._counts(now)))
 
     def _counts(self, now: float) -> str:

@@ -1,11 +1,11 @@
-"""Sessions as jobs: one face over what carries them out. The backends never import each other.
+"""Sessions as jobs: one interface, three backends, which never import each other.
 
-    local    a process of this host for each, which outlives the driver
-    slurm    a batch job for each
-    inline   the driver's own process, one after the other
+    local    a process of this host for each session, which outlives the driver
+    slurm    a batch job for each session
+    inline   the driver's own process, one session after the other
 
-A job gets the path of its session's file and nothing else, and is believed by what it leaves on disk: records, and
-`events.jsonl`. What a backend knows beyond that is whether the job still lives.
+A job gets the path of its session file and nothing else, and is judged by what it leaves on disk: records and
+`events.jsonl`. A backend adds whether the job is still alive, and how it ended.
 """
 
 from __future__ import annotations
@@ -27,66 +27,73 @@ class JobPhase(Enum):
     queued = "queued"
     running = "running"
     ended = "ended"
-    unknown = "unknown"  # whoever knows does not answer: what was last known holds
+    unknown = "unknown"  # the backend does not answer: the last known phase holds
 
 
 class JobEnd(Enum):
-    """How a job ended, as far as the backend can tell; what was measured is on disk whatever this says."""
+    """How a job ended, as far as the backend can tell. What was measured is on disk whatever this says."""
 
     completed = "completed"
     failed = "failed"
     cancelled = "cancelled"
     time_limit = "time_limit"
     preempted = "preempted"
-    lost = "lost"  # it is gone and nobody says why: killed, or its node died
+    out_of_memory = "out_of_memory"  # of the host: the job used more than it asked for
+    node_failed = "node_failed"
+    lost = "lost"  # it is gone, and nothing tells why
 
 
 @dataclass(frozen=True)
-class State:
+class JobState:
     """A job as its backend sees it."""
 
     phase: JobPhase
-    end: JobEnd | None = None  # of one that has ended
-    detail: str = ""  # for people: why it waits, on which node it runs, how it ended
+    end: JobEnd | None = None  # of a job that has ended
+    detail: str = ""  # for people: why it waits, which node it runs on, how it ended
 
 
 @dataclass(frozen=True)
 class Submission:
-    """One session, ready to be carried out."""
+    """One session, ready to be submitted."""
 
     session: Session
-    path: Path  # of its session.json, absolute; the folder around it is the job's
+    path: Path  # of its session.json, absolute; the job writes into the folder around it
     resources: Resources
-    on_event: Callable[[], object] = lambda: None  # after each event, where the session runs in the driver's process
-    note: Callable[[str], object] = lambda _: None  # takes an id that finds the job before it has its own
+    on_event: Callable[[], object] = lambda: None  # called after each event if the session runs in the driver's process
+    note: Callable[[str], object] = lambda _: None  # called with an id that finds the job before the backend names it
+
+
+NAMES = ("local", "slurm", "inline")
 
 
 def backend(name: str) -> Jobs:
     """The backend of this name. Each is imported only where it is used."""
-    made: Jobs = getattr(import_module(f"{__name__}.{name}"), name.capitalize())()
-    return made
+    jobs: Jobs = getattr(import_module(f"{__name__}.{name}"), name.capitalize())()
+    return jobs
 
 
 def strict(setup: Sequence[str]) -> list[str]:
-    """These lines of bash, of which one that fails ends the job."""
+    """These lines of bash, such that a line that fails ends the job."""
     return ["set -e", *setup, "set +e"] if setup else []
 
 
 class Jobs(Protocol):
-    """A backend. None of this raises where a job is gone; a scheduler that refuses a job raises Refused."""
+    """A backend. No method raises because a job is gone; `submit` raises Refused where a scheduler refuses a job."""
 
-    name: str  # hydra/launcher's word for it
+    name: str  # as in hydra/launcher=NAME
     on_this_host: bool  # its sessions use this host's GPUs and cores
+    in_driver: bool  # its jobs have ended when `submit` returns
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
-        """Job ids, in order. They mean the same to another driver on this host, or of this cluster.
+        """Submits the sessions; their job ids, in order, which another driver on this host or cluster can use too.
 
-        A batch larger than `launcher.max_parallel` is all that there is of its experiments, and keeps the bound itself.
+        If the batch exceeds `launcher.max_parallel`, no other job of these experiments exists, and the backend enforces
+        the limit.
         """
         ...
 
-    def states(self, ids: Sequence[str]) -> dict[str, State]:
-        """The state of each id: of jobs of this driver or of an earlier one."""
+    def states(self, ids: Sequence[str]) -> dict[str, JobState]:
+        """The state of each job, whether this driver submitted it or an earlier one."""
         ...
 
     def cancel(self, ids: Sequence[str]) -> None:
@@ -94,5 +101,5 @@ class Jobs(Protocol):
         ...
 
     def log(self, job_id: str, folder: Path) -> Path | None:
-        """What the job of the session in this folder prints to; there once it has begun. None: the driver's own."""
+        """The file that the job of the session in this folder prints to, there once it has started. None: no log."""
         ...

@@ -1,4 +1,4 @@
-"""Sessions in the driver's own process, one after the other: for a debugger, or where nothing may outlive it."""
+"""Sessions in the driver's own process, one after the other: for a debugger, or if nothing may outlive the driver."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vbench import session
-from vbench.campaign.jobs import JobEnd, JobPhase, State, Submission
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission
 from vbench.watch.events import Events
 
 
 class Inline:
-    """`hydra/launcher=inline`. A job is over when it is submitted."""
+    """`hydra/launcher=inline`. A job has ended when its submission returns."""
 
     name = "inline"
     on_this_host = True
+    in_driver = True
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
         """Raises Refused where this host cannot serve a session."""
-        return [_carried_out(each) for each in batch]
+        return [_carry_out(each) for each in batch]
 
-    def states(self, ids: Sequence[str]) -> dict[str, State]:
-        return dict.fromkeys(ids, State(JobPhase.ended, JobEnd.completed))
+    def states(self, ids: Sequence[str]) -> dict[str, JobState]:
+        return dict.fromkeys(ids, JobState(JobPhase.ended, JobEnd.completed))
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Nothing of it is left to end."""
+        """Does nothing: no job is left to end."""
 
     def log(self, job_id: str, folder: Path) -> None: ...
 
 
-def _carried_out(each: Submission) -> str:
+def _carry_out(each: Submission) -> str:
     folder = each.path.parent
     session.execute(each.session, folder, Events(folder, lambda _: each.on_event()))
     return str(each.path)

@@ -1,8 +1,7 @@
-"""Sessions as processes of this host, each of which outlives the driver.
+"""Sessions as processes of this host, which outlive the driver.
 
-A job waits for its share of the host in its own process, so its time limit is its own too. Whether one lives is asked
-of the kernel, by pid and by the lock on its session's folder: a driver that comes later knows it as well as the one
-that started it.
+Each job waits for its lease of the host and keeps its time limit in its own process. The kernel says whether a job is
+alive, by its pid and by the lock on its session's folder, so a later driver can ask as well as the one that started it.
 """
 
 from __future__ import annotations
@@ -20,38 +19,39 @@ from typing import Any
 import submitit
 
 from vbench import session
-from vbench.campaign.jobs import JobEnd, JobPhase, State, Submission, strict
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, strict
 from vbench.host import gpus
 from vbench.session import sessionfile
 from vbench.watch.events import EventReader
 
-# By the last word of a session.
+# How a job ended, by the last event of its session.
 ENDS = {"completed": JobEnd.completed, "SIGTERM": JobEnd.cancelled, "SIGUSR2": JobEnd.time_limit}
 SHOWN_EACH_S = 0.001
-NO_LIMIT_MIN = 60 * 24 * 365  # of submitit's, which would count from the start of the wait
+NO_LIMIT_MIN = 60 * 24 * 365  # submitit's own limit would count from the start of the wait for GPUs
 
 
 class Local:
-    """`hydra/launcher=local`. A job's id is PID@FOLDER, of the process that minds it and of its session."""
+    """`hydra/launcher=local`. A job's id is PID@FOLDER: submitit's process, and the session's folder."""
 
     name = "local"
     on_this_host = True
+    in_driver = False
 
     def __init__(self) -> None:
         self._started: list[Any] = []  # our children: polled, so that none stays a zombie
-        self._cancelled: set[str] = set()  # by us, perhaps before they had a word to say
+        self._cancelled: set[str] = set()  # by us, perhaps before their first event
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
         return [self._start(each) for each in batch]
 
-    def states(self, ids: Sequence[str]) -> dict[str, State]:
+    def states(self, ids: Sequence[str]) -> dict[str, JobState]:
         self._started = [job for job in self._started if not job.done()]
         ours = {int(job.job_id) for job in self._started}
         silent = {each: JobEnd.cancelled if each in self._cancelled else JobEnd.lost for each in ids}
         return {each: _state(pid, folder, pid in ours, silent[each]) for each in ids for pid, folder in [_parts(each)]}
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Ends them as a scheduler does, by SIGTERM."""
+        """Ends the jobs as a scheduler does, by SIGTERM."""
         self._cancelled.update(ids)
         for each in ids:
             _, folder = _parts(each)
@@ -67,7 +67,7 @@ class Local:
     def _start(self, each: Submission) -> str:
         folder = each.path.parent
         executor = submitit.LocalExecutor(_logs(folder), python=_python(each.session.launcher.setup))
-        here = [gpu.index for gpu in gpus.present()]  # submitit hides every GPU that it is not told of
+        here = [gpu.index for gpu in gpus.present()]  # submitit hides all other GPUs
         executor.update_parameters(
             timeout_min=NO_LIMIT_MIN,
             stderr_to_stdout=True,
@@ -77,25 +77,25 @@ class Local:
         with _apart():
             job = executor.submit(session.job, str(each.path), each.resources.minutes)
         self._started.append(job)
-        # The kernel shows its command line a little after its start, and to other drivers it does not live until then.
+        # The kernel shows its command line shortly after its start; until then other drivers would take it for dead.
         while not (_minds(int(job.job_id), folder) or job.done()):
             time.sleep(SHOWN_EACH_S)
         return f"{job.job_id}@{folder}"
 
 
-def _state(pid: int, folder: Path, our_child: bool, silent: JobEnd) -> State:
-    """`silent` is the end of a job that did not say how it ended."""
-    # A child is asked for as such: where setup's shell becomes the job, the kernel shows no command line for a moment.
+def _state(pid: int, folder: Path, our_child: bool, silent: JobEnd) -> JobState:
+    """The job's state; `silent` is the end of a job whose session did not say how it ended."""
+    # Our own children are known as such: while setup's shell becomes the job, the kernel shows no command line.
     if our_child or _minds(pid, folder) or sessionfile.taken(folder):
-        return State(JobPhase.running, detail=f"pid {pid}")
-    told = EventReader(folder).read()
-    last = told[-1] if told else None
+        return JobState(JobPhase.running, detail=f"pid {pid}")
+    events = EventReader(folder).read()
+    last = events[-1] if events else None
     end = ENDS.get(last.facts["how"], JobEnd.failed) if last and last.kind == "ended" else silent
-    return State(JobPhase.ended, end)
+    return JobState(JobPhase.ended, end)
 
 
 def _minds(pid: int, folder: Path) -> bool:
-    """Whether this process is one of the session's job, submitit's among them: a pid alone may by now be another's."""
+    """Whether this process belongs to the session's job (submitit's does): the pid alone may have been reused."""
     try:
         return os.fsencode(_logs(folder)) in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -107,9 +107,9 @@ def _logs(folder: Path) -> Path:
 
 
 def _python(setup: Sequence[str]) -> str:
-    """The interpreter of a job, as words of a shell: after these lines, whose output is in the job's log.
+    """The command that starts a job's interpreter, quoted for a shell: after these lines, which print to the job's log.
 
-    submitit's own `setup` takes its job's number from the parent process, which is the driver where sh is a bash.
+    submitit's own `setup` takes the job's number from the parent process, which is the driver's where sh is bash.
     """
     lines = [*strict(setup), 'exec "$@"']
     return shlex.join(["bash", "-c", "\n".join(lines), "setup", sys.executable] if setup else [sys.executable])
@@ -122,9 +122,9 @@ def _parts(job_id: str) -> tuple[int, Path]:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """What is started in the block ignores Ctrl-C and the closing of the terminal, and holds none of our streams.
+    """Processes started in the block ignore Ctrl-C and the closing of the terminal, and hold none of our streams.
 
-    submitit has no say in either. A pipe that a job held open would keep its reader waiting when the driver is gone.
+    submitit has no option for either. If a job held a pipe open, its reader would wait on after the driver had ended.
     """
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     streams = {number: os.dup(number) for number in (0, 1, 2)}

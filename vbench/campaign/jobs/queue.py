@@ -1,8 +1,8 @@
-"""SLURM's queue: what it says of jobs, and the words that end or requeue them.
+"""SLURM's queue: the states of jobs, and the commands that cancel or requeue them.
 
-squeue knows an ended job for a while (MinJobAge), afterwards accounting does. Where there is no slurmdbd a completion
-file may, if the site keeps one; it does not tell the jobs of an array apart. A controller that is away knows nothing,
-which says nothing of the jobs: they run on.
+squeue knows an ended job for a while (MinJobAge), afterwards accounting does. Without slurmdbd a completion file may,
+if the site keeps one; it does not tell the jobs of an array apart. If the controller does not answer, the jobs run on
+and their states are unknown.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from vbench.campaign.jobs import JobEnd, JobPhase, State
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState
 
 QUEUED = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
 RUNNING = {"RUNNING", "CONFIGURING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
 ENDED = {
     "COMPLETED": JobEnd.completed,
     "FAILED": JobEnd.failed,
-    "OUT_OF_MEMORY": JobEnd.failed,
-    "BOOT_FAIL": JobEnd.lost,
-    "NODE_FAIL": JobEnd.lost,
+    "OUT_OF_MEMORY": JobEnd.out_of_memory,
+    "BOOT_FAIL": JobEnd.node_failed,
+    "NODE_FAIL": JobEnd.node_failed,
     "CANCELLED": JobEnd.cancelled,
     "REVOKED": JobEnd.cancelled,
     "TIMEOUT": JobEnd.time_limit,
     "DEADLINE": JobEnd.time_limit,
     "PREEMPTED": JobEnd.preempted,
 }
-GONE = State(JobPhase.ended, JobEnd.lost, "SLURM knows it no more")
-AWAY = State(JobPhase.unknown, detail="SLURM's controller does not answer")
-ANSWER_S = 60.0  # for a command's answer; SLURM's own commands give up on a controller earlier
-AWAY_S = 300.0  # a controller may be away for so long before a job is not submitted, or not cancelled
+GONE = JobState(JobPhase.ended, JobEnd.lost, "SLURM no longer knows it")
+AWAY = JobState(JobPhase.unknown, detail="SLURM's controller does not answer")
+ANSWER_S = 60.0  # for one command's answer; SLURM's own commands give up on a controller earlier
+AWAY_S = 300.0  # how long to wait for a controller before a job is not submitted, or not cancelled
 RETRY_S = 5.0
-REQUEUE_S = 60.0  # a job that is asked to end has not longer to be queued again
-NEAR_S = 150.0  # the end of a time limit: its warning comes 90 s before, or up to a minute earlier
-COMMENT = "comment:"  # of an id that is foretold
-AT_ONCE = 500  # ids in one question
+REQUEUE_S = 60.0  # how long to try to requeue a job that is being ended
+NEAR_S = 150.0  # before a time limit: its warning comes 90 s before, or up to a minute earlier
+COMMENT = "comment:"  # prefix of an id that is known before SLURM gives its own
+AT_ONCE = 500  # ids in one query
 
 
-def states(ids: Iterable[str]) -> dict[str, State]:
-    """The state of each id, `A_T` where it is of an array. One that nobody knows any more has ended, lost."""
+def states(ids: Iterable[str]) -> dict[str, JobState]:
+    """The state of each id (`A_T` for a job of an array). A job that SLURM no longer knows has ended, lost."""
     wanted = set(ids)
     own = _own(wanted)
     if own is None:
         return dict.fromkeys(wanted, AWAY)
-    told = _states(sorted(own.values()))
-    return {each: told[own[each]] if each in own else GONE for each in wanted}
+    found = _states(sorted(own.values()))
+    return {each: found[own[each]] if each in own else GONE for each in wanted}
 
 
-def _states(ids: Sequence[str]) -> dict[str, State]:
+def _states(ids: Sequence[str]) -> dict[str, JobState]:
     found = dict.fromkeys(ids, AWAY)
     for some in _chunks(ids):
         listed = _queued(some)
@@ -64,7 +64,7 @@ def _states(ids: Sequence[str]) -> dict[str, State]:
 
 @dataclass(frozen=True)
 class Running:
-    """A job that runs, and that the scheduler has not yet decided to end."""
+    """A job that is running and that the scheduler has not yet decided to end."""
 
     elapsed_s: float
     limit_s: float
@@ -74,20 +74,20 @@ class Running:
         return self.elapsed_s > self.limit_s - NEAR_S
 
     @classmethod
-    def of(cls, job_id: str) -> Running | None:
-        """The job, None where it is being ended or nobody can tell."""
+    def find(cls, job_id: str) -> Running | None:
+        """The job; None where it is being ended, or where SLURM does not answer."""
         answer = patiently(["squeue", "--noheader", "--format=%T|%M|%l", f"--jobs={job_id}"], REQUEUE_S)
         state, elapsed, limit = (*answer.stdout.strip().split("|"), "", "")[:3]
         return cls(seconds(elapsed), seconds(limit)) if state == "RUNNING" else None
 
 
 def requeue(job_id: str) -> None:
-    """Asks SLURM to end this running job and to queue it again."""
+    """Asks SLURM to end this running job and to requeue it."""
     patiently(["scontrol", "requeue", job_id], REQUEUE_S)
 
 
 def seconds(span: str) -> float:
-    """`[days-][[hours:]minutes:]seconds`, as SLURM writes a span of time; infinite where it has no end. Pure."""
+    """The seconds of a span in SLURM's form, `[days-][[hours:]minutes:]seconds`; infinite if unlimited. Pure."""
     days, _, rest = span.rpartition("-")
     parts = rest.split(":")
     if not all(part.isdigit() for part in parts):
@@ -98,8 +98,8 @@ def seconds(span: str) -> float:
     return total + 86_400 * int(days or 0)
 
 
-def accounted(ids: Sequence[str]) -> dict[str, State]:
-    """What accounting, or else the completion file, knows of jobs that have left the queue."""
+def accounted(ids: Sequence[str]) -> dict[str, JobState]:
+    """The states of jobs that have left the queue, from accounting or else from the completion file."""
     form = ["--noheader", "--parsable2", "--format=JobID,State", f"--jobs={_bare(ids)}"]
     for source in ("--allocations", "--completion"):
         answer = _answer(["sacct", source, *form])
@@ -112,42 +112,42 @@ def accounted(ids: Sequence[str]) -> dict[str, State]:
 
 
 def cancel(ids: Sequence[str]) -> None:
-    """Asks SLURM to end these jobs, for as long as a controller may be away."""
+    """Asks SLURM to cancel these jobs; waits up to AWAY_S for a controller."""
     for some in _chunks(sorted((_own(ids, AWAY_S) or {}).values())):
         patiently(["scancel", *some])
 
 
 def foretold(comment: str, place: int | str) -> str:
-    """An id, known before SLURM gives its own, for a job with this comment: the first of its array is at place 0."""
+    """The id, known before SLURM gives its own, of the job with this comment at this place of its array, from 0."""
     return f"{COMMENT}{comment}_{place}"
 
 
-def parsed(listing: str) -> dict[str, State]:
+def parsed(listing: str) -> dict[str, JobState]:
     """States by id, from lines of `id|STATE|detail`; a later line of an id wins. Pure."""
-    found: dict[str, State] = {}
+    found: dict[str, JobState] = {}
     for line in filter(None, listing.splitlines()):
         jobs, state, *detail = line.split("|")
-        told = _state(state.strip(), " ".join(filter(None, map(str.strip, detail))))
-        found |= dict.fromkeys(_each(jobs.strip()), told)
+        parsed_state = _state(state.strip(), " ".join(filter(None, map(str.strip, detail))))
+        found |= dict.fromkeys(_each(jobs.strip()), parsed_state)
     return found
 
 
 def patiently(command: list[str], patience_s: float = AWAY_S) -> subprocess.CompletedProcess[str]:
-    """The command's answer, asked again while the controller is away, for `patience_s` at most."""
+    """The command's answer; the command is repeated while the controller is away, for `patience_s` at most."""
     deadline = time.monotonic() + patience_s
     while (answer := _answer(command)) and away(answer.stderr) and time.monotonic() < deadline:
         time.sleep(RETRY_S)
     return answer
 
 
-def away(said: str) -> bool:
-    """Whether what a command of SLURM's said on failing means that nobody answered it: to be tried again."""
+def away(message: str) -> bool:
+    """Whether this error of a SLURM command means that no controller answered, so that it may be repeated. Pure."""
     signs = ("contact slurm controller", "timed out", "onnection refused", "Zero Bytes", "ommunication", "temporarily")
-    return any(sign in said for sign in signs)
+    return any(sign in message for sign in signs)
 
 
 def _own(ids: Iterable[str], patience_s: float = 0) -> dict[str, str] | None:
-    """SLURM's ids by those given, without the foretold ones that the queue does not know; None where nobody answers."""
+    """SLURM's ids by the given ones, leaving out foretold ids that the queue does not know; None: no answer."""
     own = {each: each for each in ids}
     unnamed = {each for each in own if each.startswith(COMMENT)}
     if not unnamed:
@@ -161,8 +161,8 @@ def _own(ids: Iterable[str], patience_s: float = 0) -> dict[str, str] | None:
     return {each: known.get(each, each) for each in own if each in known or each not in unnamed}
 
 
-def _queued(ids: Sequence[str]) -> dict[str, State] | None:
-    """What squeue knows of these jobs; None where it cannot tell."""
+def _queued(ids: Sequence[str]) -> dict[str, JobState] | None:
+    """The states of the jobs that squeue knows; None where it does not answer."""
     form = "--format=%i|%T|%r|%N"
     answer = _answer(["squeue", "--noheader", "--array", "--all", "--states=all", form, f"--jobs={_bare(ids)}"])
     if answer.returncode:
@@ -171,12 +171,12 @@ def _queued(ids: Sequence[str]) -> dict[str, State] | None:
 
 
 def _bare(ids: Iterable[str]) -> str:
-    """Whole arrays: sacct does not find those of their jobs that have never started by an id of their own."""
+    """The ids of whole arrays: sacct finds a job of an array that never started only by these."""
     return ",".join(sorted({job.partition("_")[0] for job in ids}))
 
 
 def _each(jobs: str) -> Iterator[str]:
-    """The ids in one of sacct's: `A_[0-3,6-8:2%2]` is the jobs of an array that have never started."""
+    """The ids in one of sacct's: `A_[0-3,6-8:2%2]` stands for the jobs of an array that never started."""
     array, some, tasks = jobs.partition("_[")
     if not some:
         yield jobs
@@ -186,15 +186,15 @@ def _each(jobs: str) -> Iterator[str]:
             yield from (f"{array}_{task}" for task in range(int(first), int(last or first) + 1, int(step or 1)))
 
 
-def _state(said: str, detail: str) -> State:
-    word = next(iter(said.split()), "").rstrip("+")  # "CANCELLED by 1000"; what sacct cuts short ends in a plus
+def _state(text: str, detail: str) -> JobState:
+    word = next(iter(text.split()), "").rstrip("+")  # "CANCELLED by 1000"; what sacct cuts short ends in a plus
     if word in QUEUED:
-        return State(JobPhase.queued, detail=detail)
+        return JobState(JobPhase.queued, detail=detail)
     if word in RUNNING:
-        return State(JobPhase.running, detail=detail.removeprefix("None "))
+        return JobState(JobPhase.running, detail=detail.removeprefix("None "))
     if word in ENDED:
-        return State(JobPhase.ended, ENDED[word], word)
-    return State(JobPhase.unknown, detail=f"SLURM says {said!r}")
+        return JobState(JobPhase.ended, ENDED[word], word)
+    return JobState(JobPhase.unknown, detail=f"SLURM says {text!r}")
 
 
 def _answer(command: list[str]) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,7 @@
-"""Sessions as batch jobs of SLURM, submitted by submitit: one array for all that ask for the same.
+"""Sessions as batch jobs of SLURM, submitted by submitit: one array for all that ask for the same resources.
 
-What submitit pickles is a function and the path of a session's file. Its own word on how a job ended is not asked for:
-its result file says "error" of a job that was preempted and is run again, and its polling hangs without slurmdbd.
+submitit pickles the name of a function and the path of a session file. Its own account of how a job ended is not used:
+its result file says "error" for a job that was preempted and runs again, and its polling hangs without slurmdbd.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError
 
-from vbench.campaign.jobs import JobEnd, JobPhase, State, Submission, queue, strict
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, queue, strict
 from vbench.campaign.jobs.batch import job
 from vbench.schema.errors import Refused
 
-WARNING_S = 90  # before the time limit: enough for servers to end and their memory to be seen drained
-ARRAY = 1000  # sessions in one: SLURM's own limit (MaxArraySize) is 1001 unless the site says otherwise
-# Deaf until it listens: a warning that comes while modules are imported would kill it.
+WARNING_S = 90  # before the time limit: enough for servers to end and their GPU memory to be freed
+ARRAY = 1000  # sessions in one array: SLURM's default limit (MaxArraySize) is 1001
+# Signals are ignored until the job handles them: a warning during its imports would kill it.
 PYTHON = f"""sh -c 'trap "" TERM USR2; exec "$0" "$@"' {shlex.quote(sys.executable)}"""
-FOLDER = "slurm"  # below the experiment's: scripts, pickles and what jobs print
-CANCELLED = State(JobPhase.ended, JobEnd.cancelled, "it left the queue before it began")
-POLL_S = 3.0  # the queue is not asked more often: a controller has other users
+FOLDER = "slurm"  # below the experiment's folder: scripts, pickles, and the jobs' logs
+CANCELLED = JobState(JobPhase.ended, JobEnd.cancelled, "it left the queue before it began")
+POLL_S = 3.0  # between two queries of the queue: a controller has other users
 
 
 class Slurm:
@@ -38,31 +38,34 @@ class Slurm:
 
     name = "slurm"
     on_this_host = False
+    in_driver = False
 
     def __init__(self) -> None:
         self._asked_at = -POLL_S
-        self._known: dict[str, State] = {}
+        self._known: dict[str, JobState] = {}
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
-        """Job ids, in order. While the controller is away it is waited for.
+        """Submits the sessions; their job ids, in order. Waits for a controller that is away.
 
-        Raises Refused, with what sbatch said, where SLURM does not take one of them; none of them is left then.
+        Raises Refused, with sbatch's message, if SLURM refuses one of them; the others are cancelled then.
         """
         ids: dict[Path, str] = {}
         try:
             for members, asked in submissions(batch):
                 paths = [each.path for each in members]
-                ids |= dict(zip(paths, _submitted(members, asked), strict=True))
+                ids |= dict(zip(paths, _submit(members, asked), strict=True))
         except BaseException:
             self.cancel(list(ids.values()))
             raise
         return [ids[each.path] for each in batch]
 
-    def states(self, ids: Sequence[str]) -> dict[str, State]:
-        over = {each for each, state in self._known.items() if state.phase is JobPhase.ended}  # and stays it
+    def states(self, ids: Sequence[str]) -> dict[str, JobState]:
+        over = {each for each, state in self._known.items() if state.phase is JobPhase.ended}  # for good
         live = {*self._known, *ids} - over
         if time.monotonic() - self._asked_at >= POLL_S or not self._known.keys() >= live:
-            self._known |= {each: self._told(each, state) for each, state in queue.states(live).items()}
+            self._known |= {
+                each: self._cancelled_while_queued(each, state) for each, state in queue.states(live).items()
+            }
             self._asked_at = time.monotonic()
         return {each: self._known[each] for each in ids}
 
@@ -72,18 +75,17 @@ class Slurm:
     def log(self, job_id: str, folder: Path) -> Path:
         return folder.parent / FOLDER / f"{job_id}_0_log.out"
 
-    def _told(self, job_id: str, state: State) -> State:
-        """SLURM drops a job of an array that is cancelled as it waits, and tells nobody; no other end is like that."""
+    def _cancelled_while_queued(self, job_id: str, state: JobState) -> JobState:
+        """The state, or CANCELLED: a waiting job of an array that is cancelled just vanishes from SLURM's books."""
         waited = job_id in self._known and self._known[job_id].phase is JobPhase.queued
         return CANCELLED if state is queue.GONE and waited else state
 
 
 def submissions(batch: Sequence[Submission]) -> Iterator[tuple[Sequence[Submission], dict[str, Any]]]:
-    """Each submission to make: its sessions, and what to ask of sbatch for all of them, in submitit's words. Pure.
+    """The sessions of each sbatch, and the parameters that submitit passes to it for all of them. Pure.
 
-    One array keeps `launcher.max_parallel` by a bound of its own. Several arrays know nothing of each other: where they
-    are more jobs than that, each session stands in one of as many lanes, of jobs that have a name in common and run one
-    after the other.
+    A single array enforces `launcher.max_parallel` by its own limit. Several arrays cannot: then each session is
+    submitted singly, under one of `max_parallel` job names, and of each name one job runs at a time (singleton).
     """
     groups = list(_alike(batch))
     bound = (batch[0].session.launcher.max_parallel if batch else None) or len(batch)
@@ -93,17 +95,17 @@ def submissions(batch: Sequence[Submission]) -> Iterator[tuple[Sequence[Submissi
             yield members, parameters(members[0]) | parallel
     else:
         for place, each in enumerate(batch):
-            lane = f"-{place % bound}" if place % bound else ""
-            singly = {"job_name": f"vbench-{each.session.experiment}{lane}", "dependency": "singleton"}
+            suffix = f"-{place % bound}" if place % bound else ""
+            singly = {"job_name": f"vbench-{each.session.experiment}{suffix}", "dependency": "singleton"}
             yield [each], parameters(each) | singly
 
 
 def parameters(each: Submission) -> dict[str, Any]:
-    """What the session asks for, in submitit's words. Pure.
+    """The parameters for submitit of one session's job. Pure.
 
-    A step no longer takes the cores of its job by itself (SLURM 22.05 and later): srun is told. The warning's signal is
-    left to submitit: USR2, to the step and so to all of its processes. The job must be one that may be requeued,
-    whatever the site's default.
+    From SLURM 22.05 on a step does not inherit its job's cores, so srun gets --cpus-per-task. submitit chooses the
+    signal of the time limit's warning: USR2, to all processes of the step. The job may be requeued, whatever the site's
+    default.
     """
     asked = each.resources
     kind = f":{asked.gpu_type}" if asked.gpu_type else ""
@@ -128,7 +130,7 @@ def parameters(each: Submission) -> dict[str, Any]:
     }
 
 
-def _submitted(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[str]:
+def _submit(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[str]:
     executor = submitit.SlurmExecutor(folder=members[0].path.parents[1] / FOLDER, python=PYTHON)
     comment = f"vbench {uuid.uuid4()}"
     ids = [queue.foretold(comment, place) for place in range(len(members))]
@@ -146,7 +148,7 @@ def _submitted(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[
         else:
             return [str(each.job_id) for each in jobs]
         time.sleep(queue.RETRY_S)
-        queue.cancel(ids)  # it may have arrived though the answer to it did not
+        queue.cancel(ids)  # the submission may have arrived although its answer did not
 
 
 def _alike(batch: Sequence[Submission]) -> Iterator[list[Submission]]:
@@ -167,8 +169,8 @@ def _value(text: str) -> str | bool:
     return True if text.lower() == "true" else text  # --exclusive, not --exclusive=True
 
 
-def _refusal(each: Submission, said: str) -> str:
-    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in said.splitlines() if line.strip()]
+def _refusal(each: Submission, message: str) -> str:
+    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in message.splitlines() if line.strip()]
     asked = each.resources
     gpus = f"{asked.gpus}x{asked.gpu_type or 'gpu'}, " if asked.gpus else ""
     return (

@@ -1,0 +1,152 @@
+"""Several commands on the sessions of one experiment: each session gets one job, and all follow that one."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from builders import run_config
+
+from vbench.campaign import claims
+from vbench.campaign.jobfile import JOB, JobFile
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState
+from vbench.campaign.submitting import Submitter
+from vbench.campaign.task import Task, TaskState
+from vbench.campaign.watching import Watcher
+from vbench.plan.rules import checked
+from vbench.plan.sessions import plan
+from vbench.schema import Launcher, Rerun
+from vbench.schema.record import find_record
+from vbench.watch.screen import Screen
+
+ROOMY, ONE_AT_A_TIME = Launcher(), Launcher(max_parallel=1)
+
+
+@dataclass(eq=False)
+class Queue:
+    """A scheduler whose jobs wait until the test ends them."""
+
+    name = "slurm"
+    on_this_host = False
+    in_driver = False
+    jobs: dict = field(default_factory=dict)
+    ended: set = field(default_factory=set)
+
+    def submit(self, batch):
+        ids = [str(100 + len(self.jobs) + place) for place, _ in enumerate(batch)]
+        self.jobs |= {job: each.session.folder for job, each in zip(ids, batch, strict=True)}
+        return ids
+
+    def states(self, ids):
+        over = JobState(JobPhase.ended, JobEnd.failed, "FAILED")
+        return {job: JobState(JobPhase.queued) if job in self.jobs.keys() - self.ended else over for job in ids}
+
+    def cancel(self, ids): ...
+
+    def log(self, job_id, folder): ...
+
+
+class Command:
+    """One command on three sessions, driven by hand."""
+
+    def __init__(self, queue, launcher=ROOMY, rerun=Rerun.none, sessions=3, retries=1):
+        loads = {"lengths": "random", "input_len": 8, "output_len": 5}
+        sizes = [1000 + 100 * place for place in range(sessions)]
+        configs = [run_config(engine={"max_model_len": size}, workload=loads) for size in sizes]
+        planned = plan((checked(config), "v") for config in configs)
+        self.tasks = [Task(each, Path("multirun") / each.experiment / each.folder, rerun) for each in planned]
+        self.screen = Screen({task.folder: task.session for task in self.tasks})
+        self.watcher = Watcher(self.tasks, queue, self.screen, Undelivered(), retries)
+        self.submitter = Submitter(self.tasks, queue, launcher, self.watcher)
+        claims.follow_living_jobs(self.tasks, queue)
+
+    def jobs(self):
+        return [task.job and task.job.file.id for task in self.tasks]
+
+    def states(self):
+        return {task.state for task in self.tasks}
+
+
+class Undelivered:
+    def add(self, folder): ...
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Queue()
+
+
+def test_a_command_that_took_stock_before_another_submitted_follows_the_jobs_of_that_one(queue, capsys):
+    first, second = Command(queue), Command(queue)
+    first.submitter.submit_admitted()
+    second.submitter.submit_admitted()
+    assert len(queue.jobs) == 3
+    assert second.jobs() == first.jobs() == Command(queue).jobs()
+    assert capsys.readouterr().out.count("attached to slurm job") == 3
+
+
+def test_a_command_that_waits_for_room_does_not_submit_what_another_has_queued_meanwhile(queue):
+    first, second = Command(queue, ONE_AT_A_TIME, sessions=1), Command(queue, ONE_AT_A_TIME, sessions=3)
+    first.submitter.submit_admitted()
+    second.submitter.submit_admitted()
+    assert list(queue.jobs) == ["100"]
+    assert second.jobs().count("100") == 1
+    assert [task.state for task in second.tasks].count(TaskState.to_submit) == 2
+
+
+def test_what_another_command_measures_again_is_not_measured_again_twice(queue):
+    first, second = Command(queue, rerun=Rerun.all), Command(queue, rerun=Rerun.all)
+    first.submitter.submit_admitted()
+    second.submitter.submit_admitted()
+    assert len(queue.jobs) == 3
+    assert {task.rerun_pending for task in second.tasks} == {Rerun.none}
+
+
+def test_of_two_commands_whose_job_fails_one_submits_it_again_and_the_other_follows(queue):
+    first, second = Command(queue, sessions=1), Command(queue, sessions=1)
+    first.submitter.submit_admitted()
+    second.submitter.submit_admitted()
+    queue.ended.add("100")
+    first.watcher.collect()
+    first.submitter.submit_admitted()
+    second.watcher.collect()
+    second.submitter.submit_admitted()
+    assert list(queue.jobs) == ["100", "101"]
+    assert second.jobs() == first.jobs() == ["101"]
+
+
+def test_a_command_that_gives_up_records_no_failure_over_what_another_has_submitted_again(queue):
+    first, second = Command(queue, sessions=1), Command(queue, sessions=1, retries=-1)
+    first.submitter.submit_admitted()
+    second.submitter.submit_admitted()
+    queue.ended.add("100")
+    first.watcher.collect()
+    first.submitter.submit_admitted()
+    second.watcher.collect()
+    (task,) = second.tasks
+    assert second.jobs() == ["101"]
+    assert find_record(task.folder / task.session.runs[0].folder) is None
+
+
+def test_a_campaign_that_has_ended_leaves_the_job_file_of_another_commands_job(queue):
+    first, second = Command(queue, sessions=2), Command(queue, sessions=1)
+    second.submitter.submit_admitted()
+    for task in first.tasks:
+        task.finish()
+    (first.tasks[1].folder).mkdir(parents=True)
+    JobFile.now("slurm", Rerun.none, "7").write(first.tasks[1].folder)
+    claims.forget(first.tasks, queue)
+    assert [(task.folder / JOB).exists() for task in first.tasks] == [True, False]
+    assert first.states() == {TaskState.done}
+    assert Command(queue, sessions=1).jobs() == ["100"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"launcher": "os", "rerun": "", "id": "", "submitted_at": ""}'])
+def test_a_job_file_that_is_cut_or_foreign_names_no_job(queue, text):
+    (task, *_) = Command(queue).tasks
+    task.folder.mkdir(parents=True)
+    (task.folder / JOB).write_text(text)
+    command = Command(queue)
+    assert command.jobs() == [None] * 3
+    command.submitter.submit_admitted()
+    assert len(queue.jobs) == 3

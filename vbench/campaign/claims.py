@@ -1,0 +1,82 @@
+"""Which command may submit a session. One command at a time decides, under a lock, from what is on disk.
+
+A job that another command has submitted meanwhile is followed instead of a second one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from vbench.campaign.jobfile import JOB, JobFile
+from vbench.campaign.jobs import NAMES, JobPhase, Jobs, backend
+from vbench.campaign.task import Job, Task, states
+from vbench.host import locks
+from vbench.schema import Rerun
+
+LOCK = "submit.lock"  # in the experiment's folder
+
+
+@contextmanager
+def deciding(tasks: Sequence[Task]) -> Iterator[None]:
+    """No other command submits to the experiments of these tasks during the block."""
+    with ExitStack() as held:
+        for folder in sorted({task.folder.parent for task in tasks}):
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locks.hold(folder / LOCK))
+        yield
+
+
+def follow_living_jobs(tasks: Sequence[Task], jobs: Jobs) -> list[Task]:
+    """Follows the jobs that job.json names for these tasks, where they are alive; the tasks that have one.
+
+    What the command that submitted such a job asked to measure again is not asked for a second time.
+    """
+    backends = {jobs.name: jobs}
+    found = []
+    for task in tasks:
+        file = job_file(task.folder)
+        if file:
+            if file.rerun == task.rerun_requested.name:
+                task.rerun_pending = Rerun.none
+            if file.launcher not in backends:
+                backends[file.launcher] = backend(file.launcher)
+            found.append((task, Job(backends[file.launcher], file, task.folder)))
+    alive = [each for each, lives in zip(found, _alive([job for _, job in found]), strict=True) if lives]
+    for task, job in alive:
+        task.follow(job)
+    return [task for task, _ in alive]
+
+
+def forget(tasks: Sequence[Task], jobs: Jobs) -> None:
+    """Removes the job files of a campaign that has ended, except where another command's job has the session."""
+    with deciding(tasks):
+        others = follow_living_jobs([task for task in tasks if (task.folder / JOB).exists()], jobs)
+        for task in tasks:
+            if task in others:
+                task.finish()
+            elif job_file(task.folder):
+                JobFile.remove(task.folder)
+
+
+def jobs_of_other_commands(tasks: Sequence[Task], jobs: Jobs) -> int:
+    """How many jobs of this backend are alive that other commands have in the experiments of these tasks."""
+    ours = {task.folder for task in tasks}
+    folders = {path.parent for folder in {task.folder.parent for task in tasks} for path in folder.glob(f"*/{JOB}")}
+    files = ((folder, job_file(folder)) for folder in folders - ours)
+    theirs = [Job(jobs, file, folder) for folder, file in files if file and file.launcher == jobs.name and file.id]
+    return sum(_alive(theirs))
+
+
+def job_file(folder: Path) -> JobFile | None:
+    """The session's job.json. One that is cut or foreign names no job, and is overwritten by the next submission."""
+    try:
+        file = JobFile.read(folder)
+    except ValueError:
+        return None
+    return file if file and file.launcher in NAMES else None
+
+
+def _alive(jobs: Sequence[Job]) -> list[bool]:
+    return [state.phase is not JobPhase.ended for state in states(jobs)]

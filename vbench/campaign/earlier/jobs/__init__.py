@@ -1,0 +1,1 @@
+"""Where an earlier build had its jobs."""

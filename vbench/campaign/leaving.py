@@ -1,0 +1,55 @@
+"""What Ctrl-C does: the command leaves and its jobs go on, unless the user confirms that they are to be cancelled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vbench.campaign.task import Task, TaskState, in_state, to_submit
+from vbench.campaign.watching import POLL_S, Watcher
+from vbench.watch.markup import marked_up
+from vbench.watch.screen import Screen
+
+SECOND_CTRL_C_S = 3.0
+
+
+def confirm_cancelling(tasks: Sequence[Task], screen: Screen, watcher: Watcher) -> bool:
+    """Waits for a second Ctrl-C; cancels the jobs and waits for their end if the user then says yes."""
+    try:
+        screen.say(f"detaching; Ctrl-C again within {SECOND_CTRL_C_S:.0f} s to cancel the jobs instead")
+        time.sleep(SECOND_CTRL_C_S)
+    except KeyboardInterrupt:
+        if _confirmed(len(in_state(tasks, TaskState.in_flight))):
+            _cancel(tasks, watcher)
+            return True
+    return False
+
+
+def say_where_it_goes_on(tasks: Sequence[Task], screen: Screen) -> None:
+    """Says how to look after jobs that go on by themselves, and how to collect what they measure."""
+    for task in in_state(tasks, TaskState.in_flight):
+        if task.job:
+            screen.say(marked_up("{}: {}/events.jsonl", task.job.file.name, task.folder))
+    left = len(to_submit(tasks))
+    if left:
+        screen.say("1 session is not submitted" if left == 1 else f"{left} sessions are not submitted")
+    screen.say("the same command looks again, collects what is measured, and submits what is missing")
+
+
+def _confirmed(jobs: int) -> bool:
+    try:
+        answer = input(f"cancel {'1 job' if jobs == 1 else f'{jobs} jobs'}? what they have measured is kept [y/N] ")
+    except EOFError:
+        return False
+    return answer.strip().lower().startswith("y")
+
+
+def _cancel(tasks: Sequence[Task], watcher: Watcher) -> None:
+    for task in to_submit(tasks):
+        task.finish()
+    while in_flight := in_state(tasks, TaskState.in_flight):
+        for task in in_flight:
+            if task.job:
+                task.job.backend.cancel([task.job.file.id])
+        time.sleep(POLL_S)
+        watcher.collect()

@@ -1,0 +1,83 @@
+"""What has been recorded of a session: records in its folder, and those that only the store has."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import vbench
+from vbench import tracking
+from vbench.plan.reusable import reusable
+from vbench.plan.sessions import Run, Session
+from vbench.schema import Rerun
+from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside
+from vbench.session.context import blank
+from vbench.watch.events import Event
+
+
+@dataclasses.dataclass
+class Results:
+    """The records of one session."""
+
+    session: Session
+    folder: Path
+    in_store: dict[str, Record] = dataclasses.field(default_factory=dict)  # by run key: what only the store has
+
+    def by_run(self) -> Iterator[tuple[Run, Record | None]]:
+        """The runs of the plan with their records, from disk or from the store."""
+        for run in self.session.runs:
+            yield run, find_record(self.folder / run.folder) or self.in_store.get(run.key)
+
+    def missing(self, rerun: Rerun) -> tuple[Run, ...]:
+        """The runs to be measured."""
+        return tuple(run for run, record in self.by_run() if not reusable(record, rerun))
+
+    def on_disk(self) -> Iterator[tuple[Path, Record]]:
+        """The records on disk with their run folders: the probes of a search before the search itself."""
+        for run in self.session.runs:
+            record = find_record(self.folder / run.folder)
+            if record and run.config.workload.search:
+                yield from self._probes(run)
+            if record:
+                yield self.folder / run.folder, record
+
+    def for_summary(self) -> list[Record]:
+        """All records, under this campaign's names: an earlier one may have told its runs apart by other words."""
+        found = [record for _, record in self.on_disk()]
+        found += [record for run, record in self.in_store.items() if all(run != each.run_key for each in found)]
+        names = {run.key: run.name for run in self.session.runs}
+        return [dataclasses.replace(each, name=names.get(each.run_key, each.name)) for each in found]
+
+    def record_failure(self, run: Run, failure: Failure, began: datetime) -> Event:
+        """Records the run as failed, beside what was recorded before; the event that tells of it."""
+        folder = self.folder / run.folder
+        put_aside(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = dataclasses.replace(blank(self.session, run, {"vbench": vbench.__version__}, began), failure=failure)
+        record.save(folder)
+        return Event.recorded(record, folder)
+
+    def _probes(self, run: Run) -> Iterator[tuple[Path, Record]]:
+        for path in sorted(self.folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime):
+            probe = find_record(path.parent)
+            if probe and probe.parent == run.key and not is_aside(path.parent):
+                yield path.parent, probe
+
+
+def look_up_store(results: list[Results]) -> set[str]:
+    """The digests of the records that the store has; what it alone has is added to the results.
+
+    Where the store is out of reach nothing is added: delivery will say why records cannot be filed.
+    """
+    try:
+        filed = {name: tracking.standing(name) for name in {each.session.experiment for each in results}}
+        for each in results:
+            for run, record in each.by_run():
+                there = filed[each.session.experiment].get(run.key)
+                if record is None and there:
+                    each.in_store[run.key] = tracking.record(there.run_id)
+    except tracking.TrackingFailed:
+        return set()
+    return {standing.digest for runs in filed.values() for standing in runs.values()}

@@ -1,0 +1,94 @@
+"""Submits the sessions of a campaign, as far as there is room for their jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+
+from vbench.campaign import claims
+from vbench.campaign.admission import Limits, admitted
+from vbench.campaign.jobs import Jobs
+from vbench.campaign.task import Task, TaskState, in_state, to_submit
+from vbench.campaign.watching import POLL_S, Watcher
+from vbench.host import gpus
+from vbench.schema import Launcher
+from vbench.session import infeasible_reason
+
+
+class Submitter:
+    """Submits what is missing of these tasks to one backend."""
+
+    def __init__(self, tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, watcher: Watcher) -> None:
+        self._tasks = tasks
+        self._jobs = jobs
+        self._launcher = launcher
+        self._watcher = watcher
+        self._others = 0  # jobs that other commands have in the same experiments
+        self._counted_at = 0.0
+
+    def submit_admitted(self) -> None:
+        """Submits as many sessions as fit beside the jobs in flight, those of other commands included."""
+        if time.monotonic() - self._counted_at > POLL_S:
+            self._count_others()
+        if self._admitted():
+            self._submit(admit_all=False)
+
+    def submit_for_detaching(self) -> None:
+        """Submits what a command that leaves may submit: on this host everything, for nobody else will do it later."""
+        self._submit(admit_all=self._jobs.on_this_host)
+
+    def waiting(self) -> str:
+        """Says how many sessions have to wait for others; empty where the first of them can start."""
+        self._count_others()
+        left = to_submit(self._tasks)
+        if not left or self._admitted():
+            return ""
+        sessions = "1 session waits" if len(left) == 1 else f"{len(left)} sessions wait"
+        return f"{sessions} for room: {len(self._in_flight()) + self._others} jobs are in flight"
+
+    def _submit(self, *, admit_all: bool) -> None:
+        # An inline session ends before its submission returns. Only max_parallel is worth keeping others out so long.
+        alone = self._launcher.max_parallel or not self._jobs.in_driver
+        with claims.deciding(self._tasks) if alone else nullcontext():
+            for task in claims.follow_living_jobs(to_submit(self._tasks), self._jobs):
+                self._watcher.attached(task)
+            self._count_others()
+            self._give_to_jobs(to_submit(self._tasks) if admit_all else self._admitted())
+
+    def _give_to_jobs(self, tasks: Sequence[Task]) -> None:
+        feasible = [task for task in tasks if not self._recorded_as_infeasible(task)]
+        prepared = [(task, task.prepare(self._jobs.name, partial(self._watcher.hear, task))) for task in feasible]
+        ready = [(task, submission) for task, submission in prepared if submission]
+        if not ready:
+            return
+        ids = self._jobs.submit([submission for _, submission in ready])
+        for (task, _), job_id in zip(ready, ids, strict=True):
+            task.submitted(self._jobs, job_id)
+            self._watcher.queued(task)
+
+    def _recorded_as_infeasible(self, task: Task) -> bool:
+        """Whether the session cannot work, by its plan or by what others found; it is recorded as failed then."""
+        failure = infeasible_reason(task.session, task.folder)
+        if failure:
+            self._watcher.infeasible(task, failure)
+        return failure is not None
+
+    def _admitted(self) -> list[Task]:
+        left = to_submit(self._tasks)
+        limits = Limits(
+            max_parallel=self._launcher.max_parallel,
+            host_gpus=len(gpus.present()) if self._jobs.on_this_host else None,
+            exclusive=self._launcher.exclusive,
+        )
+        waiting, in_flight = ([task.resources.gpus for task in some] for some in (left, self._in_flight()))
+        return left[: admitted(waiting, in_flight, self._others, limits)]
+
+    def _in_flight(self) -> list[Task]:
+        return in_state(self._tasks, TaskState.in_flight)
+
+    def _count_others(self) -> None:
+        self._counted_at = time.monotonic()
+        if self._launcher.max_parallel and to_submit(self._tasks):
+            self._others = claims.jobs_of_other_commands(self._tasks, self._jobs)

@@ -1,0 +1,109 @@
+"""Follows the jobs in flight: shows what their sessions report, files records, and collects jobs that have ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vbench import tracking
+from vbench.campaign import claims
+from vbench.campaign.jobs import JobEnd, JobPhase, Jobs, JobState
+from vbench.campaign.task import Task, TaskState, in_state, states
+from vbench.schema.record import RECORD, Failure
+from vbench.tracking.delivery import Delivery
+from vbench.watch.board import ENDED, MISSING, QUEUED
+from vbench.watch.events import Event
+from vbench.watch.markup import marked_up
+from vbench.watch.screen import Screen
+
+POLL_S = 1.0  # between two questions to the backend: a job that ended without an event is noticed by them
+
+
+class Watcher:
+    """The driver's eyes on its tasks. `retries` is how often the runs that a job left unmeasured are tried again."""
+
+    def __init__(self, tasks: Sequence[Task], jobs: Jobs, screen: Screen, delivery: Delivery, retries: int) -> None:
+        self._tasks = tasks
+        self._jobs = jobs
+        self._screen = screen
+        self._delivery = delivery
+        self._retries = retries
+        self._polled_at = 0.0
+
+    def look(self) -> None:
+        """Reads new events; asks the backends when a session has ended, or when it is time to."""
+        ended = [self.hear(task) for task in in_state(self._tasks, TaskState.in_flight)]
+        if any(ended) or time.monotonic() - self._polled_at > POLL_S:
+            self._polled_at = time.monotonic()
+            self.collect()
+
+    def hear(self, task: Task) -> bool:
+        """Passes on what the session has reported since; whether that ended with its last event."""
+        ended = False
+        for event in task.events.read():
+            self._pass_on(task, event)
+            ended = event.kind == "ended"
+        return ended
+
+    def collect(self) -> None:
+        """Collects the jobs that have ended: their records, and what becomes of the runs that they did not measure."""
+        in_flight = in_state(self._tasks, TaskState.in_flight)
+        for task, state in zip(in_flight, states([task.job for task in in_flight if task.job]), strict=True):
+            if state.phase is JobPhase.ended:
+                self._collect(task, state)
+
+    def attached(self, task: Task) -> None:
+        """Says that the task follows a job that was there before, or of another command."""
+        self._screen.lane(task.folder).state = QUEUED
+        if task.job:
+            self._screen.say(marked_up("[bold]{}[/]: attached to {}", task.folder.name, task.job.file.name))
+
+    def queued(self, task: Task) -> None:
+        """Shows that a job has the task, unless its session has already said more."""
+        progress = self._screen.lane(task.folder)
+        progress.state = QUEUED if progress.state == MISSING else progress.state
+
+    def infeasible(self, task: Task, failure: Failure) -> None:
+        """Records that the session cannot work."""
+        for event in task.record_infeasible(failure):
+            self._pass_on(task, event)
+        self._end(task)
+
+    def file_records(self, task: Task) -> None:
+        """Files all records of the task that are on disk."""
+        for folder, _ in task.results.on_disk():
+            self._delivery.add(folder)
+
+    def _collect(self, task: Task, ended: JobState) -> None:
+        self.hear(task)
+        if task.missing():
+            with claims.deciding([task]):  # another command may have decided already
+                if claims.follow_living_jobs([task], self._jobs):
+                    self.attached(task)
+                else:
+                    self._retry_or_give_up(task, ended)
+        else:
+            self._end(task)
+        self.file_records(task)
+
+    def _retry_or_give_up(self, task: Task, ended: JobState) -> None:
+        if ended.end is not JobEnd.cancelled and task.submissions <= self._retries:
+            why = f"{(ended.end or JobEnd.lost).name}: {task.why(ended)}"
+            self._screen.lane(task.folder).state = MISSING
+            told = "[bold]{}[/]: {} to be taken up again: {}"
+            self._screen.say(marked_up(told, task.folder.name, len(task.missing()), why))
+            task.retry()
+        else:
+            for event in task.record_unmeasured(ended):
+                self._pass_on(task, event)
+            self._end(task)
+
+    def _end(self, task: Task) -> None:
+        self._screen.lane(task.folder).state = ENDED
+        task.finish()
+
+    def _pass_on(self, task: Task, event: Event) -> None:
+        self._screen.hear(task.folder, event)
+        recorded = event.kind == "recorded" and (task.folder / event.facts["folder"] / RECORD).exists()
+        if recorded and tracking.database():  # jobs file for themselves where the store is a server
+            self._delivery.add(task.folder / event.facts["folder"])
