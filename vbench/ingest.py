@@ -124,7 +124,7 @@ def options(arguments: list[str]) -> Options:
             paths.append(argument)
     if not paths:
         raise Refused("ingest: name a path to look below, such as multirun (--help has examples)")
-    return Options(tuple(paths), given["experiment"], imported.compiled(given["pattern"]))
+    return Options(tuple(paths), given["experiment"], imported.compile_pattern(given["pattern"]))
 
 
 def found(paths: Iterable[str]) -> list[Path]:
@@ -158,7 +158,8 @@ def _own(folder: Path, tally: Tally) -> None:
 def _foreign(file: Path, chosen: Options, tally: Tally) -> None:
     try:
         source = _source(file, chosen)
-        entries = [imported.read(result, source, _catalogue()) for result in imported.results(file.read_text("utf-8"))]
+        results = imported.parse_results(file.read_text("utf-8"))
+        entries = [imported.convert(result, source, _catalogue()) for result in results]
     except (OSError, UnicodeDecodeError, imported.NotAResult) as error:
         tally.unreadable.append(f"{file}: {error}")
         return
@@ -173,7 +174,7 @@ def _foreign(file: Path, chosen: Options, tally: Tally) -> None:
 
 def _source(file: Path, chosen: Options) -> imported.Source:
     return imported.Source(
-        facts=imported.found_in(file.as_posix(), chosen.pattern),
+        facts=imported.match_path(file.as_posix(), chosen.pattern),
         modified=datetime.fromtimestamp(file.stat().st_mtime, timezone.utc),
         experiment=chosen.experiment,
     )

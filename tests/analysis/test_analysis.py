@@ -19,10 +19,10 @@ from vbench.analysis import __main__ as door
 from vbench.analysis import comparisons, figures, frame, labels
 from vbench.analysis import points as mean
 from vbench.analysis.axes import axis
-from vbench.analysis.comparisons import left_out, max_context
+from vbench.analysis.comparisons import excluded, max_context
 from vbench.analysis.comparisons import repeats as repetition
-from vbench.analysis.options import Options, options
-from vbench.analysis.pareto import front
+from vbench.analysis.options import Options, parse_options
+from vbench.analysis.pareto import pareto_front
 from vbench.schema import Lengths, Weights
 from vbench.schema.errors import Refused
 from vbench.schema.record import Failure, Reason
@@ -69,7 +69,13 @@ def annotations(figure):
 def points(names, loads=(10, 40, 80, 160, 320, 640, 1280), spread=0.35, noise=math.nan):
     """Saturating curves as `points.points` has them."""
     rows = [
-        {"system": "m", "series": name, "num_prompts": n, "runs": 1 if math.isnan(noise) else 3}
+        {
+            "model_label": "m",
+            "system_label": name,
+            "load": n,
+            "load_axis": "num_prompts",
+            "runs": 1 if math.isnan(noise) else 3,
+        }
         | {"output_throughput": 1e3 * n / itl, "output_throughput_half_width": noise * 1e3 * n / itl}
         | {"median_itl_ms": itl, "median_itl_ms_half_width": noise * itl}
         for rank, name in enumerate(names)
@@ -150,7 +156,7 @@ def test_runs_of_other_tools_are_counted_and_left_alone(runs):
 )
 def test_runs_that_differ_in_what_shapes_a_result_are_series_of_their_own(runs, change, names):
     found = runs(records.record(), records.record(**change))
-    assert set(labels.labelled(found.valid, found.conditions)["series"]) == names
+    assert set(labels.add_labels(found.valid, found.conditions)["system_label"]) == names
 
 
 def test_seeds_make_repeats_and_repeats_give_means_and_intervals(runs):
@@ -158,7 +164,7 @@ def test_seeds_make_repeats_and_repeats_give_means_and_intervals(runs):
         records.record(workload={"seed": seed}, output_throughput=rate) for seed, rate in enumerate((900, 1000, 1400))
     ]
     found = runs(*made, records.record(num_prompts=10))
-    alone, point = mean.points(labels.labelled(found.valid, found.conditions)).to_dict("records")
+    alone, point = mean.mean_points(labels.add_labels(found.valid, found.conditions)).to_dict("records")
     assert (point["runs"], point["output_throughput"]) == (3, 1100)
     assert point["output_throughput_half_width"] == pytest.approx(657.2, abs=0.1)  # 4.3027 · 264.58 / √3
     assert point["median_itl_ms_half_width"] == 0
@@ -168,16 +174,16 @@ def test_seeds_make_repeats_and_repeats_give_means_and_intervals(runs):
 
 def test_what_differs_only_between_models_is_said_of_the_model(runs):
     found = runs(records.record(), records.record(model="llama70b", engine={"max_model_len": 8000}))
-    rows = labels.labelled(found.valid, found.conditions)
-    assert set(rows["system"]) == {"llama8b · max_model_len=2000", "llama70b · max_model_len=8000"}
-    assert set(rows["series"]) == {"1xh100 · tp1"}
+    rows = labels.add_labels(found.valid, found.conditions)
+    assert set(rows["model_label"]) == {"llama8b · max_model_len=2000", "llama70b · max_model_len=8000"}
+    assert set(rows["system_label"]) == {"1xh100 · tp1"}
 
 
 def test_dummies_cpus_and_fakes_are_always_said(runs):
     found = runs(
         records.record(gpus=0, weights=Weights.dummy, engine={"command": ["python", "fake.py"], "enforce_eager": True})
     )
-    said = labels.measured(found.valid)
+    said = labels.shared_conditions(found.valid)
     for word in ("EPYC 9654", "dummy weights", "vllm 0.26.0", "enforce_eager", "not vLLM's own server: python fake.py"):
         assert word in said
 
@@ -226,7 +232,7 @@ def test_the_table_has_the_cells_of_a_hand_computation(runs):
 def test_the_load_of_the_table_is_shared_or_asked_for_and_said(runs, loads, asked, load, says):
     found = runs(*(record for gpus, some in enumerate(loads, 1) for record in curve(some, gpus=gpus, dp=gpus)))
     table = section(comparisons.sections(found, Options(num_prompts=asked)), "throughput-latency")
-    assert set(table.data["num_prompts"]) == {load}
+    assert set(table.data["load"]) == {load}
     assert says in table.caption
 
 
@@ -238,7 +244,7 @@ def test_what_is_left_out_is_counted_by_reason(runs):
         records.record(gpus=4, tp=4, invalid=[late, hits]),
         records.record(gpus=8, tp=8, invalid=[late]),
     )
-    table = left_out.left_out(found.left_out)
+    table = excluded.count_by_reason(found.left_out)
     assert table[["verdict", "reason", "runs"]].to_numpy().tolist() == [
         ["FAILED", "oom_load", 2],
         ["INVALID", "late_sends", 2],
@@ -267,7 +273,7 @@ def test_repeats_have_means_and_intervals_of_a_hand_computation(runs):
         "llama8b · 1xh100 · tp1 · n80": ["9,600 ± 0", "160.0 ± 0.0", "20.00 ± 0.00", "42.00 ± 0.00", 2, "0.0%"],
     }
     assert "Student's t" in repeats.caption
-    numbers = repeats.data.set_index(["num_prompts", "metric"])
+    numbers = repeats.data.set_index(["load", "metric"])
     assert numbers.loc[(320, "output_throughput"), ["mean", "half_width", "n"]].tolist() == pytest.approx(
         [9500, 1138.37, 3], rel=1e-4
     )
@@ -333,7 +339,7 @@ def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_nu
 def test_no_two_words_of_a_figure_overlap(curves, noise):
     names = [f"{2**rank}xh100 · tp{2**rank}" for rank in range(curves)]
     drawn = points(names, noise=noise)
-    figure = figures.curves(drawn.assign(pareto=front(drawn, ITL, RATE)), "m", "what", ITL, RATE)
+    figure = figures.curves(drawn.assign(pareto=pareto_front(drawn, ITL, RATE)), "m", "what", ITL, RATE)
     figure.canvas.draw()
     edge = figure.bbox
     boxes = [text.get_window_extent() for text in annotations(figure)]
@@ -431,7 +437,12 @@ def test_a_ladder_of_fixed_lengths_gives_the_longest_that_started():
         for place, length in enumerate(LADDER):
             failure = "" if place < rung else "oom_kv" if place == rung else "skipped_larger"
             rows.append(
-                {"system": f"m{model}", "series": f"{2**gpus}x{'ah'[kind]}100", "gpus": 2**gpus, "start_time": 0}
+                {
+                    "model_label": f"m{model}",
+                    "system_label": f"{2**gpus}x{'ah'[kind]}100",
+                    "gpus": 2**gpus,
+                    "start_time": 0,
+                }
                 | {"verdict": "FAILED" if failure else "VALID", "failure": failure or None}
                 | {"engine.max_model_len": length, "model.max_position_embeddings": 131_072}
                 | {"server.max_model_len": math.nan, "server.kv_cache_tokens": math.nan}
@@ -441,7 +452,7 @@ def test_a_ladder_of_fixed_lengths_gives_the_longest_that_started():
     assert len(found) == 64
     for row in found.itertuples():
         gpus = int(math.log2(row.gpus))
-        rung = rungs[int(row.system[1:]), gpus, "ah".index(row.series[2:3])]
+        rung = rungs[int(row.model_label[1:]), gpus, "ah".index(row.system_label[2:3])]
         assert row.context == ([0, *LADDER][rung])
 
 
@@ -531,17 +542,17 @@ def test_a_store_that_fails_is_one_line_and_another_exit_code(tmp_path, capsys, 
 )
 def test_a_wrong_option_is_one_line_with_the_way_out(argument, line):
     with pytest.raises(Refused) as refused:
-        options([argument])
+        parse_options([argument])
     assert str(refused.value).startswith(line)
     assert "\n" not in str(refused.value)
 
 
 def test_options_are_taken_as_typed():
     where = "params.`model.name` = 'llama70b' and tags.x = ': [#'"
-    assert options([f"where={where}", "num_prompts=80", "experiment=7"]) == Options(
+    assert parse_options([f"where={where}", "num_prompts=80", "experiment=7"]) == Options(
         experiment="7", where=where, num_prompts=80
     )
-    assert options(["experiment=null"]) == Options()
+    assert parse_options(["experiment=null"]) == Options()
 
 
 def test_help_teaches_with_three_examples():
@@ -592,4 +603,4 @@ def test_a_report_that_cannot_be_filed_is_written_all_the_same(runs, tmp_path, c
     artifacts.write_text("in the way")
     assert door.main(["experiment=grid"]) == 0
     assert "not filed in MLflow: cannot file the report of grid" in capsys.readouterr().out
-    assert (tmp_path / "report" / "report.html").exists()
+    assert (tmp_path / "report" / "grid" / "report.html").exists()

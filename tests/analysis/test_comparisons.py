@@ -13,12 +13,13 @@ import records
 
 from vbench import tracking
 from vbench.analysis import __main__ as door
-from vbench.analysis import comparisons, frame, placing
+from vbench.analysis import comparisons, frame, placement
 from vbench.analysis.axes import AXES, axis
-from vbench.analysis.comparisons import against, splits
-from vbench.analysis.labels import labelled
-from vbench.analysis.options import Options, options
-from vbench.analysis.pareto import front
+from vbench.analysis.comparisons import splits
+from vbench.analysis.gate import parse_gate
+from vbench.analysis.labels import add_labels
+from vbench.analysis.options import Options, parse_options
+from vbench.analysis.pareto import pareto_front
 from vbench.metrics.intervals import t_quantile
 from vbench.schema import Lengths, Weights
 from vbench.schema.errors import Refused
@@ -71,11 +72,11 @@ def test_speed_ups_at_a_load_that_all_sizes_share_need_no_excuse():
 
 
 def test_a_name_stands_at_the_greatest_load_though_that_point_is_ringed():
-    paper = placing.Paper(placing.Box(0, 0, 1000, 1000))
+    paper = placement.Paper(placement.Box(0, 0, 1000, 1000))
     spots = np.array([[500.0, 500.0], [300.0, 200.0]])
     paper.draw_line(spots)
     paper.draw_rings(spots[:1])
-    assert paper.name(100, 20, spots).spot.tolist() == [500, 500]
+    assert paper.place_name(100, 20, spots).spot.tolist() == [500, 500]
 
 
 # ---- eight models on eight systems
@@ -239,12 +240,12 @@ def test_the_winner_at_equal_limits_keeps_them():
 
 def test_the_ideal_is_the_smaller_system_doubled_at_twice_the_load():
     of_all = runs(*two_ways())
-    labels = labelled(of_all.valid, of_all.conditions, ["parallelism"])
+    labels = add_labels(of_all.valid, of_all.conditions, ["parallelism"])
     ideal = splits.ideals(labels[labels["gpus"] == 2], labels, axis("output_throughput"))
-    assert ideal[["num_prompts", "output_throughput", "median_itl_ms"]].to_numpy().tolist() == [
+    assert ideal[["load", "output_throughput", "median_itl_ms"]].to_numpy().tolist() == [
         [80, 2400, 14], [160, 4800, 18], [320, 9600, 26],
     ]  # fmt: skip
-    assert set(ideal["series"]) == {"2 copies of 1xh100 · tp1, ideal"}
+    assert set(ideal["system_label"]) == {"2 copies of 1xh100 · tp1, ideal"}
 
 
 # ---- max_model_len
@@ -282,7 +283,7 @@ def test_dollars_and_gpus_are_on_the_axes_by_option():
     cells = found(two, y="output_throughput_per_gpu")["throughput-latency"].table
     assert cells.loc["2xh100 · tp2", "llama8b"] == "2,000 / 20.0"
     of_all = frame.runs(records.table([two]), {"h100": 2.5})
-    chosen = options(["y=dollars_per_million_tokens", "x=median_tpot_ms", "figures=[]"])
+    chosen = parse_options(["y=dollars_per_million_tokens", "x=median_tpot_ms", "figures=[]"])
     [table] = (each for each in comparisons.sections(of_all, chosen) if each.slug == "throughput-latency")
     assert table.table.loc["2xh100 · tp2", "llama8b"] == "0.35 / 20.0"  # 2 · $ 2.5 / 3600 s / 4000 tokens/s · 1e6
     assert "$ a million tokens out / median TPOT in ms" in table.caption
@@ -298,7 +299,7 @@ def test_dollars_without_a_price_say_what_to_give():
 )
 def test_the_front_is_what_no_point_beats(x, y, best):
     points = pd.DataFrame({x: [1, 2, 3, 4.0], y: [10, 20, 15, 30.0]}, index=list("abcd"))
-    assert "".join(points.index[front(points, axis(x), axis(y))]) == best
+    assert "".join(points.index[pareto_front(points, axis(x), axis(y))]) == best
 
 
 def test_an_axis_label_leaves_room_for_the_legend_beside_it():
@@ -307,7 +308,7 @@ def test_an_axis_label_leaves_room_for_the_legend_beside_it():
 
 def test_a_wrong_axis_is_one_line_with_the_way_out():
     with pytest.raises(Refused, match="y=output_thruput: no such axis; did you mean output_throughput"):
-        options(["y=output_thruput"])
+        parse_options(["y=output_thruput"])
 
 
 # ---- against a baseline
@@ -330,14 +331,24 @@ def campaign(name, rates, **what):
     return repeated(rates, experiment=name, **what)
 
 
-@pytest.mark.parametrize(("rates", "code"), [((900, 905, 910), 1), ((700, 900, 1100), 0), ((1000, 1005, 1010), 0)])
-def test_the_gate_fails_a_campaign_only_beyond_the_interval(store, capsys, rates, code):
+@pytest.mark.parametrize(
+    ("rates", "code", "line"),
+    [
+        ((900, 905, 910), 1, "failed: output_throughput<0.97: llama8b · 1xh100 · tp1 is 0.900 ["),
+        ((700, 900, 1100), 3, "undecided: output_throughput<0.97: llama8b · 1xh100 · tp1 is 0.881 ["),
+        ((1000, 1005, 1010), 0, "passed: output_throughput<0.97: llama8b · 1xh100 · tp1 is 1.000 ["),
+    ],
+)
+def test_the_gate_ends_with_one_line_and_a_code_after_the_report(store, tmp_path, capsys, rates, code, line):
     store(*campaign("old", (1000, 1005, 1010)), *campaign("new", rates))
     asked = ["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]
     assert door.main(asked) == code
     said = capsys.readouterr().out
-    assert ("regression: llama8b · 1xh100 · tp1: output_throughput is 0.900" in said) == bool(code)
+    last = said.splitlines()[-1]
+    assert last.startswith(line)
+    assert ("more repeats (workload.repeats)" in last) == (code == 3)
     assert "Against old" in said
+    assert (tmp_path / "report" / "new" / "report.html").exists()
 
 
 def test_a_version_is_compared_with_another_of_the_same_store(store, capsys):
@@ -348,10 +359,11 @@ def test_a_version_is_compared_with_another_of_the_same_store(store, capsys):
     assert "engine_version (vllm 0.32.0 against vllm 0.26.0)" in said
 
 
-def test_a_gate_that_cannot_be_judged_is_refused_with_the_way_out(store, capsys):
+def test_a_gate_without_an_interval_is_undecided_and_says_what_to_measure_after_the_report(store, tmp_path, capsys):
     store(*campaign("old", (1000,)), *campaign("new", (900,)))
-    assert door.main(["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]) == 2
-    assert "measure with workload.repeats=3" in capsys.readouterr().err
+    assert door.main(["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]) == 3
+    assert "measure both sides with workload.repeats=3" in capsys.readouterr().out.splitlines()[-1]
+    assert (tmp_path / "report" / "new" / "report.html").exists()
 
 
 def test_campaigns_of_other_weights_are_not_compared(store, capsys):
@@ -380,6 +392,9 @@ def test_a_wrong_question_is_one_line(store, capsys, words, line):
 
 
 def test_a_gate_has_a_metric_a_sign_and_a_ratio():
-    assert against.gate("p99_itl_ms > 1.05") == ("p99_itl_ms", ">", 1.05)
-    assert against.gate("p99_itl_ms>1.05").fails(1.06, 1.2)
-    assert not against.gate("p99_itl_ms>1.05").fails(1.04, 1.2)
+    assert parse_gate("p99_itl_ms > 1.05") == ("p99_itl_ms", ">", 1.05)
+    judged = [parse_gate("p99_itl_ms>1.05").judge(low, low + 0.1) for low in (1.06, 1.04, 0.9)]
+    assert judged == ["failed", "undecided", "passed"]
+    assert [parse_gate("request_throughput<0.97").judge(low, low + 0.1) for low in (0.98, 0.9, 0.8)] == [
+        "passed", "undecided", "failed",
+    ]  # fmt: skip

@@ -19,8 +19,8 @@ WRITTEN = datetime(2026, 1, 2, tzinfo=timezone.utc)
 
 
 def read(result, path=TREE, pattern=imported.PATTERN, experiment="imported"):
-    facts = imported.found_in(path, imported.compiled(pattern))
-    return imported.read(result, imported.Source(facts, WRITTEN, experiment), CATALOGUE)
+    facts = imported.match_path(path, imported.compile_pattern(pattern))
+    return imported.convert(result, imported.Source(facts, WRITTEN, experiment), CATALOGUE)
 
 
 def codes(reasons):
@@ -91,7 +91,7 @@ def test_a_pattern_of_ones_own_reads_other_trees():
 )
 def test_a_pattern_that_cannot_be_used_is_refused(pattern, word):
     with pytest.raises(Refused, match=word):
-        imported.compiled(pattern)
+        imported.compile_pattern(pattern)
 
 
 # ---- names
@@ -112,7 +112,7 @@ def test_a_pattern_that_cannot_be_used_is_refused(pattern, word):
     ],
 )
 def test_a_gpu_is_one_of_confs_only_where_every_word_of_its_name_fits(given, name):
-    known = CATALOGUE.gpu(given)
+    known = CATALOGUE.find_gpu(given)
     assert (known.name if known else None) == name
 
 
@@ -127,7 +127,7 @@ def test_a_gpu_is_one_of_confs_only_where_every_word_of_its_name_fits(given, nam
     ],
 )
 def test_a_model_is_one_of_confs_by_its_hub_id_or_by_the_last_part_of_it(given, name):
-    known = CATALOGUE.model(given)
+    known = CATALOGUE.find_model(given)
     assert (known.name if known else None) == name
 
 
@@ -268,13 +268,13 @@ def test_failed_requests_make_a_run_invalid_as_they_do_one_of_ours():
 )
 def test_text_that_holds_no_results_is_told_why(text, why):
     with pytest.raises(imported.NotAResult, match=why):
-        imported.results(text)
+        imported.parse_results(text)
 
 
 def test_lines_and_lists_of_results_are_read_as_many():
     one, two = results.summary(num_prompts=10), results.summary(num_prompts=20)
-    assert imported.results(f"{json.dumps(one)}\n{json.dumps(two)}") == [one, two]
-    assert imported.results(json.dumps([one, two], indent=4)) == [one, two]
+    assert imported.parse_results(f"{json.dumps(one)}\n{json.dumps(two)}") == [one, two]
+    assert imported.parse_results(json.dumps([one, two], indent=4)) == [one, two]
 
 
 @pytest.mark.parametrize(

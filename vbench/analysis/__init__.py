@@ -1,13 +1,15 @@
-"""Every table and figure that people decide by, from one query of the tracked runs.
+"""Tables and figures that compare the tracked runs: labels what differs, matches points, computes intervals, draws.
+
+It knows neither how runs are measured nor how MLflow stores them: `__main__` is the only module that queries.
 
     frame        the query's table -> runs: what was measured, on what, under which conditions
-    labels       what tells two systems apart, in words; so that nothing is mixed in silence
-    axes         what can be drawn over what; a new axis is a line
-    points       runs -> the mean of each point, and how far it can be trusted
-    matched      two sets of runs -> their ratios, on the points that both have
-    comparisons  what a report has, one a file
+    loads        which load parameter was swept: num_prompts, request_rate or max_concurrency
+    labels       what tells two systems apart, in words, so that unlike runs are never mixed silently
+    axes         the quantities that can be compared; a new one costs one line
+    points       runs -> the mean of each point and its 95 % interval
+    ratios       two sets of runs -> their ratios at the points that both have
+    comparisons  the sections of a report, one comparison a file
     figures      points -> figures; the only importer of matplotlib
     report       sections -> files
-
-Nothing here measures, and nothing but the door queries.
+    terminal     sections -> a terminal
 """

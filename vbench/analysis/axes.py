@@ -1,6 +1,6 @@
-"""What a curve can be drawn over and a table be made of: one line each. Pure.
+"""The quantities that curves and tables can show, one line each. Pure.
 
-An axis is a column of the runs under its own name: a metric's key, or one that `vbench.analysis.frame` derives.
+An axis is a column of the runs: a metric's key, or a column that `vbench.analysis.frame` derives.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from vbench.schema.errors import Refused
 
 @dataclass(frozen=True)
 class Axis:
-    """A column, in words."""
+    """A column, and how people read it."""
 
     key: str
-    label: str  # with its unit, as an axis has it: at most 31 characters, for it shares its line with a legend
-    short: str  # as a sentence has it
+    label: str  # with its unit, for a figure; at most 31 characters, because it shares its line with a legend
+    short: str  # for sentences and table headers
     less_is_better: bool
-    digits: str  # format of a table's cell
-    adds_up: bool = False  # n systems have n times as much
+    digits: str  # the format of a table cell
+    adds_up: bool = False  # n copies of a system give n times as much
 
 
 AXES = (
@@ -40,9 +40,9 @@ LATENCY, THROUGHPUT = "median_itl_ms", "output_throughput"
 
 
 def axis(key: str) -> Axis:
-    """The axis of that key. Raises Refused, with the nearest that is one."""
+    """The axis with that key. Raises Refused, naming the nearest key, if there is none."""
     known = {each.key: each for each in AXES}
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
-        raise Refused(f"x or y={key}: no such axis; did you mean {near}? There are {', '.join(known)}")
+        raise Refused(f"x or y={key}: no such axis; did you mean {near}? Choose from {', '.join(known)}")
     return known[key]

@@ -1,4 +1,4 @@
-"""From the query's table to the runs that analysis speaks of. Pure."""
+"""The query's table to the runs that comparisons work with. Pure."""
 
 from __future__ import annotations
 
@@ -33,74 +33,92 @@ NAMES = {
     "tags.env.held_since": "held_since",
     "tags.vbench.session": "session",
 }
-FACTS = (
-    "device",
-    "engine_version",
-    "source",
-)  # found, not asked for: where a run lacks one it is unknown, not different
-UNKNOWN = "unknown"  # an imported run may not say on what it ran
+FACTS = ("device", "engine_version", "source")  # found, not asked for: a run without one is unknown, not different
+METADATA = "imported."  # what the file of an imported run says of itself; absent is a value
+METADATA_TAGS = ("tags.env.backend", "tags.env.label", "tags.env.metadata.")
+TOKENS_IN, TOKENS_OUT = f"{METADATA}input_len", f"{METADATA}output_len"
+SAME_LENGTH = 1.1  # repeats of one workload draw other prompts: mean lengths within 10 % count as one
+UNKNOWN = "unknown"  # an imported run may not say what it ran on
 PRICE = "hardware.gpu.price_per_hour"
-NOT_SHAPING = {"seed", "repeats", "start_timeout_s"}  # seeds differ by design: what differs in nothing else repeats
+NOT_SHAPING = {"seed", "repeats", "start_timeout_s"}  # runs that differ only in these are repeats
 RUN = ["run_id", "run_name", "experiment", "start_time", "status"]
 METRICS = tuple(axis.key for axis in AXES)
 LENGTH, LIMIT, LENGTHS = "engine.max_model_len", "model.max_position_embeddings", "workload.lengths"
 FITTED, TOKENS, REQUESTS = "server.max_model_len", "server.kv_cache_tokens", "server.full_context_requests"
 START = "server.start_s"
-WORDS = (*NAMES.values(), LENGTH, LENGTHS)  # these and the numbers are there even where no run has them
-NUMBERS = (*METRICS, "duration", LIMIT, FITTED, TOKENS, REQUESTS, START)
+WORDS = (*NAMES.values(), LENGTH, LENGTHS)  # these columns and NUMBERS exist even if no run has them
+NUMBERS = (
+    *METRICS,
+    "duration",
+    "completed",
+    "total_input_tokens",
+    "total_output_tokens",
+    LIMIT,
+    FITTED,
+    TOKENS,
+    REQUESTS,
+    START,
+)
 
 
 @dataclass(frozen=True)
 class Runs:
     """One row a run. Columns: RUN, the names of NAMES, `device`, dotted config paths, bare metric keys."""
 
-    valid: pd.DataFrame  # under a load of their own
+    valid: pd.DataFrame  # measured under a load of their own
     starts: pd.DataFrame  # VALID runs that sent nothing
     searches: pd.DataFrame  # VALID searches for the highest load within an SLO; their probes are in none of these
-    left_out: pd.DataFrame  # INVALID and FAILED, where no VALID run of the same key took their place
-    conditions: tuple[str, ...]  # columns that shape a result and are neither model, hardware, parallelism nor load
+    left_out: pd.DataFrame  # INVALID and FAILED, unless a VALID run of the same key took their place
+    conditions: tuple[str, ...]  # columns that shape a result, other than model, hardware, parallelism and num_prompts
     foreign: int  # runs in the store that are not vbench's
-    baseline: Runs | None = None  # what they are compared with
+    baseline: Runs | None = None
 
     @property
     def all(self) -> pd.DataFrame:
-        return _joined(self.valid, self.starts, self.searches, self.left_out)
+        return _concat(self.valid, self.starts, self.searches, self.left_out)
 
     @property
     def used(self) -> pd.DataFrame:
-        """What is VALID."""
-        return _joined(self.valid, self.starts, self.searches)
+        """The VALID runs."""
+        return _concat(self.valid, self.starts, self.searches)
 
     @property
     def loaded(self) -> pd.DataFrame:
-        """What was, or was to be, measured under a load of its own; VALID or not."""
-        left_out = self.left_out[self.left_out["search"].isna() & ~_idle(self.left_out)]
-        return _joined(self.valid, left_out)
+        """The runs with a load of their own, VALID or not."""
+        left_out = self.left_out[self.left_out["search"].isna() & ~_is_idle(self.left_out)]
+        return _concat(self.valid, left_out)
 
 
 def runs(table: pd.DataFrame, prices: Mapping[str, float] | None = None) -> Runs:
-    """The latest VALID run of each run key, and apart from them what was left out. Takes `tracking.query`'s table.
+    """The latest VALID run of each run key, and separately what was left out. Takes `tracking.query`'s table.
 
-    `prices` are $ an hour by the name of the GPU; they go before what a run recorded.
+    `prices` are $ an hour by the GPU's name; they take precedence over the recorded ones.
     """
-    named = _derived(_named(table), prices or {})
+    named = _add_derived(_rename(table), prices or {})
     whole = named["verdict"].notna() & (named["status"] != "RUNNING") & named["parent"].isna()
     ours = named[whole].sort_values("start_time", ascending=False)
     valid = ours[ours["verdict"] == "VALID"].drop_duplicates("run_key")
     left_out = ours[~ours["run_key"].isin(valid["run_key"])].drop_duplicates("run_key")
-    searched, idle = valid["search"].notna(), _idle(valid)
+    searched, idle = valid["search"].notna(), _is_idle(valid)
+    conditions = _conditions(named)
+    measured = _add_lengths(valid[~searched & ~idle], conditions)
     return Runs(
-        valid=valid[~searched & ~idle].reset_index(drop=True),
+        valid=measured.reset_index(drop=True),
         starts=valid[idle].reset_index(drop=True),
         searches=valid[searched].reset_index(drop=True),
         left_out=left_out.reset_index(drop=True),
-        conditions=tuple(_conditions(named)),
+        conditions=(*conditions, *(each for each in (TOKENS_IN, TOKENS_OUT) if measured[each].notna().any())),
         foreign=int((named["verdict"].isna()).sum()),
     )
 
 
-def plain(value: Any) -> str:
-    """A condition's value in words: missing is "", 2000.0 is 2000."""
+def with_columns(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The rows with all of these columns; None where they had none."""
+    return rows.assign(**{column: None for column in columns if column not in rows})
+
+
+def value_text(value: Any) -> str:
+    """A condition's value as text: a missing value is "", 2000.0 is 2000."""
     if value is None or value != value:  # noqa: PLR0124  NaN
         return ""
     if isinstance(value, bool):
@@ -108,22 +126,27 @@ def plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
-def _named(table: pd.DataFrame) -> pd.DataFrame:
+def _rename(table: pd.DataFrame) -> pd.DataFrame:
     chosen = {column: name for column, name in NAMES.items() if column in table}
-    taken = {*NAMES.values(), "device"}
+    reserved = {*NAMES.values(), "device"}
     for prefix in ("params.", "metrics."):  # parameters keep their dotted path, metrics their key
         for column in table.columns[table.columns.str.startswith(prefix)]:
             short = column.removeprefix(prefix)
-            if column not in chosen and short not in taken and short not in table:
+            if column not in chosen and short not in reserved and short not in table:
                 chosen[column] = short
+    for column in table.columns[table.columns.str.startswith(METADATA_TAGS)]:
+        chosen[column] = METADATA + column.removeprefix("tags.env.")
     named = table[[*RUN, *chosen]].rename(columns=chosen)
-    named = named.assign(**{name: named[name].fillna(UNKNOWN) for name in ("hardware", "parallelism") if name in named})
     lacking = dict.fromkeys(WORDS) | dict.fromkeys(NUMBERS, math.nan)
-    return named.assign(**{name: value for name, value in lacking.items() if name not in named})
+    named = named.assign(**{name: value for name, value in lacking.items() if name not in named})
+    known = {name: named[name].where(named[name].notna(), UNKNOWN) for name in ("model", "hardware", "parallelism")}
+    # An imported file may not say how many prompts it asked for: what was completed is the nearest to it.
+    prompts = pd.to_numeric(named["num_prompts"], errors="coerce").fillna(named["completed"])
+    return named.assign(**known, num_prompts=prompts)
 
 
-def _derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFrame:
-    """With what follows from the columns: the kind of GPU, the device, and the metrics a GPU and a dollar."""
+def _add_derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFrame:
+    """Adds the kind of GPU, the device, and the metrics for each GPU and dollar."""
     kind = named["hardware"].astype("string").str.replace(r"^\d+x", "", regex=True).astype(object)
     kind = kind.where(named["hardware"].notna(), None)
     recorded = named[PRICE] if PRICE in named else pd.Series(math.nan, index=named.index)
@@ -133,19 +156,38 @@ def _derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFrame:
         device=named["gpu"].where(named["gpu"].notna(), named["cpu"]),
         gpu_type=kind,
         output_throughput_per_gpu=throughput / gpus.where(gpus > 0),
-        dollars_per_million_tokens=dollars / throughput * 1e6,
+        dollars_per_million_tokens=dollars / throughput.where(throughput > 0) * 1e6,
     )
 
 
-def _idle(rows: pd.DataFrame) -> pd.Series:
+def _add_lengths(rows: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
+    """Adds the mean tokens in and out of imported runs that would otherwise be repeats of unlike workloads.
+
+    Such files do not name their workload. Lengths are None where all runs of a point agree within SAME_LENGTH.
+    """
+    point = ["model", "hardware", "parallelism", "num_prompts", *conditions]
+    imported = rows[rows["source"] == "imported"]
+    columns = {TOKENS_IN: "total_input_tokens", TOKENS_OUT: "total_output_tokens"}
+    found = {column: pd.Series(None, index=rows.index, dtype=object) for column in columns}
+    for _, alike in imported.groupby([imported[key].map(value_text) for key in point]):
+        for column, total in columns.items():
+            lengths = (alike[total] / alike["completed"].where(alike["completed"] > 0)).dropna().sort_values()
+            groups = (lengths / lengths.shift() > SAME_LENGTH).cumsum()
+            if len(groups) and groups.iloc[-1] > 0:
+                means = lengths.groupby(groups).transform("mean")
+                found[column].update(means.map(lambda mean: f"{float(f'{mean:.2g}'):g}"))
+    return rows.assign(**found)
+
+
+def _is_idle(rows: pd.DataFrame) -> pd.Series:
     return rows[LENGTHS] == "none"
 
 
-def _joined(*parts: pd.DataFrame) -> pd.DataFrame:
+def _concat(*parts: pd.DataFrame) -> pd.DataFrame:
     kept = [each for each in parts if len(each)]
     return pd.concat(kept, ignore_index=True) if kept else parts[0]
 
 
 def _conditions(named: pd.DataFrame) -> list[str]:
-    asked = [column for column in named if column.startswith(("model.", "engine.", "workload."))]
+    asked = [column for column in named if column.startswith(("model.", "engine.", "workload.", METADATA))]
     return [*FACTS, *(column for column in asked if NOT_SHAPING.isdisjoint(column.split(".")))]

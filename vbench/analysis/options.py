@@ -1,30 +1,32 @@
-"""What the door of analysis can be told: key=value, as everywhere in vbench."""
+"""The options of `python -m vbench.analysis`: key=value, as everywhere in vbench."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional  # OmegaConf 2.3 reads these forms on Python 3.10
+from typing import Dict, List, Optional  # the forms that OmegaConf 2.3 reads on Python 3.10
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vbench.analysis.axes import LATENCY, THROUGHPUT, axis
+from vbench.analysis.gate import parse_gate
+from vbench.analysis.section import slug
 from vbench.schema.errors import Refused
 
 FORMATS = ("png", "svg", "pdf")
-TEXTS = ("where", "fail_if", "against", "experiment", "out", "x", "y")  # as they were typed: a filter is no YAML
+TEXTS = ("where", "fail_if", "against", "experiment", "out", "x", "y")  # taken as typed: a filter is no YAML
 
 
 @dataclass
 class Options:
-    """One field a key."""
+    """One field for each key."""
 
     experiment: Optional[str] = None  # null: all experiments together
-    out: str = "report"
+    out: Optional[str] = None  # null: report/EXPERIMENT, or report for all experiments
     where: str = ""
-    num_prompts: Optional[int] = None  # the load of the tables; null: 320, or the largest that all share
+    num_prompts: Optional[int] = None  # the load of the tables; null: 320, or the largest that all systems share
     x: str = LATENCY
     y: str = THROUGHPUT
     figures: List[str] = field(default_factory=lambda: ["png", "svg"])  # [] draws none
@@ -34,13 +36,18 @@ class Options:
     fail_if: Optional[str] = None  # output_throughput<0.97
 
     @property
+    def folder(self) -> str:
+        """Where the report goes."""
+        return self.out or (f"report/{slug(self.experiment) or 'experiment'}" if self.experiment else "report")
+
+    @property
     def compared(self) -> list[str]:
         """The metrics of a table of ratios."""
         return list(dict.fromkeys([self.y, self.x, "median_ttft_ms"]))
 
 
-def options(arguments: list[str]) -> Options:
-    """Reads key=value arguments. Raises Refused for a key that is none, with the nearest that is, or a bad value."""
+def parse_options(arguments: list[str]) -> Options:
+    """Reads key=value arguments. Raises Refused for an unknown key, naming the nearest one, or for a bad value."""
     chosen = OmegaConf.structured(Options)
     known = [each.name for each in dataclasses.fields(Options)]
     for argument in arguments:
@@ -49,34 +56,36 @@ def options(arguments: list[str]) -> Options:
             raise Refused(f"{argument}: options are key=value ({', '.join(known)})")
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
-            raise Refused(f"{key}: no such option; did you mean {near}=? There are {', '.join(known)}")
+            raise Refused(f"{key}: no such option; did you mean {near}=? Choose from {', '.join(known)}")
         try:
-            chosen[key] = _value(key, value)
+            chosen[key] = _parse_value(key, value)
         except (OmegaConfBaseException, ValueError) as error:
             raise Refused(f"{argument}: {str(error).splitlines()[0]}") from error
-    return _checked(OmegaConf.to_object(chosen))  # type: ignore[arg-type]  # of a structured config: its class
+    return _check(OmegaConf.to_object(chosen))  # type: ignore[arg-type]  # of a structured config: its class
 
 
-def _value(key: str, value: str) -> object:
+def _parse_value(key: str, value: str) -> object:
     if value == "null":
         return None
     if key in TEXTS or key == "num_prompts":
         return value
-    return OmegaConf.create(f"value: {value}").value if key == "prices" else _listed(value)
+    return OmegaConf.create(f"value: {value}").value if key == "prices" else _split(value)
 
 
-def _listed(value: str) -> list[str]:
+def _split(value: str) -> list[str]:
     """`a,b`, with or without brackets."""
     return [word.strip() for word in value.strip("[]").split(",") if word.strip()]
 
 
-def _checked(chosen: Options) -> Options:
+def _check(chosen: Options) -> Options:
     axis(chosen.x)
     axis(chosen.y)
     if chosen.fail_if is not None and chosen.against is None:
         raise Refused(
             f"fail_if={chosen.fail_if}: give the baseline too: against=EXPERIMENT, or against=an engine version"
         )
+    if chosen.fail_if is not None:
+        parse_gate(chosen.fail_if)
     if unknown := sorted(set(chosen.figures) - set(FORMATS)):
         raise Refused(f"figures={unknown[0]}: no such format; choose from {', '.join(FORMATS)}, or [] for none")
     return chosen

@@ -1,4 +1,4 @@
-"""Which points no other point beats. Pure."""
+"""The Pareto front: the points that no other point beats. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vbench.analysis.axes import Axis
 
 
-def front(points: pd.DataFrame, x: Axis, y: Axis) -> pd.Series:
+def pareto_front(points: pd.DataFrame, x: Axis, y: Axis) -> pd.Series:
     """Whether each point is on the Pareto front: no other is as good in both and better in one."""
     costs = np.column_stack([points[each.key] * (1 if each.less_is_better else -1) for each in (x, y)])
     as_good = (costs[:, None] <= costs[None]).all(axis=2)

@@ -1,4 +1,4 @@
-"""Runs to points: the mean of what was measured at one load of one system, and how far it can be trusted. Pure."""
+"""Runs to points: the mean of what was measured at one load of one system, and its 95 % interval. Pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 
 from vbench.analysis.frame import METRICS
+from vbench.analysis.loads import NUM_PROMPTS, LoadAxis
 from vbench.metrics.intervals import t_quantile
 
-POINT = ("system", "series", "num_prompts")
+POINT = ("model_label", "system_label", "load")
 HALF_WIDTH = "_half_width"
-USUAL_LOAD = 320
-CARRIED = ("model", "hardware", "parallelism")  # the same for all runs of a point
+USUAL_NUM_PROMPTS = 320
+CARRIED = ("model", "hardware", "parallelism", "load_axis")  # the same for all runs of a point
 
 
-def points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequence[str] = POINT) -> pd.DataFrame:
+def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequence[str] = POINT) -> pd.DataFrame:
     """One row for each `by`: the mean of each metric over its repeats, and their count. Takes labelled VALID rows.
 
     Columns: `by`, CARRIED, runs, the metrics, and of each `…_half_width`: half of the mean's 95 % interval (Student's
@@ -32,31 +33,36 @@ def points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequence[st
     return found.join(half_widths.add_suffix(HALF_WIDTH)).reset_index()
 
 
-def shared_load(measured: pd.DataFrame, asked: int | None) -> tuple[int, str]:
-    """The num_prompts at which to compare, and why that one. Takes `points`; at least one row."""
-    wanted = asked or USUAL_LOAD
-    loads = measured.groupby("num_prompts").size()
-    systems = len(measured[[key for key in ("system", "series", "gpus") if key in measured]].drop_duplicates())
-    if loads.get(wanted, 0) == systems or (asked and wanted in loads.index):
+def choose_load(found: pd.DataFrame, asked: int | None, axis: LoadAxis) -> tuple[float, str]:
+    """The load at which to compare, and why that one. Takes `mean_points`, at least one row.
+
+    `asked` is a num_prompts; it chooses nothing where another load parameter was swept.
+    """
+    wanted = (asked or USUAL_NUM_PROMPTS) if axis is NUM_PROMPTS else None
+    loads = found.groupby("load").size()
+    keys = [key for key in ("model_label", "system_label", "gpus") if key in found]
+    systems = len(found[keys].drop_duplicates())
+    if wanted is not None and (loads.get(wanted, 0) == systems or (asked and wanted in loads.index)):
         return wanted, ""
     everywhere = loads[loads == systems]
     if len(everywhere):
-        best = int(everywhere.index.max())
-        return best, f"the largest load that all systems share, for not all have {wanted}"
-    if wanted in loads.index:
-        return wanted, "no load is shared by all systems"
-    best = int(loads[loads == loads.max()].index.max())
-    return best, f"the load that most systems have: none has {wanted}, and no load is shared by all"
+        lacking = f", because not all have {wanted}" if wanted else ""
+        return float(everywhere.index.max()), f"the largest load that all systems share{lacking}"
+    if wanted is not None and wanted in loads.index:
+        return float(wanted), "no load is shared by all systems"
+    lacking = f"none has {wanted}, and " if wanted else ""
+    best = float(loads[loads == loads.max()].index.max())
+    return best, f"the load that most systems have: {lacking}no load is shared by all"
 
 
-def spread(measured: pd.DataFrame) -> str:
-    """What ± means, and over how many repeats; "" where there are none."""
-    if measured["runs"].max() <= 1:
+def repeats_caption(found: pd.DataFrame) -> str:
+    """What ± means, and over how many repeats; "" where there are none. Takes `mean_points`."""
+    if not len(found) or found["runs"].max() <= 1:
         return ""
-    return f"mean ± half of its 95 % interval, n = {span(measured['runs'])} repeats"
+    return f"mean ± half of its 95 % interval, n = {count_range(found['runs'])} repeats"
 
 
-def span(counts: pd.Series) -> str:
+def count_range(counts: pd.Series) -> str:
     """`3`, or `1 to 3` where they differ."""
     least, most = counts.min(), counts.max()
     return f"{least}" if least == most else f"{least} to {most}"

@@ -1,22 +1,31 @@
-"""Sections to files: report.md, report.html (one file, nothing fetched), a CSV a table, PNG and SVG a figure."""
+"""Sections to files: report.md, report.html (one file, nothing fetched), a CSV a table, PNG and SVG a figure.
+
+The files are written as a whole beside the earlier ones and then take their place, so that a folder never holds figures
+of one report and tables of another. Other files in the folder stay as they are.
+"""
 
 from __future__ import annotations
 
-import html
 import io
 import platform
 import re
 import shlex
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
+import jinja2
+
 import vbench
+from vbench.analysis import figures
+from vbench.schema.errors import Refused
+from vbench.tracking.markdown import escape_markdown, markdown_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
-
     import pandas as pd
     from matplotlib.figure import Figure
 
@@ -24,43 +33,44 @@ if TYPE_CHECKING:
     from vbench.analysis.section import Section
 
 TITLE = "vbench report"
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h2 { margin-top: 2.5rem } figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-.wide { overflow-x: auto } th, td { padding: .35rem .8rem; border-bottom: 1px solid #ddd }
-th, td { text-align: right; white-space: nowrap }
-th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #888 }
-.caption, .notes, details { color: #555; font-size: .9rem } .best { font-weight: bold } code { font-size: .85rem }
-"""
+PAGE = "report.html"
+BEST = "★"
+FILES = re.compile(r'<meta name="files" content="([\w.\- ]*)">')  # the names that a report wrote, in its page
+CSV_NAMES = {"model_label": "system", "system_label": "series", "conditions_label": "beyond"}  # as scripts read them
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    keep_trailing_newline=True,
+)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers of a report come from: name -> what, and the ids of all runs used."""
+    """Where the numbers of a report come from: facts by name, and the ids of all runs used."""
 
     facts: dict[str, str]
     run_ids: tuple[str, ...]
 
 
 def provenance(runs: Runs, command: Sequence[str], store: str) -> Provenance:
-    """Says how the report came to be, and from what."""
+    """How the report was made, and from what."""
     used = runs.all
 
-    def seen(column: str) -> str:
+    def values(column: str) -> str:
         return ", ".join(sorted({str(value) for value in used[column].dropna()})) or "unknown"
 
     facts = {
         "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC by vbench {vbench.__version__}, "
         f"Python {platform.python_version()}",
         "command": shlex.join(command),
-        "store": re.sub(r"//[^/@]*@", "//", store),  # not the password that may be in it
-        "experiments": seen("experiment"),
+        "store": re.sub(r"//[^/@]*@", "//", store),  # without the password it may contain
+        "experiments": values("experiment"),
         "measured": f"{used['start_time'].min():%Y-%m-%d} to {used['start_time'].max():%Y-%m-%d}",
-        "engine": seen("engine_version"),
-        "device": seen("device"),
-        "weights": seen("engine.weights") if "engine.weights" in used else "unknown",
-        "recorded by": f"vbench {seen('vbench')}",
+        "engine": values("engine_version"),
+        "device": values("device"),
+        "weights": values("engine.weights") if "engine.weights" in used else "unknown",
+        "recorded by": f"vbench {values('vbench')}",
         "runs": f"{len(runs.used)} VALID used, {len(runs.left_out)} INVALID or FAILED left out",
     }
     ids = set(runs.used["run_id"])
@@ -73,47 +83,87 @@ def provenance(runs: Runs, command: Sequence[str], store: str) -> Provenance:
 def write(sections: list[Section], origin: Provenance, out: Path, formats: Sequence[str]) -> list[Path]:
     """Writes all files below `out` and returns their paths, the figures first and the reports last.
 
-    Figures are written in the `formats`; none leaves them out of the reports too.
+    Figures are written in the `formats`; without any, the reports have no figures either. Files of an earlier report
+    that this one does not write are removed once it is complete. Raises Refused if the folder cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    drawings = {each.slug: _svg(each.figure) for each in sections if each.figure and formats}
-    written = [
-        _drawn(section.figure, drawings[section.slug], out / f"{section.slug}.{kind}")
-        for section in sections
-        for kind in formats
-        if section.figure
-    ]
-    for section in sections:
-        if section.data is not None:
-            section.data.to_csv(out / f"{section.slug}.csv", index=False)
-            written.append(out / f"{section.slug}.csv")
-    pages = {"report.md": _markdown(sections, origin, formats), "report.html": _html(sections, origin, drawings)}
-    for name, text in pages.items():
-        (out / name).write_text(text, encoding="utf-8")
-        written.append(out / name)
-    return written
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        staging = Path(mkdtemp(prefix=".report-", dir=out))
+        try:
+            names = _write_files(sections, origin, staging, formats)
+            _swap(staging, out, names)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise Refused(f"out={out}: cannot write the report: {error.strerror or error}") from error
+    return [out / name for name in names]
 
 
-def described(sections: Iterable[Section]) -> list[str]:
-    """Each section that has a table, in Markdown: for a page that shows the tables only."""
+def markdown_tables(sections: Iterable[Section]) -> list[str]:
+    """Each section that has a table, in Markdown, for a page that shows only tables."""
     return [
-        "\n\n".join([f"### {section.title}", _markdown_table(section.table), section.caption, *section.notes])
+        "\n\n".join(
+            [
+                f"### {escape_markdown(section.title)}",
+                _markdown_table(section.table),
+                escape_markdown(section.caption),
+                *map(escape_markdown, section.notes),
+            ]
+        )
         for section in sections
         if section.table is not None
     ]
 
 
-def _drawn(figure: Figure, drawing: str, path: Path) -> Path:
-    if path.suffix == ".svg":
-        path.write_text(drawing, encoding="utf-8")  # drawn once, for the page needs it too
-    else:
-        figure.savefig(path)
-    return path
+def _write_files(sections: list[Section], origin: Provenance, folder: Path, formats: Sequence[str]) -> list[str]:
+    drawings = {each.slug: _svg(each.figure) for each in sections if each.figure and formats}
+    names = []
+    for section in sections:
+        for kind in formats:
+            if section.figure is None:
+                break
+            names.append(f"{section.slug}.{kind}")
+            if kind == "svg":
+                _write_text(folder / names[-1], drawings[section.slug])  # drawn once; the page needs it too
+            else:
+                figures.render(section.figure, folder / names[-1], kind)
+    for section in sections:
+        if section.data is not None:
+            names.append(f"{section.slug}.csv")
+            data = section.data.drop(columns="load_axis", errors="ignore").rename(
+                columns=CSV_NAMES | _load_name(section.data)
+            )
+            data.to_csv(folder / names[-1], index=False, errors="replace")
+    names += ["report.md", PAGE]
+    _write_text(folder / "report.md", _markdown(sections, origin, formats))
+    _write_text(folder / PAGE, _html(sections, origin, drawings, names))
+    return names
+
+
+def _load_name(data: pd.DataFrame) -> dict[str, str]:
+    """The load's column under the name of what was swept, where it is the same for all rows."""
+    swept = data["load_axis"].unique() if "load_axis" in data else []
+    return {"load": str(swept[0]).rpartition(".")[2]} if len(swept) == 1 else {}
+
+
+def _swap(staging: Path, out: Path, names: Sequence[str]) -> None:
+    """Moves the files into `out`, over earlier ones of their names, and removes what only the earlier report wrote."""
+    page = out / PAGE
+    listed = FILES.search(page.read_text("utf-8", errors="replace")) if page.is_file() else None
+    earlier = set(listed[1].split()) if listed else set()
+    for name in names:
+        (staging / name).replace(out / name)
+    for name in earlier - set(names):
+        (out / name).unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="replace")  # a name may hold half of a surrogate pair
 
 
 def _svg(figure: Figure) -> str:
     written = io.StringIO()
-    figure.savefig(written, format="svg")
+    figures.render(figure, written, "svg")
     return written.getvalue()
 
 
@@ -121,58 +171,38 @@ def _markdown(sections: Iterable[Section], origin: Provenance, formats: Sequence
     kind = next((each for each in ("svg", "png", "pdf") if each in formats), "")
     parts = [f"# {TITLE}"]
     for section in sections:
-        parts += [f"## {section.title}", *([section.caption] if section.caption else [])]
-        parts += [f"![{section.title}]({section.slug}.{kind})"] if section.figure and kind else []
+        title = escape_markdown(section.title)
+        parts += [f"## {title}", *([escape_markdown(section.caption)] if section.caption else [])]
+        parts += (
+            [f"![{title.replace('[', '').replace(']', '')}]({section.slug}.{kind})"] if section.figure and kind else []
+        )
         parts += [_markdown_table(section.table)] if section.table is not None else []
-        parts += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
-    parts += ["## Provenance", "\n".join(f"- {name}: {what}" for name, what in origin.facts.items())]
+        parts += ["\n".join(f"- {escape_markdown(note)}" for note in section.notes)] if section.notes else []
+    parts += ["## Provenance", "\n".join(f"- {name}: {escape_markdown(fact)}" for name, fact in origin.facts.items())]
     parts += [f"Runs: {', '.join(f'`{run}`' for run in origin.run_ids)}"] if origin.run_ids else []
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown_table(table: pd.DataFrame) -> str:
-    def line(cells: Iterable[object]) -> str:
-        return f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in cells)} |"
-
-    head = line([table.index.name, *table.columns])
-    rule = "|---|" + "---:|" * len(table.columns)
-    return "\n".join([head, rule, *(line([name, *cells]) for name, cells in _rows(table))])
+    return markdown_table(_table_head(table), _table_rows(table))
 
 
-def _html(sections: Iterable[Section], origin: Provenance, drawings: Mapping[str, str]) -> str:
-    parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>{TITLE}</title>"]
-    parts += ['<meta name="viewport" content="width=device-width">', f"<style>{STYLE}</style>", f"<h1>{TITLE}</h1>"]
-    for section in sections:
-        parts += [f"<h2>{html.escape(section.title)}</h2>", f'<p class="caption">{html.escape(section.caption)}</p>']
-        parts += [_inline(drawings[section.slug], section.title)] if section.slug in drawings else []
-        parts += [_html_table(section.table)] if section.table is not None else []
-        parts += [f'<ul class="notes">{_items(section.notes, html.escape)}</ul>'] if section.notes else []
-    facts = [f"{name}: {what}" for name, what in origin.facts.items()]
-    parts += [f'<h2>Provenance</h2><ul class="notes">{_items(facts, html.escape)}</ul>']
-    ids = _items(origin.run_ids, lambda run: f"<code>{html.escape(run)}</code>")
-    parts += [f"<details><summary>{len(origin.run_ids)} MLflow runs</summary><ul>{ids}</ul></details></html>"]
-    return "\n".join(parts) + "\n"
+def _html(sections: Iterable[Section], origin: Provenance, drawings: Mapping[str, str], files: Sequence[str]) -> str:
+    return TEMPLATES.get_template(PAGE).render(
+        title=TITLE,
+        best=BEST,
+        sections=list(sections),
+        origin=origin,
+        files=files,
+        drawings={slug: re.sub(r"^.*?(?=<svg )", "", drawing, flags=re.DOTALL) for slug, drawing in drawings.items()},
+        table_head=_table_head,
+        table_rows=_table_rows,
+    )
 
 
-def _inline(drawing: str, title: str) -> str:
-    bare = re.sub(r"^.*?(?=<svg )", "", drawing, flags=re.DOTALL)
-    return f'<figure role="img" aria-label="{html.escape(title)}">{bare}</figure>'
+def _table_head(table: pd.DataFrame) -> list[object]:
+    return [table.index.name, *table.columns]
 
 
-def _html_table(table: pd.DataFrame) -> str:
-    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in (table.index.name, *table.columns))
-    body = "".join(f"<tr>{''.join(_cell(cell) for cell in (name, *cells))}</tr>" for name, cells in _rows(table))
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cell(cell: object) -> str:
-    text = html.escape(str(cell))
-    return f'<td class="best">{text}</td>' if text.startswith("★") else f"<td>{text}</td>"
-
-
-def _rows(table: pd.DataFrame) -> Iterable[tuple[object, list[object]]]:
-    return zip(table.index, table.to_numpy().tolist(), strict=True)
-
-
-def _items(texts: Iterable[str], show: Callable[[str], str]) -> str:
-    return "".join(f"<li>{show(text)}</li>" for text in texts)
+def _table_rows(table: pd.DataFrame) -> list[list[object]]:
+    return [[name, *cells] for name, cells in zip(table.index, table.to_numpy().tolist(), strict=True)]

@@ -1,18 +1,23 @@
-"""Results of vLLM's own benchmark, of any age, as records of vbench. Pure: text and a path in, records out.
+"""Turns result files of vLLM's own benchmark, of any version, into records. Pure: text and a path in, records out.
 
-    parsing     text -> results; a path -> what its pattern finds in it
-    known       names that people give to models and GPUs -> those of conf/
-    conditions  what is known of a run's config; what nobody says stays unsaid
+It knows neither MLflow nor where files lie, and never fills in what neither a file nor its path says.
+
+    files       text -> results; a path -> what the pattern finds in it
+    catalogue   names that people give to models and GPUs -> those of conf/
+    conditions  the part of a run's config that is known
     samples     the arrays of --save-detailed -> Requests
     flaws       what such numbers hide
-    reading     a result -> a record
+    conversion  a result -> a record
 
-Forms, as `benchmark_serving.py` and `vllm bench serve` write them (0.5 to 0.32): a JSON object, one a line with
---append-result, those of a `vllm bench sweep`, its failures, and `{"reason": "…"}` where somebody noted a failure.
+Accepted forms, as `benchmark_serving.py` and `vllm bench serve` write them (0.5 to 0.32): a JSON object, one object a
+line (--append-result), the results and failures of `vllm bench sweep`, and `{"reason": "…"}` for a noted failure.
 """
 
-from vbench.imported.known import Catalogue
-from vbench.imported.parsing import PATTERN, NotAResult, compiled, found_in, results
-from vbench.imported.reading import Imported, Source, read
+from vbench.imported.catalogue import Catalogue
+from vbench.imported.conversion import Imported, Source, convert
+from vbench.imported.files import PATTERN, NotAResult, compile_pattern, match_path, parse_results
 
-__all__ = ["PATTERN", "Catalogue", "Imported", "NotAResult", "Source", "compiled", "found_in", "read", "results"]
+__all__ = [
+    "PATTERN", "Catalogue", "Imported", "NotAResult", "Source", "compile_pattern", "convert", "match_path",
+    "parse_results",
+]  # fmt: skip

@@ -1,15 +1,15 @@
-"""What is known of an imported run's config. What neither the file nor its path says is left out, never assumed."""
+"""The part of an imported run's config that is known: what neither the file nor its path says is left out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
-from vbench.imported.known import Catalogue
+from vbench.imported.catalogue import Catalogue
 from vbench.schema import Engine, Parallelism, RampUp, Workload, to_plain
 
-# The fields of our config that a result, its metadata or a path can tell, under vLLM's names in all of them.
-TOLD: dict[str, tuple[type, tuple[str, ...]]] = {
+# The fields of our config that a result, its metadata or a path can state, always under vLLM's names.
+STATED: dict[str, tuple[type, tuple[str, ...]]] = {
     "parallelism": (
         Parallelism,
         ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "enable_expert_parallel"),
@@ -29,34 +29,34 @@ TOLD: dict[str, tuple[type, tuple[str, ...]]] = {
         ),
     ),
 }
-OPTIONS = {key for _, keys in TOLD.values() for key in keys}
+OPTIONS = {key for _, keys in STATED.values() for key in keys}
 NAMES = OPTIONS | {"model", "gpu", "gpus", "engine_version"}
 TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 
 def conditions(facts: Mapping[str, Any], extra: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
-    """A RunConfig as plain data, of the parts that are known. Raises ValueError, naming the fact, where one is odd.
+    """A RunConfig as plain data, with the parts that are known. Raises ValueError, naming the fact, if one is invalid.
 
-    `facts` are under NAMES and name the model at least; `extra` are options of the engine that our schema does not
-    have, kept because they may shape the result.
+    `facts` have keys of NAMES, at least the model; `extra` are engine options that our schema does not have, kept
+    because they may shape the result.
     """
     config: dict[str, Any] = {"model": _model(str(facts["model"]), catalogue)}
     if "gpu" in facts and "gpus" in facts:
-        known = catalogue.gpu(str(facts["gpu"]))
+        known = catalogue.find_gpu(str(facts["gpu"]))
         gpu = to_plain(known) if known else {"name": str(facts["gpu"])}
         config["hardware"] = {"gpus": _value(int, "gpus", facts["gpus"]), "gpu": gpu}
-    for part, (schema, keys) in TOLD.items():
+    for part, (schema, keys) in STATED.items():
         hints = get_type_hints(schema)
-        told = {key: to_plain(_value(hints[key], key, facts[key])) for key in keys if key in facts}
-        if told:
-            config[part] = told
+        stated = {key: to_plain(_value(hints[key], key, facts[key])) for key in keys if key in facts}
+        if stated:
+            config[part] = stated
     if extra:
         config["engine"] = {**extra, **config.get("engine", {})}
     return config
 
 
 def _model(name: str, catalogue: Catalogue) -> dict[str, Any]:
-    known = catalogue.model(name)
+    known = catalogue.find_model(name)
     if known:
         return dict(to_plain(known))
     short = name.rstrip("/").rpartition("/")[2]
@@ -64,7 +64,7 @@ def _model(name: str, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def _value(hint: Any, key: str, value: Any) -> Any:
-    """A fact in the schema's type; words from a path are read as one would type them in an override."""
+    """A fact in the schema's type; text from a path is read as in an override."""
     if value is None:
         return None
     kinds = get_args(hint) or (hint,)

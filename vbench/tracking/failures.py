@@ -24,20 +24,20 @@ class UnreadableRecord(VbenchError):
 
 
 @contextmanager
-def named(doing: str) -> Iterator[None]:
+def store_errors(doing: str) -> Iterator[None]:
     """Turns whatever a store can raise into TrackingFailed; mistakes of ours pass through as they are."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        raise TrackingFailed(f"{doing}: {brief(error)}") from error
+        raise TrackingFailed(f"{doing}: {first_line(error)}") from error
     except Exception as error:
         # By the name of its library, so that nothing heavy is imported to find out.
         if type(error).__module__.split(".")[0] in STORE_LIBRARIES:
-            raise TrackingFailed(f"{doing}: {brief(error)}") from error
+            raise TrackingFailed(f"{doing}: {first_line(error)}") from error
         raise
 
 
-def brief(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error, cut to what a terminal can bear."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"

@@ -22,8 +22,8 @@ from vbench.schema.series import Series
 from vbench.tracking import digest
 from vbench.tracking.columns import Columns, columns
 from vbench.tracking.curves import Point, points
-from vbench.tracking.failures import UnreadableRecord, brief, named
-from vbench.tracking.opening import alone, connect, experiment_id
+from vbench.tracking.failures import UnreadableRecord, first_line, store_errors
+from vbench.tracking.opening import connect, experiment_id, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,7 @@ class _Entry:
 def deliver(folder: Path) -> Filed:
     """Files the folder's record unless it is there. Raises TrackingFailed, UnreadableRecord."""
     entry = _read(folder)
-    with named(f"cannot file {folder}"), alone("file"):
+    with store_errors(f"cannot file {folder}"), locked("file"):
         client = connect()
         experiment = experiment_id(client, entry.record.experiment)
         runs = _runs(client, experiment, entry)
@@ -94,7 +94,7 @@ def _read(folder: Path) -> _Entry:
             artifacts=tuple(_artifacts(folder)),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise UnreadableRecord(f"{folder / RECORD}: {type(error).__name__}: {brief(error)}") from error
+        raise UnreadableRecord(f"{folder / RECORD}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def _points(folder: Path) -> list[Point]:

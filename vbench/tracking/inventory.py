@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vbench.schema.record import RECORD, Record
-from vbench.tracking.failures import named
+from vbench.tracking.failures import store_errors
 from vbench.tracking.filing import DIGEST, KEY
 from vbench.tracking.opening import connect
 from vbench.tracking.place import database
@@ -40,7 +40,7 @@ def standing(experiment: str) -> dict[str, Standing]:
     path = database()
     if path is not None and not path.is_file():
         return {}
-    with named(f"cannot read {path or 'the tracking server'}"):
+    with store_errors(f"cannot read {path or 'the tracking server'}"):
         cells = _selected(path, experiment) if path and is_known(path) else _searched(experiment)
         runs: dict[str, dict[str, str]] = {}
         for run_id, key, value in cells:
@@ -51,7 +51,7 @@ def standing(experiment: str) -> dict[str, Standing]:
 
 def record(run_id: str) -> Record:
     """See `vbench.tracking.record`."""
-    with named(f"cannot read the record of run {run_id}"), tempfile.TemporaryDirectory() as folder:
+    with store_errors(f"cannot read the record of run {run_id}"), tempfile.TemporaryDirectory() as folder:
         return Record.load(Path(connect().download_artifacts(run_id, RECORD, folder)).parent)
 
 

@@ -42,7 +42,7 @@ def connect() -> MlflowClient:
 
 
 @contextmanager
-def alone(purpose: str) -> Iterator[None]:
+def locked(purpose: str) -> Iterator[None]:
     """Holds a local store's lock for one purpose; a server has its own ways, so there it does nothing.
 
     Raises TrackingFailed where another process does not let go in time.
@@ -77,7 +77,7 @@ def _connect(uri: str) -> MlflowClient:
     from mlflow import MlflowClient  # over a second, and only who tracks pays it
 
     logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # the tables it creates are no news
-    with alone("open"):
+    with locked("open"):
         _make()
         _use_wal()
         client = MlflowClient(tracking_uri=uri)

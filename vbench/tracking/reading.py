@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from vbench.schema.errors import Refused
-from vbench.tracking.failures import brief, named
+from vbench.tracking.failures import first_line, store_errors
 from vbench.tracking.opening import connect
 from vbench.tracking.place import database, store
 from vbench.tracking.schema import typed
@@ -64,7 +64,7 @@ def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:
             f"nothing is tracked yet: there is no {path}; measure (python -m vbench), file records "
             "(python -m vbench.ingest PATH), or set MLFLOW_TRACKING_URI"
         )
-    with named(f"cannot read {path or 'the tracking server'}"):
+    with store_errors(f"cannot read {path or 'the tracking server'}"):
         if path is None or not is_known(path):
             return _table(_rows(_search(experiment, where)))
         ids = {run.info.run_id for _, run in _search(experiment, where)} if where else None
@@ -125,7 +125,7 @@ def _search(experiment: str | None, where: str) -> list[tuple[str, Run]]:
             runs = list(_pages(client, list(names), where))
     except MlflowException as error:
         if where and error.error_code == "INVALID_PARAMETER_VALUE":
-            raise Refused(f'where="{where}": {brief(error)}') from error
+            raise Refused(f'where="{where}": {first_line(error)}') from error
         raise
     return [(names[run.info.experiment_id], run) for run in runs]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vbench.tracking.columns import LONGEST_TAG
-from vbench.tracking.failures import TrackingFailed, named
+from vbench.tracking.failures import TrackingFailed, store_errors
 from vbench.tracking.filing import attach
-from vbench.tracking.opening import alone, connect
+from vbench.tracking.opening import connect, locked
 from vbench.tracking.pages import campaign_page, run_page
 from vbench.tracking.place import store
 from vbench.tracking.view import REPORT, described
@@ -35,7 +35,7 @@ def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Page
 
     Raises TrackingFailed.
     """
-    with named(f"cannot file the report of {experiment}"), alone("file"):
+    with store_errors(f"cannot file the report of {experiment}"), locked("file"):
         client = connect()
         found = client.get_experiment_by_name(experiment)
         if found is None:
@@ -59,6 +59,6 @@ def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Page
 
 def page(experiment: str) -> str | None:
     """Where an experiment is seen; None where the store has no pages of its own. Raises TrackingFailed."""
-    with named(f"cannot find {experiment}"):
+    with store_errors(f"cannot find {experiment}"):
         found = connect().get_experiment_by_name(experiment)
         return campaign_page(store(), found.experiment_id) if found else None

@@ -1,17 +1,25 @@
-"""Version against version, campaign against campaign: what changed, and whether it is a regression."""
+"""Version against version, campaign against campaign: the ratio to a baseline at the points that both have."""
 
 from __future__ import annotations
 
 import difflib
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from vbench.analysis.comparisons.ratios import explained, shown
-from vbench.analysis.frame import WORDS
-from vbench.analysis.labels import SYSTEM, apart, labelled, measured, mixed
-from vbench.analysis.matched import logarithms, matched, ratios
+from vbench.analysis.comparisons.ratio_table import ratio_caption, ratio_table
+from vbench.analysis.frame import WORDS, with_columns
+from vbench.analysis.gate import Outcome, judge, parse_gate
+from vbench.analysis.labels import (
+    SYSTEM,
+    add_labels,
+    describe_disjoint,
+    describe_mixed,
+    load_axis,
+    shared_conditions,
+)
+from vbench.analysis.ratios import log_means, match_points, mean_ratios
 from vbench.analysis.section import Section
 from vbench.schema.errors import Refused
 
@@ -20,94 +28,72 @@ if TYPE_CHECKING:
     from vbench.analysis.options import Options
 
 SLUG = "against"
-POINT = ("system", "series", "num_prompts")
+POINT = ("model_label", "system_label", "load")
 ALL = "all"
 
 
-class Gate(NamedTuple):
-    """`output_throughput<0.97`: the ratio that fails."""
-
-    metric: str
-    sign: str
-    limit: float
-
-    def fails(self, low: float, high: float) -> bool:
-        """Whether the whole interval lies beyond the limit."""
-        return high < self.limit if self.sign == "<" else low > self.limit
-
-
-def gate(words: str) -> Gate:
-    """Raises Refused where the words are no gate."""
-    found = re.fullmatch(r"\s*(\w+)\s*([<>])\s*(\d*\.?\d+)\s*", words)
-    if not found:
-        raise Refused(f"fail_if={words}: must be a metric, < or >, and a ratio, as output_throughput<0.97")
-    return Gate(found[1], found[2], float(found[3]))
-
-
 def sections(runs: Runs, options: Options) -> list[Section]:
-    """The one table of ratios; none unless against=… names a baseline."""
+    """The table of ratios; no section unless against=… names a baseline."""
     if runs.baseline is None:
         return []
     title = f"Against {options.against}"
-    new, old = runs.valid, runs.baseline.valid
-    axis = compared(new, old, runs.conditions)
-    conditions = [each for each in runs.conditions if each not in axis]
-    labels = labelled(pd.concat([new.assign(side="new"), old.assign(side="old")]), conditions)
-    stats = logarithms(labels, _metrics(options, new), ["side", *POINT])
-    found = matched(stats[stats["side"] == "new"], stats[stats["side"] == "old"], POINT)
+    everything = tuple(dict.fromkeys([*runs.conditions, *runs.baseline.conditions]))  # of both sides: absent is a value
+    new, old = with_columns(runs.valid, everything), with_columns(runs.baseline.valid, everything)
+    if new.empty or old.empty:
+        side = "these runs" if new.empty else f"the baseline {options.against}"
+        return [Section(SLUG, title, notes=(f"Nothing to compare: {side} has no VALID run under load.",))]
+    axis = comparison_axis(new, old, everything)
+    conditions = [each for each in everything if each not in axis]
+    metrics = _metrics(options, new, old)
+    sides = pd.concat([new.assign(side="new"), old.assign(side="old")], ignore_index=True)
+    labels = add_labels(sides.reindex(columns=list(dict.fromkeys([*sides, *metrics]))), conditions)
+    stats = log_means(labels, metrics, ["side", *POINT])
+    found = match_points(stats[stats["side"] == "new"], stats[stats["side"] == "old"], POINT)
     if found.empty:
-        why = apart(new, old, ["model", *SYSTEM, "num_prompts", *conditions])
-        return [
-            Section(
-                SLUG, title, notes=(f"No point was measured on both sides: they differ in {why or 'every point'}.",)
-            )
-        ]
-    used = labels.merge(found[["system", "series"]].drop_duplicates())
-    data = ratios(found, ["system", "series"])
-    refused = mixed(used, conditions)
-    if not refused:
-        data = pd.concat([data, ratios(found, []).assign(system=ALL, series="")], ignore_index=True)
-    differs = apart(new, old, axis) or "nothing that was asked for"
-    caption = f"Divided by {options.against}, on the points that both have. They differ in {differs}. {explained(data)}"
-    table = shown(data, (data["system"] + " · " + data["series"]).str.strip(" ·"), "system")
-    notes = [f"No mean over all: the points differ in {refused}."] if refused else []
-    return [Section(SLUG, title, f"{caption} {measured(used)}.", table, data, notes=tuple(notes))]
+        why = describe_disjoint(new, old, ["model", *SYSTEM, "num_prompts", *conditions]) or "every point"
+        return [Section(SLUG, title, notes=(f"No point was measured on both sides: they differ in {why}.",))]
+    used = labels.merge(found[["model_label", "system_label"]].drop_duplicates())
+    data = mean_ratios(found, ["model_label", "system_label"])
+    mixed = describe_mixed(used, [each for each in conditions if each != load_axis(labels).column])
+    if not mixed and len(data[["model_label", "system_label"]].drop_duplicates()) > 1:
+        data = pd.concat([data, mean_ratios(found, []).assign(model_label=ALL, system_label="")], ignore_index=True)
+    differs = describe_disjoint(new, old, axis) or "nothing that was asked for"
+    caption = (
+        f"Divided by {options.against}, at the points that both have. They differ in {differs}. {ratio_caption(data)} "
+        f"{shared_conditions(used)}."
+    )
+    names = (data["model_label"] + " · " + data["system_label"]).str.strip(" ·")
+    notes = [f"No mean over all: the points differ in {mixed}."] if mixed else []
+    return [Section(SLUG, title, caption, ratio_table(data, names, "system"), data, notes=tuple(notes))]
 
 
-def compared(new: pd.DataFrame, old: pd.DataFrame, conditions: tuple[str, ...]) -> set[str]:
-    """The axis: the engine's version, and those of its options in which the sides have nothing in common.
+def comparison_axis(new: pd.DataFrame, old: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
+    """What is compared: the engine's version, and its options in which the sides have nothing in common.
 
     Weights, workloads, models and GPUs are never part of it.
     """
     options = [each for each in conditions if each.startswith("engine.") and each != "engine.weights"]
-    return {"engine_version", *(each for each in options if apart(new, old, [each]))}
+    return ["engine_version", *(each for each in options if describe_disjoint(new, old, [each]))]
 
 
-def regressions(found: list[Section], words: str) -> list[str]:
-    """A line for each row that fails. Raises Refused where the gate cannot be judged."""
-    asked = gate(words)
-    data = next((each.data for each in found if each.slug == SLUG), None)
-    if data is None:
-        why = next((note for each in found if each.slug == SLUG for note in each.notes), "give against=…, the baseline")
-        raise Refused(f"fail_if={words}: there is nothing to judge: {why}")
-    rows = data[data["metric"] == asked.metric]
-    judged = rows[rows["interval_from"] != ""]
-    if judged.empty:
-        raise Refused(f"fail_if={words}: one point and no repeats have no interval; measure with workload.repeats=3")
-    return [
-        f"{row.system}{' · ' + row.series if row.series else ''}: {asked.metric} is {row.value:.3f} "
-        f"[{row.low:.3f}, {row.high:.3f}] of the baseline, over {row.points} points"
-        for row in judged.itertuples()
-        if asked.fails(row.low, row.high)
-    ]
+def judge_sections(found: list[Section], fail_if: str) -> Outcome:
+    """Judges the table of ratios by `fail_if`."""
+    section = next(each for each in found if each.slug == SLUG)
+    return judge(section.data, " ".join(section.notes), fail_if)
 
 
-def _metrics(options: Options, rows: pd.DataFrame) -> list[str]:
+def _metrics(options: Options, *sides: pd.DataFrame) -> list[str]:
+    """The metrics to compare. Raises Refused if no run has the metric of `fail_if`."""
     if options.fail_if is None:
         return options.compared
-    metric = gate(options.fail_if).metric
-    known = [each for each in rows.columns if pd.api.types.is_float_dtype(rows[each]) and each not in WORDS]
+    metric = parse_gate(options.fail_if).metric
+    known = {
+        each
+        for rows in sides
+        for each in rows.columns
+        if pd.api.types.is_float_dtype(rows[each]) and each not in WORDS and rows[each].notna().any()
+    }
     if metric not in known:
-        near = difflib.get_close_matches(metric, known, n=1, cutoff=0)
+        near = difflib.get_close_matches(metric, sorted(known), n=1, cutoff=0)
         raise Refused(f"fail_if={options.fail_if}: no run has {metric}; did you mean {near[0] if near else 'another'}?")
     return list(dict.fromkeys([*options.compared, metric]))

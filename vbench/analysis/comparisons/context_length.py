@@ -1,4 +1,4 @@
-"""What the option max_model_len costs: the same system at several lengths."""
+"""What the option max_model_len costs: the same system at several values of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pandas as pd
 
 from vbench.analysis import figures
 from vbench.analysis.axes import axis
-from vbench.analysis.frame import LENGTH, plain
-from vbench.analysis.labels import labelled, measured
-from vbench.analysis.matched import logarithms, matched, ratios, said
-from vbench.analysis.points import points, spread
+from vbench.analysis.frame import LENGTH, value_text
+from vbench.analysis.labels import add_labels, shared_conditions
+from vbench.analysis.points import mean_points, repeats_caption
+from vbench.analysis.ratios import log_means, match_points, mean_ratios, ratio_text
 from vbench.analysis.section import Section, slug
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ MOST_FIGURES = 3
 
 
 def sections(runs: Runs, options: Options) -> list[Section]:
-    """The table of the spread, and the curves of the systems that spread most; none where each has one length."""
+    """The table of spreads, and the curves of the systems that spread most; none if each system has one length."""
     conditions = [each for each in runs.conditions if each != LENGTH]
     if runs.valid.empty:
         return []
-    labels = labelled(runs.valid[runs.valid[LENGTH].notna()], conditions)
-    labels = labels[labels.groupby(["system", "series"])[LENGTH].transform("nunique") > 1]
+    labels = add_labels(runs.valid[runs.valid[LENGTH].notna()], conditions)
+    labels = labels[labels.groupby(["model_label", "system_label"])[LENGTH].transform("nunique") > 1]
     data = _data(labels, options.y)
     if data.empty:
         return []
@@ -35,41 +35,41 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     caption = (
         f"{y.short[0].upper()}{y.short[1:]} at each length divided by that at the shortest: the geometric mean over "
         "the shared loads, in brackets its 95 % interval. Spread: the highest over the lowest. “No difference” stands "
-        f"only where every interval holds 1. {measured(labels)}."
+        f"only where every interval holds 1. {shared_conditions(labels)}."
     )
     table, widest = _table(data)
-    drawn = [_figure(labels, system, series, options) for system, series in widest[:MOST_FIGURES]]
+    drawn = [_figure(labels, model, system, options) for model, system in widest[:MOST_FIGURES]]
     rest = len(widest) - len(drawn)
     notes = [f"Drawn: the {len(drawn)} that spread most, of {len(widest)}; where=… chooses others."] if rest else []
     return [Section("context-length", "Effect of max_model_len", caption, table, data, notes=tuple(notes)), *drawn]
 
 
 def _data(labels: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row a system and length above its shortest: system, series, shortest, length, and the ratio's fields."""
+    """One row for each system and length above its shortest: labels, shortest, length, and `Ratio`'s fields."""
     made = []
-    stats = logarithms(labels, [metric], ["system", "series", LENGTH, "num_prompts"])
-    for (system, series), rows in stats.groupby(["system", "series"]):
+    stats = log_means(labels, [metric], ["model_label", "system_label", LENGTH, "load"])
+    for (model, system), rows in stats.groupby(["model_label", "system_label"]):
         lengths = sorted(set(rows[LENGTH]), key=_order)
         shortest = rows[rows[LENGTH] == lengths[0]]
         for length in lengths[1:]:
-            found = ratios(matched(rows[rows[LENGTH] == length], shortest, ["num_prompts"]), [])
-            about = {"system": system, "series": series, "shortest": plain(lengths[0]), "length": plain(length)}
-            made.append(found.assign(**about))
+            found = mean_ratios(match_points(rows[rows[LENGTH] == length], shortest, ["load"]), [])
+            lengths_compared = {"shortest": value_text(lengths[0]), "length": value_text(length)}
+            made.append(found.assign(model_label=model, system_label=system, **lengths_compared))
     return pd.concat(made, ignore_index=True) if made else pd.DataFrame()
 
 
 def _table(data: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """As people read it, and the systems (system, series), the widest spread first."""
+    """The table for people, and the systems (model_label, system_label), the widest spread first."""
     lengths = sorted(set(data["length"]), key=_order)
     rows, widths = {}, {}
-    for (system, series), found in data.groupby(["system", "series"]):
-        cells = {row.length: said(row) for row in found.itertuples()}
+    for (model, system), found in data.groupby(["model_label", "system_label"]):
+        cells = {row.length: ratio_text(row) for row in found.itertuples()}
         values = [1.0, *found["value"]]
-        widths[system, series] = max(values) / min(values) - 1
-        rows[f"{system} · {series}"] = {
+        widths[model, system] = max(values) / min(values) - 1
+        rows[f"{model} · {system}"] = {
             "shortest": found["shortest"].iloc[0],
             **{length: cells.get(length, "") for length in lengths},
-            "spread": f"{widths[system, series]:.1%}",
+            "spread": f"{widths[model, system]:.1%}",
             "verdict": _verdict(found),
         }
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -82,22 +82,24 @@ def _verdict(found: pd.DataFrame) -> str:
     if len(known) < len(found):
         return "not known: no repeats"
     within = max(found["high"].max(), 1 / found["low"].min()) - 1
-    apart = found[(found["low"] > 1) | (found["high"] < 1)]
-    return f"differs at {', '.join(apart['length'])}" if len(apart) else f"no difference, within {within:.1%}"
+    different = found[(found["low"] > 1) | (found["high"] < 1)]
+    return f"differs at {', '.join(different['length'])}" if len(different) else f"no difference, within {within:.1%}"
 
 
-def _figure(labels: pd.DataFrame, system: str, series: str, options: Options) -> Section:
-    rows = labels[(labels["system"] == system) & (labels["series"] == series)]
+def _figure(labels: pd.DataFrame, model: str, system: str, options: Options) -> Section:
+    rows = labels[(labels["model_label"] == model) & (labels["system_label"] == system)]
     x, y = axis(options.x), axis(options.y)
-    found = points(rows.assign(series=rows[LENGTH].map(lambda length: f"max_model_len={plain(length)}")))
-    title = f"{system} · {series}: by max_model_len"
-    name = slug("context-length", system, series)
+    curve = rows[LENGTH].map(lambda length: f"max_model_len={value_text(length)}")
+    found = mean_points(rows.assign(system_label=curve))
+    title = f"{model} · {system}: by max_model_len"
+    name = slug("context-length", model, system)
     drawable = found.dropna(subset=[x.key, y.key])
     if drawable.empty:
         return Section(name, title, notes=(f"No run has both {y.short} and {x.short}: nothing to draw.",))
-    bars = spread(drawable)
+    bars = repeats_caption(drawable)
     caption = f"One point a load{f': {bars}' if bars else ''}."
-    return Section(name, title, caption, data=drawable, figure=figures.curves(drawable, title, measured(rows), x, y))
+    figure = figures.curves(drawable, title, shared_conditions(rows), x, y)
+    return Section(name, title, caption, data=drawable, figure=figure)
 
 
 def _order(length: Any) -> float:

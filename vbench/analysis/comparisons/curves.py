@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from vbench.analysis import figures
 from vbench.analysis.axes import axis
-from vbench.analysis.labels import labelled, measured
-from vbench.analysis.pareto import front
-from vbench.analysis.points import points, spread
+from vbench.analysis.frame import UNKNOWN
+from vbench.analysis.labels import add_labels, load_axis, shared_conditions
+from vbench.analysis.loads import NUM_PROMPTS
+from vbench.analysis.pareto import pareto_front
+from vbench.analysis.points import mean_points, repeats_caption
 from vbench.analysis.section import Section, slug
 
 if TYPE_CHECKING:
@@ -18,45 +20,47 @@ if TYPE_CHECKING:
     from vbench.analysis.options import Options
 
 
-def of_models(runs: Runs, options: Options) -> list[Section]:
-    """One figure a model: a curve for each hardware and parallelism."""
+def sections_by_model(runs: Runs, options: Options) -> list[Section]:
+    """One figure for each model: a curve for each hardware and parallelism."""
     found = []
     for model, rows in runs.valid.groupby("model"):
-        # Labelled anew: what differs only between models is here the same everywhere, and belongs in the subtitle.
-        labels = labelled(rows, runs.conditions).assign(system=model)
+        # Labelled anew: what differs only between models is the same everywhere here, and belongs in the subtitle.
+        labels = add_labels(rows, runs.conditions).assign(model_label=model)
         found.append(_section(slug("curves", model), model, labels, options))
     return found
 
 
-def of_hardware(runs: Runs, options: Options) -> list[Section]:
-    """One figure a hardware that served several models: a curve for each model and parallelism."""
+def sections_by_hardware(runs: Runs, options: Options) -> list[Section]:
+    """One figure for each hardware that served several models: a curve for each model and parallelism."""
     found = []
-    for hardware, rows in runs.valid.groupby("hardware"):
+    for hardware, rows in runs.valid[runs.valid["hardware"] != UNKNOWN].groupby("hardware"):
         if len(set(rows["model"])) > 1:
-            labels = labelled(rows, runs.conditions, ["parallelism"])
-            labels = labels.assign(series=labels["system"] + " · " + labels["series"], system=hardware)
+            labels = add_labels(rows, runs.conditions, ["parallelism"])
+            curve = labels["model_label"] + " · " + labels["system_label"]
+            labels = labels.assign(system_label=curve, model_label=hardware)
             found.append(_section(slug("curves-on", hardware), hardware, labels, options))
     return found
 
 
-def _section(name: str, what: str, rows: pd.DataFrame, options: Options) -> Section:
-    x, y = axis(options.x), axis(options.y)
-    found = points(rows)
-    title, subtitle = f"{what}: {_word(y.key)} against {_word(x.key)}", measured(rows)
+def _section(name: str, subject: str, rows: pd.DataFrame, options: Options) -> Section:
+    x, y, load = axis(options.x), axis(options.y), load_axis(rows)
+    found = mean_points(rows)
+    title, subtitle = f"{subject}: {_quantity(y.key)} against {_quantity(x.key)}", shared_conditions(rows)
     drawable = found.dropna(subset=[x.key, y.key])
     if drawable.empty:
         note = f"No run has both {y.short} and {x.short}: nothing to draw. {_hint(x.key, y.key)}".strip()
         return Section(name, title, f"{subtitle}.", data=found, notes=(note,))
-    drawable = drawable.assign(pareto=front(drawable, x, y))
-    notes = [] if len(drawable) > drawable["series"].nunique() else ["One load a system: points, not yet curves."]
-    said = spread(drawable)
-    caption = f"One point a load{f': {said}' if said else ''}. {subtitle}."
+    drawable = drawable.assign(pareto=pareto_front(drawable, x, y))
+    notes = [] if len(drawable) > drawable["system_label"].nunique() else ["One load a system: points, not yet curves."]
+    repeats = repeats_caption(drawable)
+    swept = "" if load is NUM_PROMPTS else f" ({load.name})"
+    caption = f"One point a load{swept}{f': {repeats}' if repeats else ''}. {subtitle}."
     figure = figures.curves(drawable, title, subtitle, x, y)
     return Section(name, title, caption, data=drawable, figure=figure, notes=tuple(notes))
 
 
-def _word(key: str) -> str:
-    """What is drawn, in a title: the kind of quantity, for its unit stands at the axis."""
+def _quantity(key: str) -> str:
+    """The kind of quantity, for a title; its unit stands at the axis."""
     if key.endswith("_ms"):
         return "latency"
     return {"dollars_per_million_tokens": "cost", "output_tokens_per_joule": "tokens a joule"}.get(key, "throughput")

@@ -1,4 +1,4 @@
-"""What the GPUs were held for, and how much of it was measuring: the price of a campaign beside its yield."""
+"""How long the GPUs were held, and how much of that time was measuring: the cost of a campaign and its yield."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sections(runs: Runs, _: Options) -> list[Section]:
-    """One row a session; none where no session of GPUs says since when it held them."""
+    """One row for each session; no section if no session recorded since when it held GPUs."""
     table = gpu_time(runs.all[~runs.all["session"].isin(runs.searches["session"])])
     if table.empty:
         return []
@@ -23,22 +23,24 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     caption = (
         f"Of {held:,.0f} GPU seconds held, {measuring:,.0f} were under load ({measuring / held:.0%}). Held: from the "
         "lease to the end of the last load, or of the start where nothing was sent; the rest went into starting "
-        "servers, warming them up and what lies between points. Sessions that search are left out, for their probes "
-        "are runs of their own."
+        "servers, warming them up and the gaps between points. Sessions that search are left out, because their probes "
+        "are separate runs."
     )
-    shown = table.assign(**{key: table[key].map("{:,.0f}".format) for key in ("held GPU s", "measuring GPU s")})
-    shown["share"] = table["share"].map("{:.0%}".format)
-    return [Section("gpu-time", "GPU time", caption, shown.set_index("session"), table)]
+    words = table.assign(**{key: table[key].map("{:,.0f}".format) for key in ("held GPU s", "measuring GPU s")})
+    words["share"] = table["share"].map("{:.0%}".format)
+    return [Section("gpu-time", "GPU time", caption, words.set_index("session"), table)]
 
 
 def gpu_time(rows: pd.DataFrame) -> pd.DataFrame:
     """GPU seconds of each session, held and under load: session, points, held GPU s, measuring GPU s, share.
 
-    A session that was taken up again held its GPUs once for each time; these are summed.
+    A resumed session held its GPUs several times; these are summed.
     """
     known = rows[rows["held_since"].notna() & (pd.to_numeric(rows["gpus"], errors="coerce") > 0)]
     load_s = known["duration"].fillna(0.0)
-    spent_s = load_s.where(known[LENGTHS] != "none", known[START].fillna(0.0))  # a run without load is its start
+    spent_s = load_s.where(
+        known[LENGTHS] != "none", known[START].fillna(0.0)
+    )  # a run without load consists of its start
     timed = known.assign(load_s=load_s, end=known["start_time"] + pd.to_timedelta(spent_s, unit="s"))
     made = [_lease(str(session), lease) for (session, _), lease in timed.groupby(["session", "held_since"])]
     if not made:

@@ -1,4 +1,4 @@
-"""GPU against GPU: ratios of two kinds, model by model, on the points that both have."""
+"""GPU against GPU: the ratios of two kinds, model by model, at the points that both have."""
 
 from __future__ import annotations
 
@@ -7,44 +7,47 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from vbench.analysis.comparisons.ratios import explained, shown
-from vbench.analysis.labels import apart, labelled, measured, mixed
-from vbench.analysis.matched import logarithms, matched, ratios
+from vbench.analysis.comparisons.ratio_table import ratio_caption, ratio_table
+from vbench.analysis.frame import UNKNOWN
+from vbench.analysis.labels import add_labels, describe_disjoint, describe_mixed, load_axis, shared_conditions
+from vbench.analysis.ratios import log_means, match_points, mean_ratios
 from vbench.analysis.section import Section, slug
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
 
-POINT = ("system", "beyond", "series", "num_prompts")
+POINT = ("model_label", "conditions_label", "system_label", "load")
 
 
 def sections(runs: Runs, options: Options) -> list[Section]:
-    """One table a pair of kinds of GPU; none where there is one kind only."""
-    of_gpus = runs.valid[runs.valid["gpus"] > 0]
-    kinds = dict(iter(of_gpus.groupby("gpu_type")))
+    """One table for each pair of GPU kinds."""
+    on_gpus = runs.valid[pd.to_numeric(runs.valid["gpus"], errors="coerce") > 0]
+    kinds = dict(iter(on_gpus[on_gpus["gpu_type"] != UNKNOWN].groupby("gpu_type")))
     return [_section(runs, options, other, one, kinds) for one, other in combinations(sorted(kinds), 2)]
 
 
 def _section(runs: Runs, options: Options, kind: str, baseline: str, kinds: dict[str, pd.DataFrame]) -> Section:
     conditions = [each for each in runs.conditions if each != "device"]
     rows = pd.concat([kinds[kind], kinds[baseline]])
-    labels = labelled(rows, conditions, ["gpus", "parallelism"])
+    labels = add_labels(rows, conditions, ["gpus", "parallelism"])
     name, title = slug("gpus", kind, baseline), f"{kind} against {baseline}"
-    stats = logarithms(labels, options.compared, ["gpu_type", *POINT])
-    found = matched(stats[stats["gpu_type"] == kind], stats[stats["gpu_type"] == baseline], POINT)
+    stats = log_means(labels, options.compared, ["gpu_type", *POINT])
+    found = match_points(stats[stats["gpu_type"] == kind], stats[stats["gpu_type"] == baseline], POINT)
     if found.empty:
-        why = apart(kinds[kind], kinds[baseline], ["model", "gpus", "parallelism", "num_prompts", *conditions])
-        return Section(name, title, notes=(f"No point was measured on both: they differ in {why or 'every point'}.",))
-    used = labels.merge(found[["system", "series"]].drop_duplicates())
-    refused = mixed(used, conditions)
-    data = ratios(found, ["system", "beyond"])
-    if not refused and len(set(found["system"])) > 1:
-        data = pd.concat([data, ratios(found, []).assign(system="all models", beyond="")], ignore_index=True)
+        keys = ["model", "gpus", "parallelism", "num_prompts", *conditions]
+        why = describe_disjoint(kinds[kind], kinds[baseline], keys) or "every point"
+        return Section(name, title, notes=(f"No point was measured on both: they differ in {why}.",))
+    used = labels.merge(found[["model_label", "system_label"]].drop_duplicates())
+    mixed = describe_mixed(used, [each for each in conditions if each != load_axis(labels).column])
+    data = mean_ratios(found, ["model_label", "conditions_label"])
+    if not mixed and len(set(found["model_label"])) > 1:
+        pooled = mean_ratios(found, []).assign(model_label="all models", conditions_label="")
+        data = pd.concat([data, pooled], ignore_index=True)
     caption = (
-        f"{kind} divided by {baseline}, on the points of the same model, number of GPUs, parallelism, load and engine. "
-        f"{explained(data)} {measured(used)}."
+        f"{kind} divided by {baseline}, at points of the same model, number of GPUs, parallelism, load and engine. "
+        f"{ratio_caption(data)} {shared_conditions(used)}."
     )
-    notes = [f"No mean over all models: they differ in {refused}."] if refused else []
-    table = shown(data, data["system"].str.cat(data["beyond"], sep=" · ").str.strip(" ·"), "model")
+    notes = [f"No mean over all models: they differ in {mixed}."] if mixed else []
+    table = ratio_table(data, data["model_label"].str.cat(data["conditions_label"], sep=" · ").str.strip(" ·"), "model")
     return Section(name, title, caption, table, data, notes=tuple(notes))

@@ -1,4 +1,4 @@
-"""The longest context that each system serves each model with."""
+"""The longest context with which each system serves each model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vbench.analysis.frame import FITTED, LENGTH, LIMIT, REQUESTS, TOKENS
-from vbench.analysis.labels import labelled, measured
+from vbench.analysis.frame import FITTED, LENGTH, LIMIT, REQUESTS, TOKENS, with_columns
+from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.section import Section
 from vbench.schema.failures import Kind
 
@@ -19,35 +19,37 @@ if TYPE_CHECKING:
     from vbench.analysis.options import Options
 
 TOO_LARGE: frozenset[Kind] = frozenset({"infeasible", "oom_load", "oom_kv", "skipped_larger"})
-ASIDE = {LENGTH, "engine.weights"}  # random weights take as much memory as true ones
+IGNORED = {LENGTH, "engine.weights"}  # random weights take as much memory as real ones
 CAPTION = (
     "Tokens of the longest context that the engine serves. From starts with max_model_len=auto: what fits, as the "
-    "engine found it; else from fixed lengths: the longest that started. † the model's own limit. ≥ no other length "
-    "was tried. 0: it does not fit. Blank: not measured."
+    "engine found it; otherwise from fixed lengths: the longest that started. † the model's own limit. ≥ no other "
+    "length was tried. 0: it does not fit. Blank: not measured."
 )
 
 
 class Cell(NamedTuple):
-    """What is known of one system: `context` NaN where nothing is."""
+    """What is known of one system; `context` is NaN if nothing is."""
 
     context: float
     limited: bool = False  # by the model, not by the memory
     at_least: bool = False  # no other length was tried
-    tokens: float = np.nan  # of KV cache, of one replica
-    requests: float = np.nan  # of the longest context that fit into it at once
-    why: str = ""  # there is no context, though it was tried
+    tokens: float = np.nan  # of one replica's KV cache
+    requests: float = np.nan  # of the longest context that fit into the KV cache at once
+    why: str = ""  # why there is no context although it was tried
 
 
 def sections(runs: Runs, _: Options) -> list[Section]:
-    """The table of contexts, and that of the KV cache behind it; none where only one length was ever asked for."""
+    """The table of contexts, and the table of the KV cache behind it; none if only one length was ever requested."""
     tried = runs.all[runs.all[LENGTH].notna()]
     if not (tried[LENGTH] == "auto").any() and tried[LENGTH].nunique() < 2:
         return []
-    rows = labelled(tried, [each for each in runs.conditions if not each.startswith("workload.") and each not in ASIDE])
+    conditions = [each for each in runs.conditions if not each.startswith("workload.") and each not in IGNORED]
+    rows = add_labels(with_columns(tried, runs.conditions), conditions)
     found = contexts(rows)
     grid = _grid(found, _context)
-    notes = [f"{row.series} · {row.system}: {row.why}" for row in found.itertuples() if row.why]
-    made = [Section("max-context", "Longest context", f"{CAPTION} {measured(tried)}.", grid, found, notes=tuple(notes))]
+    notes = [f"{row.system_label} · {row.model_label}: {row.why}" for row in found.itertuples() if row.why]
+    caption = f"{CAPTION} {shared_conditions(tried)}."
+    made = [Section("max-context", "Longest context", caption, grid, found, notes=tuple(notes))]
     known = found[found["tokens"].notna() & ~found["at_least"]]
     if len(known):
         caption = "Tokens of KV cache of one replica / requests of the longest context that it holds at once."
@@ -57,13 +59,14 @@ def sections(runs: Runs, _: Options) -> list[Section]:
 
 
 def contexts(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a (series, system) that was tried: `Cell`'s fields beside it. Takes labelled rows, VALID or not."""
-    shortest = pd.to_numeric(rows[LENGTH], errors="coerce").groupby(rows["system"]).min()
+    """One row a (series, system) that was tried: `Cell`'s fields beside it. Takes add_labels rows, VALID or not."""
+    shortest = pd.to_numeric(rows[LENGTH], errors="coerce").groupby(rows["model_label"]).min()
     cells = [
-        {"series": series, "system": system, "gpus": group["gpus"].max(), **_cell(group, shortest[system])._asdict()}
-        for (series, system), group in rows.groupby(["series", "system"])
+        {"system_label": system, "model_label": model, "gpus": group["gpus"].max()}
+        | _cell(group, shortest[model])._asdict()
+        for (system, model), group in rows.groupby(["system_label", "model_label"])
     ]
-    return pd.DataFrame(cells).sort_values(["gpus", "series", "system"], ignore_index=True)
+    return pd.DataFrame(cells).sort_values(["gpus", "system_label", "model_label"], ignore_index=True)
 
 
 def _cell(rows: pd.DataFrame, shortest: float) -> Cell:
@@ -84,7 +87,7 @@ def _cell(rows: pd.DataFrame, shortest: float) -> Cell:
 
 
 def _served(rows: pd.DataFrame) -> pd.Series:
-    """The context of each start: what the server said, else what was asked of it."""
+    """The context of each start: what the server reported, otherwise what was requested."""
     return rows[FITTED].fillna(pd.to_numeric(rows[LENGTH], errors="coerce"))
 
 
@@ -97,8 +100,8 @@ def _cache(cell: Cell) -> str:
 
 
 def _grid(found: pd.DataFrame, text: Callable[[Any], str]) -> pd.DataFrame:
-    cells = {(row.series, row.system): text(row) for row in found.itertuples() if not np.isnan(row.context)}
-    order, systems = list(dict.fromkeys(found["series"])), sorted(set(found["system"]))
+    cells = {(row.system_label, row.model_label): text(row) for row in found.itertuples() if not np.isnan(row.context)}
+    order, systems = list(dict.fromkeys(found["system_label"])), sorted(set(found["model_label"]))
     table = pd.DataFrame({name: [cells.get((row, name), "") for row in order] for name in systems}, index=order)
     table.index.name = "hardware · parallelism"
     return table

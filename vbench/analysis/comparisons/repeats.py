@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from vbench.analysis.labels import labelled, measured
-from vbench.analysis.points import HALF_WIDTH, POINT, points
+from vbench.analysis.labels import add_labels, shared_conditions
+from vbench.analysis.loads import load_axis_named
+from vbench.analysis.points import HALF_WIDTH, POINT, mean_points
 from vbench.analysis.section import Section
 from vbench.metrics.intervals import Interval
 
@@ -20,7 +21,7 @@ KEY_METRICS = (
     *("request_throughput", "output_throughput", "total_token_throughput"),
     *(f"{shape}_{name}_ms" for name in LATENCIES for shape in ("mean", "median", "p90", "p95", "p99")),
 )
-SPREAD = {  # the columns: their metric, and how it is written
+SPREAD = {  # column: metric, format
     "output tok/s": ("output_throughput", ",.0f"),
     "median TTFT ms": ("median_ttft_ms", ",.1f"),
     "median ITL ms": ("median_itl_ms", ",.2f"),
@@ -29,23 +30,27 @@ SPREAD = {  # the columns: their metric, and how it is written
 
 
 def sections(runs: Runs, _: Options) -> list[Section]:
-    """Every point with two VALID runs or more; none where there is none."""
+    """Every point with two or more VALID runs; no section if there is none."""
     if runs.valid.empty:
         return []
     keys = [key for key in KEY_METRICS if key in runs.valid]
-    found = points(labelled(runs.valid, runs.conditions), keys)
+    labels = add_labels(runs.valid, runs.conditions)
+    found = mean_points(labels, keys)
     several = found[found["runs"] > 1].reset_index(drop=True)
     if several.empty:
         return []
     caption = (
-        "Every point with two VALID repeats or more, which differ in their seed only: mean ± half of its 95 % interval "
-        f"(Student's t over n repeats). ± of tok/s: the half-width as a share of the mean. {measured(runs.valid)}."
+        "Every point with two or more VALID repeats, which differ only in their seed: mean ± half of its 95 % interval "
+        f"(Student's t over n repeats). ± of tok/s: the half-width as a share of the mean. {shared_conditions(labels)}."
     )
     return [Section("repeats", "Repeats", caption, _table(several), _data(several, keys))]
 
 
 def _table(several: pd.DataFrame) -> pd.DataFrame:
-    names = [f"{row.system} · {row.series} · n{row.num_prompts:g}" for row in several.itertuples()]
+    names = [
+        f"{row.model_label} · {row.system_label} · {load_axis_named(row.load_axis).short}{row.load:g}"
+        for row in several.itertuples()
+    ]
     cells = {name: [_cell(row, key, digits) for _, row in several.iterrows()] for name, (key, digits) in SPREAD.items()}
     relative = several["output_throughput" + HALF_WIDTH] / several["output_throughput"].abs()
     table = pd.DataFrame(
@@ -62,9 +67,9 @@ def _cell(row: pd.Series, key: str, digits: str) -> str:
 
 
 def _data(several: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """A row a point and metric: POINT, metric, mean, half_width, n."""
+    """One row for each point and metric: POINT, metric, mean, half_width, n."""
     parts = [
-        several[list(POINT)].assign(
+        several[[*POINT, "load_axis"]].assign(
             metric=key, mean=several[key], half_width=several[key + HALF_WIDTH], n=several["runs"]
         )
         for key in keys

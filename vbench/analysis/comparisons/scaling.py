@@ -1,16 +1,16 @@
-"""Speed-up and efficiency as one dimension of the parallelism grows and the others stay."""
+"""Speed-up and efficiency while one dimension of the parallelism grows and the others stay."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from vbench.analysis.axes import THROUGHPUT, axis
 from vbench.analysis.frame import SIZES
-from vbench.analysis.labels import labelled, measured
-from vbench.analysis.matched import Ratio, logarithms, matched, ratio
-from vbench.analysis.points import points, shared_load
+from vbench.analysis.labels import add_labels, load_axis, shared_conditions
+from vbench.analysis.points import choose_load, mean_points
+from vbench.analysis.ratios import Ratio, log_means, match_points, mean_ratio
 from vbench.analysis.section import Section
 
 if TYPE_CHECKING:
@@ -21,32 +21,34 @@ SHORT = dict(zip(SIZES, ("tp", "pp", "dp"), strict=True))
 
 
 def sections(runs: Runs, options: Options) -> list[Section]:
-    """One table at one load; none where no system was measured in two sizes."""
+    """One table at one load; no section if no system was measured in two sizes."""
     y = axis(options.y if axis(options.y).adds_up else THROUGHPUT)
     rows = runs.valid.dropna(subset=["gpus", *SIZES, y.key])
     rows = rows[rows["gpus"] > 0]
     if rows.empty:
         return []
     conditions = [each for each in runs.conditions if each != "device"]
-    grown = pd.concat([_grown(rows, size) for size in SIZES])
-    labels = labelled(grown, conditions, ["gpu_type", "way"])
-    sizes = labels.groupby(["system", "series"])["gpus"].transform("nunique")
+    grown = pd.concat([_add_way(rows, size) for size in SIZES])
+    labels = add_labels(grown, conditions, ["gpu_type", "way"])
+    sizes = labels.groupby(["model_label", "system_label"])["gpus"].transform("nunique")
     labels = labels[sizes > 1]
     if labels.empty:
         return []
-    load, why = shared_load(points(labels, [y.key], ("system", "series", "gpus", "num_prompts")), options.num_prompts)
-    data = _data(labels[labels["num_prompts"] == load], y.key)
+    swept, by = load_axis(labels), ("model_label", "system_label", "gpus", "load")
+    load, why = choose_load(mean_points(labels, [y.key], by), options.num_prompts, swept)
+    data = _data(labels[labels["load"] == load], y.key)
     if data.empty:
         return []
     caption = (
-        f"Speed-up of {y.short} over the fewest GPUs measured, and how much of the ideal it is, at num_prompts={load}"
-        f"{f' ({why})' if why else ''}. The growing size: tp splits a model, dp copies it. {measured(rows)}."
+        f"Speed-up of {y.short} over the fewest GPUs measured, and how much of the ideal it is, at "
+        f"{swept.name}={load:g}"
+        f"{f' ({why})' if why else ''}. The growing size: tp splits a model, dp copies it. {shared_conditions(labels)}."
     )
     return [Section("scaling", "Scaling", caption, _table(data), data)]
 
 
-def _grown(rows: pd.DataFrame, size: str) -> pd.DataFrame:
-    """The rows with `way`: which size grows, and what stays: `tp`, `dp of tp2`, `tp ep`."""
+def _add_way(rows: pd.DataFrame, size: str) -> pd.DataFrame:
+    """The rows with `way`: which size grows and which stay: `tp`, `dp of tp2`, `tp ep`."""
     others = [each for each in SIZES if each != size]
     fixed = rows[others].apply(lambda row: "".join(f"{SHORT[key]}{n:g}" for key, n in row.items() if n > 1), axis=1)
     expert = rows["parallelism"].astype(str).str.endswith("ep").map({True: " ep", False: ""})
@@ -54,20 +56,23 @@ def _grown(rows: pd.DataFrame, size: str) -> pd.DataFrame:
 
 
 def _data(labels: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row a system, series and number of GPUs above the fewest: base, speed-up with its interval, efficiency."""
-    made = []
-    stats = logarithms(labels, [metric], ["system", "series", "gpus"])
-    for (system, series), rows in stats.groupby(["system", "series"]):
+    """One row for each system and number of GPUs above the fewest: base, speed-up with its interval, efficiency."""
+    made: list[dict[str, Any]] = []
+    names = ["model_label", "system_label"]
+    stats = log_means(labels, [metric], [*names, "gpus"])
+    for key, rows in stats.groupby(names):
         base = rows["gpus"].min()
         for gpus in sorted(set(rows["gpus"]) - {base}):
-            grown = ratio(matched(rows[rows["gpus"] == gpus], rows[rows["gpus"] == base], ["system", "series"]))
-            made.append({"system": system, "series": series, "base": int(base), "gpus": int(gpus), **vars(grown)})
-    found = pd.DataFrame(made, columns=["system", "series", "base", "gpus", *Ratio.__dataclass_fields__])
+            pair = match_points(rows[rows["gpus"] == gpus], rows[rows["gpus"] == base], names)
+            made.append(
+                dict(zip(names, key, strict=True)) | {"base": int(base), "gpus": int(gpus), **vars(mean_ratio(pair))}
+            )
+    found = pd.DataFrame(made, columns=[*names, "base", "gpus", *Ratio.__dataclass_fields__])
     return found.assign(efficiency=found["value"] / (found["gpus"] / found["base"]))
 
 
 def _table(data: pd.DataFrame) -> pd.DataFrame:
-    names = data["system"] + " · " + data["series"]
+    names = data["model_label"] + " · " + data["system_label"]
     rows = zip(names, data.itertuples(), strict=True)
     cells = {(name, row.gpus): f"{row.value:.2f} · {row.efficiency:.0%}" for name, row in rows}
     order, sizes = list(dict.fromkeys(names)), sorted(set(data["gpus"]))

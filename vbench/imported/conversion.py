@@ -1,4 +1,4 @@
-"""A foreign result to a record."""
+"""A result of another tool to a record."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import vbench
 from vbench.engine import serverlog
 from vbench.imported import flaws, samples
+from vbench.imported.catalogue import Catalogue
 from vbench.imported.conditions import NAMES, OPTIONS, conditions
-from vbench.imported.known import Catalogue
-from vbench.imported.parsing import NotAResult, Result
+from vbench.imported.files import NotAResult, Result
 from vbench.metrics import definitions
 from vbench.plan.naming import split_name
 from vbench.schema import Gpu, Hardware, Parallelism
@@ -60,7 +60,7 @@ class Imported:
     requests: Requests | None = None
 
 
-def read(result: Result, source: Source, catalogue: Catalogue) -> Imported | None:
+def convert(result: Result, source: Source, catalogue: Catalogue) -> Imported | None:
     """The record of a result; None for a sweep's warm-up, which is no measurement. Raises NotAResult."""
     if result.get("run_number") == WARM_UP:
         return None

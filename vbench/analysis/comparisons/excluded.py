@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def sections(runs: Runs, _: Options) -> list[Section]:
-    """One row a reason; none where every run is VALID."""
+    """One row for each reason; no section if every run is VALID."""
     if runs.left_out.empty:
         return []
-    table = left_out(runs.left_out)
+    table = count_by_reason(runs.left_out)
     caption = (
-        "FAILED: not measured. INVALID: measured, but not to be trusted, and so in no table or figure above. "
+        "FAILED: not measured. INVALID: measured, but not to be trusted, and therefore in no table or figure above. "
         "A run with several reasons counts under each."
     )
     return [Section("left-out", "Left out", caption, table.set_index("verdict"), table)]
 
 
-def left_out(rows: pd.DataFrame) -> pd.DataFrame:
-    """What was not measured or is not to be trusted, counted by reason: verdict, reason, runs, for example."""
+def count_by_reason(rows: pd.DataFrame) -> pd.DataFrame:
+    """The INVALID and FAILED runs by reason: verdict, reason, runs, example (a run's name)."""
     reasons = rows["reasons"].where(rows["verdict"] == "INVALID", rows["failure"]).fillna("unknown")
     each = rows.assign(reason=reasons.str.split(" ")).explode("reason")
     counted = each.groupby(["verdict", "reason"]).agg(runs=("run_id", "size"), example=("run_name", "first"))

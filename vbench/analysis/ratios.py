@@ -1,9 +1,9 @@
-"""Ratios of two sets of runs, on the points that both have and on no other. Pure.
+"""Ratios of two sets of runs, at the points that both have. Pure.
 
-A ratio is a difference of logarithms: of repeats it has Welch's interval, and the geometric mean of several ratios has
-the interval that follows from theirs (Welch and Satterthwaite); a point without repeats among others with them counts
-as noisy as the noisiest of these. Where less than half of the points have repeats, the scatter of the ratios over the
-points says how far their mean can be trusted: it holds the noise, and how much the points truly differ.
+A ratio is a difference of logarithms. With repeats it gets Welch's interval, and the geometric mean of several ratios
+gets the interval that follows from theirs (Welch and Satterthwaite); a point without repeats is assumed to be as noisy
+as the noisiest point with repeats. If fewer than half of the points have repeats, the interval comes from the scatter
+of the ratios over the points, which holds the noise and also how much the points truly differ.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LARGEST_DF = 1000  # beyond it Student's t is the normal distribution
 
 @dataclass(frozen=True)
 class Ratio:
-    """The geometric mean of the ratios at n points, and the ends of its 95 % interval: NaN where nothing tells."""
+    """The geometric mean of the ratios at n points, and the ends of its 95 % interval; NaN without an interval."""
 
     value: float
     low: float
@@ -35,10 +35,10 @@ class Ratio:
         return f"{self.value:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if self.interval_from else "")
 
 
-def logarithms(rows: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
-    """One row a metric and `by`: of the metric's logarithm the mean over the runs, the variance of that mean, and n.
+def log_means(rows: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
+    """One row for each metric and `by`: the mean of the metric's logarithm, the variance of that mean, and n runs.
 
-    What shapes a result and is not compared must be told apart by `by`. The variance is NaN for a single run.
+    `by` must separate everything that shapes a result and is not compared. The variance is NaN for a single run.
     """
     keys = [*by, "metric"]
     long = rows.melt(id_vars=list(by), value_vars=list(metrics), var_name="metric")
@@ -47,10 +47,10 @@ def logarithms(rows: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) ->
     return found.assign(variance=found["variance"] / found["n"])
 
 
-def matched(one: pd.DataFrame, baseline: pd.DataFrame, on: Sequence[str]) -> pd.DataFrame:
-    """One row a metric and point that both have: `on`, metric, and of log(one / baseline) the mean, variance and df.
+def match_points(one: pd.DataFrame, baseline: pd.DataFrame, on: Sequence[str]) -> pd.DataFrame:
+    """One row for each metric and point that both have: `on`, metric, and the log, variance and df of one / baseline.
 
-    Takes rows of `logarithms`. The variance is that of the mean, NaN where one of the two was measured once.
+    Takes rows of `log_means`. The variance is that of the mean, NaN where one of the two was measured only once.
     """
     both = one.merge(baseline, on=[*on, "metric"], suffixes=("", "_base"))
     parts = both["variance"] ** 2 / (both["n"] - 1) + both["variance_base"] ** 2 / (both["n_base"] - 1)
@@ -59,24 +59,24 @@ def matched(one: pd.DataFrame, baseline: pd.DataFrame, on: Sequence[str]) -> pd.
     return both[[*on, "metric"]].assign(log=both["mean"] - both["mean_base"], variance=variance, df=df)
 
 
-def ratio(rows: pd.DataFrame) -> Ratio:
-    """The geometric mean of the rows of one metric; at least one row of `matched`."""
+def mean_ratio(rows: pd.DataFrame) -> Ratio:
+    """The geometric mean of the rows of one metric; at least one row of `match_points`."""
     n, mean = len(rows), float(rows["log"].mean())
     half, origin = _half_width(rows)
     return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), n, origin)
 
 
-def ratios(found: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row a metric of each `by`: the fields of `Ratio`. Takes rows of `matched`."""
+def mean_ratios(found: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """One row for each metric and `by`: the fields of `Ratio`. Takes rows of `match_points`."""
     metrics = {metric: place for place, metric in enumerate(dict.fromkeys(found["metric"]))}
     groups = found.groupby([*by, "metric"], sort=False)
-    made = [dict(zip([*by, "metric"], key, strict=True)) | vars(ratio(rows)) for key, rows in groups]
+    made = [dict(zip([*by, "metric"], key, strict=True)) | vars(mean_ratio(rows)) for key, rows in groups]
     table = pd.DataFrame(made, columns=[*by, "metric", *Ratio.__dataclass_fields__])
     return table.sort_values([*by, "metric"], key=lambda each: each.replace(metrics), ignore_index=True)
 
 
-def said(row: Any) -> str:
-    """A row of `ratios` as a cell has it."""
+def ratio_text(row: Any) -> str:
+    """A row of `mean_ratios` as text: `0.985 [0.971, 0.999]`."""
     return str(Ratio(*(getattr(row, field) for field in Ratio.__dataclass_fields__)))
 
 

@@ -1,4 +1,4 @@
-"""Finds room on a figure for names: near what they name, and over nothing that is drawn. Pure geometry, in pixels."""
+"""Finds room for names on a figure: near what they name and over nothing else. Pure geometry, in pixels."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a name stands, and what it names; far: it needs a line to it."""
+    """Where a name stands, and what it names; a far name needs a line to it."""
 
     box: Box
     spot: Spot
@@ -50,32 +50,32 @@ class Place:
 
 @dataclass
 class Paper:
-    """What is taken of the area within `edge`; grows with each name that is placed."""
+    """What is occupied of the area within `edge`; grows with each name that is placed."""
 
     edge: Box
-    taken: Boxes = field(default_factory=lambda: np.empty((0, 4)))  # (n, 4): left, bottom, right, top
+    occupied: Boxes = field(default_factory=lambda: np.empty((0, 4)))  # (n, 4): left, bottom, right, top
 
     def draw_line(self, points: npt.NDArray[np.float64]) -> None:
-        """Marks a polyline and its markers as taken."""
-        self._take(_squares(points, MARKER))
+        """Marks a polyline and its markers as occupied."""
+        self._occupy(_squares(points, MARKER))
         self.draw_bar(points)
 
     def draw_rings(self, points: npt.NDArray[np.float64]) -> None:
-        """Marks rings around points as taken."""
-        self._take(_squares(points, RING))
+        """Marks rings around points as occupied."""
+        self._occupy(_squares(points, RING))
 
     def draw_bar(self, points: npt.NDArray[np.float64]) -> None:
-        """Marks a polyline without markers as taken."""
+        """Marks a polyline without markers as occupied."""
         for start, end in pairwise(points):
             samples = np.linspace(start, end, max(2, int(math.dist(start, end) / STEP)))
-            self._take(_squares(samples, LINE))
+            self._occupy(_squares(samples, LINE))
 
-    def number(self, width: float, height: float, spot: Spot) -> Place | None:
-        """Room for a number beside its point, or None."""
+    def place_load(self, width: float, height: float, spot: Spot) -> Place | None:
+        """Room for a load beside its point, or None."""
         return self._first(width, height, [spot], BESIDE)
 
-    def name(self, width: float, height: float, spots: Sequence[Spot]) -> Place | None:
-        """Room for a name: beside one of the spots, the first best; else away from the first, in plain sight of it."""
+    def place_name(self, width: float, height: float, spots: Sequence[Spot]) -> Place | None:
+        """Room for a name: beside one of the spots, the earliest first; else away from the first, with a line to it."""
         return self._first(width, height, spots, BESIDE) or self._first(width, height, spots[:1], AWAY)
 
     def _first(self, width: float, height: float, spots: Sequence[Spot], radii: Sequence[int]) -> Place | None:
@@ -87,14 +87,14 @@ class Paper:
         return None
 
     def _put(self, box: Box, spot: Spot) -> Place:
-        self._take(_array(box))
+        self._occupy(_array(box))
         far = math.dist(box.nearest(spot), spot) > BESIDE[-1] + 1
         if far:
             self.draw_bar(np.array([box.nearest(spot), spot]))  # the line that leads back
         return Place(box, spot, far)
 
     def _free(self, box: Box) -> bool:
-        return self._inside(box) and not _overlap(_array(box), self.taken).any()
+        return self._inside(box) and not _overlap(_array(box), self.occupied).any()
 
     def _inside(self, box: Box) -> bool:
         edge = self.edge
@@ -102,14 +102,14 @@ class Paper:
         return across and box.bottom >= edge.bottom and box.top <= edge.top
 
     def _sees(self, box: Box, spot: Spot) -> bool:
-        """Whether the line from the box to the spot crosses nothing on its way, but for what is at the spot."""
+        """Whether the line from the box to the spot crosses nothing except what is at the spot."""
         start = np.array(box.nearest(spot))
         samples = np.linspace(start, spot, max(2, int(math.dist(start, spot) / STEP)))
         clear = samples[np.hypot(*(samples - spot).T) > 2 * MARKER]
-        return not _overlap(_squares(clear, 0.5)[:, None], self.taken[None]).any()
+        return not _overlap(_squares(clear, 0.5)[:, None], self.occupied[None]).any()
 
-    def _take(self, boxes: Boxes) -> None:
-        self.taken = np.concatenate([self.taken, boxes])
+    def _occupy(self, boxes: Boxes) -> None:
+        self.occupied = np.concatenate([self.occupied, boxes])
 
 
 def _around(spot: Spot, width: float, height: float, radius: float) -> Iterator[Box]:

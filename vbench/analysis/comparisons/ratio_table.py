@@ -1,19 +1,19 @@
-"""How ratios are written, in every comparison that has them."""
+"""How every comparison writes ratios."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from vbench.analysis.axes import AXES
-from vbench.analysis.matched import said
+from vbench.analysis.ratios import ratio_text
 
 SHORT = {axis.key: axis.short for axis in AXES}
 
 
-def shown(data: pd.DataFrame, names: pd.Series, title: str) -> pd.DataFrame:
-    """Rows of `matched.ratios` as people read them: a row a name, in their order, a column a metric, and the points."""
+def ratio_table(data: pd.DataFrame, names: pd.Series, title: str) -> pd.DataFrame:
+    """Rows of `mean_ratios` for people: a row a name, in their order, a column a metric, and the number of points."""
     order, metrics = list(dict.fromkeys(names)), list(dict.fromkeys(data["metric"]))
-    cells = {(name, row.metric): said(row) for name, row in zip(names, data.itertuples(), strict=True)}
+    cells = {(name, row.metric): ratio_text(row) for name, row in zip(names, data.itertuples(), strict=True)}
     table = pd.DataFrame(
         {SHORT.get(metric, metric): [cells.get((name, metric), "") for name in order] for metric in metrics},
         index=pd.Index(order, name=title),
@@ -21,13 +21,13 @@ def shown(data: pd.DataFrame, names: pd.Series, title: str) -> pd.DataFrame:
     return table.assign(points=data["points"].groupby(names.to_numpy()).max().reindex(order).to_numpy())
 
 
-def explained(data: pd.DataFrame) -> str:
+def ratio_caption(data: pd.DataFrame) -> str:
     """What the cells are, and where their intervals come from."""
     origins = set(data["interval_from"])
     words = {
         "repeats": "from repeats",
-        "points": "from the scatter of the ratios over the points, for few of them were repeated",
+        "points": "from the scatter of the ratios over the points, because few of them were repeated",
     }
     known = [words[each] for each in words if each in origins]
-    brackets = f", in brackets its 95 % interval {'; or '.join(known)}" if known else ", without repeats no interval"
+    brackets = f", in brackets its 95 % interval {'; or '.join(known)}" if known else "; without repeats no interval"
     return f"The geometric mean of the ratios at the matched points{brackets}."

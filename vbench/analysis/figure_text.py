@@ -1,0 +1,38 @@
+"""How names are written in a figure: on one line, folded, or wrapped. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vbench.tracking.markdown import one_line
+
+CHARACTER = 0.0128  # the width of one in a name, as a share of the axes' width
+LONG_NAME = 24  # characters; a longer name takes a second line
+
+
+def figure_line(name: str) -> str:
+    """A name as a figure can draw it. matplotlib keeps labels that begin with an underscore out of a legend."""
+    line = one_line(name)
+    return f" {line}" if line.startswith("_") else line
+
+
+def fold(name: str) -> str:
+    """A long name on two lines: hardware and parallelism, below them what differs."""
+    words = name.split(" · ")
+    return " · ".join(words[:2]) + "\n" + " · ".join(words[2:]) if len(name) > LONG_NAME and words[2:] else name
+
+
+def name_margin(names: Iterable[str]) -> float:
+    """The share of the axes' width that the widest name takes, with some air; at most 45 %."""
+    characters = max(len(line) for name in names for line in fold(name).splitlines() or [""])
+    return min(CHARACTER * characters + 0.025, 0.45)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """At most two lines, broken at " · "; the caption has what is cut off."""
+    lines = [""]
+    for word in text.split(" · "):
+        longer = f"{lines[-1]} · {word}" if lines[-1] else word
+        lines = [*lines[:-1], longer] if len(longer) <= width or not lines[-1] else [*lines, word]
+    cut = [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines[:2]]
+    return cut if len(lines) <= len(cut) else [cut[0], f"{cut[1]} …"]

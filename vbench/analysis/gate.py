@@ -1,0 +1,82 @@
+"""`fail_if`: whether a comparison with a baseline failed, passed, or is undecided. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from vbench.analysis.ratios import ratio_text
+from vbench.schema.errors import Refused
+
+FAILED, PASSED, UNDECIDED = "failed", "passed", "undecided"
+EXIT_CODES = {PASSED: 0, FAILED: 1, UNDECIDED: 3}
+MOST_NAMED = 5  # rows in the line; the table has them all
+
+
+class Gate(NamedTuple):
+    """`output_throughput<0.97`: the ratio to the baseline that fails."""
+
+    metric: str
+    sign: str
+    limit: float
+
+    def judge(self, low: float, high: float) -> str:
+        """Failed or passed if the whole interval lies on one side of the limit, otherwise undecided."""
+        below = self.sign == "<"
+        if high < self.limit:
+            return FAILED if below else PASSED
+        if low > self.limit:
+            return PASSED if below else FAILED
+        return UNDECIDED
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the gate found: FAILED, PASSED or UNDECIDED, and one line that says which rows decided and what to do."""
+
+    verdict: str
+    line: str
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+
+def parse_gate(words: str) -> Gate:
+    """Raises Refused if the words are no gate."""
+    found = re.fullmatch(r"\s*(\w+)\s*([<>])\s*(\d*\.?\d+)\s*", words)
+    if not found:
+        raise Refused(f"fail_if={words}: must be a metric, < or >, and a ratio, as output_throughput<0.97")
+    return Gate(found[1], found[2], float(found[3]))
+
+
+def judge(data: pd.DataFrame | None, why: str, words: str) -> Outcome:
+    """Judges the rows of `mean_ratios`: model_label, system_label, metric, and the ratio with its interval.
+
+    One row that fails is enough to fail; all must pass to pass. `why` says why there is no data, where there is none.
+    """
+    gate = parse_gate(words)
+    rows = [] if data is None else list(data[data["metric"] == gate.metric].itertuples())
+    if not rows:
+        return Outcome(UNDECIDED, f"{words}: {why or 'no point was measured on both sides'}")
+    verdicts = [gate.judge(row.low, row.high) if row.interval_from else UNDECIDED for row in rows]
+    verdict = next(each for each in (FAILED, UNDECIDED, PASSED) if each in verdicts)
+    deciding = [row for row, each in zip(rows, verdicts, strict=True) if each == verdict]
+    named = "; ".join(_describe(row) for row in deciding[:MOST_NAMED])
+    more = f"; and {len(deciding) - MOST_NAMED} more" if len(deciding) > MOST_NAMED else ""
+    advice = f". {_next_step(deciding, gate)}" if verdict == UNDECIDED else ""
+    return Outcome(verdict, f"{words}: {named}{more}{advice}")
+
+
+def _describe(row: Any) -> str:
+    label = " · ".join(each for each in (row.model_label, row.system_label) if each)
+    return f"{label} is {ratio_text(row)} of the baseline at {row.points} point{'s' if row.points > 1 else ''}"
+
+
+def _next_step(rows: list[Any], gate: Gate) -> str:
+    if not all(row.interval_from for row in rows):
+        return "One point without repeats has no interval: measure both sides with workload.repeats=3"
+    return f"The interval holds the limit {gate.limit:g}: measure both sides with more repeats (workload.repeats)"

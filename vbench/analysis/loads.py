@@ -1,0 +1,65 @@
+"""Which load parameter was swept: num_prompts, request_rate or max_concurrency. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class LoadAxis:
+    """A load parameter, and how its values are written."""
+
+    column: str  # of the runs
+    unit: str  # follows a value at its point: "8 req/s"; "" writes the bare number
+    short: str  # precedes a value in a point's name: "n320"
+
+    @property
+    def name(self) -> str:
+        """VLLM's argument name, as captions and figures give it."""
+        return self.column.rpartition(".")[2]
+
+    def at_point(self, value: float) -> str:
+        """`320`, `8 req/s`, `16 at once`."""
+        return f"{value:g} {self.unit}".strip()
+
+
+NUM_PROMPTS = LoadAxis("num_prompts", "", "n")
+LOAD_AXES = (
+    LoadAxis("workload.request_rate", "req/s", "r"),
+    LoadAxis("workload.max_concurrency", "at once", "c"),
+    NUM_PROMPTS,
+)
+
+
+def load_axis_named(column: str) -> LoadAxis:
+    """The axis with that column."""
+    return next(axis for axis in LOAD_AXES if axis.column == column)
+
+
+def choose_load_axis(rows: pd.DataFrame, conditions: Sequence[str], system: Sequence[str]) -> LoadAxis:
+    """The load parameter with the most finite values within one `system` (columns); num_prompts if none was swept.
+
+    Only parameters among the `conditions` are considered, besides num_prompts. Of equals the first of LOAD_AXES wins:
+    where num_prompts grows with the request rate, the rate is the load.
+    """
+    best, most = NUM_PROMPTS, 1
+    for axis in LOAD_AXES:
+        if axis.column in rows and (axis is NUM_PROMPTS or axis.column in conditions):
+            values = load_values(rows, axis).groupby([rows[key].map(str) for key in system]).nunique()
+            if len(values) and values.max() > most:
+                best, most = axis, int(values.max())
+    return best
+
+
+def load_values(rows: pd.DataFrame, axis: LoadAxis) -> pd.Series:
+    """The axis' values as numbers; NaN where a run has no finite one (request_rate=inf, max_concurrency=null)."""
+    return pd.to_numeric(rows[axis.column], errors="coerce").replace([np.inf, -np.inf], np.nan).astype(float)
+
+
+def follows_load(rows: pd.DataFrame, condition: str) -> bool:
+    """Whether the condition has one value at each load, whatever the system, and so says nothing beyond the load."""
+    return bool((rows[condition].map(str).groupby(rows["load"]).agg(lambda each: len(set(each))) <= 1).all())

@@ -1,0 +1,66 @@
+"""A report in short, for a terminal. Names are printed as they are: neither markup nor control characters act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vbench.analysis.gate import FAILED, PASSED, UNDECIDED, Outcome
+from vbench.tracking.markdown import one_line
+
+if TYPE_CHECKING:
+    from vbench.analysis.section import Section
+
+LINE_WIDTH = 200  # characters, if no terminal says how many it has
+COLOURS = {FAILED: "red", PASSED: "green", UNDECIDED: "yellow"}
+
+
+def open_console() -> Console:
+    """A console that is wide where its output goes into a file or pipe."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = LINE_WIDTH
+    return console
+
+
+def print_section(console: Console, section: Section) -> None:
+    """Prints a table with its caption and notes; a figure is only in the files."""
+    if section.table is not None:
+        console.print(_table(section))
+        console.print(Text(one_line(section.caption)), style="dim")
+    elif section.notes and section.figure is None:
+        console.print(Text(one_line(section.title), style="bold"))
+    for note in section.notes:
+        console.print(Text(f"  {one_line(note)}"))
+    if section.table is not None:
+        console.print()
+
+
+def print_files(console: Console, files: Iterable[Path]) -> None:
+    """Prints the paths of the figures and of the page, one a line."""
+    for path in files:
+        if path.suffix in (".png", ".html"):
+            console.print(Text(f"  {path}"), soft_wrap=True)
+
+
+def print_outcome(console: Console, outcome: Outcome) -> None:
+    """Prints what the gate found, on one line."""
+    line = Text.assemble((outcome.verdict, COLOURS[outcome.verdict]), f": {one_line(outcome.line)}")
+    console.print(line, soft_wrap=True)
+
+
+def _table(section: Section) -> Table:
+    assert section.table is not None
+    title = Text(one_line(section.title), style="bold")
+    shown = Table(title=title, title_justify="left", title_style="bold", caption_justify="left")
+    shown.add_column(Text(one_line(section.table.index.name)), overflow="fold")
+    for column in section.table.columns:
+        shown.add_column(Text(one_line(column)), justify="right", overflow="fold")
+    for name, *cells in section.table.itertuples(name=None):
+        shown.add_row(*(Text(one_line(cell)) for cell in (name, *cells)))
+    return shown
