@@ -186,7 +186,8 @@ def _values(rows: pd.DataFrame, condition: str) -> set[str]:
     What imported runs say of themselves (METADATA) is a value where it is absent, and unknown of our own runs.
     """
     column, imported = rows[condition], rows["source"] == "imported"
-    known = imported if condition.startswith(METADATA) else column.notna() | ~imported
+    described = imported & (rows["verdict"] != "FAILED")  # the note of a failure says nothing else
+    known = described if condition.startswith(METADATA) else column.notna() | ~imported
     values = {value_text(value) for value in column[known].drop_duplicates()}
     return values - {""} if condition in FACTS else values
 
