@@ -1,0 +1,41 @@
+"""docs/metrics.md names every key and every code, so that it cannot fall behind."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import requests
+
+from vbench.metrics.definitions import metrics
+from vbench.metrics.goodput import goodput
+from vbench.metrics.occupancy import summaries
+from vbench.schema.series import Series
+
+ROOT = Path(__file__).parents[2]
+DOCS = (ROOT / "docs" / "metrics.md").read_text()
+SHAPES = re.compile(r"^(mean|median|std|p90|p95|p99)_(?=(ttft|tpot|itl|e2el|chunk_gap|queue)_ms$)")
+GAUGES = ("server/requests_running", "gpu0/utilization_pct", "gpu0/sm_clock_mhz", "gpu0/memory_mib")
+
+
+def sampled():
+    columns = {name: np.ones(5) for name in GAUGES}
+    totals = {name: np.arange(5.0) for name in ("cpu/frontend0_s", "cpu/frontend0_loop_s", "gpu0/energy_j")}
+    return Series(times=np.array([-1.0, 0, 1, 2, 3]), columns=columns | totals, started_at=0.0)
+
+
+def keys():
+    run = requests([(1.0, 1), (1.5, 1)], [(1.0, 1), (2.0, 2)])
+    found = metrics(run) | goodput(run, {"ttft_ms": 500}) | summaries(sampled(), run)
+    return sorted({SHAPES.sub("…_", key) for key in found})
+
+
+@pytest.mark.parametrize("key", keys())
+def test_every_key_is_defined_in_the_docs(key):
+    assert f"`{key}`" in DOCS
+
+
+def test_every_code_of_a_verdict_is_in_the_docs():
+    codes = re.findall(r'Reason\(\s*"(\w+)"', (ROOT / "vbench" / "metrics" / "validity.py").read_text())
+    assert len(codes) >= 15
+    assert [code for code in codes if f"`{code}`" not in DOCS] == []
