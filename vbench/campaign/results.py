@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -58,6 +58,11 @@ class Results:
         record = dataclasses.replace(blank(self.session, run, {"vbench": vbench.__version__}, began), failure=failure)
         record.save(folder)
         return Event.recorded(record, folder)
+
+    def put_probes_aside(self, runs: Sequence[Run]) -> None:
+        """Makes way for other probes of these searches: those on disk would be taken for theirs."""
+        for folder, _ in [each for run in runs if run.config.workload.search for each in self._probes(run)]:
+            put_aside(folder)
 
     def _probes(self, run: Run) -> Iterator[tuple[Path, Record]]:
         for path in sorted(self.folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime):

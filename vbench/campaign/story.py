@@ -31,6 +31,7 @@ from vbench.tracking.delivery import Delivery
 from vbench.watch.markup import marked_up
 from vbench.watch.outcome import advice, exit_code, summary
 from vbench.watch.screen import Screen
+from vbench.watch.searches import answers
 
 ROOT = Path("multirun")
 LOOK_S = 0.25  # between two looks at the events on disk
@@ -122,6 +123,7 @@ def _conclude(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watche
     told = "records: {}/{}    compare: python -m vbench.analysis {}"
     compared = shlex.quote(f"experiment={experiments[0]}")
     screen.say(marked_up(told, ROOT, ", ".join(experiments), compared), *advice(records))
+    screen.say(*(marked_up("{}", line) for line in answers(records)))
     return exit_code(records)
 
 

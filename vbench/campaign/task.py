@@ -126,6 +126,8 @@ class Task:
             self._note(launcher, "")
             for run in left.runs:
                 put_aside(self.folder / run.folder)
+            if self.rerun_pending is Rerun.all:
+                self.results.put_probes_aside(left.runs)
             (self.folder / EVENTS).unlink(missing_ok=True)
             self.__dict__.pop("events", None)
             path = sessionfile.write(left, self.folder).absolute()

@@ -58,6 +58,29 @@ def goodput(requests: Requests, slo: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
+def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> dict[str, float]:
+    """What the judged requests, (n,), say of the objectives; nothing without judged requests.
+
+    `slo_steady_requests` and `slo_steady_met` count them, `slo_steady_attainment` is their share. `slo_p99_…` is the
+    99th percentile of each objective's latency; absent if a judged request has none. `slo_request_goodput` and
+    `slo_output_throughput` are rates over the time in which they were sent: as many end in the steady state as begin.
+    """
+    count, met = int(judged.sum()), int((meets(requests, slo) & judged).sum())
+    found: dict[str, float] = {"slo_steady_requests": count, "slo_steady_met": met}
+    if not count:
+        return found
+    found["slo_steady_attainment"] = met / count
+    for key in slo:
+        samples = OBJECTIVES[key](requests)[judged]
+        if not np.isnan(samples).any():
+            found[f"slo_p99_{key}"] = float(np.percentile(samples, 99)) * 1e3
+    span = float(np.ptp(requests.sent[judged])) * count / max(count - 1, 1)
+    if span > 0:
+        tokens = int(requests.output_tokens[judged & succeeded(requests)].sum())
+        found |= {"slo_request_goodput": met / span, "slo_output_throughput": tokens / span}
+    return found
+
+
 def saturated(requests: Requests) -> bool:
     """Whether an open loop sent faster than the server could serve: TTFT and requests in flight both kept growing."""
     order = np.argsort(requests.sent)

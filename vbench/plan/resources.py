@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass, replace
 
 from vbench.plan.sessions import Run, Session
-from vbench.schema import Lengths, RunConfig, Search, Workload
+from vbench.schema import Lengths, RunConfig, Workload
 from vbench.schema.record import Ints
+from vbench.workload import sequential
 from vbench.workload.arrivals import scheduled
 from vbench.workload.prompts import generator, lengths
-from vbench.workload.search import HIGHEST, SECONDS, TURNS
+from vbench.workload.search import HIGHEST
 
 # For a time limit, so on the slow side of every server that we know of: no prediction of any.
 TOKEN_S = 0.1  # from one token of a reply to the next
@@ -21,6 +22,8 @@ MARGIN = 1.5
 SILENCE_S = 3600.0  # beyond what a load may take: a server that has not answered by then will not
 STEP_MIN = 15  # of time limits: sessions that differ in their loads may then ask for the same
 PROBES = 2 * math.log2(HIGHEST)  # of a search: so many doublings, and as many halvings
+PROBE_DURATIONS = 6  # a short probe, in times of a request's duration
+DECIDING_REQUESTS, SEARCHED_PLACES = 4 * sequential.MOST, 16  # of the probes that decide; requests at once meanwhile
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,9 @@ def point_s(run: Run) -> float:
         return POINT_S
     replies = _lengths(load)[:, 1]
     once = POINT_S + float(scheduled(load, generator(load, "arrivals"))[-1]) + _served_s(run.config)
-    if load.search is Search.max_concurrency:
-        return PROBES * max(once, POINT_S + TURNS * float(replies.mean()) * TOKEN_S)
-    if load.search is Search.request_rate:
-        return PROBES * max(once, POINT_S + SECONDS + float(replies.max()) * TOKEN_S)
+    if load.search:
+        reply_s = float(replies.mean()) * TOKEN_S
+        return PROBES * (POINT_S + PROBE_DURATIONS * reply_s) + DECIDING_REQUESTS / SEARCHED_PLACES * reply_s
     return once
 
 

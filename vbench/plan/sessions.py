@@ -12,7 +12,7 @@ from typing import Any
 
 from vbench.plan import naming
 from vbench.schema import Engine, Hardware, Launcher, Model, Parallelism, RunConfig, to_plain
-from vbench.workload import prompts
+from vbench.workload import prompts, search
 
 LABELS = {"experiment", "rerun", "launcher"}  # of a RunConfig: they shape no result
 SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # of its parts, likewise
@@ -100,9 +100,11 @@ def server_facts(config: dict[str, Any]) -> dict[str, Any]:
     return {key: _without(config[key], SURROUNDINGS) for key in ("model", "hardware", "parallelism", "engine")}
 
 
-def planned(config: RunConfig, engine_version: str) -> Run:
-    """The run of a config: its key, its name and its folder."""
-    key = _hash([_shaping(config), engine_version, prompts.digest(config.workload)])
+def planned(config: RunConfig, engine_version: str, parent: str | None = None) -> Run:
+    """The run of a config: its key, its name and its folder. `parent` is the key of the search whose probe it is."""
+    facts: list[Any] = [_shaping(config), engine_version, prompts.digest(config.workload)]
+    facts += [search.RECIPE] if config.workload.search else []
+    key = _hash([*facts, parent] if parent else facts)
     folder = f"{naming.load_name(config).replace(' ', '-')}-{key[:8]}"
     return Run(key=key, name=naming.run_name(config), folder=folder, config=config)
 

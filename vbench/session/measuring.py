@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -21,7 +21,7 @@ from vbench.metrics.stalls import STEP_TOKENS, EngineFacts
 from vbench.metrics.validity import judge
 from vbench.plan.resources import load_timeout_s
 from vbench.plan.sessions import Run
-from vbench.schema import Model
+from vbench.schema import Model, Workload
 from vbench.schema.record import REQUESTS, TELEMETRY, Reason, Record, put_aside
 from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
@@ -36,6 +36,7 @@ RETRIES = {  # how often a run is measured again for this, at once and on the sa
     "lagging_client": 1,
     "late_client": 1,
 }
+MakePrompts = Callable[[Workload, int, str, int], Prompts]
 SEED_STRIDE = 1_000_003  # between attempts: repeats of a run take the seeds next to its own
 
 
@@ -59,7 +60,12 @@ async def measure_until_trusted(bench: SessionContext, fleet: Servers, run: Run)
 
 
 async def measure(
-    bench: SessionContext, fleet: Servers, run: Run, overload: OverloadDetector | None = None, attempt: int = 0
+    bench: SessionContext,
+    fleet: Servers,
+    run: Run,
+    overload: OverloadDetector | None = None,
+    attempt: int = 0,
+    make_prompts: MakePrompts = prompts,
 ) -> Record:
     """Loads the servers with the run's workload; the record is not yet saved, the raw files are.
 
@@ -69,7 +75,7 @@ async def measure(
     """
     model, workload = run.config.model, run.config.workload
     sent = replace(workload, seed=workload.seed + attempt * SEED_STRIDE) if bench.session.attached else workload
-    asked = prompts(sent, model.vocab_size, model.hub_id, longest(fleet, model))
+    asked = make_prompts(sent, model.vocab_size, model.hub_id, longest(fleet, model))
     load = _load(run, fleet, asked)
     await fleet.fresh()
 

@@ -1,67 +1,135 @@
-"""A run that searches: probes of one session, each an ordinary run, up to the highest load that meets the SLO."""
+"""A run that searches for the highest load within the SLO: probes on the warm servers of one session.
+
+Each probe is a run of its own, saved with this one as its parent. A search that was interrupted goes on behind the
+probes that it had measured; those that decide nothing are put aside and measured again.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
+from vbench.metrics.goodput import meets, slo_metrics
 from vbench.plan.naming import load_name, reloaded
 from vbench.plan.sessions import Run, planned
-from vbench.schema import Search, Workload
-from vbench.schema.record import Reason, Record, find_record
+from vbench.schema import Workload
+from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record, put_aside
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import measure
 from vbench.session.saturation import OverloadDetector
-from vbench.workload.search import Probe, answer, next_level, probe_config, unproven
+from vbench.workload.probe import Plan, is_growing, probe_plan, steady
+from vbench.workload.prompts import drawn_prompts
+from vbench.workload.search import Probe, Question, bracket, is_whole, next_question, unproven
 
 
-async def search(bench: SessionContext, fleet: Servers, run: Run) -> Record:
-    """Probes loads, each an ordinary run with this one as its parent, until the highest that meets the SLO is known.
+async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
+    """Probes one level after another until the highest that meets the SLO is known; returns the search's record.
 
-    A probe of a rate ends early once the rate has outgrown the server.
+    Raises as `measure` does.
     """
-    started, wanted = datetime.now(timezone.utc), run.config.workload.search
-    probes: list[Probe] = []
-    best: dict[float, Record] = {}
-    while (level := next_level(probes, whole=wanted is Search.max_concurrency)) is not None:
-        attempt = sum(probe.level == level for probe in probes)
-        probe = planned(probe_config(run.config, level, attempt), bench.environment["engine"])
-        probe = dataclasses.replace(probe, name=reloaded(run.name, load_name(probe.config)))
-        record = find_record(bench.folder / probe.folder)
-        if record is None or not _decides(record):  # what an interrupted search has probed is not probed again
-            measured = await measure(bench, fleet, probe, _overload_detector(probe.config.workload))
-            record = dataclasses.replace(measured, parent=run.key)
-            bench.save(probe, record)
-        probes.append(_as_probe(level, record))
-        best[level] = record
-    found = {f"slo_{wanted.name}": answer(probes), "probes": len(probes)} if wanted else {}
-    if highest := best.get(answer(probes)):
-        found |= {f"slo_{key}": highest.metrics[key] for key in ("request_goodput", "output_throughput")}
-    invalid = []
-    if levels := ", ".join(f"{level:g}" for level in unproven(probes)):
-        sentence = f"no probe of {levels} was to be trusted: the answer may lie higher"
-        invalid = [Reason("untrusted_probes", sentence)]
-    return dataclasses.replace(bench.record(run, started), server=fleet.facts, metrics=found, invalid=invalid)
+    began, found = datetime.now(timezone.utc), _Progress(run)
+    while question := found.next_question:
+        plan = probe_plan(run.config, question, found.duration_s(question.level))
+        probe = _probe_run(context, run, plan)
+        earlier = find_record(context.folder / probe.folder)
+        if earlier is not None and _decides(earlier):
+            found.take(question, plan, earlier, Requests.load(context.folder / probe.folder / REQUESTS))
+            continue
+        put_aside(context.folder / probe.folder)
+        overload = _overload_detector(plan.config.workload)
+        measured = await measure(context, servers, probe, overload, make_prompts=drawn_prompts)
+        requests = Requests.load(context.folder / probe.folder / REQUESTS)
+        context.save(probe, found.take(question, plan, replace(measured, parent=run.key), requests))
+    return replace(
+        context.record(run, began), server=servers.facts, metrics=found.metrics, invalid=_untrusted(found.probes)
+    )
+
+
+@dataclass
+class _Progress:
+    """What a search has found so far."""
+
+    run: Run
+    probes: list[Probe] = field(default_factory=list)
+    records: dict[float, Record] = field(default_factory=dict)  # of each level, the probe that judged most requests
+    durations: dict[float, float] = field(default_factory=dict)  # seconds of a request, by level
+
+    @property
+    def next_question(self) -> Question | None:
+        return next_question(self.probes, is_whole(self.run.config.workload.search))
+
+    def duration_s(self, level: float) -> float | None:
+        """Seconds that a request took at the nearest level measured below this one, else above it."""
+        below = [each for each in self.durations if each <= level]
+        return self.durations[max(below) if below else min(self.durations)] if self.durations else None
+
+    def take(self, question: Question, plan: Plan, record: Record, requests: Requests) -> Record:
+        """Counts a probe, and returns its record with what the search made of it."""
+        judged, limits = steady(plan, requests), plan.config.workload.slo.limits
+        probe = Probe(
+            question.level,
+            met=int(meets(requests, limits)[judged].sum()),
+            of=int(judged.sum()),
+            trusted=record.verdict == "VALID",
+            saturated=_is_saturated(record),
+            growing=is_growing(plan, requests),
+        )
+        self.probes.append(probe)
+        passed, failed = bracket(self.probes)
+        record = replace(
+            record,
+            metrics=record.metrics
+            | slo_metrics(requests, judged, limits)
+            | {"slo_level": probe.level, "slo_level_passed": passed}
+            | ({"slo_level_failed": failed} if math.isfinite(failed) else {}),
+        )
+        best = self.records.get(probe.level)
+        if best is None or best.metrics["slo_steady_requests"] <= probe.of:
+            self.records[probe.level] = record
+        if "mean_e2el_ms" in record.metrics:
+            self.durations[probe.level] = record.metrics["mean_e2el_ms"] / 1e3
+        return record
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of the search's own record: its answer, and what was measured there and at the lowest level that failed."""
+        passed, failed = bracket(self.probes)
+        kind = self.run.config.workload.search
+        found: dict[str, float] = {f"slo_{kind.name}": passed, "probes": len(self.probes)} if kind else {}
+        if passed:
+            highest = self.records[passed].metrics
+            found |= {key: highest[key] for key in ("slo_request_goodput", "slo_output_throughput") if key in highest}
+        if math.isfinite(failed):
+            missed = {key: value for key, value in self.records[failed].metrics.items() if key.startswith("slo_p99_")}
+            found |= {"slo_level_failed": failed} | missed
+        return found
+
+
+def _probe_run(context: SessionContext, run: Run, plan: Plan) -> Run:
+    probe = planned(plan.config, context.environment["engine"], parent=run.key)
+    return replace(probe, name=reloaded(run.name, load_name(plan.config)))
 
 
 def _overload_detector(load: Workload) -> OverloadDetector | None:
-    """What to watch a probe for; in a closed loop nothing can outgrow the server."""
-    if not load.paced or load.max_concurrency:
+    """What to watch a probe for; a closed loop cannot outgrow its server."""
+    if load.max_concurrency:
         return None
     limit_ms = load.slo.ttft_ms or load.slo.e2el_ms
     return OverloadDetector(limit_ms / 1e3 if limit_ms else None)
 
 
-def _as_probe(level: float, record: Record) -> Probe:
-    found = record.metrics
-    return Probe(
-        level,
-        met=int(found["slo_met"]),
-        of=int(found["num_prompts"]),
-        trusted=record.verdict == "VALID",
-        saturated=bool(found.get("saturated")),
-    )
+def _untrusted(probes: Sequence[Probe]) -> list[Reason]:
+    levels = ", ".join(f"{level:g}" for level in unproven(probes))
+    sentence = f"no probe of {levels} could be trusted, so the answer may be higher"
+    return [Reason("untrusted_probes", sentence)] if levels else []
 
 
 def _decides(record: Record) -> bool:
-    return record.verdict == "VALID" or bool(record.metrics.get("saturated"))
+    return record.verdict == "VALID" or _is_saturated(record)
+
+
+def _is_saturated(record: Record) -> bool:
+    """Whether the probe ended early because its load had outgrown the server."""
+    return "ended_early_s" in record.metrics

@@ -13,6 +13,7 @@ from rich.table import Table
 from vbench.metrics.intervals import interval
 from vbench.schema.record import Record
 from vbench.watch.markup import marked_up
+from vbench.watch.searches import answer_line, is_probe, is_search, probe_line
 
 COLUMNS = {
     "output tok/s": "output_throughput",
@@ -24,8 +25,8 @@ COLOURS = {"VALID": "green", "INVALID": "yellow", "FAILED": "red"}
 
 
 def exit_code(records: Sequence[Record]) -> int:
-    """0 if every run is VALID, else 1."""
-    return int(any(record.verdict != "VALID" for record in records))
+    """0 if every run is VALID, else 1. A search is judged by its own verdict, not by those of its probes."""
+    return int(any(record.verdict != "VALID" for record in records if not is_probe(record)))
 
 
 def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
@@ -44,10 +45,11 @@ def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
 
 def advice(records: Sequence[Record]) -> Iterator[str]:
     """Which records the same command would make again, and with what word."""
+    points = [record for record in records if not is_probe(record)]
     counts = {
-        "rerun=invalid": sum(record.verdict == "INVALID" for record in records),
-        "rerun=failed": sum(record.failure is not None and record.final for record in records),
-        "no more words": sum(not record.final for record in records),
+        "rerun=invalid": sum(record.verdict == "INVALID" for record in points),
+        "rerun=failed": sum(record.failure is not None and record.final for record in points),
+        "no more words": sum(not record.final for record in points),
     }
     for word, count in counts.items():
         if count:
@@ -59,6 +61,10 @@ def advice(records: Sequence[Record]) -> Iterator[str]:
 def numbers(record: Record) -> str:
     """A record in one line, with its verdict."""
     verdict = f"[{COLOURS[record.verdict]}]{record.verdict}[/]"
+    if is_search(record):
+        return f"{answer_line(record)}  {verdict}"
+    if is_probe(record) and "slo_level" in record.metrics:
+        return f"{probe_line(record)}  {verdict}"
     if "output_throughput" not in record.metrics:
         return verdict
     found = record.metrics

@@ -36,7 +36,17 @@ def prompts(workload: Workload, vocab_size: int, tokenizer: str, max_model_len: 
     """The prompts of a run. `tokenizer` (a hub id or folder) and `max_model_len` serve `sharegpt_file` only."""
     if workload.lengths is Lengths.sharegpt_file:
         return Prompts(*sharegpt.conversations(workload, tokenizer, max_model_len))
-    pairs = lengths(workload)
+    return _random_prompts(workload, vocab_size, lengths(workload))
+
+
+def drawn_prompts(workload: Workload, vocab_size: int, tokenizer: str, max_model_len: int) -> Prompts:
+    """`prompts`, but with a random choice of ShareGPT's pairs, so that short runs differ by their seed."""
+    if workload.lengths is not Lengths.sharegpt:
+        return prompts(workload, vocab_size, tokenizer, max_model_len)
+    return _random_prompts(workload, vocab_size, drawn_lengths(workload, generator(workload, "pairs")))
+
+
+def _random_prompts(workload: Workload, vocab_size: int, pairs: Ints) -> Prompts:
     rng = generator(workload, "prompts")
     ids = rng.integers(FIRST_ID, vocab_size * 3 // 4, int(pairs[:, 0].sum()), dtype=np.int32)
     return Prompts(np.split(ids, np.cumsum(pairs[:-1, 0])), pairs[:, 1])
@@ -80,3 +90,14 @@ def _sharegpt_pairs() -> Ints:
     with files("vbench.workload").joinpath("sharegpt_lengths.csv").open() as table:
         rows = [(int(row["input_tokens"]), max(1, int(row["output_tokens"]))) for row in csv.DictReader(table)]
     return np.array(rows, dtype=np.int64)
+
+
+def drawn_lengths(workload: Workload, rng: np.random.Generator) -> Ints:
+    """`lengths`, but with a random choice of ShareGPT's pairs: each once before any comes again."""
+    if workload.lengths is not Lengths.sharegpt:
+        return lengths(workload)
+    pairs = _sharegpt_pairs()
+    passes = -(-workload.num_prompts // len(pairs))
+    order = np.concatenate([rng.permutation(len(pairs)) for _ in range(passes)])
+    chosen: Ints = pairs[order[: workload.num_prompts]]
+    return chosen

@@ -1,23 +1,24 @@
-"""The highest load that meets the objectives: doubling until one fails, then bisection. Pure: probes in, level out.
+"""The highest load that meets the objectives: which level to probe next, and the answer. Pure: probes in, level out.
 
-A level is a number of requests at once (max_concurrency) or a second (request_rate). It passes where 99 % of its
-requests meet every objective. Where its requests are too few to tell, or the probe was INVALID, it is undecided and is
-probed again with fresh prompts, three times at the most, all its probes counting together.
+A level is a number of requests at once (max_concurrency) or a second (request_rate). Levels double, each with a short
+probe, until one fails; the bracket is then halved down to RESOLUTION. A short probe only says which way to go: a level
+that seems to fail is probed until that is certain, and the highest one that seems to pass must pass the sequential test
+(`vbench.workload.sequential`) before it is the answer. All trusted probes of a level count together.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vbench.schema import RunConfig, Search, Workload
+from vbench.schema import Search, Workload
+from vbench.workload import sequential
 
-PASSING = 0.99
-TURNS = 4  # of a concurrency: a probe has so many requests for each place, that most of it is steady
-SECONDS = 20  # of a rate, likewise
-MOST_TRIES = 3
-CONFIDENCE_Z = 1.645  # one side 95 %
+RECIPE = 2  # part of the key of every search: raise it when the same search would have another meaning
+EXPLORING = 8  # requests of a short probe, at least
+DECIDING = 500  # requests of any probe, at most
+MOST_TRIES = 3  # probes of a level that are INVALID, or in which the queue grew
 RESOLUTION = 0.05  # of the level: closer than that is not searched
 HIGHEST, LOWEST = 8192.0, 1 / 64
 
@@ -27,20 +28,21 @@ class Probe:
     """One measurement of a level."""
 
     level: float
-    met: int  # requests that met every objective
-    of: int  # requests
+    met: int  # steady requests that met every objective
+    of: int  # steady requests
     trusted: bool = True  # the run was VALID
-    saturated: bool = False  # the load outgrew the server: no further probe is needed to fail it
+    saturated: bool = False  # the load outgrew the server: the level fails without further probes
+    growing: bool = False  # the queue was growing, so that a longer load may fail
 
 
-def probe_config(config: RunConfig, level: float, attempt: int) -> RunConfig:
-    """The ordinary run that probes a level of this search; each attempt has fresh prompts."""
-    load = config.workload
-    if load.search is Search.max_concurrency:
-        asked = replace(load, max_concurrency=int(level), num_prompts=max(load.num_prompts, TURNS * int(level)))
-    else:
-        asked = replace(load, request_rate=level, num_prompts=max(load.num_prompts, math.ceil(SECONDS * level)))
-    return replace(config, workload=replace(asked, search=None, seed=load.seed + attempt))
+@dataclass(frozen=True)
+class Question:
+    """What to measure next: a level, and how many of its requests to judge."""
+
+    level: float
+    requests: int
+    exploring: bool  # a short look; otherwise the probe is to decide
+    attempt: int  # how many probes of the level there were before
 
 
 def streams(load: Workload) -> int:
@@ -50,57 +52,88 @@ def streams(load: Workload) -> int:
     return min(load.num_prompts, load.max_concurrency or load.num_prompts)
 
 
-def decided(probes: Sequence[Probe]) -> bool | None:
-    """Whether a level passes by these probes of it; None where that is still open."""
+def decide(probes: Sequence[Probe]) -> bool | None:
+    """Whether a level passes by these probes of it; None while that is open."""
     if any(probe.saturated for probe in probes):
         return False
-    trusted = [probe for probe in probes if probe.trusted]
-    met, of = sum(probe.met for probe in trusted), sum(probe.of for probe in trusted)
-    last_try = len(probes) >= MOST_TRIES
-    if not of:
-        return False if last_try else None
-    low, high = _wilson(met, of)
-    if low >= PASSING or (met == of and of >= 100) or (last_try and met / of >= PASSING):
-        return True
-    return False if high < PASSING or last_try else None
+    met, of = _counts(probes)
+    given_up = sum(not probe.trusted for probe in probes) >= MOST_TRIES
+    verdict = sequential.verdict(met, of)
+    if verdict is None and given_up:
+        verdict = of > 0 and sequential.evidence(met, of) > 0
+    if verdict and probes[-1].growing:
+        return False if sum(probe.growing for probe in probes) >= MOST_TRIES else None
+    return verdict
 
 
-def unproven(probes: Sequence[Probe]) -> list[float]:
-    """Levels that were given up though no probe of them was trusted, or told by saturation."""
-    told = {probe.level for probe in probes if probe.trusted or probe.saturated}
-    return sorted({probe.level for probe in probes} - told)
+def bracket(probes: Sequence[Probe]) -> tuple[float, float]:
+    """The highest level that seems to pass, 0 if none, below the lowest that seems to fail, inf if none."""
+    seems = {level: _seems_to_pass(_of(probes, level)) for level in {probe.level for probe in probes}}
+    failed = min((level for level, passes in seems.items() if not passes), default=math.inf)
+    return max((level for level, passes in seems.items() if passes and level < failed), default=0.0), failed
 
 
-def next_level(probes: Sequence[Probe], whole: bool) -> float | None:
-    """The level to probe next, 1 at first; None when the answer is found. `whole` levels are integers."""
+def next_question(probes: Sequence[Probe], whole: bool) -> Question | None:
+    """What to probe next, level 1 at first; None when the answer is found. `whole` levels are integers."""
     if not probes:
-        return 1.0
-    levels = {probe.level for probe in probes}
-    verdicts = {level: decided([probe for probe in probes if probe.level == level]) for level in levels}
-    still_open = [level for level, verdict in verdicts.items() if verdict is None]
-    if still_open:
-        return still_open[0]
-    passed = max((level for level, verdict in verdicts.items() if verdict), default=0.0)
-    failed = min((level for level, verdict in verdicts.items() if not verdict), default=math.inf)
-    if math.isinf(failed):
-        return passed * 2 if passed < HIGHEST else None
+        return _explore(1.0, probes)
+    passed, failed = bracket(probes)
+    if failed < math.inf and decide(_of(probes, failed)) is None:
+        return _confirm(failed, probes)
+    if math.isinf(failed) and passed < HIGHEST:
+        return _explore(passed * 2, probes)
     if not passed:
-        return None if whole or failed <= LOWEST else failed / 2
-    if failed - passed <= max(float(whole), RESOLUTION * passed):
-        return None
-    middle = (passed + failed) / 2
-    return float(math.floor(middle)) if whole else middle
+        return None if whole or failed <= LOWEST else _explore(failed / 2, probes)
+    if failed < math.inf and failed - passed > max(float(whole), RESOLUTION * passed):
+        middle = (passed + failed) / 2
+        return _explore(float(math.floor(middle)) if whole else middle, probes)
+    return _decide(passed, probes) if decide(_of(probes, passed)) is None else None
 
 
 def answer(probes: Sequence[Probe]) -> float:
-    """The highest level that passed, 0 where none did."""
-    levels = {probe.level for probe in probes}
-    return max((level for level in levels if decided([probe for probe in probes if probe.level == level])), default=0.0)
+    """The highest level that passed below the lowest that failed; 0 if none did."""
+    return bracket(probes)[0]
 
 
-def _wilson(met: int, of: int) -> tuple[float, float]:
-    """Bounds of the true share, by Wilson's score interval."""
-    z2, share = CONFIDENCE_Z**2, met / of
-    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = CONFIDENCE_Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return middle - half, middle + half
+def unproven(probes: Sequence[Probe]) -> list[float]:
+    """Levels that were given up though no probe of them was trusted or saturated."""
+    proven = {probe.level for probe in probes if probe.trusted or probe.saturated}
+    return sorted({probe.level for probe in probes} - proven)
+
+
+def is_whole(search: Search | None) -> bool:
+    """Whether the levels of this search are integers."""
+    return search is Search.max_concurrency
+
+
+def _explore(level: float, probes: Sequence[Probe]) -> Question:
+    return Question(level, EXPLORING, exploring=True, attempt=len(_of(probes, level)))
+
+
+def _confirm(level: float, probes: Sequence[Probe]) -> Question:
+    """Looks again at a level that seems to fail: twice as long as so far, since most failures show soon."""
+    found = _of(probes, level)
+    _, of = _counts(found)
+    requests = min(sequential.wanted(*_counts(found)), max(2 * of, EXPLORING), DECIDING)
+    return Question(level, requests, exploring=False, attempt=len(found))
+
+
+def _decide(level: float, probes: Sequence[Probe]) -> Question:
+    """Lets a level pass if all requests of the probe meet the objectives."""
+    found = _of(probes, level)
+    requests = min(max(sequential.wanted(*_counts(found)), EXPLORING), DECIDING)
+    return Question(level, requests, exploring=False, attempt=len(found))
+
+
+def _seems_to_pass(probes: Sequence[Probe]) -> bool:
+    verdict = decide(probes)
+    return sequential.evidence(*_counts(probes)) > 0 if verdict is None else verdict
+
+
+def _of(probes: Sequence[Probe], level: float) -> list[Probe]:
+    return [probe for probe in probes if probe.level == level]
+
+
+def _counts(probes: Sequence[Probe]) -> tuple[int, int]:
+    trusted = [probe for probe in probes if probe.trusted]
+    return sum(probe.met for probe in trusted), sum(probe.of for probe in trusted)
