@@ -103,7 +103,7 @@ def test_the_highest_level_that_seems_to_pass_is_measured_until_that_is_proven()
 
 
 def test_no_probe_judges_more_than_a_bound():
-    missed = [Probe(1, 8, 8), Probe(1, 740, 747), Probe(2, 0, 8)]
+    missed = [Probe(1, 8, 8), Probe(1, 738, 747), Probe(2, 0, 8)]
     assert next_question(missed, whole=True).requests == DECIDING == 500
 
 
