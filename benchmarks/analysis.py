@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT)]
 
 from vbench.schema import Engine, Gpu, Hardware, Model, Parallelism, RunConfig, Workload, to_plain  # noqa: E402
 from vbench.schema.record import Failure, Reason, Record  # noqa: E402
-from vbench.tracking.columns import Columns, columns  # noqa: E402
+from vbench.tracking.mapping import Row, flatten  # noqa: E402
 
 PARAMS, METRICS = 60, 80
 SPEED = {"a100": 1.0, "h100": 1.9}
@@ -44,7 +44,7 @@ SHAPES = {"mean": 1.04, "median": 1.0, "std": 0.2, "p90": 1.3, "p95": 1.5, "p99"
 def main(runs: int) -> None:
     with tempfile.TemporaryDirectory() as root:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root}/mlflow.db"
-        fill(Path(root) / "mlflow.db", [columns(record) for record in itertools.islice(records(), runs)])
+        fill(Path(root) / "mlflow.db", [flatten(record) for record in itertools.islice(records(), runs)])
         ours = measured("report", root)
         plainly = measured("search", root)
         files = len(list(Path(root, "report").iterdir()))
@@ -142,7 +142,7 @@ def numbers(rng: Any, load: int, itl: float, gpus: int) -> dict[str, float]:
     return found | {f"other_{index}": float(value) for index, value in enumerate(rng.random(METRICS - len(found)))}
 
 
-def fill(database: Path, rows: list[Columns]) -> None:
+def fill(database: Path, rows: list[Row]) -> None:
     """Writes the runs into a new store, all at once: filing them one by one is another benchmark."""
     from vbench.tracking.opening import connect, experiment_id
 

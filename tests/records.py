@@ -22,8 +22,7 @@ import pytest
 from vbench.plan.naming import split_name
 from vbench.schema import Engine, Gpu, Hardware, Lengths, Model, Parallelism, RunConfig, Weights, Workload, to_plain
 from vbench.schema.record import REQUESTS, Failure, Reason, Record, Requests
-from vbench.tracking.columns import columns
-from vbench.tracking.schema import typed
+from vbench.tracking.mapping import flatten, restore
 
 LLAMA = Model(
     name="llama8b",
@@ -111,7 +110,7 @@ def record(
 
 def table(found: list[Record]) -> pd.DataFrame:
     """What `tracking.query` gives of the records once they are filed."""
-    rows = [columns(each) for each in found]
+    rows = [flatten(each) for each in found]
     params = pd.DataFrame([row.params for row in rows]).add_prefix("params.")
     about = {
         "run_id": [f"run{index}" for index in range(len(found))],
@@ -125,7 +124,7 @@ def table(found: list[Record]) -> pd.DataFrame:
     return pd.concat(
         [
             pd.DataFrame(about),
-            params.apply(lambda column: typed(column.name.removeprefix("params."), column.astype(object))),
+            params.apply(lambda column: restore(column.name.removeprefix("params."), column.astype(object))),
             pd.DataFrame([row.metrics for row in rows]).add_prefix("metrics."),
             pd.DataFrame([row.tags for row in rows]).add_prefix("tags."),
         ],

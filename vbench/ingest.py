@@ -1,7 +1,7 @@
-"""The door: `python -m vbench.ingest PATH... [experiment=NAME] [pattern=REGEX]` files what others measured in MLflow.
+"""The door: `python -m vbench.ingest PATH... [experiment=NAME] [pattern=REGEX]` files existing results in MLflow.
 
-vbench's own records, made while the store was out of reach or on another machine, and results of vLLM's benchmark.
-Safe to do again.
+It takes vbench's own records, written while the store was unreachable or on another machine, and results of vLLM's
+benchmark. Running it again is safe.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 HELP = f"""\
 python -m vbench.ingest PATH [PATH ...] [experiment=NAME] [pattern='REGEX']
 
-Files what lies at or below the paths in MLflow (MLFLOW_TRACKING_URI, or else mlruns/mlflow.db here):
+Files all results at or below the paths in MLflow (MLFLOW_TRACKING_URI, or else mlruns/mlflow.db here):
 
   record.json   runs that vbench measured, each into its own experiment
   other .json   results of vLLM's benchmark_serving.py or `vllm bench serve` (--save-result, --append-result, sweeps),
-                and {{"reason": "..."}}, a failure; their dates and numbers are kept, and source=imported marks them
+                and {{"reason": "..."}}, a failure. Dates and numbers are kept; source=imported marks the runs
 
-What is already there is left as it is, so this can be done again at any time.
+What is already filed stays as it is, so the command can be run again at any time.
 
   experiment=NAME   where imported results go (default: imported)
-  pattern='REGEX'   what the path of a result tells, as named groups, where the file does not tell it: model, gpu, gpus,
-                    engine_version, and options by vLLM's names (tensor_parallel_size, max_model_len, num_prompts).
+  pattern='REGEX'   reads from a result's path, by named groups, what the file does not say: model, gpu, gpus,
+                    engine_version, and options under vLLM's names (tensor_parallel_size, max_model_len, num_prompts).
                     The default reads results/prompt_320/1xH100-80GB-SXM/Mistral-7B-Instruct-v0.3_tp1_len2000.json:
                     {imported.PATTERN}
 
 Examples
   python -m vbench.ingest multirun                        everything measured here
-  python -m vbench.ingest multirun/published /mnt/node7   one experiment, and what another machine has measured
+  python -m vbench.ingest multirun/published /mnt/node7   one experiment, and what another machine measured
   python -m vbench.ingest results experiment=study2024    a tree of vLLM's results
   python -m vbench.ingest old pattern='(?P<gpus>\\d+)x(?P<gpu>\\w+)/(?P<model>[^/]+)-v(?P<engine_version>[\\d.]+)/'
   MLFLOW_TRACKING_URI=http://mlflow:5000 python -m vbench.ingest multirun
@@ -57,7 +57,7 @@ SUFFIXES = (".json", ".jsonl")
 
 @dataclass(frozen=True)
 class Options:
-    """What the door was told."""
+    """The arguments of the door."""
 
     paths: tuple[str, ...]
     experiment: str
@@ -66,30 +66,30 @@ class Options:
 
 @dataclass
 class Tally:
-    """What became of the records."""
+    """How many records were filed, were there already, or were unreadable."""
 
     filed: int = 0
-    there: int = 0  # this record, or a later one of the same run key
+    already_there: int = 0  # this record, or a better one of the same run key
     unreadable: list[str] = field(default_factory=list)
     experiments: set[str] = field(default_factory=set)
 
     def add(self, filed: Filed) -> None:
         self.experiments.add(filed.experiment)
         self.filed += filed.new
-        self.there += not filed.new
+        self.already_there += not filed.new
 
     def __str__(self) -> str:
-        return f"filed {self.filed}, already there {self.there}, unreadable {len(self.unreadable)}"
+        return f"filed {self.filed}, already there {self.already_there}, unreadable {len(self.unreadable)}"
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit code: 0; 1 where records were unreadable or the store failed; 2 where a path was wrong."""
+    """Returns the exit code: 0; 1 if records were unreadable or the store failed; 2 if an argument was wrong."""
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")  # noqa: T201
         return 0
     try:
-        chosen = options(arguments)
-        files = found(chosen.paths)
+        chosen = parse_options(arguments)
+        files = find_files(chosen.paths)
         tally = ingest(track(files, "filing", console=Console(stderr=True), transient=True), chosen)
     except VbenchError as error:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
@@ -97,20 +97,20 @@ def main(arguments: list[str]) -> int:
     for line in tally.unreadable:
         print(f"unreadable: {line}", file=sys.stderr)  # noqa: T201
     print(f"{tally} · {tracking.store()}")  # noqa: T201
-    for line in _next(sorted(tally.experiments)):
+    for line in _next_steps(sorted(tally.experiments)):
         print(line)  # noqa: T201
     return 1 if tally.unreadable else 0
 
 
-def _next(experiments: list[str]) -> list[str]:
-    """Where what was filed can be seen and compared."""
+def _next_steps(experiments: list[str]) -> list[str]:
+    """The commands and pages that show what was filed."""
     pages = [page for experiment in experiments if (page := tracking.page(experiment))]
     compare = [f"compare: python -m vbench.analysis experiment={experiment}" for experiment in experiments]
     return [*compare, *pages]
 
 
-def options(arguments: list[str]) -> Options:
-    """Paths and key=value, apart. Raises Refused for a key that is none and a pattern that cannot be used."""
+def parse_options(arguments: list[str]) -> Options:
+    """Separates paths from key=value. Raises Refused for an unknown key or an invalid pattern."""
     given = {"experiment": "imported", "pattern": imported.PATTERN}
     paths = []
     for argument in arguments:
@@ -127,13 +127,13 @@ def options(arguments: list[str]) -> Options:
     return Options(tuple(paths), given["experiment"], imported.compile_pattern(given["pattern"]))
 
 
-def found(paths: Iterable[str]) -> list[Path]:
-    """The files to read at or below the paths, each once. Raises Refused where a path is none or has none."""
+def find_files(paths: Iterable[str]) -> list[Path]:
+    """The files to read at or below the paths, each once. Raises Refused if a path does not exist or holds none."""
     files: dict[Path, None] = {}
     for path in map(Path, paths):
         if not path.exists():
             raise Refused(f"{path}: no such file or folder")
-        below = [path] if path.is_file() else [file for file in sorted(path.rglob("*.json*")) if _wanted(file)]
+        below = [path] if path.is_file() else [file for file in sorted(path.rglob("*.json*")) if _is_candidate(file)]
         if not below:
             raise Refused(f"{path}: no {RECORD} there or below, nor another JSON file")
         files |= dict.fromkeys(file.resolve() for file in below)
@@ -141,21 +141,21 @@ def found(paths: Iterable[str]) -> list[Path]:
 
 
 def ingest(files: Iterable[Path], chosen: Options) -> Tally:
-    """Files what each file holds. Raises TrackingFailed where the store fails: what was filed stays filed."""
+    """Files the contents of each file. Raises TrackingFailed if the store fails; what was filed stays filed."""
     tally = Tally()
     for file in files:
-        _own(file.parent, tally) if file.name == RECORD else _foreign(file, chosen, tally)
+        _file_record(file.parent, tally) if file.name == RECORD else _file_results(file, chosen, tally)
     return tally
 
 
-def _own(folder: Path, tally: Tally) -> None:
+def _file_record(folder: Path, tally: Tally) -> None:
     try:
         tally.add(tracking.deliver(folder))
     except tracking.UnreadableRecord as error:
         tally.unreadable.append(str(error))
 
 
-def _foreign(file: Path, chosen: Options, tally: Tally) -> None:
+def _file_results(file: Path, chosen: Options, tally: Tally) -> None:
     try:
         source = _source(file, chosen)
         results = imported.parse_results(file.read_text("utf-8"))
@@ -164,7 +164,7 @@ def _foreign(file: Path, chosen: Options, tally: Tally) -> None:
         tally.unreadable.append(f"{file}: {error}")
         return
     for entry in filter(None, entries):
-        # The record is filed from a folder, as any: it is made again from the file whenever it is wanted.
+        # Records are filed from folders; this one can be made again from the result file at any time.
         with tempfile.TemporaryDirectory(prefix="vbench-ingest-") as folder:
             entry.record.save(Path(folder))
             if entry.requests is not None:
@@ -185,21 +185,21 @@ def _catalogue() -> imported.Catalogue:
     return imported.Catalogue(compose.known_models(), compose.known_gpus())
 
 
-def _wanted(file: Path) -> bool:
-    """Whether a file below a path is a record, or may be a result of others."""
-    if _copy(file):
+def _is_candidate(file: Path) -> bool:
+    """Whether a file below a path is a record, or may be a result of another tool."""
+    if _is_stored_copy(file):
         return False
-    return file.name == RECORD or (file.suffix in SUFFIXES and not _ours(file.parent))
+    return file.name == RECORD or (file.suffix in SUFFIXES and not _is_vbench_folder(file.parent))
 
 
 @cache
-def _ours(folder: Path) -> bool:
-    """Whether vbench wrote this folder: of a run, of a session, or of sessions. Its other JSON files are no results."""
+def _is_vbench_folder(folder: Path) -> bool:
+    """Whether vbench wrote this folder, for a run or sessions: its other JSON files are not results."""
     below = any(next(folder.glob(f"{depth}{SESSION}"), None) for depth in ("", "*/", "*/*/"))
     return below or (folder / RECORD).exists() or (folder.parent / SESSION).exists()
 
 
-def _copy(file: Path) -> bool:
+def _is_stored_copy(file: Path) -> bool:
     """Whether this is the store's own copy of a record."""
     database = tracking.database()
     return database is not None and (database.parent / "artifacts").resolve() in file.resolve().parents

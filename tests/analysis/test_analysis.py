@@ -604,3 +604,50 @@ def test_a_report_that_cannot_be_filed_is_written_all_the_same(runs, tmp_path, c
     assert door.main(["experiment=grid"]) == 0
     assert "not filed in MLflow: cannot file the report of grid" in capsys.readouterr().out
     assert (tmp_path / "report" / "grid" / "report.html").exists()
+
+
+def test_a_second_report_leaves_no_file_of_the_first_and_none_of_others_out(runs, tmp_path, capsys):
+    runs(*curve(), *curve(model="llama70b"))
+    out = tmp_path / "made"
+    out.mkdir()
+    (out / "mine.png").write_text("not a report's")
+    assert door.main(["experiment=grid", "out=made"]) == 0
+    assert (out / "curves-llama70b.png").exists()
+    assert door.main(["where=params.`model.name` = 'llama8b'", "out=made"]) == 0
+    left = {path.name for path in out.iterdir()}
+    assert {"curves-llama8b.png", "mine.png"} <= left
+    assert not [name for name in left if "llama70b" in name or name.startswith(".")]
+
+
+def test_a_report_that_cannot_be_drawn_leaves_the_earlier_one_whole(runs, tmp_path, monkeypatch, capsys):
+    runs(*curve())
+    assert door.main(["experiment=grid", "out=made"]) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "made").iterdir()}
+    monkeypatch.setattr(figures, "render", broken)
+    assert door.main(["experiment=grid", "out=made"]) == 2
+    assert "out=made: cannot write the report: No space left on device" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "made").iterdir()} == before
+
+
+def broken(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_report_goes_to_a_folder_of_its_experiment(runs, tmp_path, capsys):
+    assert Options().folder == "report"
+    assert Options(experiment="grid").folder == "report/grid"
+    assert Options(experiment="../up").folder == "report/..-up"
+    assert Options(experiment="grid", out="here").folder == "here"
+
+
+def test_a_store_of_a_search_only_has_an_answer_and_whole_probes(runs, tmp_path, capsys):
+    slo = {"search": "max_concurrency", "slo": {"ttft_ms": 500.0, "tpot_ms": 50.0}}
+    made = records.record(metrics={"slo_max_concurrency": 22, "probes": 22, "slo_request_goodput": 3.0})
+    made.config["workload"] |= slo
+    runs(made)
+    assert door.main(["experiment=grid", "figures=[]"]) == 0
+    said = capsys.readouterr().out
+    assert "No VALID run yet" not in said
+    assert "TTFT ≤ 500 ms, TPOT ≤ 50 ms" in said
+    assert "22.0" not in said
+    assert ",22\n" in (tmp_path / "report" / "grid" / "within-slo.csv").read_text()

@@ -19,10 +19,11 @@ import pytest
 import records
 
 from vbench import tracking
+from vbench.plan.naming import flat
 from vbench.schema import Weights
 from vbench.schema.errors import Refused
 from vbench.schema.record import Failure, Reason
-from vbench.tracking.columns import columns
+from vbench.tracking.mapping import COLUMN_NAMES, flatten, restore
 from vbench.tracking.pages import campaign_page
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
@@ -210,6 +211,49 @@ def test_a_value_too_long_for_mlflow_stays_in_the_record_and_is_named(tmp_path):
     [run] = runs()
     assert "engine.extra_args" not in run.data.params
     assert run.data.tags["vbench.only_in_record"] == "engine.extra_args"
+    other = records.record(engine={"extra_args": [*long, "y"]})
+    digests = {
+        flatten(each).params["engine.extra_args.sha256"]
+        for each in (records.record(engine={"extra_args": long}), other)
+    }
+    assert len(digests) == 2
+
+
+def test_half_of_a_surrogate_pair_is_filed_as_a_question_mark(tmp_path):
+    found = dataclasses.replace(records.record(), name="a \ud800 b", session="s \udc80")
+    folder = records.saved(dataclasses.replace(found, session="s"), tmp_path / "out")
+    found.save(folder)
+    tracking.file(folder)
+    [run] = runs()
+    assert run.info.run_name == "a ? b"
+    assert run.data.tags["vbench.session"] == "s ?"
+
+
+def test_what_is_flattened_comes_back_in_the_types_of_the_schema():
+    found = records.record(gpus=2, tp=2, num_prompts=80, workload={"max_concurrency": 16, "request_rate": 2.5})
+    row = flatten(found)
+
+    def back(key):
+        return restore(key, pd.Series([row.params[key]], dtype=object)).iloc[0]
+
+    for part in ("workload", "parallelism", "engine", "hardware"):
+        for key, value in flat(found.config[part], part):
+            # A length may also be a range, so it stays the text that it is in an override.
+            if (
+                isinstance(value, bool | int | float)
+                and key in row.params
+                and not key.endswith(("input_len", "output_len"))
+            ):
+                assert back(key) == value, key
+    assert back("engine.max_model_len") == 2000
+    assert back("engine.max_num_seqs") is None or pd.isna(back("engine.max_num_seqs"))
+    names = {
+        COLUMN_NAMES[f"{kind}.{key}"]
+        for kind in ("params", "tags")
+        for key in getattr(row, kind)
+        if f"{kind}.{key}" in COLUMN_NAMES
+    }
+    assert {"model", "hardware", "parallelism", "verdict", "engine_version", "gpu", "source"} <= names
 
 
 def test_more_params_than_mlflow_takes_at_once_are_all_filed(tmp_path):
@@ -228,7 +272,7 @@ def test_what_is_not_finite_is_no_metric(tmp_path):
 
 
 def test_metrics_keep_nine_digits_and_counts_keep_all():
-    from vbench.tracking.columns import rounded
+    from vbench.tracking.mapping import rounded
 
     assert rounded(9612.348723847283) == 9612.34872
     assert rounded(0.0001234567894) == 0.000123456789
@@ -500,7 +544,7 @@ def test_repeats_of_a_point_share_the_tag_by_which_they_can_be_grouped():
     first, second = (records.record(workload={"seed": seed}) for seed in (0, 1))
     second = dataclasses.replace(second, name=f"{second.name} s1")
     other = records.record(num_prompts=80)
-    points = [columns(record).tags["vbench.point"] for record in (first, second, other)]
+    points = [flatten(record).tags["vbench.point"] for record in (first, second, other)]
     assert points[0] == points[1] != points[2]
 
 

@@ -244,7 +244,9 @@ def _write_loads(axes: Axes, paper: Paper, loads: list[list[str]]) -> None:
     """Writes each load beside its point. One without room is left out: its neighbours show about what it is."""
     for line, numbers in zip(axes.lines, loads, strict=True):
         for spot, load in zip(_pixels(axes, line), numbers, strict=True):
-            _write(axes, paper.place_load, load, spot, color=line.get_color(), fontsize=9.5)
+            for text in (load, load.partition(" ")[0]):  # without its unit, if that leaves more room
+                if _write(axes, paper.place_load, text, spot, color=line.get_color(), fontsize=9.5):
+                    break
 
 
 def _pixels(axes: Axes, line: Line2D) -> npt.NDArray[np.float64]:

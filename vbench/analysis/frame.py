@@ -10,29 +10,9 @@ from typing import Any
 import pandas as pd
 
 from vbench.analysis.axes import AXES
+from vbench.tracking.mapping import COLUMN_NAMES
 
 SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-NAMES = {
-    "params.model.name": "model",
-    "params.hardware.name": "hardware",
-    "params.hardware.gpus": "gpus",
-    "params.parallelism.name": "parallelism",
-    "params.workload.num_prompts": "num_prompts",
-    "tags.vbench.run_key": "run_key",
-    "tags.vbench.validity": "verdict",
-    "tags.vbench.failure": "failure",
-    "tags.vbench.reasons": "reasons",
-    "tags.vbench.gpu": "gpu",
-    "tags.vbench.cpu": "cpu",
-    "tags.vbench.engine_version": "engine_version",
-    "tags.vbench.source": "source",
-    "tags.vbench.parent": "parent",
-    "params.workload.search": "search",
-    **{f"params.parallelism.{size}": size for size in SIZES},
-    "tags.env.vbench": "vbench",
-    "tags.env.held_since": "held_since",
-    "tags.vbench.session": "session",
-}
 FACTS = ("device", "engine_version", "source")  # found, not asked for: a run without one is unknown, not different
 METADATA = "imported."  # what the file of an imported run says of itself; absent is a value
 METADATA_TAGS = ("tags.env.backend", "tags.env.label", "tags.env.metadata.")
@@ -46,7 +26,7 @@ METRICS = tuple(axis.key for axis in AXES)
 LENGTH, LIMIT, LENGTHS = "engine.max_model_len", "model.max_position_embeddings", "workload.lengths"
 FITTED, TOKENS, REQUESTS = "server.max_model_len", "server.kv_cache_tokens", "server.full_context_requests"
 START = "server.start_s"
-WORDS = (*NAMES.values(), LENGTH, LENGTHS)  # these columns and NUMBERS exist even if no run has them
+WORDS = (*COLUMN_NAMES.values(), LENGTH, LENGTHS)  # these columns and NUMBERS exist even if no run has them
 NUMBERS = (
     *METRICS,
     "duration",
@@ -63,7 +43,7 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Runs:
-    """One row a run. Columns: RUN, the names of NAMES, `device`, dotted config paths, bare metric keys."""
+    """One row a run. Columns: RUN, the names of COLUMN_NAMES, `device`, dotted config paths, bare metric keys."""
 
     valid: pd.DataFrame  # measured under a load of their own
     starts: pd.DataFrame  # VALID runs that sent nothing
@@ -127,8 +107,8 @@ def value_text(value: Any) -> str:
 
 
 def _rename(table: pd.DataFrame) -> pd.DataFrame:
-    chosen = {column: name for column, name in NAMES.items() if column in table}
-    reserved = {*NAMES.values(), "device"}
+    chosen = {column: name for column, name in COLUMN_NAMES.items() if column in table}
+    reserved = {*COLUMN_NAMES.values(), "device"}
     for prefix in ("params.", "metrics."):  # parameters keep their dotted path, metrics their key
         for column in table.columns[table.columns.str.startswith(prefix)]:
             short = column.removeprefix(prefix)

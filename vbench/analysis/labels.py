@@ -53,8 +53,8 @@ WORDS = {
 SYSTEM = ("hardware", "parallelism")
 TAGS = {"device": "gpu"}  # a fact's tag has its name, except for the device of GPUs
 NOT_SET = "not set"
-RATE = "workload.request_rate"
-UNBOUNDED = {RATE: "all prompts at once", "workload.max_concurrency": "no max_concurrency"}
+RATE, CONCURRENCY = "workload.request_rate", "workload.max_concurrency"
+UNBOUNDED = {RATE: "all prompts at once", CONCURRENCY: "no max_concurrency"}
 
 
 def add_labels(rows: pd.DataFrame, conditions: Iterable[str], names: Sequence[str] = SYSTEM) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def shared_conditions(rows: pd.DataFrame) -> str:
     paced = {"workload.lengths", "workload.ramp_up_strategy"} & set(rows)  # by a trace, or by a ramp
     unpaced = not any(_values(rows, each) & {"trace", "linear", "exponential", "none"} for each in paced)
     for condition in WORTH_SAYING:
-        if condition in rows and (unpaced or condition != RATE):
+        if condition in rows and (condition != RATE or (unpaced and not _is_capped(rows))):
             values = _values(rows, condition)
             if len(values) == 1 or condition == "device":
                 words += [word for value in sorted(values) if (word := _caption_phrase(condition, value))]
@@ -134,6 +134,12 @@ def describe_disjoint(one: pd.DataFrame, other: pd.DataFrame, conditions: Iterab
         if values and others and not values & others:
             found.append(f"{condition} ({_listed(values)} against {_listed(others)})")
     return "; ".join(found)
+
+
+def _is_capped(rows: pd.DataFrame) -> bool:
+    """Whether all prompts arrive at once but max_concurrency holds them back."""
+    capped = CONCURRENCY in rows and _values(rows, CONCURRENCY) - {""}
+    return bool(capped) and _values(rows, RATE) <= {"inf", ""}
 
 
 def _add_load(rows: pd.DataFrame, axis: LoadAxis) -> pd.DataFrame:

@@ -45,16 +45,16 @@ WARM_UP = -1  # the run_number that a sweep gives its warm-up
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of a result beside its text, and where it shall go."""
+    """What is known of a result besides its text, and where it goes."""
 
-    facts: Mapping[str, str]  # what its path tells, under the names of `conditions`
+    facts: Mapping[str, str]  # what its path states, under the names of `conditions`
     modified: datetime  # when the file was written last, with its time zone
     experiment: str
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A record, and its requests where the result has arrays."""
+    """A record, and its requests if the result has arrays."""
 
     record: Record
     requests: Requests | None = None
@@ -64,13 +64,14 @@ def convert(result: Result, source: Source, catalogue: Catalogue) -> Imported | 
     """The record of a result; None for a sweep's warm-up, which is no measurement. Raises NotAResult."""
     if result.get("run_number") == WARM_UP:
         return None
+    written, result = result, {str(key).rstrip(":"): value for key, value in result.items()}  # old: `request_goodput:`
     try:
         fields = _fields(result)
-        facts = {**source.facts, **_told(fields)}
+        facts = {**source.facts, **_stated(fields)}
         if not facts.get("model"):
             raise NotAResult("neither it nor its path says which model; pattern='…(?P<model>…)' can find it there")
         config = conditions(facts, _extra(fields), catalogue) | {"experiment": source.experiment}
-        about = _about(result, source, facts, config)
+        about = _about(result, source, facts, config) | {"run_key": _hash([written, source.facts])}
         if result.keys() >= MEASURED:
             return _measured(result, about)
         if reason := result.get("reason") or result.get("error"):
@@ -88,10 +89,10 @@ def _measured(result: Result, about: dict[str, Any]) -> Imported:
 
 
 def _failure(reason: str) -> Failure:
-    told = serverlog.diagnosis(reason, returncode=1)
-    if told.line not in reason:  # it was made up of how a process ended, and here none has
+    found = serverlog.diagnosis(reason, returncode=1)
+    if found.line not in reason:  # it was derived from how a process ended, and here none has
         return Failure("engine_error", " ".join(reason.split()))
-    return Failure(told.kind, told.line)
+    return Failure(found.kind, found.line)
 
 
 def _about(result: Result, source: Source, facts: Mapping[str, Any], config: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +100,6 @@ def _about(result: Result, source: Source, facts: Mapping[str, Any], config: dic
     place = [config["model"]["name"], *_system(config)]
     ended = _date(result) or source.modified  # vLLM writes its date when the load has ended
     return {
-        "run_key": _hash([result, source.facts]),
         "session": "-".join([*place, _hash(config.get("engine", {}))[:8]]),
         "name": " · ".join([*place, *_load(config.get("workload", {}))]),
         "experiment": source.experiment,
@@ -113,20 +113,20 @@ def _about(result: Result, source: Source, facts: Mapping[str, Any], config: dic
 
 
 def _fields(result: Result) -> dict[str, Any]:
-    """All that a result says, options under vLLM's argument names: a sweep writes them with dashes or underscores."""
+    """All fields of a result, options under vLLM's argument names: a sweep writes them with dashes or underscores."""
     overrides = {key: value for part in OVERRIDES for key, value in (result.get(part) or {}).items()}
     return {str(key).replace("-", "_"): value for key, value in {**result, **overrides}.items()}
 
 
-def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
-    # Null is a value of an option (no limit), and says nothing of what it ran on.
-    said = {key: fields[key] for key in NAMES if key in fields}
-    told = {key: value for key, value in said.items() if value is not None or key in OPTIONS}
-    return told | ({"model": fields["model_id"]} if "model_id" in fields else {})
+def _stated(fields: Mapping[str, Any]) -> dict[str, Any]:
+    # Null is a value of an option (no limit); elsewhere it states nothing.
+    known = {key: fields[key] for key in NAMES if key in fields}
+    stated = {key: value for key, value in known.items() if value is not None or key in OPTIONS}
+    return stated | ({"model": fields["model_id"]} if "model_id" in fields else {})
 
 
 def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a sweep that our schema has no field for: kept, so that unlike runs do not look alike."""
+    """Options of a sweep that our schema has no field for; kept so that unlike runs do not look alike."""
     if not fields.keys() & {"run_number", *OVERRIDES}:
         return {}
     known = NOT_AN_OPTION | NAMES
@@ -134,7 +134,7 @@ def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metrics(result: Result, requests: Requests | None) -> dict[str, float]:
-    """The numbers that the file gives, and those of its arrays that it does not give."""
+    """The numbers that the file gives, and what its arrays add to them."""
     none = set(flaws.unsampled(result))
     numbers = {key: float(value) for key, value in result.items() if METRIC.fullmatch(key) and _finite(value)}
     given = {key: value for key, value in numbers.items() if _family(key) not in none}
@@ -142,11 +142,11 @@ def _metrics(result: Result, requests: Requests | None) -> dict[str, float]:
 
 
 def _computed(result: Result, requests: Requests, given: Mapping[str, float]) -> dict[str, float]:
-    # Whole families only: a median of theirs beside a p90 of ours would follow two definitions.
-    taken = {None, *map(_family, given)} | (set() if result.get("queue_times") else {"queue"})
+    # Only whole families: their median beside our p90 would follow two definitions.
+    given_families = {None, *map(_family, given)} | (set() if result.get("queue_times") else {"queue"})
     others = {"empty"} | (OF_THE_CLOCK if samples.timed(result) else set())
     found = definitions.metrics(requests)
-    return {key: value for key, value in found.items() if key in others or _family(key) not in taken}
+    return {key: value for key, value in found.items() if key in others or _family(key) not in given_families}
 
 
 def _finite(value: Any) -> bool:
@@ -159,12 +159,12 @@ def _family(key: str) -> str | None:
 
 
 def _doubts(result: Result, source: Source, facts: Mapping[str, Any]) -> list[Reason]:
-    """What of the conditions is uncertain."""
-    undated = Reason("undated", "the file has no date: the time at which it was last written stands for it")
+    """What is uncertain about the conditions."""
+    undated = Reason("undated", "the file has no date; the time of its last change is used instead")
     doubts = [] if _date(result) else [undated]
     for key, word in source.facts.items():
         if key in OPTIONS and not _same(word, facts[key]):
-            sentence = f"{key} is {word} by the path, {facts[key]} by the file, which counts"
+            sentence = f"{key} is {word} by the path but {facts[key]} by the file; the file's value is used"
             doubts.append(Reason("path_disagrees", sentence))
     return doubts
 
@@ -177,7 +177,7 @@ def _same(word: str, value: Any) -> bool:
 
 
 def _environment(result: Result, facts: Mapping[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    # No path and no time of reading: the record of a file is the same wherever it lies, so that it is filed once.
+    # Neither path nor time of reading: the record of a file is the same wherever it lies, so it is filed once.
     about = {key.lstrip("_"): result[key] for key in ABOUT if result.get(key) is not None}
     words = {key: value for key, value in result.items() if isinstance(value, str)}
     metadata = {key: value for key, value in words.items() if key not in NOT_AN_OPTION | NAMES}
@@ -187,13 +187,13 @@ def _environment(result: Result, facts: Mapping[str, Any], config: dict[str, Any
 
 
 def _devices(facts: Mapping[str, Any], config: dict[str, Any]) -> list[str]:
-    """The product names of the GPUs, where they are not known by a name of conf/, which says the same in its words."""
+    """The product names of the GPUs, unless conf/ knows them under a name of its own."""
     known = "memory_mib" in config.get("hardware", {}).get("gpu", {})
     return [] if known or "gpu" not in facts else [str(facts["gpu"])] * int(facts.get("gpus", 1))
 
 
 def _system(config: Mapping[str, Any]) -> list[str]:
-    """The names of the hardware and of the parallelism, where they are known."""
+    """The names of the hardware and the parallelism, if known."""
     hardware, split = config.get("hardware"), config.get("parallelism")
     named = [Hardware(gpus=hardware["gpus"], gpu=Gpu(name=hardware["gpu"]["name"])).name] if hardware else []
     return named + ([split_name(Parallelism(**split))] if split else [])
@@ -206,7 +206,7 @@ def _load(workload: Mapping[str, Any]) -> list[str]:
 
 
 def _date(result: Result) -> datetime | None:
-    """The file's date. It names no time zone: taken as UTC."""
+    """The file's date, taken as UTC because it names no time zone."""
     try:
         return datetime.strptime(str(result.get("date")), DATE).replace(tzinfo=timezone.utc)
     except ValueError:

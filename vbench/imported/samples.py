@@ -1,4 +1,4 @@
-"""The arrays of a detailed result as Requests, so that every number can be computed again."""
+"""The arrays of a detailed result as Requests, from which every number can be recomputed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ LONGEST_ERROR = 200
 
 
 def requests(result: Mapping[str, Any]) -> Requests | None:
-    """The requests of a result; None where its arrays are missing, or do not say when requests were sent.
+    """The requests of a result; None if arrays are missing or do not say when requests were sent.
 
-    Old files have no `start_times`: their requests can be placed in time only where all were sent at once. A file tells
-    neither the tokens that were asked (0 here) nor the first byte (NaN).
-    Raises ValueError or TypeError where the arrays are not what vLLM writes.
+    Old files have no `start_times`: their requests can be placed in time only if all were sent at once. A file states
+    neither max_tokens (0 here) nor the first byte (NaN). Raises ValueError or TypeError if the arrays are not what
+    vLLM writes.
     """
     if not all(result.get(key) for key in NEEDED) or len({len(result[key]) for key in NEEDED}) > 1:
         return None
@@ -60,7 +60,7 @@ def requests(result: Mapping[str, Any]) -> Requests | None:
 
 
 def timed(result: Mapping[str, Any]) -> bool:
-    """Whether the result says when each request was sent."""
+    """Whether the result states when each request was sent."""
     return bool(result.get("start_times"))
 
 
@@ -75,7 +75,7 @@ def _sent(result: Mapping[str, Any]) -> Floats | None:
 
 
 def _spread(tokens: int, chunks: int) -> Ints:
-    """The tokens of a reply over its chunks, the first ones first: the file does not say where they were merged."""
+    """The tokens of a reply spread over its chunks, earlier chunks first: the file does not say where they merged."""
     return np.diff(-(-np.arange(chunks + 1) * tokens // max(chunks, 1)))
 
 

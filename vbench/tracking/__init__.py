@@ -1,12 +1,12 @@
-"""Records filed in MLflow, and read back as one table. The only importer of mlflow, and not before it is needed.
+"""Files records in MLflow and reads them back as one table; the only importer of mlflow, and only once it is needed.
+
+It neither measures nor judges: the record on disk is the truth, and the store is a copy that can be made again.
 
     store()            where runs are tracked
     file(folder)       one record -> one MLflow run, however often it is filed
     query(experiment)  every run -> one row of a DataFrame
-    standing(…)        which records of an experiment are there, by run key
-    report(experiment, tables, files)   what was made of them -> artifacts and description of the experiment
-
-Nothing here measures or judges: the record on disk is the truth, the store a copy that can be made again.
+    standing(…)        the records of an experiment that the store has, by run key
+    report(experiment, tables, files)   a report -> artifacts and description of the experiment
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ __all__ = [
 def file(folder: Path) -> str:
     """The id of the MLflow run that holds the record of this run folder, filed now unless it already was.
 
-    Beside `record.json` go `requests.npz` and `server.log` (the folder's, or else its parent's). Of records
-    with the same run key the one with the best verdict stands (VALID, INVALID, FAILED), then the one that started last.
+    With `record.json` it stores `requests.npz` and `server.log` (the folder's, otherwise its parent's). Of records with
+    the same run key the store keeps the one with the best verdict (VALID, INVALID, FAILED), then the latest.
     Raises TrackingFailed (the store; file again later) or UnreadableRecord (this folder).
     """
     return deliver(folder).run_id
 
 
 def deliver(folder: Path) -> Filed:
-    """As `file`, and says whether the run is new to the store."""
+    """Like `file`; the result says whether the run is new to the store."""
     from vbench.tracking import filing  # mlflow takes over a second to import
 
     return filing.deliver(folder)
 
 
 def digest(folder: Path) -> str:
-    """What tells this run folder's record from an earlier one of its run key. Raises UnreadableRecord."""
+    """A digest of this folder's record, by which it differs from others of its run key. Raises UnreadableRecord."""
     try:
         return hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()[:16]
     except OSError as error:
@@ -61,7 +61,7 @@ def digest(folder: Path) -> str:
 
 
 def standing(experiment: str) -> dict[str, Standing]:
-    """By run key, the records of an experiment that the store has; none where there is no store or experiment yet.
+    """The records of an experiment that the store has, by run key; empty if store or experiment do not exist yet.
 
     Raises TrackingFailed.
     """
@@ -71,16 +71,16 @@ def standing(experiment: str) -> dict[str, Standing]:
 
 
 def record(run_id: str) -> Record:
-    """The record of an MLflow run, from its artifacts. Raises TrackingFailed."""
+    """The record of an MLflow run, read from its artifacts. Raises TrackingFailed."""
     from vbench.tracking import inventory
 
     return inventory.record(run_id)
 
 
 def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Pages:
-    """Files the report of an experiment, in place of an earlier one, and says where it is seen.
+    """Files the report of an experiment in place of an earlier one, and returns the pages that show it.
 
-    The files become the artifacts of a run named `report`, which `query` does not give; the parts, tables in Markdown,
+    The files become artifacts of a run named `report`, which `query` leaves out; the parts, tables in Markdown, become
     the experiment's description. Raises TrackingFailed.
     """
     from vbench.tracking import reporting  # as above
@@ -89,17 +89,17 @@ def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Page
 
 
 def page(experiment: str) -> str | None:
-    """The address of the experiment's runs in MLflow's pages; None where the store has no pages of its own."""
+    """The address of the experiment's runs in MLflow's pages; None if the store is not a server."""
     from vbench.tracking import reporting  # as above
 
     return reporting.page(experiment)
 
 
 def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:
-    """One row a run, of one experiment or of all; `where` is an MLflow filter string.
+    """One row for each run of one experiment or of all; `where` is an MLflow filter string.
 
     Columns: run_id, run_name, experiment, start_time (UTC), status, `params.*` (numbers and booleans where the schema
-    has them), `metrics.*` (float), `tags.*`. What a run lacks is NaN or None.
+    has them), `metrics.*` (float), `tags.*`. A missing value is NaN or None.
     Raises Refused (no store, no such experiment, a filter MLflow cannot read) or TrackingFailed.
     """
     from vbench.tracking import reading  # pandas: a session that only files never needs it

@@ -1,6 +1,6 @@
-"""A run's series as points of MLflow metrics, a chart section a group. Pure; knows MLflow's limits but not MLflow.
+"""A run's series as points of MLflow metrics, one chart section a group. Pure; it knows MLflow's limits only.
 
-All samples stay in `telemetry.npz`, among the run's artifacts; here are enough to see what happened.
+All samples stay in `telemetry.npz`, among the run's artifacts; these are enough to see what happened.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from vbench.schema.series import Series, with_rates
-from vbench.tracking.columns import rounded
+from vbench.tracking.mapping import rounded
 
 MOST_A_SERIES = 200
-MOST_A_RUN = 800  # each costs the store 150 to 250 µs: eight GPUs are drawn more coarsely than one
-GROWING = ("server/generation_tokens", "server/prompt_tokens", "server/preemptions")  # drawn as growth a second
+MOST_A_RUN = 800  # each costs the store 150 to 250 µs, so eight GPUs are drawn more coarsely than one
+GROWING = ("server/generation_tokens", "server/prompt_tokens", "server/preemptions")  # drawn as their growth a second
 NOT_DRAWN = "/energy_j"  # a total since the driver was loaded: its slope is the power, which is drawn
 
 
@@ -28,7 +28,7 @@ class Point(NamedTuple):
 
 
 def points(series: Series) -> list[Point]:
-    """What is drawn of a run: every n-th sample of each series, so that no limit is passed."""
+    """Every n-th sample of each series, within the limits."""
     processes = {name: f"{name.removesuffix('_s')}_cores" for name in series.columns if name.startswith("cpu/")}
     drawn = with_rates(series, {name: f"{name}_per_s" for name in GROWING} | processes)
     names = [name for name in drawn.columns if not name.endswith(NOT_DRAWN)]

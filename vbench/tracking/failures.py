@@ -1,4 +1,4 @@
-"""What can go wrong with the store, as names."""
+"""The errors of the store, as exceptions of ours."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ LONGEST_MESSAGE = 300
 
 
 class TrackingFailed(VbenchError):
-    """The store is out of reach, locked or broken. Records on disk are unharmed: `vbench.ingest` files them later."""
+    """The store is unreachable, locked or broken. Records on disk are unharmed; `vbench.ingest` files them later."""
 
 
 class UnreadableRecord(VbenchError):
-    """The folder has no record, or one that is not a record of vbench."""
+    """The folder has no record, or its record is not one of vbench's."""
 
 
 @contextmanager
 def store_errors(doing: str) -> Iterator[None]:
-    """Turns whatever a store can raise into TrackingFailed; mistakes of ours pass through as they are."""
+    """Turns every error of a store into TrackingFailed; errors in our own code pass through."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
         raise TrackingFailed(f"{doing}: {first_line(error)}") from error
     except Exception as error:
-        # By the name of its library, so that nothing heavy is imported to find out.
+        # By the library's name, so that nothing heavy is imported to find out.
         if type(error).__module__.split(".")[0] in STORE_LIBRARIES:
             raise TrackingFailed(f"{doing}: {first_line(error)}") from error
         raise
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, cut to what a terminal can bear."""
+    """The first line of an error, cut to LONGEST_MESSAGE."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"

@@ -1,9 +1,9 @@
-"""One record, one MLflow run, however often and by however many it is filed.
+"""One record becomes one MLflow run, however often and by however many processes it is filed.
 
-A run carries its run key and the digest of its record from the moment it exists, and gets its status last: a run of
-our key that is still RUNNING was begun by a filing that died, and the next filing of the record removes it. Of several
-records of one key the best verdict stands, of equal ones the latest: a rerun that fails hides no measurement. What is
-superseded is deleted (MLflow keeps it in its bin) only after its successor is whole.
+A run has its run key and the digest of its record from its creation, and gets its status last: a run of our key that is
+still RUNNING was left by a filing that died, and the next filing of the record removes it. Of several records of one
+key the best verdict is kept, then the latest, so a failed rerun hides no measurement. A superseded run is deleted
+(MLflow keeps it in its bin) only after its successor is complete.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from urllib.request import url2pathname
 from vbench.schema.record import RECORD, REQUESTS, SERVER_LOGS, TELEMETRY, Record
 from vbench.schema.series import Series
 from vbench.tracking import digest
-from vbench.tracking.columns import Columns, columns
 from vbench.tracking.curves import Point, points
 from vbench.tracking.failures import UnreadableRecord, first_line, store_errors
+from vbench.tracking.mapping import Row, flatten, storable
 from vbench.tracking.opening import connect, experiment_id, locked
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ METRICS_PER_CALL = 800  # it takes 1000 of all three
 
 @dataclass(frozen=True)
 class Filed:
-    """Where a record is; new is False where it, or a later one of its key, was there before."""
+    """Where a record is; `new` is False if it, or a better one of its key, was there before."""
 
     run_id: str
     experiment: str  # its name
@@ -50,10 +50,10 @@ class Filed:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A record ready to be filed: milliseconds since 1970 as MLflow wants them."""
+    """A record ready to be filed; times in milliseconds since 1970, as MLflow wants them."""
 
     record: Record
-    columns: Columns
+    columns: Row
     points: list[Point]
     digest: str
     started_ms: int
@@ -62,7 +62,7 @@ class _Entry:
 
 
 def deliver(folder: Path) -> Filed:
-    """Files the folder's record unless it is there. Raises TrackingFailed, UnreadableRecord."""
+    """Files the folder's record unless the store has it. Raises TrackingFailed, UnreadableRecord."""
     entry = _read(folder)
     with store_errors(f"cannot file {folder}"), locked("file"):
         client = connect()
@@ -72,7 +72,7 @@ def deliver(folder: Path) -> Filed:
         new = standing is None
         if standing is None:
             standing = _write(client, experiment, entry)
-            # Asked again because a server has no lock: of two that filed at once both choose the same one to stay.
+            # Asked again because a server has no lock: two processes that filed at once choose the same run to keep.
             runs = _runs(client, experiment, entry)
             standing = _standing(runs, entry) or standing
         for run in runs:
@@ -86,7 +86,7 @@ def _read(folder: Path) -> _Entry:
         record = Record.load(folder)
         return _Entry(
             record=record,
-            columns=columns(record),
+            columns=flatten(record),
             points=_points(folder),
             digest=digest(folder),
             started_ms=_milliseconds(record.started_at),
@@ -118,21 +118,21 @@ def _runs(client: MlflowClient, experiment: str, entry: _Entry) -> list[Run]:
 
 
 def _standing(runs: list[Run], entry: _Entry) -> str | None:
-    """The run that makes filing the entry needless: whole, and of the same record or of a better one."""
-    own = _worth(entry.record.verdict, entry.started_ms)
+    """The complete run that makes filing the entry needless: of the same record, or of a better one."""
+    own = _rank(entry.record.verdict, entry.started_ms)
     good = []
     for run in runs:
         if run.info.status != "RUNNING":
-            worth = _worth(run.data.tags[VERDICT], run.info.start_time)
-            # One of the same start is this record before its numbers were derived anew, whatever it was worth then.
-            better = worth > own and run.info.start_time != entry.started_ms
+            rank = _rank(run.data.tags[VERDICT], run.info.start_time)
+            # A run of the same start is this record before its numbers were recomputed, whatever its rank then.
+            better = rank > own and run.info.start_time != entry.started_ms
             if better or run.data.tags[DIGEST] == entry.digest:
-                good.append((worth, str(run.info.run_id)))
+                good.append((rank, str(run.info.run_id)))
     return max(good)[1] if good else None
 
 
-def _worth(verdict: str, started_ms: int) -> tuple[int, int]:
-    """Of two records of one key the better verdict stands, then the later start."""
+def _rank(verdict: str, started_ms: int) -> tuple[int, int]:
+    """Of two records of one key the better verdict is kept, then the later start."""
     return VERDICT_RANK.index(verdict), started_ms
 
 
@@ -142,7 +142,7 @@ def _write(client: MlflowClient, experiment: str, entry: _Entry) -> str:
         experiment,
         start_time=entry.started_ms,
         tags={KEY: record.run_key, DIGEST: entry.digest},
-        run_name=record.name,
+        run_name=storable(record.name),
     )
     run_id = str(run.info.run_id)
     attach(client, run, entry.artifacts)
@@ -155,7 +155,7 @@ def attach(client: MlflowClient, run: Run, paths: Iterable[Path]) -> None:
     """Makes the files artifacts of the run."""
     uri = urlparse(run.info.artifact_uri)
     for path in paths:
-        if uri.scheme == "file":  # copied without MLflow's detour, five milliseconds a file
+        if uri.scheme == "file":  # copied directly: MLflow's own way takes five milliseconds a file
             target = Path(url2pathname(uri.path))
             target.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / path.name)
@@ -164,7 +164,7 @@ def attach(client: MlflowClient, run: Run, paths: Iterable[Path]) -> None:
 
 
 def _log(client: MlflowClient, run_id: str, entry: _Entry) -> None:
-    from mlflow.entities import Metric, Param, RunTag  # over a second, and only who tracks pays it
+    from mlflow.entities import Metric, Param, RunTag  # takes over a second, and only tracking needs it
 
     metrics = [Metric(key, value, entry.ended_ms, 0) for key, value in entry.columns.metrics.items()]
     params = [Param(key, value) for key, value in entry.columns.params.items()]

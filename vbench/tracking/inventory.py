@@ -1,4 +1,4 @@
-"""Which records the store has: what a campaign need neither measure nor file again."""
+"""Which records the store has, so that a campaign neither measures nor files them again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vbench.tracking.failures import store_errors
 from vbench.tracking.filing import DIGEST, KEY
 from vbench.tracking.opening import connect
 from vbench.tracking.place import database
-from vbench.tracking.reading import PAGE, is_known, reader
+from vbench.tracking.reading import PAGE, has_known_schema, open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,7 +41,7 @@ def standing(experiment: str) -> dict[str, Standing]:
     if path is not None and not path.is_file():
         return {}
     with store_errors(f"cannot read {path or 'the tracking server'}"):
-        cells = _selected(path, experiment) if path and is_known(path) else _searched(experiment)
+        cells = _selected(path, experiment) if path and has_known_schema(path) else _searched(experiment)
         runs: dict[str, dict[str, str]] = {}
         for run_id, key, value in cells:
             runs.setdefault(run_id, {})[key] = value
@@ -57,11 +57,11 @@ def record(run_id: str) -> Record:
 
 def _selected(path: Path, experiment: str) -> list[tuple[str, str, str]]:
     wanted = {"experiment": experiment, "key": KEY, "digest": DIGEST, "validity": VALIDITY}
-    with reader(path) as connection:
+    with open_reader(path) as connection:
         try:
             return connection.execute(TAGS, wanted).fetchall()
         except sqlite3.OperationalError as error:
-            if "no such table" in str(error):  # a store that is being made just now has none yet
+            if "no such table" in str(error):  # a store that is just being created has no tables yet
                 return []
             raise
 

@@ -1,9 +1,10 @@
-"""A run in a few lines of Markdown, for MLflow's page of it. Pure."""
+"""A run in a few lines of Markdown, for its page in MLflow. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vbench.tracking.markdown import escape_markdown, one_line
 from vbench.tracking.view import HEADLINES
 
 if TYPE_CHECKING:
@@ -11,19 +12,19 @@ if TYPE_CHECKING:
 
     from vbench.schema.record import Reason, Record
 
-LONGEST_LINE = 500  # of a log: enough to tell, short enough for the page and for MLflow's limit on a note
+LONGEST_LINE = 500  # of a log: short enough for the page and for MLflow's limit on a note
 
 
 def note(record: Record) -> str:
-    """The verdict, why it is not VALID, and the metrics that people ask for first."""
-    title = f"**{record.verdict}** · {record.name}"
+    """The verdict, why it is not VALID, and the metrics that people look at first."""
+    title = f"**{record.verdict}** · {escape_markdown(record.name)}"
     return "\n".join([title, "", *_failure(record), *_reasons(record), *_table(record)])
 
 
 def _failure(record: Record) -> list[str]:
     if not record.failure:
         return []
-    line = " ".join(record.failure.line.replace("`", "'").split())[:LONGEST_LINE]
+    line = one_line(record.failure.line.replace("`", "'"))[:LONGEST_LINE]  # nothing is markup within code
     return [f"Not measured: **{record.failure.kind}**", "", f"`{line}`", ""]
 
 
@@ -33,7 +34,10 @@ def _reasons(record: Record) -> list[str]:
 
 
 def _bullets(title: str, reasons: Iterable[Reason]) -> list[str]:
-    return [f"- {title}: **{reason.code}**: {reason.sentence[:LONGEST_LINE]}" for reason in reasons]
+    return [
+        f"- {title}: **{escape_markdown(reason.code)}**: {escape_markdown(reason.sentence[:LONGEST_LINE])}"
+        for reason in reasons
+    ]
 
 
 def _table(record: Record) -> list[str]:

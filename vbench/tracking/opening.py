@@ -1,8 +1,8 @@
-"""Opens the store, and makes a local one on first use.
+"""Opens the store, and creates a local one on first use.
 
-Many processes may open a fresh store at once: MLflow's own creation of the tables is not safe against that, so it
-happens under a lock on the file beside the database. The journal is then WAL, which lets readers and a writer work
-at the same time; like the lock, it needs a local disk.
+Many processes may open a new store at once. MLflow's creation of the tables is not safe against that, so it happens
+under a lock on a file beside the database. The journal mode is WAL, which lets readers and one writer work at the same
+time; like the lock, it needs a local disk.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # a record fetched from the store is no news
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's own 7 are four minutes on a dead server
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # fetching a record needs no progress bar
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # MLflow's default of 7 waits four minutes for a dead server
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-PATIENCE_S = 60.0  # for a lock: filing one run takes well under a second, so one that waits longer is stuck
+PATIENCE_S = 60.0  # for a lock: filing one run takes well under a second
 
 
 def connect() -> MlflowClient:
-    """A client of the store, made and migrated on first use."""
+    """A client of the store, which is created and migrated on first use."""
     return _connect(store())
 
 
 @contextmanager
 def locked(purpose: str) -> Iterator[None]:
-    """Holds a local store's lock for one purpose; a server has its own ways, so there it does nothing.
+    """Holds a local store's lock for one purpose; for a server it does nothing.
 
-    Raises TrackingFailed where another process does not let go in time.
+    Raises TrackingFailed if another process does not release it in time.
     """
     path = database()
     if path is None:
@@ -58,7 +58,7 @@ def locked(purpose: str) -> Iterator[None]:
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The experiment of that name, set up on first use; raises TrackingFailed where it is in the bin."""
+    """The id of the experiment of that name, created on first use. Raises TrackingFailed if it was deleted."""
     found = client.get_experiment_by_name(name)
     if found is None:
         return _create(client, name)
@@ -76,17 +76,17 @@ def _connect(uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient  # over a second, and only who tracks pays it
 
-    logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # the tables it creates are no news
+    logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # it logs every table that it creates
     with locked("open"):
         _make()
         _use_wal()
         client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)  # the first call is what opens, creates and checks
+        client.search_experiments(max_results=1)  # the first call opens, creates and checks
     return client
 
 
 def _make() -> None:
-    """Makes a local store that is not there under another name: nothing can open one whose making was cut short."""
+    """Creates a missing local store under another name, so that no process opens a half-created one."""
     path = database()
     if path is None or path.exists():
         return
@@ -112,27 +112,27 @@ def _create(client: MlflowClient, name: str) -> str:
     try:
         return str(client.create_experiment(name, artifact_location=_artifacts(name), tags=EXPERIMENT_TAGS))
     except MlflowException as error:
-        rival = client.get_experiment_by_name(name)  # another client of the server was faster
+        rival = client.get_experiment_by_name(name)  # another client created it first
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or rival is None:
             raise
         return str(rival.experiment_id)
 
 
 def _artifacts(experiment: str) -> str | None:
-    # Left to itself MLflow puts a local store's artifacts below whatever folder the process is in.
+    # By default MLflow puts a local store's artifacts below the current folder.
     path: Path | None = database()
     return (path.parent / "artifacts" / re.sub(r"[^\w.-]+", "-", experiment)).as_uri() if path else None
 
 
 def _wait_for(descriptor: int, path: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while not _taken(descriptor):
+    while not _try_lock(descriptor):
         if time.monotonic() > deadline:
-            raise TrackingFailed(f"{path}: another process has held the store for {PATIENCE_S:.0f} s")
+            raise TrackingFailed(f"{path}: another process has locked the store for {PATIENCE_S:.0f} s")
         time.sleep(0.01)
 
 
-def _taken(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

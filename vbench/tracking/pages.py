@@ -1,4 +1,4 @@
-"""The addresses of MLflow's own pages, where the store is a server. Pure."""
+"""The addresses of MLflow's own pages, if the store is a server. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ KIND = "workflowType=machine_learning"  # without it MLflow 3 shows its pages fo
 
 
 def campaign_page(store: str, experiment_id: str) -> str | None:
-    """The runs of an experiment, with our columns; None where the store has no pages of its own."""
+    """The runs of an experiment, with our columns; None if the store is not a server."""
     return _page(store, f"experiments/{experiment_id}/runs?{KIND}&viewStateShareKey={VIEW}")
 
 
 def run_page(store: str, experiment_id: str, run_id: str) -> str | None:
-    """A run's artifacts."""
+    """A run's artifacts; None if the store is not a server."""
     return _page(store, f"experiments/{experiment_id}/runs/{run_id}/artifacts?{KIND}")
 
 
@@ -23,5 +23,5 @@ def _page(store: str, route: str) -> str | None:
     address = urlsplit(store)
     if address.scheme not in ("http", "https"):
         return None
-    host = address.netloc.rpartition("@")[2]  # not the password that may be before it
+    host = address.netloc.rpartition("@")[2]  # without the password that may precede it
     return f"{address.scheme}://{host}{address.path.rstrip('/')}/#/{route}"

@@ -1,4 +1,4 @@
-"""Where runs are tracked. Imports nothing heavy, so that anyone may ask."""
+"""Where runs are tracked. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ SQLITE = "sqlite:///"
 
 
 def store() -> str:
-    """The tracking URI: MLFLOW_TRACKING_URI, or else a SQLite file below the current folder."""
+    """The tracking URI: MLFLOW_TRACKING_URI, otherwise a SQLite file below the current folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / 'mlruns' / 'mlflow.db'}"
 
 
 def database() -> Path | None:
-    """The SQLite file of a local store; None where the store is a server or another database."""
+    """The SQLite file of a local store; None if the store is a server or another database."""
     uri = store()
     return Path(uri.removeprefix(SQLITE).partition("?")[0]).absolute() if uri.startswith(SQLITE) else None

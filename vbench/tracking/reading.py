@@ -1,7 +1,7 @@
 """Every run of the store as one table.
 
-A local store is read with SQL over its tables, some ten times faster than MLflow's own search, read-only and only
-where the schema is one that this was written against. Anything else is searched, page by page.
+A local store is read with SQL over its tables, about ten times faster than MLflow's own search, read-only, and only if
+its schema is one that this was written against. Any other store is searched page by page.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import pandas as pd
 
 from vbench.schema.errors import Refused
 from vbench.tracking.failures import first_line, store_errors
+from vbench.tracking.mapping import restore
 from vbench.tracking.opening import connect
 from vbench.tracking.place import database, store
-from vbench.tracking.schema import typed
 from vbench.tracking.view import REPORT
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ Cell = tuple[str, str, Any]  # run id, column, value
 
 @dataclass(frozen=True)
 class _Rows:
-    """Long form: runs (id, name, experiment, start in ms, status), and a cell for each of their values."""
+    """Long form: runs (id, name, experiment, start in ms, status) and a cell for each of their values."""
 
     runs: list[tuple[str, str, str, int, str]]
     params: Iterable[Cell]
@@ -65,30 +65,30 @@ def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:
             "(python -m vbench.ingest PATH), or set MLFLOW_TRACKING_URI"
         )
     with store_errors(f"cannot read {path or 'the tracking server'}"):
-        if path is None or not is_known(path):
+        if path is None or not has_known_schema(path):
             return _table(_rows(_search(experiment, where)))
         ids = {run.info.run_id for _, run in _search(experiment, where)} if where else None
-        with reader(path) as connection:
-            _check(experiment, [name for (name,) in connection.execute(EXPERIMENTS)])
+        with open_reader(path) as connection:
+            _check_experiment(experiment, [name for (name,) in connection.execute(EXPERIMENTS)])
             return _table(_select(connection, experiment, ids))
 
 
 # By SQL.
 
 
-def is_known(path: Path) -> bool:
-    """Whether the tables of this local store are those that the SQL here was written against."""
-    with reader(path) as connection:
+def has_known_schema(path: Path) -> bool:
+    """Whether the SQL here was written against the tables of this local store."""
+    with open_reader(path) as connection:
         return {revision for (revision,) in connection.execute("SELECT version_num FROM alembic_version")} <= (
             KNOWN_REVISIONS
         )
 
 
 @contextmanager
-def reader(path: Path) -> Iterator[sqlite3.Connection]:
-    """A local store to read in, as it is at this moment."""
+def open_reader(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection to a local store, as it is at this moment."""
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)) as connection:
-        connection.execute("BEGIN")  # one moment for all selects, whatever is filed meanwhile
+        connection.execute("BEGIN")  # all selects see one moment, whatever is filed meanwhile
         yield connection
 
 
@@ -113,12 +113,12 @@ def _select(connection: sqlite3.Connection, experiment: str | None, ids: set[str
 
 
 def _search(experiment: str | None, where: str) -> list[tuple[str, Run]]:
-    """(experiment's name, run) of every run that the filter lets through."""
+    """(experiment name, run) of every run that passes the filter."""
     from mlflow.exceptions import MlflowException  # over a second, and a plain query needs none of it
 
     client = connect()
     known: list[Experiment] = list(client.search_experiments())
-    _check(experiment, [each.name for each in known])
+    _check_experiment(experiment, [each.name for each in known])
     names = {each.experiment_id: each.name for each in known if experiment in (None, each.name)}
     try:
         with _without_gc():
@@ -140,7 +140,7 @@ def _pages(client: MlflowClient, experiments: list[str], where: str) -> Iterator
 
 @contextmanager
 def _without_gc() -> Iterator[None]:
-    # A search makes a million small objects that all stay: collecting among them takes half of its time.
+    # A search creates a million small objects that all stay; collecting garbage among them takes half of its time.
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -163,7 +163,7 @@ def _rows(found: list[tuple[str, Run]]) -> _Rows:
 # Of either.
 
 
-def _check(experiment: str | None, names: list[str]) -> None:
+def _check_experiment(experiment: str | None, names: list[str]) -> None:
     if experiment is None or experiment in names:
         return
     near = difflib.get_close_matches(experiment, names, n=1)
@@ -174,28 +174,28 @@ def _check(experiment: str | None, names: list[str]) -> None:
 
 
 def _public(uri: str) -> str:
-    """The address without what may be a password in it."""
+    """The address without a password that may be in it."""
     scheme, _, rest = uri.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 def _table(rows: _Rows) -> pd.DataFrame:
     tagged = list(rows.tags)
-    reports = {run for run, key, _ in tagged if key == REPORT}  # they measured nothing
+    reports = {run for run, key, _ in tagged if key == REPORT}  # reports, which measured nothing
     runs = [run for run in rows.runs if run[0] not in reports]
     place = {run[0]: row for row, run in enumerate(runs)}
     table = pd.DataFrame(runs, columns=RUN_COLUMNS)
     table["start_time"] = pd.to_datetime(table["start_time"], unit="ms", utc=True)
-    # The last sample of a series (group/name) is no result of the run.
+    # The last sample of a series (group/name) is not a result of the run.
     results = (cell for cell in rows.metrics if "/" not in cell[1])
     metrics = {f"metrics.{key}": column.astype(float) for key, column in _pivot(results, place, np.nan).items()}
-    params = {f"params.{key}": typed(key, column) for key, column in _pivot(rows.params, place, None).items()}
+    params = {f"params.{key}": restore(key, column) for key, column in _pivot(rows.params, place, None).items()}
     tags = {f"tags.{key}": column for key, column in _pivot(tagged, place, None).items()}
     return pd.concat([table, pd.DataFrame(params | metrics | tags, index=table.index)], axis=1)
 
 
 def _pivot(cells: Iterable[Cell], place: dict[str, int], missing: Any) -> dict[str, pd.Series]:
-    """The cells of the runs that have a place, as a column a key."""
+    """The cells of the runs that have a place, as one column for each key."""
     columns: dict[str, np.ndarray[Any, Any]] = {}
     for run, key, value in cells:
         if run not in place:

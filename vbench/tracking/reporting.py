@@ -1,7 +1,7 @@
 """A campaign's report in MLflow: the files as artifacts of one run, the tables as the campaign's description.
 
-That run measured nothing: it carries the tag `vbench.report`, by which `reading` leaves it out. A campaign has one; the
-run of an earlier report is deleted after its successor is whole.
+That run measured nothing: `reading` leaves it out by its tag `vbench.report`. A campaign has one; the run of an earlier
+report is deleted once its successor is complete.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vbench.tracking.columns import LONGEST_TAG
 from vbench.tracking.failures import TrackingFailed, store_errors
 from vbench.tracking.filing import attach
+from vbench.tracking.mapping import LONGEST_TAG
 from vbench.tracking.opening import connect, locked
 from vbench.tracking.pages import campaign_page, run_page
 from vbench.tracking.place import store
-from vbench.tracking.view import REPORT, described
+from vbench.tracking.view import REPORT, describe_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pages:
-    """Where a campaign and its report are seen; None where the store has no pages of its own."""
+    """The pages of a campaign and of its report; None if the store is not a server."""
 
     campaign: str | None
     report: str | None
 
 
 def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Pages:
-    """Files the report of an experiment, in place of an earlier one; `parts` are its tables in Markdown.
+    """Files the report of an experiment in place of an earlier one; `parts` are its tables in Markdown.
 
     Raises TrackingFailed.
     """
@@ -44,11 +44,11 @@ def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Page
         run = client.create_run(
             found.experiment_id,
             run_name="report",
-            tags={REPORT: "true", "mlflow.note.content": described(parts, LONGEST_TAG)},
+            tags={REPORT: "true", "mlflow.note.content": describe_experiment(parts, LONGEST_TAG)},
         )
         attach(client, run, files)
         client.set_terminated(run.info.run_id)
-        client.set_experiment_tag(found.experiment_id, "mlflow.note.content", described(parts))
+        client.set_experiment_tag(found.experiment_id, "mlflow.note.content", describe_experiment(parts))
         for each in earlier:
             client.delete_run(each.info.run_id)
         return Pages(
@@ -58,7 +58,7 @@ def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Page
 
 
 def page(experiment: str) -> str | None:
-    """Where an experiment is seen; None where the store has no pages of its own. Raises TrackingFailed."""
+    """The page of an experiment; None if the store is not a server. Raises TrackingFailed."""
     with store_errors(f"cannot find {experiment}"):
         found = connect().get_experiment_by_name(experiment)
         return campaign_page(store(), found.experiment_id) if found else None

@@ -1,8 +1,8 @@
-"""What a person sees of an experiment in MLflow's own pages: its description and the columns of its runs table.
+"""What MLflow's own pages show of an experiment: its description and the columns of its runs table.
 
-The table shows no metrics by itself. A view stored as an experiment tag does; it is seen at
+By default the table shows no metrics. A view stored as an experiment tag does, at
 `#/experiments/ID/runs?workflowType=machine_learning&viewStateShareKey=vbench`. MLflow writes such tags itself when a
-view is shared, but does not document them: should a later version read them otherwise, the page is as it was.
+view is shared, but does not document them: if a later version ignores them, the page looks as by default.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-VIEW = "vbench"  # the shared view that has our columns
+VIEW = "vbench"  # the shared view with our columns
 REPORT = "vbench.report"  # the tag of a run that holds a report and measured nothing
 LONGEST_NOTE = 20_000  # MLflow's limit on an experiment's tag
 
@@ -26,7 +26,7 @@ HEADLINES = (
     "completed",
     "failed",
     "duration",
-    "steady_output_throughput",  # says little without the next: how many seconds it is of
+    "steady_output_throughput",  # needs the next one: how many seconds it covers
     "steady_duration",
 )
 
@@ -46,23 +46,23 @@ ABOUT = (
     "- `vbench.validity`: VALID; INVALID (measured, not to be trusted: `vbench.reasons`); "
     "FAILED (not measured: `vbench.failure`)\n"
     "- metrics carry the keys of `vllm bench serve`; throughput in tokens a second, latencies in milliseconds\n"
-    "- `record.json` among a run's artifacts is the whole truth of it, `requests.npz` the raw samples\n"
+    "- `record.json` among a run's artifacts has everything about it, `requests.npz` the raw samples\n"
     "- group the runs by the tags `vbench.session` (one server) or `vbench.point` (one load on it, all repeats)\n"
     "- this table with its metric columns: add `?workflowType=machine_learning&viewStateShareKey=vbench` "
     "to this page's address"
 )
-UNTOLD = "- tables and figures: `python -m vbench.analysis experiment=…` puts them here"
+NO_REPORT_YET = "- tables and figures: `python -m vbench.analysis experiment=…` puts them here"
 
 EXPERIMENT_TAGS = {
-    "mlflow.note.content": f"{ABOUT}\n{UNTOLD}",
+    "mlflow.note.content": f"{ABOUT}\n{NO_REPORT_YET}",
     f"mlflow.sharedViewState.{VIEW}": json.dumps({"selectedColumns": COLUMNS}),
 }
 
 
-def described(parts: Sequence[str], longest: int = LONGEST_NOTE) -> str:
-    """A campaign's description: those parts of its report for which there is room, in order, then what it is."""
+def describe_experiment(parts: Sequence[str], longest: int = LONGEST_NOTE) -> str:
+    """A campaign's description: the parts of its report that fit, in order, then what the columns mean."""
     end = f"{ABOUT}\n- figures and all tables: among the artifacts of the run named `report`"
-    room = longest - len(end) - 100  # for what is left out
+    room = longest - len(end) - 100  # for the line about what is left out
     fitting: list[str] = []
     for part in parts:
         if len(part) + 2 <= room:

@@ -40,7 +40,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     everything = tuple(dict.fromkeys([*runs.conditions, *runs.baseline.conditions]))  # of both sides: absent is a value
     new, old = with_columns(runs.valid, everything), with_columns(runs.baseline.valid, everything)
     if new.empty or old.empty:
-        side = "these runs" if new.empty else f"the baseline {options.against}"
+        side = "the new side" if new.empty else f"the baseline {options.against}"
         return [Section(SLUG, title, notes=(f"Nothing to compare: {side} has no VALID run under load.",))]
     axis = comparison_axis(new, old, everything)
     conditions = [each for each in everything if each not in axis]
