@@ -17,8 +17,9 @@ ones do. A `--max-model-len` beyond `--kv-cache-tokens` fails at start as vLLM d
 
 Compilation (`--compile-s`): a step that meets a new shape takes so much longer, and logs what vLLM's kernel monitor
 logs. A shape is a power of two of the requests that run (`--compile-shapes`), or the K-th request to come
-(`--compile-at K,…`). With `--compile-silently` the log says nothing. Prefill (`--prefill-tokens-per-s`): a step takes
-as much longer as the prompts that it admits.
+(`--compile-at K,…`). With `--compile-silently` the log says nothing; with `--log-first-compilation` it tells of one
+kernel, as vLLM does, not of its variants. Prefill (`--prefill-tokens-per-s`): a step takes as much longer as the
+prompts that it admits.
 
 The stream is lean, so that client and server can share two cores: bytes are prepared once a request, and a tick is one
 write a connection.
@@ -205,7 +206,7 @@ class Engine:
         for kernel in sorted(shapes - self.compiled):
             self.compiled.add(kernel)
             time.sleep(options.compile_s)
-            if not options.compile_silently:
+            if not options.compile_silently and not (options.log_first_compilation and len(self.compiled) > 1):
                 log_compilation(kernel)
 
     def advance(self, stream: Stream) -> bool:
@@ -522,6 +523,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     fake.add_argument("--compile-shapes", action="store_true")
     fake.add_argument("--compile-at", type=numbers, default=[])
     fake.add_argument("--compile-silently", action="store_true")
+    fake.add_argument("--log-first-compilation", action="store_true")
     fake.add_argument("--prefill-tokens-per-s", type=float, default=0.0)
     fake.add_argument("--start-s", type=float, default=0.0)
     fake.add_argument("--kv-cache-tokens", type=int, default=205_184)

@@ -82,6 +82,14 @@ def test_a_run_under_which_the_engine_compiled_is_no_measurement():
     assert judge(many(), load, {}, []).invalid == []
 
 
+@pytest.mark.parametrize(("pause_ms", "itl_ms", "compiled"), [(600, 59, True), (600, 61, False), (0, 5, False)])
+def test_an_unexplained_pause_of_an_engine_that_compiles_on_demand_is_a_compilation(pause_ms, itl_ms, compiled):
+    found = {"longest_unexplained_stall_ms": float(pause_ms), "median_itl_ms": float(itl_ms)}
+    judged = judge(many(), run_config().workload, found, compiles_on_demand=True)
+    assert [reason.code for reason in judged.invalid] == (["compiled_under_load"] if compiled else [])
+    assert judged.warnings == []
+
+
 @pytest.mark.parametrize(
     ("share", "longest_ms", "everybody_ms", "warned"),
     [(0.02, 3000, 50, True), (0.01, 3000, 50, False), (0.02, 3000, 1500, False), (0.02, 900, 50, False)],

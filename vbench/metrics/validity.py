@@ -33,13 +33,20 @@ class Judgement(NamedTuple):
     warnings: list[Reason]
 
 
-def judge(requests: Requests, load: Workload, found: dict[str, float], compiled: Sequence[str] = ()) -> Judgement:
+def judge(
+    requests: Requests,
+    load: Workload,
+    found: dict[str, float],
+    compiled: Sequence[str] = (),
+    compiles_on_demand: bool = False,
+) -> Judgement:
     """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts).
 
-    `compiled` names the kernels that the engine compiled during the run, by its log.
+    `compiled` names the kernels that the engine compiled during the run, by its log. `compiles_on_demand`: it was seen
+    to compile kernels after its start, so a pause that nothing explains is taken for another compilation.
     """
     invalid = (
-        _compiled_under_load(found, compiled),
+        _compiled_under_load(found, compiled) or (_compiled_unlogged(found) if compiles_on_demand else None),
         _ended_early(found),
         _failed_requests(requests),
         _late_client(requests, load),
@@ -54,7 +61,7 @@ def judge(requests: Requests, load: Workload, found: dict[str, float], compiled:
         _preemptions(found),
         _saturated(found),
         _stalled_by_prefill(found),
-        _stalled_unexplained(found),
+        None if compiles_on_demand else _stalled_unexplained(found),
         _paused_replies(found),
         _busy_front_end(found),
         _merged_tokens(requests),
@@ -156,6 +163,18 @@ def _compiled_under_load(found: dict[str, float], compiled: Sequence[str]) -> Re
     sentence = (
         f"the engine compiled under load ({listed}){pause}: these figures include its warming up; repeat with "
         "rerun=invalid, so that its compile cache is warm"
+    )
+    return Reason("compiled_under_load", sentence)
+
+
+def _compiled_unlogged(found: dict[str, float]) -> Reason | None:
+    # vLLM logs a kernel's first compilation. Triton compiles the same kernel again for other constants, unlogged.
+    pause_ms = found.get("longest_unexplained_stall_ms", 0.0)
+    if pause_ms <= STALL_TOKENS * found.get("median_itl_ms", 0.0):
+        return None
+    sentence = (
+        f"no token came from any request for {pause_ms / 1e3:.1f} s, no prefill explains it, and this engine compiles "
+        "kernels when it first needs them: these figures include its warming up"
     )
     return Reason("compiled_under_load", sentence)
 

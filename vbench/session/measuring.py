@@ -32,7 +32,7 @@ from vbench.workload.search import streams
 
 RETRIES = {  # how often a run is measured again for this, at once and on the same servers
     "compiled_under_load": 2,  # its kernels are there by then, but its batches are never quite the same
-    "stalled_unexplained": 1,  # vLLM logs a kernel's first compilation only
+    "stalled_unexplained": 1,
     "lagging_client": 1,
     "late_client": 1,
 }
@@ -101,7 +101,7 @@ async def measure(
         found["saturated"] = float(saturated(requests))
     if overload and overload.at_s:
         found |= {"saturated": 1.0, "ended_early_s": overload.at_s}
-    judgement = judge(requests, workload, found, [each.kernel for each in compiled])
+    judgement = judge(requests, workload, found, [each.kernel for each in compiled], _compiles_on_demand(fleet))
     return replace(
         bench.record(run, began),
         server=fleet.facts,
@@ -109,6 +109,11 @@ async def measure(
         warnings=judgement.warnings,
         invalid=judgement.invalid,
     )
+
+
+def _compiles_on_demand(fleet: Servers) -> bool:
+    """Whether the engine compiled kernels after its start: it may compile more of them without logging it."""
+    return bool(fleet.facts.get("rehearsal_compiled"))
 
 
 def _passing_faults(record: Record) -> list[str]:

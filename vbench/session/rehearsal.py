@@ -34,14 +34,17 @@ from vbench.workload.prompts import FIRST_ID, prompts
 from vbench.workload.search import streams
 
 BURSTS = ((1, 256, 16), (8, 256, 16))  # requests at once, tokens of each prompt, of each reply
-PREFILLS = (1024, 1536, 2048, 3072, 4096)  # tokens in one step: a kernel of experts is chosen by it, and then compiled
+PREFILLS = (1024, 1536, 2048, 3072, 4096)  # tokens in one step, of a model without experts
+STEP_GROWTH = 1.25  # between the step sizes of a model with experts: its kernels are chosen by the tokens of a step
+SMALLEST_STEP = 16  # tokens
+DIVISIBLE, ODD = 16, 7  # Triton compiles a kernel once for sizes divisible by 16, and once more for all others
 LONGEST_REPLY = 64  # tokens: the last of a burst's replies; the others end before it, one after another
 MOST_AT_ONCE = 1024  # requests; vLLM's default max_num_seqs on large GPUs
 FOLLOWING = 64  # requests of a burst that wait for a place in it
 SEARCHED_AT_ONCE = 256  # of a search, whose loads are not known yet
 FULL_STEPS = 4  # of prefill in one burst: beyond them prompts are cut to SHORT tokens, for the steps would be no other
 SHORT = 16
-BUDGET_S, BUDGET_OF_START = 20.0, 0.25  # whichever is more: a start takes 90 to 230 s on GPUs, and a run 6 to 8 s
+BUDGET_S, BUDGET_OF_START = 20.0, 0.4  # whichever is more: a start takes 90 to 230 s on GPUs, a kernel up to 2 s
 SETTLED = 0.9  # of the seconds of the round before: a shape that still gets faster is still being compiled
 MOST_ROUNDS = 6  # of one shape
 
@@ -101,6 +104,8 @@ async def rehearse(context: SessionContext, servers: Servers) -> dict[str, Any]:
         await _round(context, servers, burst, done)
     if session.attached:
         return {}
+    if session.hardware.gpus and session.model.num_experts:
+        await _walk_step_sizes(context, servers, done)
     if session.hardware.gpus or done.compiled:
         for each in shapes(session, servers):
             await _until_warm(context, servers, each, done)
@@ -115,11 +120,35 @@ def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
     wanted = [(count, max(1, min(length, context - reply)), reply) for count, length, reply in BURSTS]
     if session.attached:
         return wanted[:1]
-    for tokens in PREFILLS if session.hardware.gpus else ():
-        together = -(-tokens // max(1, context - 1))
-        alone = together > 1  # the first to come is a step of its own, and the others are the next
-        wanted.append((together + alone, tokens // together, 1))
+    if session.hardware.gpus and not session.model.num_experts:
+        wanted += [(count, length, 1) for count, length in (one_step(tokens, context) for tokens in PREFILLS)]
     return wanted
+
+
+def one_step(tokens: int, context: int) -> tuple[int, int]:
+    """(requests at once, tokens of each prompt) that make one prefill step of about so many tokens."""
+    together = -(-tokens // max(1, context - 1))
+    alone = together > 1  # the first request to arrive is a step of its own, and the others are the next
+    return together + alone, tokens // together
+
+
+def step_sizes(most: int) -> list[int]:
+    """Tokens of one step, largest first, a size divisible by 16 and one that is not of each order of size."""
+    count = int(np.log(most / SMALLEST_STEP) / np.log(STEP_GROWTH)) + 1
+    divisible = [int(most / STEP_GROWTH**place) // DIVISIBLE * DIVISIBLE for place in range(count)]
+    return [tokens for size in dict.fromkeys(divisible) for tokens in (size, size - ODD)]
+
+
+async def _walk_step_sizes(context: SessionContext, servers: Servers, done: Rehearsal) -> None:
+    """Sends one prefill step of every size: vLLM logs a kernel's first compilation only, so its log cannot guide us."""
+    most_context = longest(servers, context.session.model)
+    for tokens in step_sizes(_step_tokens(servers)):
+        if done.left_s <= 0:
+            done.left_out += 1
+            continue
+        count, length = one_step(tokens, most_context)
+        total = count * len(servers.servers)
+        await _round(context, servers, Shape(np.full(total, length), np.full(total, 1), total), done)
 
 
 def shapes(session: Session, servers: Servers) -> Iterator[Shape]:
