@@ -38,7 +38,7 @@ def load_name(config: RunConfig) -> str:
     load = config.workload
     if load.start_only:
         return "start"
-    parts = [f"n{load.num_prompts}"]
+    parts = [] if load.search else [f"n{load.num_prompts}"]  # a search chooses how many it sends
     parts += [] if math.isinf(load.request_rate) else [f"r{load.request_rate:g}"]
     parts += [f"r{load.ramp_up_start_rps:g}-{load.ramp_up_end_rps:g}"] if load.ramp_up_strategy else []
     parts += ["trace"] if load.lengths is Lengths.trace else []

@@ -73,7 +73,8 @@ class Workload:
     path: Optional[str] = key(None, "file of workload=sharegpt_file (JSON) or workload=trace (CSV or JSONL)")
     slo: Slo = field(default_factory=Slo)
     search: Optional[Search] = key(
-        None, "search for the highest value of this key that meets workload.slo, by probes of num_prompts or more"
+        None,
+        "search for the highest value of this key that meets workload.slo, deciding by num_prompts requests or more",
     )
     client_processes: Optional[int] = key(
         None, "load processes", allowed="1 or more; null: from the cores and the streams expected"

@@ -27,7 +27,11 @@ def probe_line(record: Record) -> str:
     """
     found, kind = record.metrics, _kind_of_probe(record)
     count = found["slo_steady_requests"]
-    share = f"{found['slo_steady_met'] / count:.1%} of {count:,.0f} steady requests met the SLO" if count else "ended"
+    share = (
+        f"{found['slo_steady_met'] / count:.1%} of {count:,.0f} steady requests met the SLO"
+        if count
+        else "no steady request"
+    )
     passed, failed = found["slo_level_passed"], found.get("slo_level_failed")
     where = f"above {passed:g}" if failed is None else f"between {passed:g} and {failed:g}"
     parts = [share, *_binding(found, _limits(record))]

@@ -42,14 +42,15 @@ class Plan:
 def probe_plan(config: RunConfig, question: Question, duration_s: float | None) -> Plan:
     """The probe that answers the question; `duration_s` is a request's, measured at the nearest level below."""
     load = replace(config.workload, search=None, seed=SEEDS * (config.workload.seed + 1) + question.attempt)
+    asked = question.requests if question.exploring else max(question.requests, load.num_prompts)
     if config.workload.search is Search.max_concurrency:
         places = int(question.level)
-        judged = max(question.requests, places if question.exploring else GENERATIONS * places)
+        judged = max(asked, places if question.exploring else GENERATIONS * places)
         filling = _filling_rate(load, places, duration_s)
         load = replace(load, max_concurrency=places, request_rate=filling, num_prompts=3 * places + judged)
         return Plan(replace(config, workload=load), None, places)
     during = question.level * (duration_s or UNKNOWN_S)
-    judged = max(question.requests, math.ceil((LOOK if question.exploring else WINDOW) * during))
+    judged = max(asked, math.ceil((LOOK if question.exploring else WINDOW) * during))
     building, holding = math.ceil(WARM_UP * during), math.ceil(during)
     load = replace(load, request_rate=question.level, num_prompts=building + judged + holding)
     return Plan(replace(config, workload=load), building, holding)

@@ -1,0 +1,105 @@
+"""A search's probes on disk: which are measured again, and which stand."""
+
+import json
+
+from builders import run_config
+from doors import FAKE, fake, vbench
+
+from vbench.plan.rules import checked
+from vbench.plan.sessions import plan
+from vbench.schema.record import RECORD, Record, is_aside
+from vbench.session import sessionfile
+from vbench.session.story import execute
+from vbench.watch.events import Events
+
+SLO = {"ttft_ms": 20.0}  # of a server whose first token takes 50 ms: the first probe tells
+LOAD = {"lengths": "random", "input_len": 8, "output_len": 2, "search": "max_concurrency", "slo": SLO}
+
+
+def searched(folder, **workload):
+    """Executes a search that one probe answers; its records, those put aside apart."""
+    engine = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.05", "--ttft-s", "0.05"]}
+    (session,) = plan([(checked(run_config(engine=engine, workload={**LOAD, **workload})), "fake")])
+    sessionfile.write(session, folder)
+    execute(session, folder, Events(folder))
+    return records(folder)
+
+
+def records(folder):
+    """Of a session's folder: of searches, of their probes, and those put aside."""
+    found = [path.parent for path in folder.glob(f"*/{RECORD}")]
+    standing = [Record.load(folder) for folder in found if not is_aside(folder)]
+    return (
+        [each for each in standing if each.parent is None],
+        [each for each in standing if each.parent],
+        [Record.load(folder) for folder in found if is_aside(folder)],
+    )
+
+
+def starts(found):
+    return {each.started_at for each in found}
+
+
+def forget_the_answer(folder):
+    """As if the search had been interrupted behind its probes."""
+    for path in folder.glob(f"*/{RECORD}"):
+        if Record.load(path.parent).parent is None:
+            path.unlink()
+
+
+# A host that is busy makes probes INVALID, of which a level may then have several.
+
+
+def test_an_interrupted_search_goes_on_behind_its_probes(tmp_path):
+    (search,), probes, _ = searched(tmp_path)
+    assert search.metrics["slo_max_concurrency"] == 0
+    assert search.metrics["probes"] == len(probes)
+    assert isinstance(search.metrics["probes"], int)
+    assert search.metrics["slo_level_failed"] == probes[0].metrics["slo_level"] == 1
+    assert search.metrics["slo_p99_ttft_ms"] >= 50
+    assert probes[0].metrics["slo_steady_met"] == 0 < probes[0].metrics["slo_steady_requests"]
+    forget_the_answer(tmp_path)
+    (again,), same, aside = searched(tmp_path)
+    valid = [probe for probe in probes if probe.verdict == "VALID"]
+    assert starts(valid) <= starts(same)
+    assert not starts(valid) & starts(aside)
+    assert again.metrics["slo_max_concurrency"] == 0
+
+
+def test_a_probe_that_was_invalid_is_kept_and_measured_again(tmp_path):
+    _, probes, _ = searched(tmp_path)
+    for path in tmp_path.glob(f"*/{RECORD}"):
+        data = json.loads(path.read_text())
+        if data["parent"]:
+            path.write_text(json.dumps(data | {"invalid": [{"code": "late_client", "sentence": "x"}]}))
+    forget_the_answer(tmp_path)
+    _, again, aside = searched(tmp_path)
+    assert starts(aside) & starts(probes)
+    assert {each.verdict for each in aside} == {"INVALID"}
+    assert not starts(aside) & starts(again)
+    assert min(starts(again) - starts(probes)) > max(starts(probes))
+
+
+def test_repeats_of_a_search_share_no_probe(tmp_path):
+    searches, probes, _ = searched(tmp_path, repeats=2)
+    assert len(searches) == 2
+    assert {probe.parent for probe in probes} == {search.run_key for search in searches}
+    assert len({probe.run_key for probe in probes}) == len(probes)
+    assert len({probe.config["workload"]["seed"] for probe in probes}) == len(probes)
+
+
+def test_rerun_true_measures_valid_probes_again_and_keeps_the_earlier_ones(tmp_path):
+    words = (
+        "workload=slo_search", "workload.lengths=random", "workload.input_len=8", "workload.output_len=2",
+        "workload.slo={ttft_ms: 20, tpot_ms: null}", fake("--itl-s", "0.05", "--ttft-s", "0.05"),
+    )  # fmt: skip
+    first = vbench(*words, cwd=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "no level meets TTFT ≤ 20 ms; 1 misses: TTFT p99" in first.stdout.rstrip().splitlines()[-1]
+    (folder,) = tmp_path.glob("multirun/*/*")
+    _, probes, _ = records(folder)
+    again = vbench(*words, "rerun=true", cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    _, new, aside = records(folder)
+    assert min(starts(new)) > max(starts(probes))
+    assert starts(probes) <= starts(aside)

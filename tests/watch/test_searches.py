@@ -1,0 +1,73 @@
+"""What people read of a search, and what its probes do to the exit code."""
+
+import pytest
+from builders import run_config
+
+from vbench.schema import to_plain
+from vbench.schema.record import Reason, Record
+from vbench.watch.outcome import advice, exit_code, numbers
+from vbench.watch.searches import answer_line, answers, probe_line
+
+
+def record(metrics, parent=None, invalid=(), **workload):
+    config = run_config(workload={"slo": {"ttft_ms": 500.0, "tpot_ms": 50.0}, **workload})
+    return Record(
+        run_key="key", session="session", name="tiny · slo", experiment="default", started_at="", ended_at="",
+        config=to_plain(config), environment={}, metrics=metrics, parent=parent,
+        invalid=[Reason(code, code) for code in invalid],
+    )  # fmt: skip
+
+
+FOUND = {"slo_max_concurrency": 22.0, "probes": 9, "slo_level_failed": 23.0,
+         "slo_p99_ttft_ms": 300.0, "slo_p99_tpot_ms": 51.5}  # fmt: skip
+PROBED = {"slo_level": 24.0, "slo_level_passed": 16.0, "slo_level_failed": 24.0, "slo_steady_requests": 350.0,
+          "slo_steady_met": 340.0, "slo_p99_ttft_ms": 300.0, "slo_p99_tpot_ms": 51.5}  # fmt: skip
+
+
+def test_the_answer_names_the_level_the_objectives_and_what_binds_above_it():
+    assert answer_line(record(FOUND)) == ("22 at once meets TTFT ≤ 500 ms, TPOT ≤ 50 ms; 23 misses: TPOT p99 51.5 ms")
+
+
+def test_the_answer_of_a_rate():
+    found = {**FOUND, "slo_request_rate": 2.5, "slo_level_failed": 2.625, "slo_p99_ttft_ms": 912.0}
+    del found["slo_max_concurrency"]
+    assert answer_line(record(found)).startswith("2.5 requests/s meets TTFT ≤ 500 ms")
+    assert answer_line(record(found)).endswith("2.625 misses: TTFT p99 912.0 ms")
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"slo_max_concurrency": 0.0, "slo_level_failed": 1.0}, "no level meets TTFT ≤ 500 ms, TPOT ≤ 50 ms; 1 misses"),
+        ({"slo_max_concurrency": 8192.0, "slo_level_failed": None}, "8192 at once meets TTFT ≤ 500 ms, TPOT ≤ 50 ms"),
+    ],
+)
+def test_the_answer_at_either_end(changed, line):
+    found = {key: value for key, value in {**FOUND, **changed}.items() if value is not None}
+    assert answer_line(record(found)).startswith(line)
+
+
+def test_a_probe_tells_level_share_binding_objective_and_bracket():
+    line = probe_line(record(PROBED, parent="key", max_concurrency=24))
+    assert line.startswith("24 at once: 97.1% of 350 steady requests met the SLO, TPOT p99 51.5 ms")
+    assert "between 16 and 24" in line
+    assert line in numbers(record(PROBED, parent="key", max_concurrency=24))
+
+
+def test_a_probe_that_ended_early_has_no_share():
+    ended = {"slo_level": 8.0, "slo_level_passed": 4.0, "slo_steady_requests": 0, "slo_steady_met": 0}
+    line = probe_line(record(ended, parent="key", request_rate=8.0))
+    assert line == "8 requests/s: no steady request; the answer is above 4 so far"
+
+
+def test_the_exit_code_follows_the_search_and_not_its_probes():
+    invalid_probe = record(PROBED, parent="key", invalid=["late_client"], max_concurrency=24)
+    assert exit_code([invalid_probe, record(FOUND)]) == 0
+    assert exit_code([record(FOUND, invalid=["untrusted_probes"])]) == 1
+    assert list(advice([invalid_probe, record(FOUND)])) == []
+
+
+def test_answers_are_those_of_searches_and_say_where_they_are_not_trusted():
+    others = [record(PROBED, parent="key", max_concurrency=24), record({"output_throughput": 3.0})]
+    assert answers([*others, record(FOUND)]) == [f"tiny · slo: {answer_line(record(FOUND))}"]
+    assert answers([record(FOUND, invalid=["untrusted_probes"])])[0].endswith("(INVALID)")
