@@ -96,7 +96,7 @@ def test_rerun_true_measures_valid_probes_again_and_keeps_the_earlier_ones(tmp_p
     first = vbench(*words, cwd=tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "no level meets TTFT ≤ 20 ms; 1 misses: TTFT p99" in first.stdout.rstrip().splitlines()[-1]
-    (folder,) = tmp_path.glob("multirun/*/*")
+    (folder,) = (path.parent for path in tmp_path.glob("multirun/*/*/session.json"))
     _, probes, _ = records(folder)
     again = vbench(*words, "rerun=true", cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr

@@ -1,0 +1,134 @@
+"""How long does an SLO search take, beside that of another revision, and does a separate run confirm its answer?
+
+    python benchmarks/search.py REVISION [--rounds 3] [--fake] [OVERRIDE …]
+
+Asks this build and a checkout of REVISION (a git worktree in a temporary folder) the same question, in turns:
+by default the highest concurrency of the tiny model on real vLLM on this CPU. Told: seconds from the server's readiness
+to the answer and their ratio, each round, then the answers, and which share of 300 requests meets the SLO at each of
+them, in a separate run by this build (its first max_concurrency requests, which are sent all at once, left out).
+
+`--fake` asks the tests' fake server instead, to see in a minute that the script works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from vbench.metrics.goodput import meets  # noqa: E402  the checkout is the package
+from vbench.schema.record import REQUESTS, Requests  # noqa: E402
+
+QUESTION = [
+    "workload=slo_search", "workload.lengths=random", "workload.input_len=[16,64]", "workload.output_len=[8,24]",
+]  # fmt: skip
+SLO = {"vllm": {"ttft_ms": 500, "tpot_ms": 50}, "fake": {"ttft_ms": 150}}
+FAKE = ["--itl-s", "0.02", "--ttft-s", "0.05", "--max-num-seqs", "6"]
+CONFIRMING = 300  # requests
+
+
+@contextmanager
+def checkout(revision: str) -> Iterator[Path]:
+    """A worktree of this revision, removed afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        git = ["git", "-C", str(ROOT), "worktree"]
+        tree = Path(folder) / "tree"
+        subprocess.run([*git, "add", "--detach", str(tree), revision], check=True, capture_output=True)
+        try:
+            yield tree
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+def ask(tree: Path, words: Sequence[str], home: Path) -> tuple[Path, float]:
+    """Runs `python -m vbench` of this checkout; the session's folder, and seconds from readiness to its end."""
+    home.mkdir(parents=True)
+    ended = subprocess.run(
+        [sys.executable, "-m", "vbench", *words, "hydra/launcher=inline"], cwd=home, text=True, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(tree), "VBENCH_LEASES": str(home / "leases")}, check=False,
+    )  # fmt: skip
+    events = list(home.glob("multirun/*/*/events.jsonl"))
+    if not events:
+        sys.exit(f"nothing was measured in {home}:\n{ended.stdout}{ended.stderr}")
+    told = [json.loads(line) for line in events[0].read_text().splitlines()]
+    times = {event["event"]: event["t"] for event in told}
+    if "ready" not in times:
+        sys.exit(f"the server did not start:\n{ended.stdout}{ended.stderr}")
+    return events[0].parent, times["recorded"] - times["ready"]
+
+
+def answer(session: Path) -> tuple[int, int]:
+    """The level that the search of a session found, and how many probes it took."""
+    found = [json.loads(path.read_text())["metrics"] for path in session.glob("*/record.json")]
+    search = next(metrics for metrics in found if "slo_max_concurrency" in metrics)
+    return int(search["slo_max_concurrency"]), int(search["probes"])
+
+
+def confirmed(words: Sequence[str], slo: dict[str, float], level: int, home: Path) -> float:
+    """The share of requests, in a separate run at this level, that meets the SLO."""
+    load = [
+        f"workload.num_prompts={CONFIRMING + 2 * level}",
+        f"workload.max_concurrency={level}",
+        "workload.search=null",
+    ]
+    session, _ = ask(ROOT, [*words, *load, "workload.seed=12345"], home)
+    requests = Requests.load(next(session.glob(f"*/{REQUESTS}")))
+    return float(meets(requests, slo)[level:-level].mean()) if len(requests) > 2 * level else float(np.nan)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("revision", help="a tag or commit to compare with")
+    parser.add_argument("--rounds", type=int, default=3, help="searches by each build, in turns")
+    parser.add_argument("--fake", action="store_true", help="ask the fake server of the tests")
+    parser.add_argument("--ttft-ms", type=float, help="the objectives, in place of the defaults")
+    parser.add_argument("--tpot-ms", type=float)
+    given = parser.parse_known_args()
+    options, overrides = given
+    slo = dict(SLO["fake" if options.fake else "vllm"])
+    slo |= {key: value for key in slo if (value := getattr(options, key)) is not None}
+    words = [
+        *QUESTION,
+        f"workload.slo={{ttft_ms: {slo['ttft_ms']}, tpot_ms: {slo.get('tpot_ms', 'null')}}}",
+        *overrides,
+    ]
+    if options.fake:
+        words.append(f"engine.command=[python,{ROOT / 'tests' / 'fake_vllm.py'},{','.join(FAKE)}]")
+    with tempfile.TemporaryDirectory() as folder, checkout(options.revision) as other:
+        report(Path(folder), {"this build": ROOT, options.revision: other}, options.rounds, words, slo)
+
+
+def report(home: Path, trees: dict[str, Path], rounds: int, words: list[str], slo: dict[str, Any]) -> None:
+    """Prints each round as it ends, then the ratio and the confirmations."""
+    ratios, levels = [], set()
+    for turn in range(rounds):
+        seconds = {}
+        for name, tree in trees.items():
+            session, seconds[name] = ask(tree, [*words, f"workload.seed={turn}"], home / f"{turn}-{len(seconds)}")
+            level, probes = answer(session)
+            levels.add((name, level))
+            print(f"round {turn + 1}, {name}: {level} at once, {probes} probes, {seconds[name]:.1f} s", flush=True)
+        new, old = seconds.values()
+        ratios.append(new / old)
+    print(f"time × {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
+    for index, (name, level) in enumerate(sorted(levels)):
+        if level:
+            share = confirmed(words, slo, level, home / f"confirmed-{index}")
+            print(f"{level} at once ({name}): {share:.1%} of a separate run meet the SLO", flush=True)
+
+
+if __name__ == "__main__":
+    main()
