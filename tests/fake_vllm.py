@@ -119,7 +119,7 @@ class Stream:
             delta = {"role": "assistant", "content": ""}
             role = self.head | {"choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]}
             parts.append(framed(json.dumps(role).encode()[:-1]))
-        if tokens:
+        if tokens or ended:
             event = self.event(tokens, self.finish) if ended else self.plain
             if self.continuous:
                 event += b',"usage":' + json.dumps(self.used()).encode()

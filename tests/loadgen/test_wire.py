@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vbench.loadgen.reading import Reading, read, tokens_of_chunks
-from vbench.loadgen.wire import Reply, Stream
+from vbench.loadgen import reading
+from vbench.loadgen.reading import Reading
+from vbench.loadgen.tokens import tokens_of_chunks
+from vbench.loadgen.wire import Event, Reply, Stream
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 DONE = b"data: [DONE]\n\n"
@@ -58,7 +60,12 @@ def decode(pieces: list[bytes]) -> tuple[Reply, bool]:
     return reply, ends == [False] * (len(pieces) - 1) + [True]
 
 
-def events(reply: Reply) -> list[tuple[int, bytes]]:
+def read(reply: Reply) -> Reading:
+    """The reading of a reply to a request of at most 1,000 tokens."""
+    return reading.read(reply, 1000)
+
+
+def events(reply: Reply) -> list[Event]:
     stream, found = Stream(reply), []
     while (some := stream.take()) is not None:
         found += some
@@ -90,7 +97,7 @@ def test_an_event_arrives_with_the_bytes_that_complete_it() -> None:
     ends = [whole.index(part) + len(part) for part in STREAM]
     for at in range(1, len(whole)):
         reply, _ = decode([whole[:at], whole[at:]])
-        assert [time for time, _ in events(reply)] == [0 if end <= at else 1 for end in ends]
+        assert [event.time for event in events(reply)] == [0 if end <= at else 1 for end in ends]
 
 
 @given(st.data())
@@ -108,8 +115,8 @@ def test_any_chunking_and_any_cutting_keep_the_times_of_the_events(data: st.Data
     # The last byte of event i is byte ends[i] of the body; where that byte lies in the reply, the framing tells.
     places = [place for place, _ in bodily(framed)]
     ends = np.cumsum([len(part) for part in parts], dtype=int)
-    assert [found for _, found in events(reply)] == payloads
-    assert [time for time, _ in events(reply)] == [arrivals[places[end - 1]] for end in ends]
+    assert [event.data for event in events(reply)] == payloads
+    assert [event.time for event in events(reply)] == [arrivals[places[end - 1]] for end in ends]
 
 
 def split(data: st.DataObject, whole: bytes) -> list[bytes]:

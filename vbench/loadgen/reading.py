@@ -1,4 +1,4 @@
-"""What a reply that is over has said: chunks, tokens, the finish reason, the error. Pure, and never in the hot path."""
+"""Reads a reply that is over: its chunks, tokens, finish reason and error. Pure, and never in the hot path."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from vbench.loadgen.wire import Reply, Stream
+from vbench.loadgen.tokens import tokens_of_chunks
+from vbench.loadgen.wire import Event, Reply, Stream, header
 from vbench.schema.record import Ints
 
 ERROR_LENGTH = 300
 MOST_TOKENS = 2**31  # of a reply
+FINISHED = {"stop", "length", "tool_calls", "content_filter"}  # OpenAI's; any other reason says that the server gave up
+REASONING = ("reasoning", "reasoning_content")
+VISIBLE = ("content", "refusal", "tool_calls", "function_call")  # of a chat's delta
 TEXT = re.compile(rb'"(?:text|content)": ?("(?:[^"\\]|\\.)+")')
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reply said. `error` is one line, empty where all went well; a reply may break after m chunks."""
+    """What a reply said. `error` is one line, empty if all went well; a reply may break off after m chunks.
+
+    `tokens` sum to `output_tokens`, less the tokens that the server counted and never streamed (hidden reasoning).
+    """
 
     times: Ints  # (m,) arrival of each chunk that brought tokens, ns
     tokens: Ints  # (m,) at least 1 each
@@ -28,112 +35,112 @@ class Reading:
     error: str
 
 
-def read(reply: Reply) -> Reading:
-    """Reads a reply that is over, however it ended."""
+def read(reply: Reply, asked: int) -> Reading:
+    """Reads a reply that is over, however it ended. `asked` is the request's max_tokens."""
     if reply.status != 200:
-        return _nothing(_refusal(reply))
-    said, stream = _Said(), Stream(reply)
+        return _without_tokens(_status_error(reply))
+    transcript, stream = _Transcript(asked), Stream(reply)
     while (events := stream.take()) is not None:
         around = None
-        for time, data in events:
-            around = said.hear(time, data)
+        for event in events:
+            around = transcript.add(event)
         if around:
-            said.more(stream.skim(*around))
-    if not reply.whole:
-        said.error = said.error or reply.broken or "the reply never ended"
-    elif not (said.done or said.finish_reason):
-        said.error = said.error or "the stream stopped with neither a finish reason nor [DONE]"
-    return said.reading()
+            transcript.add_plain_tokens(stream.skim(*around))
+    return transcript.reading(_broken_off(reply, transcript))
 
 
-class _Said:
+class _Transcript:
     """What was read so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: int) -> None:
+        self.asked = asked
         self.times: list[int] = []
         self.texts: list[bool] = []  # whether there was text in it
         self.counts: list[int | None] = []  # tokens so far, where the server says so in every event
         self.total: int | None = None
+        self.hidden = 0  # reasoning tokens, as the server counts them
+        self.streams_reasoning = False
         self.finish_reason = ""
         self.error = ""
         self.done = False
+        self.events = 0
 
-    def hear(self, time: int, data: bytes) -> tuple[bytes, bytes] | None:
-        """One event; what stands around its text if it is one plain token."""
-        if data == b"[DONE]":
+    def add(self, event: Event) -> tuple[bytes, bytes] | None:
+        """Takes one event; returns what stands around its text if it is one plain token."""
+        self.events += 1
+        if event.is_error:
+            self.error = self.error or _error_in(event.data)
+        elif event.data == b"[DONE]":
             self.done = True
-            return None
-        try:
-            event = json.loads(data)
-            self.error = self.error or _complaint(event)
-            usage = event.get("usage")
-            count = _count(usage["completion_tokens"]) if usage else None
-            for choice in event.get("choices") or ():
-                text = _brings(choice)
-                if text is not None:
-                    self.times.append(time)
-                    self.texts.append(text)
-                    self.counts.append(count)
-                self.finish_reason = choice.get("finish_reason") or self.finish_reason
-            self.total = self.total if count is None else count
-            return _around_text(data, event)
-        except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
-            self.error = self.error or "unreadable event: " + one_line(data)
-            return None
+        else:
+            try:
+                return self._add_json(event.time, event.data, json.loads(event.data))
+            except (ValueError, TypeError, AttributeError, LookupError, OverflowError):
+                self.error = self.error or "unreadable event: " + one_line(event.data)
+        return None
 
-    def more(self, times: list[int]) -> None:
+    def _add_json(self, time: int, data: bytes, event: Any) -> tuple[bytes, bytes] | None:
+        if event is None:
+            return None
+        self.error = self.error or _complaint(event)
+        count = self._add_usage(event.get("usage") or {})
+        for choice in event.get("choices") or ():
+            text = _has_text(choice)
+            if text is not None:
+                self.times.append(time)
+                self.texts.append(text)
+                self.counts.append(count)
+            delta = choice.get("delta") or {}
+            self.streams_reasoning |= any(delta.get(key) for key in REASONING)
+            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        self.total = self.total if count is None else count
+        return _around_text(data, event)
+
+    def _add_usage(self, usage: dict[str, Any]) -> int | None:
+        """The reply's tokens so far; None where the event does not say."""
+        if usage.get("completion_tokens") is None:
+            return None
+        details = usage.get("completion_tokens_details") or {}
+        self.hidden = _count(details.get("reasoning_tokens") or usage.get("reasoning_tokens") or 0)
+        return _count(usage["completion_tokens"])
+
+    def add_plain_tokens(self, times: list[int]) -> None:
         """Plain tokens that arrived then."""
         self.times += times
         self.texts += [True] * len(times)
         self.counts += [None] * len(times)
 
-    def reading(self) -> Reading:
-        tokens = tokens_of_chunks(self.texts, self.counts, self.total)
+    def reading(self, broken_off: str) -> Reading:
+        spoken = sum(self.texts)
+        total = self._total(spoken)
+        hidden = 0 if total is None or self.streams_reasoning else max(min(self.hidden, total - spoken), 0)
+        tokens = tokens_of_chunks(self.texts, self.counts, total, hidden)
         brought = tokens > 0
         return Reading(
             times=np.array(self.times, np.int64)[brought],
             tokens=tokens[brought],
-            output_tokens=int(tokens.sum()) if self.total is None else self.total,
+            output_tokens=int(tokens.sum()) if total is None else total,
             finish_reason=self.finish_reason,
-            error=self.error,
+            error=self.error or broken_off or self._unbelievable(total, spoken),
         )
 
+    def _total(self, spoken: int) -> int | None:
+        """The reply's tokens: what the server counted, or what its end at max_tokens proves; else nobody knows."""
+        proven = self.finish_reason == "length" and self.asked in (spoken, len(self.texts))
+        return self.asked if self.total is None and proven else self.total
 
-def _around_text(data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes] | None:
-    """What stands before and after the text of an event that is one plain token; None for any other."""
-    choices = event.get("choices") or []
-    if event.get("usage") or len(choices) != 1 or choices[0].get("finish_reason") or not _brings(choices[0]):
-        return None
-    texts = list(TEXT.finditer(data))
-    return (data[: texts[0].start(1)], data[texts[0].end(1) :]) if len(texts) == 1 else None
-
-
-def tokens_of_chunks(texts: list[bool], counts: list[int | None], total: int | None) -> Ints:
-    """Tokens that each of m chunks brought, (m,); they sum to the server's `total` (None: it gave no usage).
-
-    The first rule that fits:
-
-    1. every chunk carries a usage count (`continuous_usage_stats`) and the counts reach the total: their differences;
-    2. no total, or as many chunks as tokens: 1 each;
-    3. more chunks than tokens: chunks without text brought none, the last of them first (a closing chunk that only
-       names the finish reason), then as rule 4;
-    4. the total spread evenly: the server has merged tokens, and does not say where. The first chunk has at least 1.
-    """
-    if counts and None not in counts:
-        known = np.array(counts, np.int64)
-        steps = np.diff(known, prepend=0)
-        if known[-1] == total and (steps >= 0).all():
-            return steps
-    brought = np.ones(len(texts), np.int64)
-    if total is None or total == len(texts):
-        return brought
-    excess = max(len(texts) - total, 0)
-    silent = [index for index, text in enumerate(texts) if not text]
-    brought[silent[::-1][:excess]] = 0
-    speaking = brought > 0
-    shares = -(-np.arange(speaking.sum() + 1) * total // max(speaking.sum(), 1))
-    brought[speaking] = np.diff(shares)
-    return brought
+    def _unbelievable(self, total: int | None, spoken: int) -> str:
+        """Why a reply that is whole is no measurement; empty if it is one."""
+        if self.finish_reason not in FINISHED:
+            why = f"finish reason {one_line(str(self.finish_reason))}" if self.finish_reason else "no finish reason"
+            return f"the server gave up: {why}"
+        if total is None:
+            return "the server sent no usage: a chunk may be any number of tokens"
+        if total < spoken:
+            return f"the server counted {total} tokens in {spoken} chunks of text"
+        if total > self.asked:
+            return f"the server counted {total} tokens where max_tokens was {self.asked}"
+        return ""
 
 
 def one_line(text: bytes | str) -> str:
@@ -142,7 +149,31 @@ def one_line(text: bytes | str) -> str:
     return " ".join(words.split())[:ERROR_LENGTH]
 
 
-def _brings(choice: dict[str, Any]) -> bool | None:
+def _broken_off(reply: Reply, transcript: _Transcript) -> str:
+    """Why the reply is not whole; empty if it is."""
+    if not reply.whole:
+        return reply.broken or "the reply never ended"
+    if transcript.done or transcript.finish_reason:
+        return ""
+    if transcript.events:
+        return "the stream stopped with neither a finish reason nor [DONE]"
+    encoding = header(reply, "content-encoding")
+    if encoding and encoding != "identity":
+        return f"the reply is compressed ({one_line(encoding)}), though nobody asked for that: no event can be timed"
+    words = _error_in(Stream(reply).rest())
+    return f"no stream of events: {words}" if words else "the reply has no body"
+
+
+def _around_text(data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes] | None:
+    """What stands before and after the text of an event that is one plain token; None for any other."""
+    choices = event.get("choices") or []
+    if event.get("usage") or len(choices) != 1 or choices[0].get("finish_reason") or not _has_text(choices[0]):
+        return None
+    texts = list(TEXT.finditer(data))
+    return (data[: texts[0].start(1)], data[texts[0].end(1) :]) if len(texts) == 1 else None
+
+
+def _has_text(choice: dict[str, Any]) -> bool | None:
     """Whether a choice has text; None where it only announces the speaker, as a chat's first event does.
 
     A choice without text counts: tokens such as half a character have none.
@@ -150,37 +181,45 @@ def _brings(choice: dict[str, Any]) -> bool | None:
     if "text" in choice:
         return bool(choice["text"])
     delta = choice.get("delta") or {}
-    if any(value for name, value in delta.items() if name != "role"):
+    if any(delta.get(name) for name in (*VISIBLE, *REASONING)):
         return True
     return None if "role" in delta else False
 
 
-def _count(said: Any) -> int:
+def _count(number: Any) -> int:
     """Tokens, as a server counts them. Raises ValueError where nobody can have made so many."""
-    count = int(said)
+    count = int(number)
     if not 0 <= count <= MOST_TOKENS:
         raise ValueError(count)
     return count
 
 
 def _complaint(event: dict[str, Any]) -> str:
-    """The error that an event carries; empty if none."""
+    """The error that an event carries; empty if none. An object with a message and no choices is one too."""
     error = event.get("error") or (event if event.get("object") == "error" else None)
+    if not error and "choices" not in event:
+        error = event.get("message") or event.get("detail")
     return one_line(str(error.get("message") or error) if isinstance(error, dict) else str(error or ""))
 
 
-def _refusal(reply: Reply) -> str:
+def _error_in(body: bytes) -> str:
+    """The error that a body tells, as JSON or in plain words; never empty where there are words."""
+    try:
+        return _complaint(json.loads(body)) or one_line(body)
+    except (ValueError, AttributeError):
+        return one_line(body) or "an error without a word"
+
+
+def _status_error(reply: Reply) -> str:
     """Why there was no stream, with the body as the server's word for it."""
     if not reply.status:
         return reply.broken or "no reply"
-    said = Stream(reply).rest()
-    try:
-        word = _complaint(json.loads(said)) or one_line(said)
-    except (ValueError, AttributeError):
-        word = one_line(said)
-    return f"HTTP {reply.status}: {word}" if word else f"HTTP {reply.status}"
+    if 300 <= reply.status < 400 and (place := header(reply, "location")):
+        return f"HTTP {reply.status}: moved to {one_line(place)}"
+    body = Stream(reply).rest()
+    return f"HTTP {reply.status}: {_error_in(body)}" if body.strip() else f"HTTP {reply.status}"
 
 
-def _nothing(error: str) -> Reading:
+def _without_tokens(error: str) -> Reading:
     none = np.empty(0, np.int64)
     return Reading(times=none, tokens=none, output_tokens=0, finish_reason="", error=error)

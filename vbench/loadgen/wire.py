@@ -10,6 +10,7 @@ import re
 from array import array
 from bisect import bisect_left
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,7 @@ _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})+"')
 _END = b"\n\n\r\n"  # of a chunk that is one event
 # A chunk's size line, by the length of the whole with that line and the line's end behind it; longer ones are rare.
 _SIZE_LINES = {len(b"%x" % size) + size + 4: b"%x\r\n" % size for size in range(1, 4096)}
+BOM = b"\xef\xbb\xbf"  # may stand once, ahead of everything
 GLANCE = 16  # pieces that are looked at first for plain chunks: there may be none
 
 
@@ -138,6 +140,14 @@ class Reply:
         return b""
 
 
+class Event(NamedTuple):
+    """A server-sent event that has data, or says by its type that it is an error."""
+
+    time: int  # arrival of its last byte, ns
+    data: bytes
+    is_error: bool = False
+
+
 class Stream:
     """The events of a reply that is over, taken apart chunk by chunk."""
 
@@ -147,13 +157,14 @@ class Stream:
         self._raw = bytearray()  # what was pulled of them and is not taken apart yet
         self._ends: list[tuple[int, int]] = []  # of the pieces in it, and when they arrived
         self._event = bytearray()  # one that is not whole yet
+        self._begun = False  # whether an event was taken
         self._chunked = reply.framing == CHUNKED
         while len(self._raw) < reply.body_at:
             self._pull()
         self._drop(reply.body_at)
 
-    def take(self) -> list[tuple[int, bytes]] | None:
-        """The events that the next chunk completes: arrivals (ns) of their last bytes, and their data. None at the end.
+    def take(self) -> list[Event] | None:
+        """The events that the next chunk completes. None at the end.
 
         The last byte of an event is that of the blank line behind it. Where there are no chunks it is all one.
         """
@@ -163,9 +174,10 @@ class Stream:
         found, had, taken = [], len(self._event), 0
         self._event += self._raw[start:stop]
         for blank in [blank.end() for blank in _BLANK_LINE.finditer(self._event, max(had - 2, 0))]:
-            if (data := _data(bytes(self._event[taken:blank]))) is not None:
-                found.append((self._arrival(start + blank - had), data))
-            taken = blank
+            block = bytes(self._event[taken:blank])
+            if (data := _data(block if self._begun else block.removeprefix(BOM))) is not None:
+                found.append(Event(self._arrival(start + blank - had), *data))
+            taken, self._begun = blank, True
         del self._event[:taken]
         self._drop(end)
         return found
@@ -252,9 +264,21 @@ def _is_string(text: bytes) -> bool:
     return text.isascii() and _STRING.fullmatch(text) is not None
 
 
-def _data(block: bytes) -> bytes | None:
-    """An event's data; None for comments (pings) and events without any."""
+def _data(block: bytes) -> tuple[bytes, bool] | None:
+    """An event's data, and whether it is an error by its type; None for comments (pings) and events without any."""
     if block.startswith(b"data:") and block.find(b"\n") == len(block) - 2 and b"\r" not in block:
-        return block[5:].strip()  # nearly always: one line and a blank one
-    lines = [line[5:].removeprefix(b" ") for line in block.splitlines() if line.startswith(b"data:")]
-    return b"\n".join(lines).strip() if lines else None
+        return block[5:].strip(), False  # nearly always: one line and a blank one
+    fields = [line.partition(b":") for line in block.splitlines()]
+    data = [value.removeprefix(b" ") for name, _, value in fields if name == b"data"]
+    is_error = any(name == b"event" and value.strip() == b"error" for name, _, value in fields)
+    return (b"\n".join(data).strip(), is_error) if data or is_error else None
+
+
+def header(reply: Reply, name: str) -> str:
+    """The value of a field of the reply's head; empty where it has none."""
+    head = b"".join(reply.pieces)[: reply.body_at].decode("latin-1")
+    for line in reversed(head.split("\r\n")):  # of an interim reply's head and the real one's, the latter
+        key, _, value = line.partition(":")
+        if key.strip().lower() == name.lower():
+            return value.strip()
+    return ""

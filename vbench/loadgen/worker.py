@@ -104,7 +104,7 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
     """The facts in columns, seconds since the start."""
     readings: list[Reading] = []
     for index, reply in enumerate(outcome.replies):
-        readings.append(read(reply))
+        readings.append(read(reply, int(load.output_len[index])))
         reply.pieces.clear()
         if index % 1000 == 999:  # the parent takes silence for death
             pieces = sum(len(each.times) for each in outcome.replies)
