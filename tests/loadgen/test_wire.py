@@ -16,6 +16,7 @@ from vbench.loadgen.wire import Event, Reply, Stream
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 DONE = b"data: [DONE]\n\n"
+UNFINISHED = "the server gave up: no finish reason"  # the error of a stream that is all right but for its end
 
 
 def event(text: str | None = " word", finish: str | None = None, count: int | None = None) -> bytes:
@@ -242,21 +243,21 @@ def test_an_error_event_is_the_replys_error() -> None:
 
 def test_an_empty_reply_has_no_chunks() -> None:
     reply, _ = decode([chunked([event(None, count=0), DONE])])
-    assert said(read(reply)) == ([], 0, "", "")
+    assert said(read(reply)) == ([], 0, "", UNFINISHED)
 
 
 def test_a_chats_announcement_of_its_speaker_is_no_chunk() -> None:
     deltas = [{"role": "assistant", "content": ""}, {"content": "a"}, {"content": ""}, {"reasoning": "b"}]
     stream = [b"data: " + json.dumps({"choices": [{"delta": delta}]}).encode() + b"\n\n" for delta in deltas]
     reply, _ = decode([chunked([stream[0], DONE])])
-    assert said(read(reply)) == ([], 0, "", "")
+    assert said(read(reply)) == ([], 0, "", UNFINISHED)
     reply, _ = decode([chunked([*stream, DONE])])
-    assert said(read(reply)) == ([1, 1, 1], 3, "", "")
+    assert said(read(reply)) == ([1, 1, 1], 3, "", UNFINISHED)
 
 
 def test_pings_are_no_events() -> None:
     reply, _ = decode([chunked([b": ping\n\n", event(), b"event: ping\n\n", DONE])])
-    assert said(read(reply)) == ([1], 1, "", "")
+    assert said(read(reply)) == ([1], 1, "", UNFINISHED)
 
 
 def test_tokens_by_continuous_usage() -> None:
@@ -275,6 +276,17 @@ def test_a_closing_chunk_without_text_brings_nothing_where_it_is_one_too_many() 
 def test_merged_tokens_are_spread_evenly_and_the_first_chunk_has_one() -> None:
     assert tokens_of_chunks([True] * 4, [None] * 4, 10).tolist() == [3, 2, 3, 2]
     assert tokens_of_chunks([True] * 4, [None] * 4, 2).tolist() == [1, 0, 1, 0]
+
+
+def test_chunks_ahead_of_any_text_brought_nothing_unless_there_is_no_text_at_all() -> None:
+    assert tokens_of_chunks([False, True, True], [None] * 3, 3).tolist() == [0, 2, 1]
+    assert tokens_of_chunks([False, True, False], [None] * 3, None).tolist() == [0, 1, 1]
+    assert tokens_of_chunks([False] * 3, [None] * 3, 3).tolist() == [1, 1, 1]
+
+
+def test_hidden_tokens_are_in_no_chunk() -> None:
+    assert tokens_of_chunks([True] * 3, [None] * 3, 8, hidden=5).tolist() == [1, 1, 1]
+    assert tokens_of_chunks([True] * 3, [6, 7, 8], 8, hidden=5).tolist() == [1, 1, 1]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=20), st.integers(0, 60))
@@ -319,7 +331,7 @@ def test_a_long_stream_is_read_alike_wherever_something_else_stands_in_it() -> N
     pieces = [b"".join(map(chunk, parts[start : start + size])) for start, size in zip(starts, sizes, strict=False)]
     reply, ended = decode([chunked([], end=b""), *pieces, chunk(DONE) + b"0\r\n\r\n"])
     assert ended
-    assert said(read(reply)) == ([1] * 600, 600, "", "")
+    assert said(read(reply)) == ([1] * 600, 600, "", UNFINISHED)
     assert read(reply).times.tolist() == np.repeat(np.arange(1, 595), sizes).tolist()
 
 
@@ -330,7 +342,7 @@ def test_a_plain_chunk_cut_in_two_among_whole_ones_arrives_with_the_end_of_its_e
         reply, ended = decode([chunked([], end=b""), *pieces])
         assert ended
         assert read(reply).times.tolist() == [1, 2, 3 if cut >= len(whole) - 2 else 4, 4, 5]
-        assert not read(reply).error
+        assert read(reply).error == UNFINISHED
 
 
 @pytest.mark.parametrize("broken", [b'"\xff"', b'"\\x"', b'"a"b"', b'"'])
@@ -345,4 +357,4 @@ def test_what_differs_behind_the_text_is_read_even_where_it_is_as_long() -> None
     parts = [event(), event(), event(finish="ab"), DONE]
     assert len(parts[2]) == len(parts[1])
     reply, _ = decode([chunked([], b""), *map(chunk, parts), b"0\r\n\r\n"])
-    assert said(read(reply)) == ([1, 1, 1], 3, "ab", "")
+    assert said(read(reply)) == ([1, 1, 1], 3, "ab", "the server gave up: finish reason ab")

@@ -2,7 +2,7 @@
 
 TTFT   first token chunk - sent
 E2EL   last token chunk - sent
-TPOT   (E2EL - TTFT) / (output tokens - 1); undefined for one token
+TPOT   (E2EL - TTFT) / (output tokens - 1), hidden reasoning not counted; undefined for one token
 ITL    the gap between two chunks, divided over the tokens of the later one: one sample a token
 queue  sent - scheduled
 stall  how long no token came from any request though some were in flight, waiting ones included; see `metrics.stalls`
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vbench.metrics.stalls import EngineFacts, stalls
-from vbench.schema.record import Floats, Requests
+from vbench.schema.record import Floats, Ints, Requests
 
 NOTHING_KNOWN = EngineFacts()
 STEADY_SHARE = 0.9  # the steady window: from the first to the last moment at this share of the peak concurrency
@@ -40,7 +40,7 @@ def latencies(requests: Requests) -> Latencies:
     answered = succeeded(requests) & (last >= first)
     ttft = requests.chunk_times[first[answered]] - requests.sent[answered]
     e2el = requests.chunk_times[last[answered]] - requests.sent[answered]
-    tokens = requests.output_tokens[answered]
+    tokens = (requests.output_tokens - hidden_tokens(requests))[answered]
     several = tokens > 1
     tpot = (e2el - ttft)[several] / (tokens[several] - 1)
 
@@ -51,6 +51,12 @@ def latencies(requests: Requests) -> Latencies:
     gap, share = gaps[later], requests.chunk_tokens[later]
     itl = np.repeat(gap / np.maximum(share, 1), share)
     return Latencies(ttft=ttft, tpot=tpot, itl=itl, e2el=e2el, chunk_gap=gap)
+
+
+def hidden_tokens(requests: Requests) -> Ints:
+    """Shape (n,): tokens that the server counted before the first chunk and never streamed; 0 for a reply without any."""
+    streamed = np.diff(np.concatenate([[0], np.cumsum(requests.chunk_tokens)])[requests.offsets])
+    return np.where(succeeded(requests) & (np.diff(requests.offsets) > 0), requests.output_tokens - streamed, 0)
 
 
 def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str, float]:

@@ -5,12 +5,12 @@ An INVALID run is kept and marked; a warning says what to know of a VALID one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from vbench.metrics.definitions import succeeded
+from vbench.metrics.definitions import hidden_tokens, latencies, succeeded
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
@@ -26,6 +26,23 @@ STALL_MS, STALL_TOKENS = 1000.0, 10  # warn about a pause longer than both 1 s a
 PAUSED_SHARE = 0.01  # of replies with a gap beyond 1 s: more than that and p99 over requests shows them
 NAMED_KERNELS = 3  # in a sentence
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
+TOGETHER_S, BUFFERED_SHARE = 1e-4, 0.2  # chunks so close to the one before came with it; of our own records 0.3 % do
+
+REMEDY: Mapping[str, str] = {  # what to do about each reason to call a run INVALID
+    "compiled_under_load": "run the same command with rerun=invalid: the kernels are compiled now",
+    "ended_early": "nothing: the server does not bear this rate; measure a lower workload.request_rate",
+    "failed_requests": "look at server.log beside the record, mend what the error names, then rerun=invalid",
+    "no_tokens": "check with curl that the model answers, and that workload.output_len is not 0",
+    "late_client": "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid",
+    "slow_arrivals": "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid",
+    "lagging_client": "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid",
+    "buffered_replies": "switch off buffering and compression on the way (nginx: proxy_buffering off), then rerun=invalid",
+    "short_replies": "the server does not heed ignore_eos: set workload.ignore_eos=false",
+    "prefix_cache_hits": "restart the server or switch its prefix cache off, or set another workload.seed",
+    "token_mismatch": "see that nobody else uses the server, then rerun=invalid",
+    "other_requests": "wait until nobody else uses the server, then rerun=invalid",
+    "untrusted_probes": "free the host, then rerun=invalid",
+}
 
 
 class Judgement(NamedTuple):
@@ -51,7 +68,8 @@ def judge(
         _failed_requests(requests),
         _late_client(requests, load),
         _slow_arrivals(requests, load),
-        _lagging_client(found),
+        _buffered_replies(requests) or _lagging_client(found),  # what came in one piece has no ITL to lag behind
+        _no_tokens(requests),
         _short_replies(requests, load),
         _prefix_cache_hits(found),
         _token_mismatch(requests, found),
@@ -65,6 +83,7 @@ def judge(
         _paused_replies(found),
         _busy_front_end(found),
         _merged_tokens(requests),
+        _hidden_tokens(requests),
         _few_samples(requests),
     )
     return Judgement([reason for reason in invalid if reason], [reason for reason in warnings if reason])
@@ -112,6 +131,25 @@ def _lagging_client(found: dict[str, float]) -> Reason | None:
     return Reason(
         "lagging_client", f"the client's loop lagged {lag * 1e3:.1f} ms (p99) at a median ITL of {itl:.1f} ms"
     )
+
+
+def _buffered_replies(requests: Requests) -> Reason | None:
+    gaps = latencies(requests).chunk_gap
+    share = float((gaps <= TOGETHER_S).mean()) if len(gaps) else 0.0
+    if share <= BUFFERED_SHARE:
+        return None
+    sentence = (
+        f"{share:.0%} of chunks came together with the one before: something on the way, or a client without CPU, holds "
+        "replies back; throughput and E2EL stand, TTFT, TPOT and ITL do not"
+    )
+    return Reason("buffered_replies", sentence)
+
+
+def _no_tokens(requests: Requests) -> Reason | None:
+    ok = succeeded(requests)
+    if not ok.any() or requests.output_tokens[ok].any():
+        return None
+    return Reason("no_tokens", f"none of {int(ok.sum())} replies brought a token")
 
 
 def _short_replies(requests: Requests, load: Workload) -> Reason | None:
@@ -242,6 +280,17 @@ def _merged_tokens(requests: Requests) -> Reason | None:
         "it says how many (engine.extra_args=[--enable-force-include-usage])"
     )
     return Reason("merged_tokens", sentence)
+
+
+def _hidden_tokens(requests: Requests) -> Reason | None:
+    hidden, output = int(hidden_tokens(requests).sum()), int(requests.output_tokens.sum())
+    if not hidden:
+        return None
+    sentence = (
+        f"{hidden / output:.0%} of output tokens (hidden reasoning) were counted and never streamed: TTFT is that of the "
+        "first visible token, TPOT and ITL are of the visible ones"
+    )
+    return Reason("hidden_tokens", sentence)
 
 
 def _few_samples(requests: Requests) -> Reason | None:

@@ -1,0 +1,94 @@
+"""No odd stream gives a VALID run with a wrong number: every scenario of tests/odd_server.py through the load client."""
+
+from __future__ import annotations
+
+import numpy as np
+import odd_server
+import pytest
+from builders import run_config
+from odd_server import ITL_S, TTFT_S
+
+from vbench.loadgen import Endpoint, Load, Workers
+from vbench.metrics.definitions import metrics
+from vbench.metrics.validity import judge
+
+pytestmark = pytest.mark.alone
+TOKENS, REQUESTS = 12, 4
+HIDDEN = TTFT_S + TOKENS // 2 * ITL_S  # when the first visible token comes
+
+# What each scenario that is no measurement is INVALID for: a reason's code, and words of its sentence.
+INVALID = {
+    "abort_empty": ("failed_requests", "finish reason abort"),
+    "stop_empty": ("no_tokens", "none of 4"),
+    "aborted": ("failed_requests", "finish reason abort"),
+    "finish_error": ("failed_requests", "finish reason error"),
+    "error_midstream": ("failed_requests", "upstream timed out"),
+    "error_event_type": ("failed_requests", "engine was lost"),
+    "error_event_in_words": ("failed_requests", "engine was lost"),
+    "error_without_its_key": ("failed_requests", "engine was lost"),
+    "error_200_json": ("failed_requests", "no stream of events: model overloaded"),
+    "a_page": ("failed_requests", "no stream of events: <html>Sign in"),
+    "compressed": ("failed_requests", "compressed (gzip)"),
+    "moved": ("failed_requests", "HTTP 307: moved to https://elsewhere/v1"),
+    "loading": ("failed_requests", "HTTP 503: Loading model"),
+    "early_close": ("failed_requests", "closed in mid-reply"),
+    "stops_in_mid_stream": ("failed_requests", "neither a finish reason nor [DONE]"),
+    "done_without_a_finish_reason": ("failed_requests", "no finish reason"),
+    "usage_missing_and_merged": ("failed_requests", "no usage"),
+    "usage_null_at_the_end": ("failed_requests", "no usage"),
+    "usage_of_each_chunk": ("failed_requests", "counted 1 tokens in 12 chunks"),
+    "usage_of_nothing": ("failed_requests", "counted 0 tokens in 12 chunks"),
+    "usage_tenfold": ("failed_requests", "counted 120 tokens where max_tokens was 12"),
+    "coalesced": ("buffered_replies", "throughput and E2EL stand"),
+    "coalesced_by_three": ("buffered_replies", "73% of chunks"),
+    "burst_at_the_end": ("buffered_replies", "TTFT, TPOT and ITL do not"),
+}
+RIGHT = odd_server.SCENARIOS.keys() - INVALID.keys()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with odd_server.running() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with Workers(1) as workers:
+        yield workers
+
+
+def measured(workers, server, name):
+    load = Load(
+        endpoints=(Endpoint(f"{server}/{name}", "odd", chat=True),),
+        prompts=[np.arange(8, dtype=np.int32)] * REQUESTS,
+        output_len=np.full(REQUESTS, TOKENS),
+        scheduled=np.zeros(REQUESTS),
+        max_concurrency=None,
+        ignore_eos=False,
+        timeout_s=30.0,
+    )
+    requests, _ = workers.run(load)
+    found = metrics(requests)
+    lagging = {"client_loop_lag_p99_s": 0.0004}  # little, but more than a median ITL of nothing
+    return found, judge(requests, run_config(workload={"ignore_eos": False}).workload, found | lagging)
+
+
+@pytest.mark.parametrize("name", sorted(RIGHT))
+def test_what_is_right_is_measured_as_it_is(workers, server, name):
+    found, judged = measured(workers, server, name)
+    assert not judged.invalid
+    assert found["total_output_tokens"] == REQUESTS * TOKENS
+    assert found["median_ttft_ms"] / 1e3 == pytest.approx(HIDDEN if name == "reasoning_hidden" else TTFT_S, abs=0.015)
+    assert found["median_itl_ms"] / 1e3 == pytest.approx(ITL_S, rel=0.2)
+    assert ("hidden_tokens" in [each.code for each in judged.warnings]) == (name == "reasoning_hidden")
+    if "merged" not in name:  # of merged tokens the last ones' time is not known
+        assert found["median_tpot_ms"] / 1e3 == pytest.approx(ITL_S, rel=0.2)
+
+
+@pytest.mark.parametrize("name", sorted(INVALID))
+def test_what_is_no_measurement_says_why_and_nothing_else(workers, server, name):
+    _, judged = measured(workers, server, name)
+    code, words = INVALID[name]
+    assert [reason.code for reason in judged.invalid] == [code]
+    assert words in judged.invalid[0].sentence
