@@ -1,4 +1,4 @@
-"""No odd stream gives a VALID run with a wrong number: every scenario of tests/odd_server.py through the load client."""
+"""No odd stream gives a VALID run with a wrong number: each scenario of tests/odd_server.py through the load client."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
+import inspect
+import re
+
 import numpy as np
 import pytest
 from builders import requests, run_config
 
-from vbench.metrics.validity import judge
+from vbench.metrics import validity
+from vbench.metrics.validity import REMEDY, judge
 
 
 def codes(made, found=None, **load):
@@ -107,3 +111,25 @@ def test_a_front_end_at_its_limit_is_a_warning(share, warned):
 def test_a_load_that_was_ended_early_is_no_measurement_of_it_and_what_was_broken_off_has_not_failed():
     made = many(error=np.array(["ended early"] * 60 + [""] * 60))
     assert codes(made, {"ended_early_s": 4.5, "saturated": 1.0}) == ({"ended_early"}, {"saturated", "few_samples"})
+
+
+def test_every_reason_to_call_a_run_invalid_says_what_to_do():
+    rules = re.search(r"invalid = \((.*?)\n    \)\n", inspect.getsource(judge), re.DOTALL)
+    codes = [
+        code
+        for rule in re.findall(r"(_\w+)\(", rules[1])
+        for code in re.findall(r'Reason\(\s*"(\w+)"', inspect.getsource(getattr(validity, rule)))
+    ]
+    assert len(codes) >= 12
+    assert not set(codes) - REMEDY.keys()
+
+
+@pytest.mark.parametrize(("together", "verdict"), [(24, set()), (25, {"buffered_replies"})])
+def test_20_chunks_of_100_may_come_with_the_one_before(together, verdict):
+    gaps = np.where(np.arange(120) < together, 0.0001, 0.0002)  # seconds
+    made = requests(*([(1.0, 1), (1.0 + gap, 1)] for gap in gaps - 1e-9))
+    assert codes(made)[0] == verdict
+
+
+def test_a_run_without_any_token_is_no_measurement():
+    assert codes(requests(*([] for _ in range(120))))[0] == {"no_tokens"}

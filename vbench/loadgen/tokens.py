@@ -10,8 +10,8 @@ from vbench.schema.record import Ints
 def tokens_of_chunks(texts: list[bool], counts: list[int | None], total: int | None, hidden: int = 0) -> Ints:
     """Tokens that each of m chunks brought, (m,); they sum to the server's `total` less `hidden`, those not streamed.
 
-    `texts` says which chunks had text, `counts` is the server's count with each, `total` None if it gave none. The first
-    rule that fits:
+    `texts` says which chunks had text, `counts` is the server's count with each, `total` None if it gave none.
+    The first rule that fits:
 
     1. every chunk carries a usage count (`continuous_usage_stats`) and the counts reach the total: their differences;
     2. chunks ahead of the first text brought none, if any text follows: some servers open a reply with an empty one;

@@ -54,9 +54,10 @@ def latencies(requests: Requests) -> Latencies:
 
 
 def hidden_tokens(requests: Requests) -> Ints:
-    """Shape (n,): tokens that the server counted before the first chunk and never streamed; 0 for a reply without any."""
+    """Shape (n,): tokens that the server counted and never streamed, gone before the first chunk; 0 without a chunk."""
     streamed = np.diff(np.concatenate([[0], np.cumsum(requests.chunk_tokens)])[requests.offsets])
-    return np.where(succeeded(requests) & (np.diff(requests.offsets) > 0), requests.output_tokens - streamed, 0)
+    hidden = np.maximum(requests.output_tokens - streamed, 0)
+    return np.where(succeeded(requests) & (np.diff(requests.offsets) > 0), hidden, 0)
 
 
 def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str, float]:

@@ -28,17 +28,18 @@ NAMED_KERNELS = 3  # in a sentence
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
 TOGETHER_S, BUFFERED_SHARE = 1e-4, 0.2  # chunks so close to the one before came with it; of our own records 0.3 % do
 
+MORE_CPU = "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid"
 REMEDY: Mapping[str, str] = {  # what to do about each reason to call a run INVALID
     "compiled_under_load": "run the same command with rerun=invalid: the kernels are compiled now",
     "ended_early": "nothing: the server does not bear this rate; measure a lower workload.request_rate",
     "failed_requests": "look at server.log beside the record, mend what the error names, then rerun=invalid",
-    "no_tokens": "check with curl that the model answers, and that workload.output_len is not 0",
-    "late_client": "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid",
-    "slow_arrivals": "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid",
-    "lagging_client": "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid",
-    "buffered_replies": "switch off buffering and compression on the way (nginx: proxy_buffering off), then rerun=invalid",
+    "no_tokens": "check by hand that the model answers a prompt of this length, then rerun=invalid",
+    "late_client": MORE_CPU,
+    "slow_arrivals": MORE_CPU,
+    "lagging_client": MORE_CPU,
+    "buffered_replies": "switch off buffering on the way (nginx: proxy_buffering off), then rerun=invalid",
     "short_replies": "the server does not heed ignore_eos: set workload.ignore_eos=false",
-    "prefix_cache_hits": "restart the server or switch its prefix cache off, or set another workload.seed",
+    "prefix_cache_hits": "switch the server's prefix cache off or set another workload.seed",
     "token_mismatch": "see that nobody else uses the server, then rerun=invalid",
     "other_requests": "wait until nobody else uses the server, then rerun=invalid",
     "untrusted_probes": "free the host, then rerun=invalid",
@@ -139,8 +140,8 @@ def _buffered_replies(requests: Requests) -> Reason | None:
     if share <= BUFFERED_SHARE:
         return None
     sentence = (
-        f"{share:.0%} of chunks came together with the one before: something on the way, or a client without CPU, holds "
-        "replies back; throughput and E2EL stand, TTFT, TPOT and ITL do not"
+        f"{share:.0%} of chunks came together with the one before: something on the way, or a client without CPU, "
+        "holds replies back; throughput and E2EL stand, TTFT, TPOT and ITL do not"
     )
     return Reason("buffered_replies", sentence)
 
@@ -287,8 +288,8 @@ def _hidden_tokens(requests: Requests) -> Reason | None:
     if not hidden:
         return None
     sentence = (
-        f"{hidden / output:.0%} of output tokens (hidden reasoning) were counted and never streamed: TTFT is that of the "
-        "first visible token, TPOT and ITL are of the visible ones"
+        f"{hidden / output:.0%} of output tokens (hidden reasoning) were counted and never streamed: TTFT is that of "
+        "the first visible token, TPOT and ITL are of the visible ones"
     )
     return Reason("hidden_tokens", sentence)
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
+from vbench.metrics.validity import REMEDY
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
 from vbench.watch.board import ENDED, IN_FLIGHT, KNOWN, MISSING, QUEUED, RUNNING, WAITING, Board, SessionProgress
@@ -84,6 +85,8 @@ class Screen:
             self._tell(folder, marked_up("{}: ", record.name) + numbers(record))
             for reason in record.invalid:
                 self._tell(folder, marked_up("  [yellow]{}[/]: {}", reason.code, reason.sentence))
+            for remedy in dict.fromkeys(REMEDY[reason.code] for reason in record.invalid if reason.code in REMEDY):
+                self._tell(folder, marked_up("  → {}", remedy))
         elif event.kind == "failed":
             facts = event.facts
             self._tell(folder, marked_up("[red]{}[/]: {}", facts["kind"], facts["line"]))
