@@ -79,5 +79,5 @@ def test_other_arguments_are_passed_on(words):
 
 @pytest.mark.parametrize("word", ["--api-server-count=4", "--api_server_count", "-asc", "--api-server"])
 def test_several_api_servers_need_a_command_that_starts_them(word):
-    with pytest.raises(Refused, match="does not heed --api-server-count; add engine=vllm_serve"):
+    with pytest.raises(Refused, match="ignores --api-server-count; add engine=vllm_serve"):
         checked(run_config(engine={"weights": "dummy", "extra_args": [word]}))

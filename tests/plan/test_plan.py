@@ -171,7 +171,7 @@ def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
         ({"engine": {"weights": "hub"}}, "model=tiny has no weights on a hub"),
         (
             {"engine": {"weights": "dummy", "extra_args": ["--api-server-count", "4"]}},
-            r"vllm\S+api_server does not heed --api-server-count; add engine=vllm_serve",
+            r"vllm\S+api_server ignores --api-server-count; add engine=vllm_serve",
         ),
         ({"engine": {"weights": "dummy", "max_model_len": 5000}}, "model=tiny has 4096 positions"),
         ({"engine": {"weights": "dummy", "max_model_len": "atuo"}}, "engine.max_model_len=atuo: must be a number"),

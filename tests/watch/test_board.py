@@ -4,7 +4,7 @@ import pytest
 from builders import run_config
 from records import record
 
-from vbench.plan.reusable import reusable
+from vbench.plan.reusable import is_reusable
 from vbench.plan.rules import checked
 from vbench.plan.sessions import Session, plan
 from vbench.schema import Rerun
@@ -110,5 +110,5 @@ LASTING, PASSING = record(failure=OOM), record(failure=LIMIT)
     ],
 )
 def test_a_record_stands_unless_it_was_asked_for_again_or_failed_in_passing(again, stand):
-    assert [each for each in (VALID, INVALID, LASTING, PASSING) if reusable(each, again)] == stand
-    assert not reusable(None, again)
+    assert [each for each in (VALID, INVALID, LASTING, PASSING) if is_reusable(each, again)] == stand
+    assert not is_reusable(None, again)

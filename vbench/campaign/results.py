@@ -9,7 +9,7 @@ from pathlib import Path
 
 import vbench
 from vbench import tracking
-from vbench.plan.reusable import reusable
+from vbench.plan.reusable import is_reusable
 from vbench.plan.sessions import Run, Session
 from vbench.schema import Rerun
 from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside
@@ -32,7 +32,7 @@ class Results:
 
     def missing(self, rerun: Rerun) -> tuple[Run, ...]:
         """The runs to be measured."""
-        return tuple(run for run, record in self.by_run() if not reusable(record, rerun))
+        return tuple(run for run, record in self.by_run() if not is_reusable(record, rerun))
 
     def on_disk(self) -> Iterator[tuple[Path, Record]]:
         """The records on disk with their run folders: the probes of a search before the search itself."""

@@ -22,7 +22,7 @@ from vbench.engine import attached, weights
 from vbench.engine.environment import engine_version
 from vbench.host import leases
 from vbench.plan import ladders
-from vbench.plan.reusable import reusable
+from vbench.plan.reusable import is_reusable
 from vbench.plan.rules import checked
 from vbench.plan.sessions import Session, plan
 from vbench.schema import Launcher, RunConfig
@@ -44,7 +44,7 @@ def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
     Raises Refused, before anything is started, where any part of it cannot be run; KeyboardInterrupt where no job is
     left that would go on by itself.
     """
-    sessions = ladders.ascending(plan((run, engine_version(run.engine)) for run in map(checked, configs)))
+    sessions = ladders.order_by_demand(plan((run, engine_version(run.engine)) for run in map(checked, configs)))
     launcher = _one_launcher(sessions, jobs)
     tasks = [Task(each, ROOT / each.experiment / each.folder, each.runs[0].config.rerun_mode) for each in sessions]
     screen = Screen({task.folder: task.session for task in tasks})
@@ -90,10 +90,10 @@ def _take_stock(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watc
     """Finds what is known, which jobs are alive and what is missing. Raises Refused where that cannot be run."""
     claims.follow_living_jobs(tasks, jobs)
     for task in tasks:
-        records = [record for _, record in task.results.by_run() if record and reusable(record, task.rerun_pending)]
+        records = [record for _, record in task.results.by_run() if record and is_reusable(record, task.rerun_pending)]
         screen.known(task.folder, records)
         for folder, record in task.results.on_disk():
-            if reusable(record, task.rerun_pending):
+            if is_reusable(record, task.rerun_pending):
                 delivery.add(folder)
         if task.state is TaskState.in_flight:
             watcher.attached(task)

@@ -1,0 +1,9 @@
+"""Every number and verdict of a run, derived from its raw columns: latencies, throughput, goodput, pauses, energy.
+
+Pure: it knows neither where the columns come from nor where the numbers go. docs/metrics.md lists every key.
+"""
+
+from vbench.metrics.definitions import latencies, metrics, succeeded
+from vbench.metrics.validity import Judgement, judge
+
+__all__ = ["Judgement", "judge", "latencies", "metrics", "succeeded"]

@@ -1,4 +1,4 @@
-"""Every number that vbench quotes, derived from the raw columns; the definitions stand here once.
+"""The definition of every metric of a run, derived from the raw columns of its requests. Pure.
 
 TTFT   first token chunk - sent
 E2EL   last token chunk - sent
@@ -7,8 +7,9 @@ ITL    the gap between two chunks, divided over the tokens of the later one: one
 queue  sent - scheduled
 stall  how long no token came from any request though some were in flight, waiting ones included; see `metrics.stalls`
 
-Keys are those of `vllm bench serve --save-result`; what vLLM does not have is named in the same manner. Only requests
-that succeeded count towards latency and tokens. A reply without a token has no TTFT: it is counted in `empty`.
+Keys are those of `vllm bench serve --save-result`; metrics that vLLM lacks are named alike (docs/metrics.md lists all).
+Only requests that succeeded count towards latency and tokens. A reply without a token is counted in `empty` and has no
+TTFT.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ STEADY_SHARE = 0.9  # the steady window: from the first to the last moment at th
 
 
 class Latencies(NamedTuple):
-    """Samples in seconds; one a request, but `itl` one a token and `chunk_gap` one a chunk (first ones excluded)."""
+    """Samples in seconds: one a request; `itl` one a token and `chunk_gap` one a chunk, but the first of a reply."""
 
     ttft: Floats
     tpot: Floats
@@ -61,7 +62,7 @@ def hidden_tokens(requests: Requests) -> Ints:
 
 
 def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str, float]:
-    """All metrics of a run; keys whose value is undefined (no sample) are absent."""
+    """All metrics of a run; keys without a sample are absent."""
     ok = succeeded(requests)
     found: dict[str, float] = {
         "num_prompts": len(requests),

@@ -1,7 +1,7 @@
-"""What a run cost in joules. Pure.
+"""The energy that a run's GPUs used. Pure.
 
-Energy is the difference of the GPU's own total-energy counter where every GPU has one, else the integral (trapezoid)
-of the sampled power; `gpu_energy_is_counter` says which.
+It is the difference of the GPUs' own energy counters if every GPU has one, else the integral of the sampled power
+(trapezoids); `gpu_energy_is_counter` says which.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vbench.schema.series import Series, growth
 
 
 def energy(series: Series, end: float, tokens: int) -> dict[str, float]:
-    """Energy metrics of all GPUs together from 0 to `end` s, in which they made `tokens`; none where one lacks it."""
+    """Energy metrics of all GPUs together from 0 to `end` s, with `tokens` made; empty if a GPU lacks data."""
     by_counter = [growth(*series.samples(f"{gpu}/energy_j"), end) for gpu in series.gpus()]
     is_counter = bool(np.isfinite(by_counter).all())
     by_gpu = by_counter if is_counter else [_by_power(series, gpu, end) for gpu in series.gpus()]
@@ -28,7 +28,7 @@ def energy(series: Series, end: float, tokens: int) -> dict[str, float]:
     }
 
 
-def integrated(times: Floats, power: Floats) -> Floats:
+def integrate(times: Floats, power: Floats) -> Floats:
     """The running total (k,) in joules of sampled power (k,) in watts, by trapezoids from the first sample on."""
     steps = np.diff(times) * (power[1:] + power[:-1]) / 2
     return np.concatenate([np.zeros(min(1, len(times))), np.cumsum(steps)])
@@ -36,4 +36,4 @@ def integrated(times: Floats, power: Floats) -> Floats:
 
 def _by_power(series: Series, gpu: str, end: float) -> float:
     times, power = series.samples(f"{gpu}/power_w")
-    return growth(times, integrated(times, power), end)
+    return growth(times, integrate(times, power), end)

@@ -1,4 +1,4 @@
-"""Which requests met the objectives (SLO), and whether the load outgrew the server. Pure.
+"""Which requests met the objectives (SLO), and whether the load exceeded the server's capacity. Pure.
 
 Goodput is requests a second that meet every objective, vLLM's `request_goodput`. A failed or empty reply meets none; a
 reply of one token has no TPOT and cannot miss it.
@@ -17,17 +17,17 @@ from vbench.schema.record import Floats, Requests
 Bools = npt.NDArray[np.bool_]
 
 QUARTERS = 4
-GROWTH = 1.5  # of the last quarter's median over the first's, in TTFT and in requests in flight: the queue is growing
+GROWTH = 1.5  # last quarter's median over the first's; beyond it in TTFT and in requests in flight, the queue grows
 
 
 def ttft(requests: Requests) -> Floats:
     """Seconds from send to the first token, (n,); NaN where no token came."""
-    return _of_answered(requests, requests.offsets[:-1])
+    return _seconds_until(requests, requests.offsets[:-1])
 
 
 def e2el(requests: Requests) -> Floats:
     """Seconds from send to the last token, (n,); NaN where no token came."""
-    return _of_answered(requests, requests.offsets[1:] - 1)
+    return _seconds_until(requests, requests.offsets[1:] - 1)
 
 
 def tpot(requests: Requests) -> Floats:
@@ -40,7 +40,7 @@ OBJECTIVES: dict[str, Callable[[Requests], Floats]] = {"ttft_ms": ttft, "tpot_ms
 
 
 def meets(requests: Requests, slo: Mapping[str, float]) -> Bools:
-    """Which requests met every objective of `slo` (keys of OBJECTIVES, milliseconds), (n,)."""
+    """Which requests met every objective of `slo` (keys of OBJECTIVES, limits in milliseconds), (n,)."""
     met = succeeded(requests)
     for key, limit_ms in slo.items():
         met = met & (OBJECTIVES[key](requests) * 1e3 <= limit_ms)  # NaN meets nothing
@@ -48,7 +48,7 @@ def meets(requests: Requests, slo: Mapping[str, float]) -> Bools:
 
 
 def goodput(requests: Requests, slo: Mapping[str, float]) -> dict[str, float]:
-    """`request_goodput` in requests a second, `slo_met` requests, `slo_attainment` their share; nothing without SLO."""
+    """`request_goodput` in requests a second, `slo_met` in requests, `slo_attainment` as a share; empty without SLO."""
     if not slo or not len(requests):
         return {}
     met = int(meets(requests, slo).sum())
@@ -82,7 +82,7 @@ def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> 
 
 
 def saturated(requests: Requests) -> bool:
-    """Whether an open loop sent faster than the server could serve: TTFT and requests in flight both kept growing."""
+    """Whether an open loop sent faster than the server could serve: TTFT and requests in flight both grow."""
     order = np.argsort(requests.sent)
     waits = ttft(requests)[order]
     answered = ~np.isnan(waits)
@@ -94,13 +94,13 @@ def saturated(requests: Requests) -> bool:
 
 
 def grows(column: Floats) -> bool:
-    """Whether the last quarter of a column lies well above its first."""
+    """Whether the median of a column's last quarter exceeds GROWTH times that of its first quarter."""
     quarters = np.array_split(column, QUARTERS)
     first, *_, last = (float(np.median(quarter)) for quarter in quarters)
     return last > GROWTH * first
 
 
-def _of_answered(requests: Requests, chunk: npt.NDArray[np.int64]) -> Floats:
+def _seconds_until(requests: Requests, chunk: npt.NDArray[np.int64]) -> Floats:
     answered = np.diff(requests.offsets) > 0
     seconds = np.full(len(requests), np.nan)
     seconds[answered] = requests.chunk_times[chunk[answered]] - requests.sent[answered]

@@ -15,17 +15,17 @@ CONFIDENCE = 0.95
 class Interval:
     """The mean of n samples, and half the width of its two-sided 95 % interval; both in the samples' unit."""
 
-    mean: float  # NaN where n is 0
-    half_width: float  # NaN where n is below 2: one sample says nothing of its spread
+    mean: float  # NaN if n is 0
+    half_width: float  # NaN if n is below 2: one sample has no spread
     n: int
 
     @property
     def relative(self) -> float:
-        """The half-width as a share of the mean; NaN where either is unknown or the mean is 0."""
+        """The half-width as a share of the mean; NaN if either is unknown or the mean is 0."""
         return self.half_width / abs(self.mean) if self.mean else math.nan
 
     def __format__(self, spec: str) -> str:
-        """`9,612 ± 50`, both numbers by the same spec; the mean alone where the half-width is unknown."""
+        """`9,612 ± 50`, both numbers by the same spec; the mean alone if the half-width is unknown."""
         return format(self.mean, spec) + ("" if math.isnan(self.half_width) else f" ± {self.half_width:{spec}}")
 
 

@@ -1,8 +1,7 @@
-"""What a run's servers and GPUs did meanwhile, and what it cost: metrics from the series. Pure.
+"""How busy servers and GPUs were during a run, and the energy it took: metrics from the sampled series. Pure.
 
-A run lasts from its start to the end of its last reply; samples outside of it are used only to interpolate at its ends.
-GPU metrics are of all GPUs of the session together, those of a part of the servers (front end, engine core, worker) of
-all processes that play it.
+A run lasts from its start to the end of its last reply; samples outside it are used only to interpolate at its ends.
+GPU metrics cover all GPUs of the session, CPU metrics of a part (front end, engine core, worker) all its processes.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from vbench.schema.record import Floats, Requests
 from vbench.schema.series import Series, growth
 
 PARTS = ("frontend", "engine_core", "worker")
-LOOP_LIMIT = 0.9  # of a core: an event loop that works so much keeps its streams waiting
+LOOP_LIMIT = 0.9  # cores: an event loop this busy keeps its streams waiting
 
 
 def summaries(series: Series, requests: Requests) -> dict[str, float]:
-    """The metrics of a run's series; what was not sampled during the run, or not on every GPU, is absent."""
+    """The metrics of a run's series; those that were not sampled during the run, or not on every GPU, are absent."""
     end = float(np.max(requests.finished, initial=0.0, where=~np.isnan(requests.finished)))
     tokens = int(requests.output_tokens[succeeded(requests)].sum())
     found = {"telemetry_missed": float(series.missed)}
@@ -38,7 +37,7 @@ def _server(series: Series, end: float) -> dict[str, float]:
 
 
 def _cpu(series: Series, end: float) -> dict[str, float]:
-    """Cores that each part of the servers used, and for what share of the run some front end's loop was at its limit.
+    """Cores that each part of the servers used, and the share of the run with some front end's loop at its limit.
 
     A mean is over the run, a maximum over the time between two samples.
     """
@@ -62,7 +61,7 @@ def _cpu(series: Series, end: float) -> dict[str, float]:
 def _rates(series: Series, names: Sequence[str], end: float) -> tuple[Floats, Floats]:
     """How fast columns of running totals grew: (seconds of the run between two samples (k,), rates (columns, k)).
 
-    Nothing where one of the columns was not sampled along with the others, or the samples do not enclose the run.
+    Empty if the columns were not sampled together, or the samples do not enclose the run.
     """
     sampled = [series.samples(name) for name in names]
     times = sampled[0][0] if sampled else np.empty(0)

@@ -1,6 +1,6 @@
-"""What certainly does not fit: weights that are larger than all the memory they may be spread over. Pure.
+"""Whether the weights alone exceed the memory of the GPUs that hold them. Pure.
 
-Only what is certain: whatever else an engine needs is left out, so that nothing is called infeasible that is not.
+Everything else that an engine needs is left out, so that no session is called infeasible that might have run.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from vbench.plan.sessions import Session
 from vbench.schema import Model
 from vbench.schema.record import Failure
 
-BYTES = {"bfloat16": 2.0, "fp8": 1.0, "mxfp4": 0.5}  # a weight, without the scales of its block
+BYTES = {"bfloat16": 2.0, "fp8": 1.0, "mxfp4": 0.5}  # per weight, without block scales
 GIB = 2**30
 
 
 def parameters(model: Model) -> int:
-    """Weights of embedding, head, attention and every expert; norms, biases and routers are too small to matter."""
+    """The number of weights of embedding, head, attention and every expert; norms, biases and routers are left out."""
     attention = 2 * model.hidden_size * model.head_dim * (model.num_attention_heads + model.num_key_value_heads)
     width = model.moe_intermediate_size or model.intermediate_size
     experts = max(model.num_experts, 1) * 3 * model.hidden_size * width
@@ -22,10 +22,11 @@ def parameters(model: Model) -> int:
     return ends * model.vocab_size * model.hidden_size + model.num_hidden_layers * (attention + experts)
 
 
-def infeasible(session: Session) -> Failure | None:
-    """Why the session cannot be, where its weights alone exceed the memory of all the GPUs of a replica.
+def find_infeasibility(session: Session) -> Failure | None:
+    """The failure to record instead of a start, if the weights alone exceed the memory of all GPUs of a replica.
 
-    Nothing is said where an option of the user's own may keep weights elsewhere, or store them otherwise.
+    None if they fit, or if it is unknown: with `engine.extra_args`, which may keep weights elsewhere, an external
+    server, or a weight type that is not in BYTES.
     """
     gpu, model = session.hardware.gpu, session.model
     if gpu is None or session.attached or session.engine.extra_args or model.weight_dtype not in BYTES:

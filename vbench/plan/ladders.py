@@ -1,6 +1,6 @@
-"""Sessions that differ only in how much memory they ask of the same GPUs: the rungs of a ladder, climbed from below.
+"""Ladders: sessions that differ only in how much memory they demand of the same GPUs, run from the least demand up.
 
-Where one ran out of memory, those above it would too, and are not started. Pure.
+If one of them runs out of memory, those with a higher demand would too and are not started. Pure.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from vbench.schema import to_plain
 from vbench.schema.failures import OUT_OF_MEMORY
 from vbench.schema.record import Failure, Record
 
-DEMANDS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens")  # of the engine: the more, the more memory
+DEMANDS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens")  # engine keys: a higher value takes more memory
 
 
-def ascending(sessions: Sequence[Session]) -> list[Session]:
-    """The sessions in their order, but that those of one ladder take its places from the least demand to the most."""
+def order_by_demand(sessions: Sequence[Session]) -> list[Session]:
+    """The sessions in their order, but those of one ladder fill its places from the least demand to the most."""
     ladders = defaultdict(list)
     for place, session in enumerate(sessions):
-        ladders[f"{session.experiment} {_ladder(to_plain(session.runs[0].config))}"].append(place)
+        ladders[f"{session.experiment} {_ladder_key(to_plain(session.runs[0].config))}"].append(place)
     ordered = list(sessions)
     for places in ladders.values():
-        rungs = sorted((sessions[place] for place in places), key=_height)
+        rungs = sorted((sessions[place] for place in places), key=_demands)
         for place, session in zip(places, rungs, strict=True):
             ordered[place] = session
     return ordered
 
 
-def skipped_larger(session: Session, engine_version: str, records: Iterable[Record]) -> Failure | None:
-    """Why the session would run out of memory, where one of no larger demand did when it started; names that run.
+def find_smaller_oom(session: Session, engine_version: str, records: Iterable[Record]) -> Failure | None:
+    """The failure to record instead of a start, if a session of equal or lower demand ran out of memory as it started.
 
-    One that has measured anything has started, and says nothing of another's start.
+    A session with any measured run did start, so its later failures say nothing about another's start. The failure's
+    line names the run that ran out of memory.
     """
     config = to_plain(session.runs[0].config)
     others = [record for record in records if record.session != session.folder]
@@ -47,28 +48,28 @@ def skipped_larger(session: Session, engine_version: str, records: Iterable[Reco
             and failure.kind in OUT_OF_MEMORY
             and record.session not in started
             and record.environment.get("engine") == engine_version
-            and _ladder(record.config) == _ladder(config)
-            and _no_larger(record.config["engine"], config["engine"])
+            and _ladder_key(record.config) == _ladder_key(config)
+            and _demands_no_more(record.config["engine"], config["engine"])
         ):
             demand = ", ".join(f"{key}={record.config['engine'][key]}" for key in DEMANDS if config["engine"][key])
-            told = f"{record.name} ({record.session}) failed with {demand}: {failure.kind}: {failure.line}"
-            return Failure("skipped_larger", told)
+            line = f"{record.name} ({record.session}) failed with {demand}: {failure.kind}: {failure.line}"
+            return Failure("skipped_larger", line)
     return None
 
 
-def _ladder(config: dict[str, Any]) -> str:
+def _ladder_key(config: dict[str, Any]) -> str:
     facts = server_facts(config)
     engine = {key: value for key, value in facts["engine"].items() if key not in DEMANDS}
     return json.dumps(facts | {"engine": engine}, sort_keys=True)
 
 
-def _no_larger(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    # What is left to the engine (null, auto) compares with itself only.
+def _demands_no_more(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    # A value that the engine chooses (null, auto) compares only with itself.
     pairs = [(one[key], other[key]) for key in DEMANDS]
     return all(a == b or (type(a) is type(b) is int and a < b) for a, b in pairs)
 
 
-def _height(session: Session) -> tuple[float, ...]:
+def _demands(session: Session) -> tuple[float, ...]:
     engine = session.engine
     demands = [getattr(engine, key) for key in DEMANDS]
     return tuple(value if isinstance(value, int) else math.inf for value in demands)

@@ -1,6 +1,6 @@
-"""What runs are called, for people: `llama70b · 2xh100 · tp2 · n320`. Pure.
+"""Names of runs, for people: `llama70b · 2xh100 · tp2 · n320`. Pure.
 
-Where a grid varies what this does not tell, its runs are called by that too:
+If a grid varies a key that this name does not show, the name gets its value too:
 `llama70b · 2xh100 · tp2 · max_model_len=auto · n320`.
 """
 
@@ -17,12 +17,12 @@ DOT = " · "
 
 
 def run_name(config: RunConfig) -> str:
-    """Model, hardware, split and load."""
+    """Model, hardware, split and load, joined by dots."""
     return DOT.join((config.model.name, config.system_label, split_name(config.parallelism), load_name(config)))
 
 
 def split_name(split: Parallelism) -> str:
-    """`tp2`, `dp4`, `tp2dp2`, `tp8ep`; `tp1` where nothing is split."""
+    """`tp2`, `dp4`, `tp2dp2`, `tp8ep`; `tp1` if the model is not split."""
     sizes = (
         ("tp", split.tensor_parallel_size),
         ("pp", split.pipeline_parallel_size),
@@ -34,7 +34,7 @@ def split_name(split: Parallelism) -> str:
 
 
 def load_name(config: RunConfig) -> str:
-    """`n320`, `n320 r8 c64 s1`; `start` where nothing is sent."""
+    """`n320`, `n320 r8 c64 s1`; `start` if nothing is sent."""
     load = config.workload
     if load.start_only:
         return "start"
@@ -48,33 +48,33 @@ def load_name(config: RunConfig) -> str:
     return " ".join(parts)
 
 
-def reloaded(name: str, load: str) -> str:
-    """The name of a run that differs from the one of this name in its load only."""
+def replace_load(name: str, load: str) -> str:
+    """The same name with another load at its end."""
     return DOT.join((name.rpartition(DOT)[0], load))
 
 
-def differing(facts: Sequence[Mapping[str, Any]]) -> set[str]:
-    """The dotted keys in which these configs, as plain data, are not all the same."""
-    leaves = [{key: text(value) for key, value in flat(each)} for each in facts]
+def find_differing_keys(facts: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The dotted keys whose values differ between these configs (as plain data)."""
+    leaves = [{key: format_value(value) for key, value in flatten(each)} for each in facts]
     keys = set[str]().union(*leaves)
     return {key for key in keys if len({each.get(key) for each in leaves}) > 1}
 
 
-def with_words(name: str, facts: Mapping[str, Any], keys: Collection[str]) -> str:
-    """The name with the values that the config, as plain data, has of these keys; before its load."""
-    words = [f"{key.rpartition('.')[2]}={text(value)}" for key, value in flat(facts) if key in keys]
+def add_values(name: str, facts: Mapping[str, Any], keys: Collection[str]) -> str:
+    """The name with the config's values of these dotted keys inserted before its load: `max_model_len=auto`."""
+    words = [f"{key.rpartition('.')[2]}={format_value(value)}" for key, value in flatten(facts) if key in keys]
     system, _, load = name.rpartition(DOT)
     return DOT.join((system, " ".join(words), load)) if words else name
 
 
-def flat(facts: Any, path: str = "") -> list[tuple[str, Any]]:
+def flatten(facts: Any, path: str = "") -> list[tuple[str, Any]]:
     """Nested dicts as (dotted path, leaf); an empty dict has no leaves."""
     if not isinstance(facts, Mapping):
         return [(path, facts)]
-    return [leaf for key, value in facts.items() for leaf in flat(value, f"{path}.{key}" if path else str(key))]
+    return [leaf for key, value in facts.items() for leaf in flatten(value, f"{path}.{key}" if path else str(key))]
 
 
-def text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as one would type it in an override: null, true, inf, [1, 2]."""
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"

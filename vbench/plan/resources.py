@@ -1,4 +1,4 @@
-"""What a session asks of the machine that runs it. Pure."""
+"""What a session requests from a scheduler: GPUs, cores, memory and time. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from vbench.workload.arrivals import scheduled
 from vbench.workload.prompts import generator, lengths
 from vbench.workload.search import HIGHEST
 
-# For a time limit, so on the slow side of every server that we know of: no prediction of any.
+# Estimates for time limits: slower than any server we know, not a prediction.
 TOKEN_S = 0.1  # from one token of a reply to the next
 PROMPT_TOKENS_PER_S = 2_000
 STREAMS = 128  # served at once where engine.max_num_seqs does not say
-POINT_S = 10.0  # of a run, beside its requests: its checks and its files
+POINT_S = 10.0  # checks and files of one run
 MARGIN = 1.5
 SILENCE_S = 3600.0  # beyond what a load may take: a server that has not answered by then will not
-STEP_MIN = 15  # of time limits: sessions that differ in their loads may then ask for the same
+STEP_MIN = 15  # limits are rounded up to it, so that sessions with similar loads request the same
 PROBES = 2 * math.log2(HIGHEST)  # of a search: so many doublings, and as many halvings
 PROBE_DURATIONS = 6  # a short probe, in times of a request's duration
 DECIDING_REQUESTS, SEARCHED_PLACES = 4 * sequential.MOST, 16  # of the probes that decide; requests at once meanwhile
@@ -28,13 +28,13 @@ DECIDING_REQUESTS, SEARCHED_PLACES = 4 * sequential.MOST, 16  # of the probes th
 
 @dataclass(frozen=True)
 class Resources:
-    """One session's job: what it needs of one node, for how long, and where a scheduler is to put it."""
+    """What one session's job requests: resources of one node, minutes, and the scheduler's own options."""
 
     gpus: int
-    gpu_type: str | None  # the scheduler's word for it
+    gpu_type: str | None  # the scheduler's name for the type
     cpus: int
     memory_gib: int
-    minutes: int  # from when it has its GPUs
+    minutes: int  # counted from when it holds its GPUs
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
@@ -43,9 +43,9 @@ class Resources:
 
 
 def resources(session: Session) -> Resources:
-    """What the session asks for; the time limit is its plan's, unless `hardware.slurm.time_min` says otherwise.
+    """What the session requests; the time limit follows from its plan, unless `hardware.slurm.time_min` is set.
 
-    A server that already runs elsewhere needs no GPUs of ours.
+    A session with an external server requests no GPUs.
     """
     hardware, asked = session.hardware, session.hardware.slurm
     gpus = 0 if session.attached else hardware.gpus
@@ -65,7 +65,7 @@ def resources(session: Session) -> Resources:
 
 
 def expected_s(session: Session) -> float:
-    """Seconds that the session's points may take on a slow server, its start not counted."""
+    """Seconds that all points of the session may take on a slow server, without its start."""
     return sum(point_s(run) for run in session.runs)
 
 
@@ -97,5 +97,5 @@ def _served_s(config: RunConfig) -> float:
 
 
 def _lengths(load: Workload) -> Ints:
-    # Those of a ShareGPT file are known only once it is tokenized: the study's own pairs stand in for them.
+    # A ShareGPT file's lengths are known only once it is tokenized: the built-in pairs stand in for them.
     return lengths(replace(load, lengths=Lengths.sharegpt) if load.lengths is Lengths.sharegpt_file else load)

@@ -1,4 +1,4 @@
-"""Which runs need no measuring, because their records stand. Pure."""
+"""Whether a recorded run is kept or measured again. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from vbench.schema import Rerun
 from vbench.schema.record import Record
 
 
-def reusable(record: Record | None, again: Rerun) -> bool:
-    """Whether a run with this record is not measured again.
+def is_reusable(record: Record | None, rerun: Rerun) -> bool:
+    """Whether the record stands, so that the run is not measured again.
 
-    A failure that passes is never known: nobody need ask for it again. What `again` names is not known either.
+    A transient failure never stands: the same command retries it. `rerun` names verdicts that do not stand either.
     """
-    if record is None or not record.final or again is Rerun.all:
+    if record is None or not record.final or rerun is Rerun.all:
         return False
-    asked_again = {Rerun.failed: "FAILED", Rerun.invalid: "INVALID"}.get(again)
-    return record.verdict != asked_again
+    verdict_to_repeat = {Rerun.failed: "FAILED", Rerun.invalid: "INVALID"}.get(rerun)
+    return record.verdict != verdict_to_repeat

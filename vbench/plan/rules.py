@@ -1,4 +1,4 @@
-"""What must hold between the values of a run, beyond their types. Each refusal names the key and the way out."""
+"""Rules between the values of a run, beyond their types. Each refusal names the key, what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search
 from vbench.schema.errors import Refused
 from vbench.workload.prompts import lengths
 
-SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # takes --api-server-count and starts one all the same
+SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # accepts --api-server-count but starts one server
 
 
 def checked(run: RunConfig) -> RunConfig:
-    """The run with its parallel sizes filled in. Raises Refused where its values contradict each other."""
-    run = dataclasses.replace(run, engine=_addressed(run.engine))
-    run = dataclasses.replace(run, parallelism=_filled(run.parallelism, run.hardware.devices, run.hardware.name))
+    """The run with its open parallel size filled in. Raises Refused if its values contradict each other."""
+    run = dataclasses.replace(run, engine=_normalise_base_url(run.engine))
+    run = dataclasses.replace(run, parallelism=_fill_sizes(run.parallelism, run.hardware.devices, run.hardware.name))
     _check_heads(run)
     _check_experts(run)
     _check_weights(run)
@@ -33,7 +33,7 @@ def checked(run: RunConfig) -> RunConfig:
     return run
 
 
-def _filled(split: Parallelism, devices: int, hardware: str) -> Parallelism:
+def _fill_sizes(split: Parallelism, devices: int, hardware: str) -> Parallelism:
     sizes: dict[str, Any] = {
         "tensor_parallel_size": split.tensor_parallel_size,
         "pipeline_parallel_size": split.pipeline_parallel_size,
@@ -57,11 +57,13 @@ def _filled(split: Parallelism, devices: int, hardware: str) -> Parallelism:
     return split
 
 
-def _addressed(engine: Engine) -> Engine:
-    """The engine with its base_url as all that read it expect: without /v1 and without a slash at its end."""
+def _normalise_base_url(engine: Engine) -> Engine:
+    """The engine with its base_url without a trailing /v1 or slash. Raises Refused if it is no address."""
     if engine.base_url is None:
         for key in ("served_model_name", "api_key_env", "chat"):
-            _require(not getattr(engine, key), f"engine.{key}: is of a server that runs; give its engine.base_url")
+            _require(
+                not getattr(engine, key), f"engine.{key}: describes an external server; give its engine.base_url too"
+            )
         return engine
     try:
         url = urlsplit(engine.base_url)
@@ -71,7 +73,9 @@ def _addressed(engine: Engine) -> Engine:
         whole = False
     _require(bool(whole), f"engine.base_url={engine.base_url}: must be a server's address, as http://host:8000")
     bare = not (url.username or url.password or url.query or url.fragment)
-    _require(bare, "engine.base_url: no user, password or query belongs into it; the key's place is engine.api_key_env")
+    _require(
+        bare, "engine.base_url: must hold no user, password or query; name the key's variable in engine.api_key_env"
+    )
     return dataclasses.replace(engine, base_url=engine.base_url.rstrip("/").removesuffix("/v1").rstrip("/"))
 
 
@@ -101,7 +105,7 @@ def _check_front_ends(engine: Engine) -> None:
     several = any(names_argument(word, API_SERVER_COUNT) for word in engine.extra_args)
     _require(
         not several or SINGLE_FRONT_END not in engine.command,
-        f"engine.extra_args: {SINGLE_FRONT_END} does not heed --api-server-count; add engine=vllm_serve",
+        f"engine.extra_args: {SINGLE_FRONT_END} ignores --api-server-count; add engine=vllm_serve",
     )
 
 
@@ -154,7 +158,7 @@ def _check_objectives(run: RunConfig) -> None:
         _require(bool(load.slo.limits), "workload.search needs objectives: workload.slo={ttft_ms: 500, tpot_ms: 50}")
         value = getattr(load, load.search.name)
         free = value is None or math.isinf(value)
-        _require(free, f"workload.{load.search.name}={value}: it is what workload.search varies; leave it out")
+        _require(free, f"workload.{load.search.name}={value}: workload.search varies this value; leave it out")
 
 
 def _check_context(run: RunConfig) -> None:
@@ -163,7 +167,9 @@ def _check_context(run: RunConfig) -> None:
         _require(limit == "auto", f"engine.max_model_len={limit}: must be a number of tokens, or auto")
         limit = most
     _require(limit >= 1, f"engine.max_model_len={limit}: must be 1 or more")
-    _require(limit <= most, f"engine.max_model_len={limit}: model={run.model.name} has {most} positions; give no more")
+    _require(
+        limit <= most, f"engine.max_model_len={limit}: model={run.model.name} has {most} positions; set at most that"
+    )
     _require(
         0 < run.engine.gpu_memory_utilization <= 1,
         f"engine.gpu_memory_utilization={run.engine.gpu_memory_utilization}: must be above 0 and at most 1",
@@ -173,7 +179,7 @@ def _check_context(run: RunConfig) -> None:
         _require(
             longest <= limit,
             f"workload: its longest prompt and reply take {longest} tokens, but engine.max_model_len={limit}; "
-            "raise the one or shorten the other",
+            "raise that limit or shorten the workload",
         )
 
 

@@ -1,4 +1,4 @@
-"""Runs grouped into sessions: what needs the same server shares it, round by round, smallest load first. Pure."""
+"""Runs grouped into sessions: runs that need the same server share it, round by round, smallest load first. Pure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vbench.plan import naming
 from vbench.schema import Engine, Hardware, Launcher, Model, Parallelism, RunConfig, to_plain
 from vbench.workload import prompts, search
 
-LABELS = {"experiment", "rerun", "launcher"}  # of a RunConfig: they shape no result
-SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # of its parts, likewise
+LABELS = {"experiment", "rerun", "launcher"}  # keys of a RunConfig that shape no result
+SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # keys of its parts that shape no result
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Session:
 
     @property
     def attached(self) -> bool:
-        """Whether its server already runs: nothing is started then, and no GPU of this host is used."""
+        """Whether the server is external: none is started, and no GPU of this host is used."""
         return self.engine.base_url is not None
 
     @property
@@ -71,24 +71,24 @@ class Session:
 
 
 def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
-    """Sessions in the order in which their first runs were asked for; a run asked for twice stands once.
+    """Sessions in the order in which their first runs were requested; a run requested twice is planned once.
 
-    Within a session all points are measured once, smallest load first, then all again with their next seed: a host that
-    drifts meanwhile then shows as spread of every point, not as a difference between points. Each config comes with the
-    version of its engine, which is part of what shapes a result.
+    `configs` are pairs of a config and the version of its engine, which is part of every run key. A session measures
+    all its points once, smallest load first, then all again with their next seeds, so that a drifting host widens the
+    spread of every point instead of setting points apart.
     """
     groups: dict[str, dict[str, Run]] = {}
     for config, engine_version in configs:
         group = groups.setdefault(_hash([config.experiment, server_facts(to_plain(config)), engine_version]), {})
         for run in (planned(repeat, engine_version) for repeat in repeats(config)):
             group.setdefault(run.key, run)
-    return _told_apart([_session(key, _in_rounds([*runs.values()])) for key, runs in groups.items()])
+    return _distinguish([_session(key, _order_in_rounds([*runs.values()])) for key, runs in groups.items()])
 
 
 def repeats(config: RunConfig) -> list[RunConfig]:
-    """The ordinary runs that the config stands for: one a repeat, each with a seed of its own and `repeats` 1.
+    """The config's repeats as single runs, each with its own seed and `repeats` 1.
 
-    A repeat is thus the same run as its point asked for with that seed.
+    A repeat is thus the same run as one requested with that seed.
     """
     first = config.workload
     loads = [replace(first, seed=first.seed + index, repeats=1) for index in range(first.repeats)]
@@ -96,7 +96,7 @@ def repeats(config: RunConfig) -> list[RunConfig]:
 
 
 def server_facts(config: dict[str, Any]) -> dict[str, Any]:
-    """Of a run's config, as JSON holds it: what shapes its server."""
+    """The part of a run's config (as plain data) that shapes its server."""
     return {key: _without(config[key], SURROUNDINGS) for key in ("model", "hardware", "parallelism", "engine")}
 
 
@@ -117,37 +117,38 @@ def _session(key: str, runs: list[Run]) -> Session:
     )
 
 
-def _told_apart(sessions: Sequence[Session]) -> list[Session]:
-    """The same sessions; of runs that were called the same, each is called by what it differs in as well."""
+def _distinguish(sessions: Sequence[Session]) -> list[Session]:
+    """The same sessions; runs that share a name get the values in which they differ added to it."""
     alike = defaultdict(list)
     for run in (run for session in sessions for run in session.runs):
         alike[run.name].append(run)
     differ = {
-        name: naming.differing([_told(run) for run in runs]) if len(runs) > 1 else set() for name, runs in alike.items()
+        name: naming.find_differing_keys([_named_facts(run) for run in runs]) if len(runs) > 1 else set()
+        for name, runs in alike.items()
     }
     return [
-        replace(session, runs=tuple(replace(run, name=_worded(run, differ[run.name])) for run in session.runs))
+        replace(session, runs=tuple(replace(run, name=_distinct_name(run, differ[run.name])) for run in session.runs))
         for session in sessions
     ]
 
 
-def _worded(run: Run, keys: set[str]) -> str:
-    return naming.with_words(run.name, _told(run), keys) if keys else run.name
+def _distinct_name(run: Run, keys: set[str]) -> str:
+    return naming.add_values(run.name, _named_facts(run), keys) if keys else run.name
 
 
-def _told(run: Run) -> dict[str, Any]:
+def _named_facts(run: Run) -> dict[str, Any]:
     return {**_shaping(run.config), "experiment": run.config.experiment}
 
 
-def _in_rounds(runs: list[Run]) -> list[Run]:
-    # A run's round is its seed's place among the seeds of its point, however these were asked for.
+def _order_in_rounds(runs: list[Run]) -> list[Run]:
+    # A run's round is the rank of its seed among the seeds of its point, however these were requested.
     seeds = defaultdict(list)
     for run in runs:
-        seeds[_point(run)].append(run.config.workload.seed)
-    return sorted(runs, key=lambda run: (sorted(seeds[_point(run)]).index(run.config.workload.seed), *_load(run)))
+        seeds[_point_key(run)].append(run.config.workload.seed)
+    return sorted(runs, key=lambda run: (sorted(seeds[_point_key(run)]).index(run.config.workload.seed), *_load(run)))
 
 
-def _point(run: Run) -> str:
+def _point_key(run: Run) -> str:
     return _hash(to_plain(replace(run.config.workload, seed=0)))
 
 
@@ -157,7 +158,7 @@ def _load(run: Run) -> tuple[float, float, int]:
 
 
 def _shaping(config: RunConfig) -> dict[str, Any]:
-    # The whole resolved config rather than what differs from the defaults: a default that changes changes the key.
+    # The whole resolved config, not its difference from the defaults: a changed default changes the key.
     facts: dict[str, Any] = _without(to_plain(config), LABELS | SURROUNDINGS)
     return facts
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from vbench.metrics.goodput import meets, slo_metrics
-from vbench.plan.naming import load_name, reloaded
+from vbench.plan.naming import load_name, replace_load
 from vbench.plan.sessions import Run, planned
 from vbench.schema import Workload
 from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record, put_aside
@@ -109,7 +109,7 @@ class _Progress:
 
 def _probe_run(context: SessionContext, run: Run, plan: Plan) -> Run:
     probe = planned(plan.config, context.environment["engine"], parent=run.key)
-    return replace(probe, name=reloaded(run.name, load_name(plan.config)))
+    return replace(probe, name=replace_load(run.name, load_name(plan.config)))
 
 
 def _overload_detector(load: Workload) -> OverloadDetector | None:

@@ -145,7 +145,7 @@ def _record_failure(bench: SessionContext, left: deque[Run], failure: Failure) -
 def infeasible_reason(session: Session, folder: Path) -> Failure | None:
     """Why the session is not worth a start: by its plan, or by what the records of sessions beside its folder say."""
     version = environment.engine_version(session.engine)
-    return fit.infeasible(session) or ladders.skipped_larger(session, version, _beside(session, folder))
+    return fit.find_infeasibility(session) or ladders.find_smaller_oom(session, version, _beside(session, folder))
 
 
 def _given_up(session: Session, folder: Path, events: Events, left: deque[Run]) -> bool:

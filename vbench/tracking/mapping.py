@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vbench.plan.naming import flat, split_name, text
+from vbench.plan.naming import flatten, format_value, split_name
 from vbench.schema import Gpu, Hardware, Parallelism, RunConfig
 from vbench.tracking.note import note
 
@@ -113,10 +113,10 @@ class Row:
 
 def flatten(record: Record) -> Row:
     """The record's facts: parameters under dotted config paths, metrics under their own keys, the rest as tags."""
-    params = {key: text(value) for key, value in flat(record.config) if BLOBS.isdisjoint(key.split("."))}
+    params = {key: format_value(value) for key, value in flatten(record.config) if BLOBS.isdisjoint(key.split("."))}
     params |= _derived(record, "params.")
-    tags = {f"env.{key}": text(value) for key, value in flat(record.environment) if value is not None}
-    tags |= {f"server.{key}": value for key, value in flat(record.server) if isinstance(value, str)}
+    tags = {f"env.{key}": format_value(value) for key, value in flatten(record.environment) if value is not None}
+    tags |= {f"server.{key}": value for key, value in flatten(record.server) if isinstance(value, str)}
     tags |= _derived(record, "tags.")
     numbers = record.metrics | {f"server.{key}": value for key, value in _numbers(record.server)}
     long = {key: value for key, value in params.items() if len(value) > LONGEST_PARAM}
@@ -164,7 +164,7 @@ def rounded(value: float) -> float:
 
 def _derived(record: Record, kind: str) -> dict[str, str]:
     values = {fact.column: fact.derive(record) for fact in FACTS if fact.derive and fact.column.startswith(kind)}
-    return {column.removeprefix(kind): text(value) for column, value in values.items() if value}
+    return {column.removeprefix(kind): format_value(value) for column, value in values.items() if value}
 
 
 def _digest(value: str) -> str:
@@ -174,7 +174,7 @@ def _digest(value: str) -> str:
 def _numbers(facts: dict[str, Any]) -> list[tuple[str, float]]:
     return [
         (key, float(value))
-        for key, value in flat(facts)
+        for key, value in flatten(facts)
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
 

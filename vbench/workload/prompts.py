@@ -1,7 +1,7 @@
-"""What is asked: prompts as token ids, so that lengths are exact and no tokenizer is needed under load.
+"""Prompts as token ids, so that lengths are exact and no tokenizer is needed under load.
 
-Random ids share no prefix, and the seed is mixed with everything else in the workload: two runs on one server never
-send the same prompt twice, so a prefix cache has nothing to give.
+Random ids share no prefix, and the generator is seeded with the whole workload: no two different runs on a server send
+the same prompt, so its prefix cache never hits.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from vbench.schema import Lengths, Workload
 from vbench.schema.record import Ints
 from vbench.workload import sharegpt, trace
 
-FIRST_ID = 256  # below live the special tokens of most vocabularies; Llama's live above the last quarter
-RECIPE = 1  # part of every run key: raise it when the same workload would give other prompts
+FIRST_ID = 256  # special tokens lie below it in most vocabularies, in the last quarter in Llama's
+RECIPE = 1  # part of every run key: raise it if the same workload gives other prompts
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """n prompts: token ids, and how many tokens are asked of each."""
+    """n prompts: their token ids, and how many tokens each reply is to have."""
 
     ids: list[npt.NDArray[np.int32]]
     output_len: Ints  # (n,)
@@ -64,13 +64,13 @@ def lengths(workload: Workload) -> Ints:
 
 
 def generator(workload: Workload, purpose: str) -> np.random.Generator:
-    """Randomness that depends on the whole workload and on what it is for, and on nothing else."""
+    """A generator seeded with the whole workload and the purpose, and with nothing else."""
     facts = json.dumps([RECIPE, purpose, asdict(workload)], sort_keys=True, default=str)
     return np.random.default_rng(list(hashlib.sha256(facts.encode()).digest()))
 
 
 def digest(workload: Workload) -> str:
-    """Names the prompts of a run without building them: the recipe, and the content of what it reads."""
+    """A hash that names a run's prompts without building them: of the recipe and the content of its file."""
     if workload.lengths is Lengths.sharegpt_file:
         content = sharegpt.content(workload)
     elif workload.lengths is Lengths.trace:
@@ -86,7 +86,7 @@ def _span(length: int | list[int]) -> list[int]:
 
 @cache
 def _sharegpt_pairs() -> Ints:
-    # The published study's 1,280 pairs; a reply length of 0 there is a reply that ended at once.
+    # 1,280 published pairs of prompt and reply; their reply lengths of 0 are replies that ended at once.
     with files("vbench.workload").joinpath("sharegpt_lengths.csv").open() as table:
         rows = [(int(row["input_tokens"]), max(1, int(row["output_tokens"]))) for row in csv.DictReader(table)]
     return np.array(rows, dtype=np.int64)

@@ -63,7 +63,7 @@ def conversations(workload: Workload, tokenizer: str, max_model_len: int) -> tup
 
 
 def content(workload: Workload) -> bytes:
-    """A digest of the file's content. Raises Refused where there is no such file."""
+    """A digest of the file's content. Raises Refused if there is no such file."""
     if not workload.path or not Path(workload.path).is_file():
         raise Refused(f"workload.path={workload.path}: no such file; give the path of a ShareGPT JSON file")
     return file_digest(Path(workload.path).resolve(), Path(workload.path).stat().st_mtime_ns)
@@ -71,7 +71,7 @@ def content(workload: Workload) -> bytes:
 
 @cache
 def file_digest(path: Path, _modified_ns: int) -> bytes:
-    """SHA-256 of a file; its modification time is given so that one that has changed is read again."""
+    """SHA-256 of a file; the modification time is part of the cache's key, so a changed file is read again."""
     with path.open("rb") as file:
         sha = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -80,7 +80,7 @@ def file_digest(path: Path, _modified_ns: int) -> bytes:
 
 
 def _turns(workload: Workload) -> list[tuple[Any, Any]]:
-    """The first two turns of each conversation that has as many; what a turn lacks is None."""
+    """The first two turns of each conversation with at least two; None for a turn without a value."""
     try:
         entries = json.loads(Path(workload.path or "").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

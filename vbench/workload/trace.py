@@ -1,7 +1,7 @@
-"""Traces of what others were once asked: when each request came, how long it was, and its reply.
+"""Recorded traces: the arrival time, prompt tokens and reply tokens of each request.
 
 CSV with a header, times in seconds: BurstGPT's columns (Timestamp, Request tokens, Response tokens), or timestamp,
-input_tokens (input_length), output_tokens (output_length); letters in either case, other columns ignored.
+input_tokens (input_length), output_tokens (output_length); names in either case, other columns ignored.
 JSONL, times in milliseconds: Mooncake's timestamp, input_length, output_length.
 """
 
@@ -24,7 +24,7 @@ from vbench.schema.errors import Refused
 from vbench.schema.record import Floats, Ints
 from vbench.workload.sharegpt import file_digest
 
-COLUMNS = (  # the names that each may have
+COLUMNS = (  # alternative names of each
     ("timestamp",),
     ("request tokens", "input_tokens", "input_length"),
     ("response tokens", "output_tokens", "output_length"),
@@ -34,20 +34,20 @@ MS = 1e-3
 
 @dataclass(frozen=True)
 class Trace:
-    """n requests in the order of their times."""
+    """n requests, ordered by arrival time."""
 
     times: Floats  # (n,) seconds, from 0
-    lengths: Ints  # (n, 2) prompt and reply tokens, each at least 1: a request that failed then has a reply of 0
+    lengths: Ints  # (n, 2) prompt and reply tokens, each at least 1: traces give failed requests a reply of 0
 
 
 def read(workload: Workload) -> Trace:
-    """The first `num_prompts` rows of the file. Raises Refused where it is none of a trace, or has fewer rows."""
+    """The first `num_prompts` rows of the file. Raises Refused if it is not a trace or has fewer rows."""
     path = _file(workload)
     return _read(path, workload.num_prompts, path.stat().st_mtime_ns)
 
 
 def content(workload: Workload) -> bytes:
-    """A digest of the file's content. Raises Refused where there is no such file."""
+    """A digest of the file's content. Raises Refused if there is no such file."""
     path = _file(workload)
     return file_digest(path, path.stat().st_mtime_ns)
 
@@ -76,15 +76,15 @@ def _rows(lines: Iterable[str], path: Path) -> Iterator[tuple[float, int, int]]:
     first = next(filled, (1, ""))
     if first[1].lstrip().startswith("{"):
         for number, line in (first, *filled):
-            yield _row(lambda line=line: _of_json(json.loads(line)), path, number)
+            yield _row(lambda line=line: _parse_json(json.loads(line)), path, number)
         return
-    places = _places(next(csv.reader([first[1]]), []), path)
+    places = _column_indexes(next(csv.reader([first[1]]), []), path)
     for number, line in filled:
-        yield _row(lambda line=line: _of_cells(next(csv.reader([line])), places), path, number)
+        yield _row(lambda line=line: _parse_cells(next(csv.reader([line])), places), path, number)
 
 
-def _places(header: list[str], path: Path) -> list[int]:
-    """Where the three columns stand."""
+def _column_indexes(header: list[str], path: Path) -> list[int]:
+    """The indexes of the three columns in a row."""
     names = [name.strip().lower() for name in header]
     found = [next((names.index(name) for name in known if name in names), -1) for known in COLUMNS]
     if -1 in found:
@@ -93,11 +93,11 @@ def _places(header: list[str], path: Path) -> list[int]:
     return found
 
 
-def _of_json(row: Any) -> tuple[float, int, int]:
+def _parse_json(row: Any) -> tuple[float, int, int]:
     return row["timestamp"] * MS, int(row["input_length"]), int(row["output_length"])
 
 
-def _of_cells(cells: list[str], places: list[int]) -> tuple[float, int, int]:
+def _parse_cells(cells: list[str], places: list[int]) -> tuple[float, int, int]:
     time, prompt, reply = (float(cells[place]) for place in places)
     return time, int(prompt), int(reply)
 
