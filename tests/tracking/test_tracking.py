@@ -19,7 +19,7 @@ import pytest
 import records
 
 from vbench import tracking
-from vbench.plan.naming import flatten
+from vbench.plan.naming import dotted_leaves
 from vbench.schema import Weights
 from vbench.schema.errors import Refused
 from vbench.schema.record import Failure, Reason
@@ -237,7 +237,7 @@ def test_what_is_flattened_comes_back_in_the_types_of_the_schema():
         return restore(key, pd.Series([row.params[key]], dtype=object)).iloc[0]
 
     for part in ("workload", "parallelism", "engine", "hardware"):
-        for key, value in flatten(found.config[part], part):
+        for key, value in dotted_leaves(found.config[part], part):
             # A length may also be a range, so it stays the text that it is in an override.
             if (
                 isinstance(value, bool | int | float)

@@ -55,23 +55,25 @@ def replace_load(name: str, load: str) -> str:
 
 def find_differing_keys(facts: Sequence[Mapping[str, Any]]) -> set[str]:
     """The dotted keys whose values differ between these configs (as plain data)."""
-    leaves = [{key: format_value(value) for key, value in flatten(each)} for each in facts]
+    leaves = [{key: format_value(value) for key, value in dotted_leaves(each)} for each in facts]
     keys = set[str]().union(*leaves)
     return {key for key in keys if len({each.get(key) for each in leaves}) > 1}
 
 
 def add_values(name: str, facts: Mapping[str, Any], keys: Collection[str]) -> str:
     """The name with the config's values of these dotted keys inserted before its load: `max_model_len=auto`."""
-    words = [f"{key.rpartition('.')[2]}={format_value(value)}" for key, value in flatten(facts) if key in keys]
+    words = [f"{key.rpartition('.')[2]}={format_value(value)}" for key, value in dotted_leaves(facts) if key in keys]
     system, _, load = name.rpartition(DOT)
     return DOT.join((system, " ".join(words), load)) if words else name
 
 
-def flatten(facts: Any, path: str = "") -> list[tuple[str, Any]]:
+def dotted_leaves(facts: Any, path: str = "") -> list[tuple[str, Any]]:
     """Nested dicts as (dotted path, leaf); an empty dict has no leaves."""
     if not isinstance(facts, Mapping):
         return [(path, facts)]
-    return [leaf for key, value in facts.items() for leaf in flatten(value, f"{path}.{key}" if path else str(key))]
+    return [
+        leaf for key, value in facts.items() for leaf in dotted_leaves(value, f"{path}.{key}" if path else str(key))
+    ]
 
 
 def format_value(value: Any) -> str:

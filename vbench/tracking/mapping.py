@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vbench.plan.naming import flatten, format_value, split_name
+from vbench.plan.naming import dotted_leaves, format_value, split_name
 from vbench.schema import Gpu, Hardware, Parallelism, RunConfig
 from vbench.tracking.note import note
 
@@ -113,10 +113,12 @@ class Row:
 
 def flatten(record: Record) -> Row:
     """The record's facts: parameters under dotted config paths, metrics under their own keys, the rest as tags."""
-    params = {key: format_value(value) for key, value in flatten(record.config) if BLOBS.isdisjoint(key.split("."))}
+    params = {
+        key: format_value(value) for key, value in dotted_leaves(record.config) if BLOBS.isdisjoint(key.split("."))
+    }
     params |= _derived(record, "params.")
-    tags = {f"env.{key}": format_value(value) for key, value in flatten(record.environment) if value is not None}
-    tags |= {f"server.{key}": value for key, value in flatten(record.server) if isinstance(value, str)}
+    tags = {f"env.{key}": format_value(value) for key, value in dotted_leaves(record.environment) if value is not None}
+    tags |= {f"server.{key}": value for key, value in dotted_leaves(record.server) if isinstance(value, str)}
     tags |= _derived(record, "tags.")
     numbers = record.metrics | {f"server.{key}": value for key, value in _numbers(record.server)}
     long = {key: value for key, value in params.items() if len(value) > LONGEST_PARAM}
@@ -174,7 +176,7 @@ def _digest(value: str) -> str:
 def _numbers(facts: dict[str, Any]) -> list[tuple[str, float]]:
     return [
         (key, float(value))
-        for key, value in flatten(facts)
+        for key, value in dotted_leaves(facts)
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
 
