@@ -1,43 +1,116 @@
-"""The door: `python -m vbench [-m] [choice=…] [key=value]`."""
+"""The command `vbench`, also as `python -m vbench`: `vbench [-m] [choice=…] [key=value]` measures.
+
+The first word may name another command instead, each of which is a module of its own, imported only then.
+"""
 
 from __future__ import annotations
 
-import os
+import importlib.metadata
 import sys
+from importlib import import_module
+from pathlib import Path
 
-import hydra
-from omegaconf import DictConfig
-
-from vbench import compose
-from vbench.campaign import launcher
-from vbench.schema.errors import Refused
+COMMANDS = {
+    "analyze": "vbench.analysis.__main__",
+    "ingest": "vbench.ingest",
+    "fetch": "vbench.fetch",
+    "session": "vbench.session.__main__",
+}
 
 
 def main() -> int:
-    """Composes and carries out; the exit code is 0 if all runs are VALID, 1 if some are not, 2 if refused."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and one line of ours says it
+    """Does what the command line says; the exit code is 2 if it was refused, else that of the command."""
+    words = sys.argv[1:]
+    first, *rest = words or [""]
+    if first in COMMANDS:
+        return _run_command(first, rest)
+    if first in FLAGS:
+        return FLAGS[first](rest)
+    if {"-h", "--help"} & set(words):
+        return _help([word for word in words if not word.startswith("-")])
+    if first and "=" not in first and first[0] not in "-~+":
+        return _unknown(first)
+
+    from vbench.campaign import launcher
+
     launcher.register()
-    compose.register()
+    return launcher.run(words)
+
+
+def _version(_: list[str]) -> int:
+    """Prints vbench, the default engine and Hydra, each with its version."""
+    import vbench
+    from vbench.engine.environment import engine_version
+    from vbench.schema import Engine
+
+    engine = engine_version(Engine())
+    _say(f"vbench {vbench.__version__}")
+    _say("vllm not installed" if engine == "unknown" else engine)
+    return _say(f"hydra-core {importlib.metadata.version('hydra-core')}")
+
+
+def _run_command(command: str, words: list[str]) -> int:
+    door = import_module(COMMANDS[command])
+    if {"-h", "--help"} & set(words):
+        module = COMMANDS[command].removesuffix(".__main__")
+        return _say(door.HELP.replace(f"python -m {module}", f"{_invocation()} {command}").rstrip("\n"))
+    code: int = door.main(words)
+    return code
+
+
+def _complete(words: list[str]) -> int:
+    from vbench.compose import completion
+
+    return _say("\n".join(completion.candidates("".join(words), list(COMMANDS))))
+
+
+def _completion(words: list[str]) -> int:
+    from vbench.compose import completion
+
+    if len(words) != 1 or words[0] not in completion.SHELLS:
+        return _refuse(f"--completion: name the shell, {' or '.join(completion.SHELLS)}")
+    return _say(completion.script(words[0]).rstrip("\n"))
+
+
+def _help(words: list[str]) -> int:
+    from vbench.compose import help as pages
+    from vbench.schema.errors import Refused
+
     try:
-        hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_never)()
+        groups = [word.lstrip("+").split("=")[0].split(".")[0] for word in words]
+        return _say("\n\n".join(map(pages.group_page, groups)) if groups else pages.overview(_invocation()))
     except Refused as refused:
         return _refuse(str(refused))
-    except compose.COMPOSE_ERRORS as error:
-        return _refuse(compose.sentence(error))
-    except KeyboardInterrupt:
-        print("vbench: interrupted; what was measured is kept, the same command goes on", file=sys.stderr)  # noqa: T201
-        return 130
-    return launcher.CampaignLauncher.exit_code
 
 
-def _never(_: DictConfig) -> None:
-    raise AssertionError("conf/config.yaml sets hydra.mode=MULTIRUN: the launcher carries out every campaign")
+def _unknown(word: str) -> int:
+    from vbench.compose import choices, nearest
+
+    groups = choices.groups()
+    if word in groups:
+        return _refuse(f"{word}: a choice is missing, as {word}={next(iter(groups[word]))}; see --help {word}")
+    return _refuse(f"{word}: no such command; {nearest(word, list(COMMANDS))}, or KEY=VALUE; see --help")
+
+
+def _invocation() -> str:
+    return "vbench" if Path(sys.argv[0]).name == "vbench" else "python -m vbench"
+
+
+def _say(text: str) -> int:
+    print(text)  # noqa: T201
+    return 0
 
 
 def _refuse(why: str) -> int:
     print(f"vbench: {why}", file=sys.stderr)  # noqa: T201
     return 2
 
+
+FLAGS = {
+    "--version": _version,
+    "--completion": _completion,
+    "--complete": _complete,  # what the script of --completion asks, with the line up to the cursor
+}
 
 if __name__ == "__main__":
     sys.exit(main())

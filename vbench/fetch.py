@@ -1,4 +1,4 @@
-"""The door: `python -m vbench.fetch [-m] [choice=…] [key=value]` brings weights into the cache before a GPU is held."""
+"""The command `python -m vbench.fetch [-m] [choice=…] [key=value]`: weights into the cache before a GPU is held."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from vbench import __main__ as door
 from vbench import compose
 from vbench.campaign import launcher
 from vbench.engine import hub, weights
@@ -80,8 +79,7 @@ def main(words: list[str]) -> int:
     launcher.offer("hydra/launcher", FetchLauncher, fetch=Fetch())
     kept = [word for word in words if not word.startswith("hydra/launcher=")]
     with tempfile.TemporaryDirectory() as scratch:  # what Hydra writes of a sweep is not this campaign's
-        sys.argv[1:] = [*kept, "hydra/launcher=fetch", f"hydra.sweep.dir={scratch}"]
-        return door.main()
+        return launcher.run([*kept, "hydra/launcher=fetch", f"hydra.sweep.dir={scratch}"])
 
 
 @dataclass(frozen=True)

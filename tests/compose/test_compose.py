@@ -10,8 +10,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 
+from vbench import compose as ours
 from vbench.campaign import launcher
-from vbench.compose import points as ours
+from vbench.compose.choices import SIZES as GPU_COUNTS
 from vbench.plan.rules import checked
 from vbench.schema import RunConfig, Weights, from_plain, to_plain
 from vbench.schema.errors import Refused
@@ -19,7 +20,7 @@ from vbench.schema.errors import Refused
 GROUPS = ("model", "parallelism", "engine", "workload", "hardware", "campaign")
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((ours.CONF / group).glob("*.yaml"))]
 SIZES = [
-    ("hardware", f"{size}x{file.stem}") for size in ours.SIZES for file in sorted((ours.CONF / "gpu").glob("*.yaml"))
+    ("hardware", f"{size}x{file.stem}") for size in GPU_COUNTS for file in sorted((ours.CONF / "gpu").glob("*.yaml"))
 ]
 
 

@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.utils import setup_globals
 
+from vbench import compose as ours
 from vbench.campaign import launcher
-from vbench.compose import points
 from vbench.plan.rules import checked
 from vbench.plan.sessions import planned, repeats
 from vbench.schema import RunConfig, from_plain
@@ -23,8 +23,8 @@ PINNED = json.loads(Path(__file__).with_name("run_keys.json").read_text(encoding
 def hydra():
     setup_globals()
     launcher.register()
-    points.register()
-    with initialize_config_dir(str(points.CONF), version_base="1.3"):
+    ours.register()
+    with initialize_config_dir(str(ours.CONF), version_base="1.3"):
         yield
 
 
@@ -37,5 +37,5 @@ def test_every_published_record_is_known_by_the_key_that_it_has():
 
 @pytest.mark.parametrize("overrides", PINNED)
 def test_a_composed_config_keeps_its_keys(overrides):
-    run = checked(points.run_config(compose("config", overrides.split(), return_hydra_config=True)))
+    run = checked(ours.run_config(compose("config", overrides.split(), return_hydra_config=True)))
     assert [planned(each, "vllm 0.26.0").key for each in repeats(run)] == PINNED[overrides]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, setup_globals
@@ -21,11 +23,12 @@ from vbench.schema import RunConfig
 from vbench.schema.errors import Refused
 
 MODULE = "hydra_plugins.vbench"
+MULTIRUN = ("-m", "--multirun")  # conf/config.yaml says so already, and argparse takes no words on both sides of a flag
 
 
 @dataclass
 class Choice:
-    """`hydra/launcher=NAME`: the backend of that name in `vbench.jobs`."""
+    """`hydra/launcher=NAME`: the backend of that name in `vbench.campaign.jobs`."""
 
     name: str
     _target_: str = f"{MODULE}.CampaignLauncher"
@@ -34,7 +37,7 @@ class Choice:
 class CampaignLauncher(Launcher):
     """Carries a campaign out on a backend."""
 
-    exit_code = 0  # of the last campaign; Hydra has no way to hand it on
+    exit_code = 0  # of the last campaign; Hydra offers no way to return it
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,14 +48,14 @@ class CampaignLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
         setup_globals()
         configs = list(compose.grid(self.context.config_loader, self.config, job_overrides))
-        chosen = jobs.backend(self.name)
-        if not chosen.on_this_host:
+        backend = jobs.backend(self.name)
+        if not backend.on_this_host:
             self._refuse_auto(configs, job_overrides)
-        CampaignLauncher.exit_code = story.carry_out(configs, chosen)
+        CampaignLauncher.exit_code = story.carry_out(configs, backend)
         return []
 
     def _refuse_auto(self, configs: Sequence[RunConfig], points: Sequence[Sequence[str]]) -> None:
-        """Raises Refused where the hardware is left to this host to say, though the sessions run on others."""
+        """Raises Refused if the hardware is taken from this host although the sessions run on others."""
         given = str(self.config.hydra.runtime.choices["hardware"])
         for config, point in zip(configs, points, strict=True):
             words = [word.removeprefix("hardware=") for word in point if word.startswith("hardware=")]
@@ -63,17 +66,37 @@ class CampaignLauncher(Launcher):
                 )
 
 
+def run(words: Sequence[str]) -> int:
+    """Composes these words of a command line and carries the campaign out, by `hydra/launcher`.
+
+    The exit code is 0 if all runs are VALID, 1 if some are not, 2 if the words were refused, 130 after Ctrl-C.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and one line of ours says it
+    compose.register()
+    sys.argv[1:] = [word for word in words if word not in MULTIRUN]
+    try:
+        hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_never)()
+    except Refused as refused:
+        return _refuse(str(refused))
+    except compose.COMPOSE_ERRORS as error:
+        return _refuse(compose.explain(error))
+    except KeyboardInterrupt:
+        print("vbench: interrupted; what was measured is kept, the same command continues", file=sys.stderr)  # noqa: T201
+        return 130
+    return CampaignLauncher.exit_code
+
+
 def register() -> None:
-    """Makes these choices of hydra/launcher and hydra/sweeper."""
+    """Registers these choices of hydra/launcher and hydra/sweeper with Hydra."""
     Plugins.instance()  # its first scan makes Hydra's own plugin classes anew; what derives from them comes after
     from vbench.compose import sweeper
 
-    offer("hydra/launcher", CampaignLauncher, local=Choice("local"), slurm=Choice("slurm"), inline=Choice("inline"))
+    offer("hydra/launcher", CampaignLauncher, **{name: Choice(name) for name in compose.LAUNCHERS})
     offer("hydra/sweeper", sweeper.GridSweeper, grid=sweeper.Grid)
 
 
 def offer(group: str, plugin: type, **choices: Any) -> None:
-    """Makes a plugin a choice of a group of Hydra's, under each of these names; a value is the node of its options.
+    """Makes a plugin a choice of one of Hydra's groups, under each of these names; a value is the node of its options.
 
     Hydra 1.3 takes a plugin only under `hydra_plugins.`, registered and importable there: hence the alias and the two
     modules, in place of a folder of that name at the top of the tree.
@@ -86,3 +109,12 @@ def offer(group: str, plugin: type, **choices: Any) -> None:
     Plugins.instance().register(alias)
     for name, node in choices.items():
         ConfigStore.instance().store(group=group, name=name, node=node, provider="vbench")
+
+
+def _never(_: DictConfig) -> None:
+    raise AssertionError("conf/config.yaml sets hydra.mode=MULTIRUN: the launcher carries out every campaign")
+
+
+def _refuse(why: str) -> int:
+    print(f"vbench: {why}", file=sys.stderr)  # noqa: T201
+    return 2

@@ -1,17 +1,21 @@
-"""From conf/ and the command line to configs: the only room that knows Hydra's composition and OmegaConf.
+"""From conf/ and the command line to configs, and what a person can choose there: help and shell completion.
 
-It does not know what a session is, nor what is done with a config.
+The only room that knows Hydra's composition and OmegaConf; it does not know sessions, or what is done with a config.
 """
 
-from vbench.compose.points import (
-    COMPOSE_ERRORS,
-    CONF,
-    grid,
-    known_gpus,
-    known_models,
-    register,
-    run_config,
-    sentence,
-)
+from vbench.compose.choices import CONF, LAUNCHERS, known_gpus, known_models, register
+from vbench.compose.messages import COMPOSE_ERRORS, explain, nearest
+from vbench.compose.points import grid, run_config
 
-__all__ = ["COMPOSE_ERRORS", "CONF", "grid", "known_gpus", "known_models", "register", "run_config", "sentence"]
+__all__ = [
+    "COMPOSE_ERRORS",
+    "CONF",
+    "LAUNCHERS",
+    "explain",
+    "grid",
+    "known_gpus",
+    "known_models",
+    "nearest",
+    "register",
+    "run_config",
+]

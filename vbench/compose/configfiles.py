@@ -1,7 +1,8 @@
-"""Hydra's config files, each read once however often it is composed from."""
+"""Where Hydra's own composition is changed: each config file is read once, and `key={…}` replaces what was there."""
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,13 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf
+
+from vbench.compose.containers import structured
+
+_merge_overrides = ConfigLoaderImpl._apply_overrides_to_config  # noqa: SLF001
 
 
 class _Remembering(ConfigRepository):
@@ -48,3 +55,30 @@ def read_once(loader: ConfigLoader) -> Iterator[None]:
         yield
     finally:
         loader.repository = before
+
+
+def replace_dicts() -> None:
+    """From now on `workload.slo={ttft_ms: 500}` sets no other objective; Hydra would keep those that were set before.
+
+    `+key={…}` still adds to a dict.
+    """
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_overrides)  # type: ignore  # noqa: SLF001,PGH003
+
+
+def _apply_overrides(overrides: list[Override], config: DictConfig) -> None:
+    for override in overrides:
+        key = override.key_or_group
+        if override.type is OverrideType.CHANGE and isinstance(override.value(), dict) and not key.startswith("hydra."):
+            _clear(config, key, override.value())
+        _merge_overrides([override], config)
+
+
+def _clear(config: DictConfig, key: str, value: Any) -> None:
+    """Sets a part of the schema to its defaults, and a dict to the value; an unknown key is left to Hydra to refuse."""
+    path, _, name = key.rpartition(".")
+    parent = OmegaConf.select(config, path) if path else config
+    node = parent._get_node(name) if isinstance(parent, DictConfig) else None  # noqa: SLF001  parent[name] hides a null
+    if isinstance(node, DictConfig):
+        part = node._metadata.ref_type  # noqa: SLF001
+        cleared = structured(part) if dataclasses.is_dataclass(part) and isinstance(part, type) else value
+        OmegaConf.update(config, key, cleared, merge=False)

@@ -1,11 +1,18 @@
-"""How a grid of overrides becomes points: Hydra's own way, less its trial composition of each point."""
+"""How a grid of overrides becomes points: Hydra's way, but a key given twice is refused and ranges are decimal."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, ValueType
+
+from vbench.schema.errors import Refused
 
 
 @dataclass
@@ -18,5 +25,37 @@ class Grid(BasicSweeperConf):
 class GridSweeper(BasicSweeper):
     """Expands a grid of overrides into points."""
 
+    def sweep(self, arguments: list[str]) -> Any:
+        """Raises Refused if a key is given twice and one of the two is a list of values: Hydra keeps only the last."""
+        assert self.hydra_context is not None
+        given: dict[str, Override] = {}
+        for each in OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(arguments):
+            before = given.setdefault(each.key_or_group, each)
+            if before is not each and (before.is_sweep_override() or each.is_sweep_override()):
+                key = each.key_or_group
+                raise Refused(f"{key}: given twice, as {before.input_line} and as {each.input_line}; give it once")
+        return super().sweep(arguments)
+
+    @staticmethod
+    def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
+        points: list[list[list[str]]] = BasicSweeper.split_arguments([*map(_in_decimals, overrides)], max_batch_size)
+        return points
+
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Left to the launcher, which composes every point before it starts anything."""
+
+
+def _in_decimals(override: Override) -> Override:
+    """A range of fractions as a person would list it; Hydra adds up binary fractions, to 0.30000000000000004."""
+    sweep = override.value()
+    if not isinstance(sweep, RangeSweep) or all(isinstance(end, int) for end in (sweep.start, sweep.stop, sweep.step)):
+        return override
+    value, stop, step = (Decimal(str(end)) for end in (sweep.start, sweep.stop, sweep.step))
+    if not step:
+        raise Refused(f"{override.input_line}: the step of a range must not be 0")
+    values: list[Any] = []
+    while (value < stop) if step > 0 else (value > stop):
+        values.append(float(value))
+        value += step
+    choices = ChoiceSweep(list=values, shuffle=sweep.shuffle, tags=sweep.tags)
+    return dataclasses.replace(override, value_type=ValueType.CHOICE_SWEEP, _value=choices)

@@ -41,7 +41,11 @@ class Engine:
     )
     weights: Weights = key(Weights.hub, "the published weights, or random ones of the same shape without a download")
     max_model_len: Union[int, str] = key(
-        2000, "longest prompt and reply together", unit="tokens", allowed="auto: the longest that fits in memory"
+        2000,
+        "longest prompt and reply together",
+        unit="tokens",
+        choices=("auto",),
+        allowed="auto: the longest that fits",
     )
     gpu_memory_utilization: float = key(0.95, "share of a GPU's memory that vLLM may use", allowed="above 0, at most 1")
     max_num_seqs: Optional[int] = key(None, "most sequences in one batch", allowed="null: vLLM's default")

@@ -17,12 +17,12 @@ T = TypeVar("T")
 MISSING: Any = "???"  # OmegaConf's mark for a value that must be given
 
 
-def key(default: T, meaning: str, *, unit: str = "", allowed: str = "") -> T:
+def key(default: T, meaning: str, *, unit: str = "", choices: tuple[str, ...] = (), allowed: str = "") -> T:
     """A field of a config dataclass: its default, and for people what it means.
 
-    `allowed` says which values the type alone does not tell.
+    `choices` are the words that a text takes; `allowed` is what else the type does not say of the values.
     """
-    about = {"meaning": meaning, "unit": unit, "allowed": allowed}
+    about = {"meaning": meaning, "unit": unit, "choices": choices, "allowed": allowed}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.deepcopy(default), metadata=about)
     return field(default=default, metadata=about)
@@ -35,16 +35,17 @@ class Key:
     name: str  # dotted: workload.slo.ttft_ms
     default: Any  # MISSING where it must be given
     kinds: tuple[type, ...]  # the types of its values; NoneType among them where it may be null
-    meaning: str
-    unit: str
-    allowed: str
+    meaning: str = ""
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    allowed: str = ""
 
     @property
-    def choices(self) -> list[str]:
-        """The words that it takes, if its type lists them."""
+    def words(self) -> list[str]:
+        """The words that are values of it: those of its choices, enum or truth value, and null."""
         words = [each.name for kind in self.kinds if issubclass(kind, Enum) for each in kind]
         words += ["true", "false"] if bool in self.kinds else []
-        return words + (["null"] if types.NoneType in self.kinds else [])
+        return [*words, *self.choices, *(["null"] if types.NoneType in self.kinds else [])]
 
 
 def keys(part: type, path: str = "") -> list[Key]:
@@ -58,7 +59,7 @@ def keys(part: type, path: str = "") -> list[Key]:
         made = each.default if each.default is not dataclasses.MISSING else None
         if each.default_factory is not dataclasses.MISSING:
             made = each.default_factory()
-        leaf = Key(name, made, kinds, **{"meaning": "", "unit": "", "allowed": "", **each.metadata})
+        leaf = Key(name, made, kinds, **each.metadata)
         found += [inner for kind in nested for inner in keys(kind, f"{name}.")] or [leaf]
     return found
 

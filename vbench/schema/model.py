@@ -28,7 +28,7 @@ class Model:
     num_experts_per_tok: int = key(0, "experts that each token is routed to")
     moe_intermediate_size: int = key(0, "width of one expert", allowed="0: intermediate_size")
     sliding_window: Optional[int] = key(None, "attention window", unit="tokens", allowed="null: full attention")
-    weight_dtype: str = key("bfloat16", "data type of the stored weights", allowed="bfloat16, fp8, mxfp4")
+    weight_dtype: str = key("bfloat16", "data type of the stored weights", choices=("bfloat16", "fp8", "mxfp4"))
     kv_cache_dtype: str = key("bfloat16", "data type of the KV cache")
     rope_theta: float = key(10000.0, "base of the rotary position embedding")
     rope_scaling: Optional[Dict[str, Any]] = key(None, "rope_scaling of config.json")

@@ -48,7 +48,9 @@ class RunConfig:
     workload: Workload = field(default_factory=Workload)
     experiment: str = key("default", "name of the MLflow experiment and of the folder below multirun/")
     rerun: Union[bool, str] = key(
-        False, "measure again what has a record", allowed="false, true or all, failed, invalid"
+        False,
+        "measure runs again that have a result: all of them (true), or these",
+        choices=("failed", "invalid", "all"),
     )
     launcher: Launcher = field(default_factory=Launcher)
 

@@ -1,4 +1,4 @@
-"""The door: `python -m vbench.session multirun/EXPERIMENT/SESSION/session.json`."""
+"""The command `python -m vbench.session multirun/EXPERIMENT/SESSION/session.json`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from vbench.watch.events import Events
 from vbench.watch.outcome import exit_code
 from vbench.watch.screen import Screen
 
+HELP = """\
+usage: python -m vbench.session PATH/session.json
 
-def main() -> int:
+Carries out one planned session in this process: multirun/EXPERIMENT/SESSION/session.json, or a copy of it.
+Runs that have a final record in the file's folder are not repeated.
+"""
+
+
+def main(words: list[str]) -> int:
     """Carries out the session of one file; the exit code is that of a campaign."""
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        print("usage: python -m vbench.session PATH/session.json", file=sys.stderr)  # noqa: T201
+    if len(words) != 1 or words[0].startswith("-"):
+        print(HELP.splitlines()[0], file=sys.stderr)  # noqa: T201
         return 2
-    path = Path(sys.argv[1])
+    path = Path(words[0])
     folder = path.parent
     try:
         session = sessionfile.read(path)
@@ -33,4 +40,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
