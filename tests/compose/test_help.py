@@ -1,0 +1,55 @@
+"""The help page has each key of the schema, with what a reader needs of it."""
+
+import pytest
+
+from vbench.compose import help as pages
+from vbench.schema import RunConfig, keys
+from vbench.schema.errors import Refused
+
+KEYS = keys(RunConfig)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_every_key_says_what_it_means(key):
+    assert key.meaning
+
+
+def test_a_unit_is_given_wherever_the_name_ends_with_one():
+    units = {"_ms": "ms", "_s": "s", "_rps": "requests/s", "_mib": "MiB", "_min": "minutes", "_gb_s": "GB/s"}
+    for key in KEYS:
+        ends = [end for end in units if key.name.endswith(end)]
+        if ends:
+            assert key.unit == units[max(ends, key=len)], key.name
+
+
+def test_the_page_lists_every_key_once_with_its_default(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    lines = pages.overview("vbench").splitlines()
+    for key in KEYS:
+        assert sum(line.split()[:1] == [key.name] for line in lines) == 1, key.name
+    (line,) = (line for line in lines if line.split()[:1] == ["workload.num_prompts"])
+    assert line.split(maxsplit=1)[1] == "requests to send; whole number; 1 or more; default 10"
+
+
+def test_the_page_names_the_command_as_it_was_called():
+    assert "\n  python -m vbench fetch ..." in pages.overview("python -m vbench")
+    assert "python -m" not in pages.overview("vbench")
+
+
+def test_a_group_shows_its_choices_and_its_own_keys_only(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    page = pages.group_page("workload")
+    assert "  sharegpt (default)  The published study's 1,280 ShareGPT length pairs" in page
+    assert "search=max_concurrency)" in page
+    assert "  workload.slo.ttft_ms" in page
+    assert "  engine." not in page
+
+
+def test_a_group_that_is_added_says_so_and_a_part_without_choices_has_keys_alone():
+    assert pages.group_page("campaign").startswith("Choices (+campaign=CHOICE)")
+    assert pages.group_page("launcher").startswith("Keys\n")
+
+
+def test_a_group_that_is_none_is_refused_with_the_nearest():
+    with pytest.raises(Refused, match="--help workloda: no such group; did you mean workload"):
+        pages.group_page("workloda")
