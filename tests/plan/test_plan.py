@@ -5,10 +5,12 @@ from builders import run_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vbench.plan import sessions
 from vbench.plan.naming import split_name
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 from vbench.schema.errors import Refused
+from vbench.workload import search
 from vbench.workload.prompts import lengths
 
 
@@ -48,6 +50,23 @@ def test_what_shapes_no_result_changes_no_key():
 
 def test_the_engines_version_is_part_of_the_key():
     assert planned(run_config())[0].runs[0].key != planned(run_config(), version="vllm 2")[0].runs[0].key
+
+
+def test_a_probe_is_known_by_its_search_and_not_as_the_run_of_its_load():
+    load = checked(run_config(workload={"max_concurrency": 8}))
+    parents = (None, "one search", "its repeat")
+    assert len({sessions.planned(load, "v", parent=parent).key for parent in parents}) == 3
+
+
+def test_a_search_of_another_meaning_is_another_run(monkeypatch):
+    load, sought = (
+        checked(run_config(workload={"slo": {"ttft_ms": 9.0}, "search": kind})) for kind in (None, "request_rate")
+    )
+    before = [sessions.planned(each, "v").key for each in (load, sought)]
+    monkeypatch.setattr(search, "RECIPE", search.RECIPE + 1)
+    after = [sessions.planned(each, "v").key for each in (load, sought)]
+    assert after[0] == before[0]
+    assert after[1] != before[1]
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=12))
