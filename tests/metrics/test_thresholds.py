@@ -116,3 +116,18 @@ def test_a_failed_reply_is_not_short_as_well():
 def test_one_is_too_many(fact, code):
     assert codes(many(), {fact: 0.0}) == set()
     assert codes(many(), {fact: 1.0}) == {code}
+
+
+@pytest.mark.parametrize("cause", ["prefill", "unexplained"])
+@pytest.mark.parametrize(
+    ("stall_ms", "itl_ms", "warned"), [(999, 10, 0), (1000, 10, 1), (1999, 200, 0), (2000, 200, 1)]
+)
+def test_a_pause_is_told_from_1_s_and_10_median_itls_on(cause, stall_ms, itl_ms, warned):
+    code = {"prefill": "stalled_by_prefill", "unexplained": "stalled_unexplained"}[cause]
+    found = {f"longest_{cause}_stall_ms": float(stall_ms), "longest_stall_ms": float(stall_ms), "median_itl_ms": itl_ms}
+    assert (code in codes(many(), found)) is bool(warned)
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.01, set()), (0.011, {"paused_replies"})])
+def test_one_reply_of_100_may_stand_still_for_over_1_s(share, verdict):
+    assert codes(many(), {"paused_replies": share, "longest_reply_gap_ms": 3000.0, "median_itl_ms": 10.0}) == verdict

@@ -6,6 +6,7 @@ from builders import run_config
 from vbench.plan.resources import expected_s, load_timeout_s, resources
 from vbench.plan.rules import checked
 from vbench.plan.sessions import Session, plan
+from vbench.workload import sequential
 
 
 def session(*loads: int, **parts) -> Session:
@@ -103,3 +104,11 @@ def test_a_load_is_given_up_an_hour_after_half_as_long_again_as_its_schedule_may
     assert load_timeout_s(session(10, workload=shape).runs[0]) == pytest.approx(3600 + 1.5 * 25)
     slow = shape | {"request_rate": 0.001, "burstiness": float("inf")}
     assert load_timeout_s(session(11, workload=slow).runs[0]) == pytest.approx(3600 + 1.5 * (10 + 10_000 + 5.5 + 10))
+
+
+@pytest.mark.parametrize("search", ["request_rate", "max_concurrency"])
+def test_a_search_is_planned_for_26_short_probes_and_those_that_decide(search):
+    """13 doublings from 1 to 8,192, and as many halvings."""
+    load = {"lengths": "random", "input_len": 1, "output_len": 20, "slo": {"ttft_ms": 100}, "search": search}
+    deciding_s = 4 * sequential.MOST / 16 * 2.0
+    assert expected_s(session(1, workload=load)) == pytest.approx(26 * (10 + 6 * 2.0) + deciding_s)

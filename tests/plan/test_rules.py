@@ -1,0 +1,62 @@
+"""Each rule between the values of a run: one value that it allows, and the nearest that it refuses."""
+
+import pytest
+from builders import run_config
+
+from vbench.plan.rules import checked
+from vbench.schema.errors import Refused
+
+SHAPE = {"lengths": "random", "num_prompts": 1, "input_len": 1000, "output_len": 100}
+
+
+def parts(key, value):
+    """A run that sets one dotted key, and what it needs besides."""
+    part, _, name = key.partition(".")
+    given = {"engine": {"weights": "dummy"}, "workload": SHAPE}
+    if name.startswith("ramp_up"):
+        given["workload"] = SHAPE | {"ramp_up_strategy": "linear", "ramp_up_start_rps": 1.0, "ramp_up_end_rps": 1.0}
+    return given | {part: given.get(part, {}) | {name: value}}
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed", "refused"),
+    [
+        ("engine.gpu_memory_utilization", 1.0, 1.01),
+        ("engine.gpu_memory_utilization", 0.01, 0.0),
+        ("engine.max_model_len", 4096, 4097),
+        ("engine.max_model_len", 1100, 1099),
+        ("engine.max_model_len", "auto", "automatic"),
+        ("parallelism.tensor_parallel_size", 1, 0),
+        ("workload.input_len", 1, 0),
+        ("workload.input_len", [1, 1], [0, 1]),
+        ("workload.output_len", [1, 2], [2, 1]),
+        ("workload.num_prompts", 1, 0),
+        ("workload.repeats", 1, 0),
+        ("workload.max_concurrency", 1, 0),
+        ("workload.client_processes", 1, 0),
+        ("workload.request_rate", 0.001, 0.0),
+        ("workload.burstiness", 0.001, 0.0),
+        ("workload.ramp_up_start_rps", 0.001, 0.0),
+        ("workload.ramp_up_end_rps", 0.001, 0.0),
+        ("workload.slo", {"tpot_ms": 0.001}, {"tpot_ms": 0.0}),
+        ("launcher.retries", 0, -1),
+        ("launcher.max_parallel", 1, 0),
+    ],
+)
+def test_a_rule_holds_up_to_its_edge_and_its_refusal_names_the_key(key, allowed, refused):
+    checked(run_config(**parts(key, allowed)))
+    with pytest.raises(Refused, match=key if key != "workload.slo" else "workload.slo.tpot_ms") as refusal:
+        checked(run_config(**parts(key, refused)))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("size", "allowed"), [(8, True), (4, True), (3, False), (16, False)])
+def test_tensor_parallelism_divides_the_attention_heads(size, allowed):
+    run = run_config(hardware={"gpus": size}, parallelism={"tensor_parallel_size": size})
+    if allowed:
+        assert checked(run).parallelism.tensor_parallel_size == size
+    else:
+        with pytest.raises(
+            Refused, match=f"parallelism.tensor_parallel_size={size}: must divide the 8 attention heads"
+        ):
+            checked(run)
