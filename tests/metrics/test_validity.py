@@ -6,7 +6,8 @@ import pytest
 from builders import requests, run_config
 
 from vbench.metrics import validity
-from vbench.metrics.validity import REMEDY, judge
+from vbench.metrics.remedies import REMEDY
+from vbench.metrics.validity import judge
 
 
 def codes(made, found=None, **load):

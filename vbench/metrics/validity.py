@@ -5,7 +5,7 @@ An INVALID run is kept and marked; a warning says what to know of a VALID one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,29 +21,12 @@ LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags so much measures 
 HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache though no workload of ours shares prefixes
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 P99_SAMPLES = 100
-LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (vbench.occupancy.LOOP_LIMIT)
+LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (metrics.occupancy.LOOP_LIMIT)
 STALL_MS, STALL_TOKENS = 1000.0, 10  # warn about a pause longer than both 1 s and 10 median inter-token latencies
 PAUSED_SHARE = 0.01  # of replies with a gap beyond 1 s: more than that and p99 over requests shows them
 NAMED_KERNELS = 3  # in a sentence
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
 TOGETHER_S, BUFFERED_SHARE = 1e-4, 0.2  # chunks so close to the one before came with it; of our own records 0.3 % do
-
-MORE_CPU = "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid"
-REMEDY: Mapping[str, str] = {  # what to do about each reason to call a run INVALID
-    "compiled_under_load": "run the same command with rerun=invalid: the kernels are compiled now",
-    "ended_early": "nothing: the server does not bear this rate; measure a lower workload.request_rate",
-    "failed_requests": "look at server.log beside the record, mend what the error names, then rerun=invalid",
-    "no_tokens": "check by hand that the model answers a prompt of this length, then rerun=invalid",
-    "late_client": MORE_CPU,
-    "slow_arrivals": MORE_CPU,
-    "lagging_client": MORE_CPU,
-    "buffered_replies": "switch off buffering on the way (nginx: proxy_buffering off), then rerun=invalid",
-    "short_replies": "the server does not heed ignore_eos: set workload.ignore_eos=false",
-    "prefix_cache_hits": "switch the server's prefix cache off or set another workload.seed",
-    "token_mismatch": "see that nobody else uses the server, then rerun=invalid",
-    "other_requests": "wait until nobody else uses the server, then rerun=invalid",
-    "untrusted_probes": "free the host, then rerun=invalid",
-}
 
 
 class Judgement(NamedTuple):

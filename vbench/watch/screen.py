@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
-from vbench.metrics.validity import REMEDY
+from vbench.metrics.remedies import REMEDY
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
 from vbench.watch.board import ENDED, IN_FLIGHT, KNOWN, MISSING, QUEUED, RUNNING, WAITING, Board, SessionProgress

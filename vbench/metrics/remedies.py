@@ -1,0 +1,22 @@
+"""What to do about each reason for which `metrics.validity` calls a run INVALID."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MORE_CPU = "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid"
+REMEDY: Mapping[str, str] = {  # by code of the reason
+    "compiled_under_load": "run the same command with rerun=invalid: the kernels are compiled now",
+    "ended_early": "nothing: the server does not bear this rate; measure a lower workload.request_rate",
+    "failed_requests": "look at server.log beside the record, mend what the error names, then rerun=invalid",
+    "no_tokens": "check by hand that the model answers a prompt of this length, then rerun=invalid",
+    "late_client": MORE_CPU,
+    "slow_arrivals": MORE_CPU,
+    "lagging_client": MORE_CPU,
+    "buffered_replies": "switch off buffering on the way (nginx: proxy_buffering off), then rerun=invalid",
+    "short_replies": "the server does not heed ignore_eos: set workload.ignore_eos=false",
+    "prefix_cache_hits": "switch the server's prefix cache off or set another workload.seed",
+    "token_mismatch": "see that nobody else uses the server, then rerun=invalid",
+    "other_requests": "wait until nobody else uses the server, then rerun=invalid",
+    "untrusted_probes": "free the host, then rerun=invalid",
+}
