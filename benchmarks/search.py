@@ -73,7 +73,9 @@ def ask(tree: Path, words: Sequence[str], home: Path) -> tuple[Path, float]:
 def answer(session: Path) -> tuple[int, int]:
     """The level that the search of a session found, and how many probes it took."""
     found = [json.loads(path.read_text())["metrics"] for path in session.glob("*/record.json")]
-    search = next(metrics for metrics in found if "slo_max_concurrency" in metrics)
+    search = next((metrics for metrics in found if "slo_max_concurrency" in metrics), None)
+    if search is None:
+        sys.exit(f"the search in {session} ended without an answer")
     return int(search["slo_max_concurrency"]), int(search["probes"])
 
 
