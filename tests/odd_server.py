@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-TTFT_S, ITL_S = 0.1, 0.02
+TTFT_S, ITL_S = 0.1, 0.03
 DONE = b"data: [DONE]\n\n"
 Part = float | bytes
 

@@ -112,7 +112,7 @@ def test_any_chunking_and_any_cutting_keep_the_times_of_the_events(data: st.Data
     assert ended
     assert reply.whole
     assert reply.reusable
-    arrivals = dict(zip(*completions(framed, reply.pieces), strict=True))
+    arrivals = dict(zip(*completions(framed, reply.reads), strict=True))
     # The last byte of event i is byte ends[i] of the body; where that byte lies in the reply, the framing tells.
     places = [place for place, _ in bodily(framed)]
     ends = np.cumsum([len(part) for part in parts], dtype=int)

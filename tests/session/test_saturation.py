@@ -23,7 +23,7 @@ def readings(rate, places, first_token_s, whole_s, seconds=60.0):
         yield Progress(
             elapsed_s=now,
             completed=int((ended <= now).sum()),
-            pieces=0,
+            reads=0,
             in_flight=int(((sent <= now) & (ended > now)).sum()),
             answered=tuple(zip(sent[new], (first - sent)[new], strict=True)),
         )
@@ -61,7 +61,7 @@ def shows(answers=40, in_flight=16, completed=16, recent_s=4.0, elapsed_s=100.0,
     waits[len(waits) * 3 // 4 :] = recent_s
     answered = tuple(zip(np.linspace(0, elapsed_s, answers), waits, strict=True))
     return OverloadDetector(limit_s)(
-        Progress(elapsed_s=elapsed_s, completed=completed, pieces=0, in_flight=in_flight, answered=answered)
+        Progress(elapsed_s=elapsed_s, completed=completed, reads=0, in_flight=in_flight, answered=answered)
     )
 
 

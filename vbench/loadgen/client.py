@@ -1,7 +1,7 @@
-"""One process's share of a load: sends on time, stamps what arrives, reads nothing until all is over.
+"""One process's share of a load: sends on time, stamps what arrives, parses nothing until the load has ended.
 
 A request is measured from the instant its bytes are handed to the socket. Connections are opened ahead of the schedule,
-so that neither side's connecting is part of a reply's time. Knows nothing of other processes.
+so that no reply's time includes connecting. Knows nothing of other processes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def drive(load: Load, turn: int, barrier: Callable[[Sender], Awaitable[int
 
     `turn` is the process's number, so that not all of them begin with the same replica.
     """
-    sender = Sender(load, await replicas_of(load), turn)
+    sender = Sender(load, await resolve_replicas(load), turn)
     await sender.open_ahead(0.0)
     start = await barrier(sender)
     cpu_s = time.process_time()
@@ -69,7 +69,7 @@ async def drive(load: Load, turn: int, barrier: Callable[[Sender], Awaitable[int
     )
 
 
-async def replicas_of(load: Load) -> list[Replica]:
+async def resolve_replicas(load: Load) -> list[Replica]:
     """The endpoints, resolved, with the requests' bodies: written once for all replicas of one model."""
     written: dict[tuple[str, bool], list[bytes]] = {}
     replicas = []
@@ -97,7 +97,7 @@ class Sender:
         self.due: list[int] = []  # ns of clock, once it has started
         self.turn = turn  # which replica comes first among equals
         self.next = 0  # place in the order of the next to send
-        self.in_flight = self.completed = self.pieces = 0  # pieces: received by completed requests
+        self.in_flight = self.completed = self.reads = 0  # reads: received by completed requests
         self.reported = 0  # how many of the order the last progress has seen sent
         self.awaited: list[int] = []  # of these, the ones without an answer then
         self.live: set[Connection] = set()
@@ -189,13 +189,13 @@ class Sender:
     def finish(self, connection: Connection, at: int) -> Reply:
         reply = self.replies[connection.index]
         self.finished[connection.index] = at
-        self.pieces += len(reply.times)
+        self.reads += len(reply.times)
         self.live.discard(connection)
         connection.reply = None
         return reply
 
     def count(self, replica: Replica) -> None:
-        """One request less is in flight: another may go."""
+        """Counts a request as completed, and sends the next if the limit had held it back."""
         was_full = self.in_flight >= self.limit
         replica.in_flight -= 1
         self.in_flight -= 1
@@ -206,7 +206,7 @@ class Sender:
             self.pump()
 
     def give_up(self, why: str) -> None:
-        """What is open ends here, with this error; what was not sent never is."""
+        """Ends open requests with this error; requests not yet sent are never sent."""
         if self.over.is_set():
             return
         self.over.set()
@@ -267,7 +267,7 @@ class Sender:
         return Progress(
             elapsed_s=(clock() - self.start) / 1e9,
             completed=self.completed,
-            pieces=self.pieces + sum(len(self.replies[each.index].times) for each in self.live),
+            reads=self.reads + sum(len(self.replies[each.index].times) for each in self.live),
             in_flight=self.in_flight,
             answered=tuple(
                 ((sent - self.start) / 1e9, (self.replies[index].times[1] - sent) / 1e9)

@@ -1,4 +1,4 @@
-"""Connections to a replica: opened ahead, kept alive, each bearing at most one request at a time."""
+"""Connections to a replica: opened ahead, kept alive, with at most one request each at a time."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ clock = time.perf_counter_ns  # CLOCK_MONOTONIC on Linux: one clock for all proc
 
 
 class Owner(Protocol):
-    """Who is told of a request's end."""
+    """Is notified when a request ends."""
 
     def ended(self, connection: Connection) -> None:
-        """Its reply is whole, or broken beyond hope."""
+        """Its reply is whole, or can never be."""
 
     def lost(self, connection: Connection, error: Exception | None) -> None:
         """The connection closed under it."""

@@ -39,7 +39,7 @@ def _speak(server: socket.socket) -> None:
             connection.send(_STAMP.pack(time.perf_counter_ns()))
 
 
-async def skew_s() -> Floats:
+async def measure_skew_s() -> Floats:
     """Seconds from sending to stamping, (SAMPLES,). Takes a quarter of a second."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=_speak, args=(server,), daemon=True).start()

@@ -50,7 +50,7 @@ class Progress:
 
     elapsed_s: float  # since the start
     completed: int
-    pieces: int  # of replies, received
+    reads: int  # of replies, received
     in_flight: int
     # Of each request that got the second piece of its reply (the first is the head) since the progress before: when it
     # was sent, and seconds from there to that piece.
@@ -81,19 +81,19 @@ def deal(load: Load, processes: int) -> list[Load]:
     return [
         replace(
             load,
-            prompts=load.prompts[turn::count],
-            output_len=load.output_len[turn::count],
-            scheduled=load.scheduled[turn::count],
-            max_concurrency=limit and limit // count + (turn < limit % count),
+            prompts=load.prompts[index::count],
+            output_len=load.output_len[index::count],
+            scheduled=load.scheduled[index::count],
+            max_concurrency=limit and limit // count + (index < limit % count),
         )
-        for turn in range(count)
+        for index in range(count)
     ]
 
 
 def gather(shares: list[Requests]) -> Requests:
     """Undoes `deal`: the requests of all shares in the order of the load."""
     count, total = len(shares), sum(len(share) for share in shares)
-    places = [slice(turn, total, count) for turn in range(count)]
+    places = [slice(index, total, count) for index in range(count)]
     columns = {}
     for name in ("scheduled", "sent", "first_byte", "finished", "input_tokens", "asked_tokens", "output_tokens",
                  "status", "replica", "finish_reason", "error"):  # fmt: skip

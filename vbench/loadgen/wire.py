@@ -1,7 +1,7 @@
 """HTTP/1.1 replies and their server-sent events. Pure: no socket, no clock, no knowledge of tokens.
 
-While a stream is live, `Reply.feed` keeps its bytes with their arrival times and looks for nothing but its end: what is
-read between two arrivals is time added to the second. `Stream` takes it apart afterwards.
+While a stream is live, `Reply.feed` only keeps its bytes with their arrival times and looks for its end: parsing
+between two arrivals would delay the second time stamp. `Stream` parses afterwards.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _END = b"\n\n\r\n"  # of a chunk that is one event
 # A chunk's size line, by the length of the whole with that line and the line's end behind it; longer ones are rare.
 _SIZE_LINES = {len(b"%x" % size) + size + 4: b"%x\r\n" % size for size in range(1, 4096)}
 BOM = b"\xef\xbb\xbf"  # may stand once, ahead of everything
-GLANCE = 16  # pieces that are looked at first for plain chunks: there may be none
+GLANCE = 16  # reads that are looked at first for plain chunks: there may be none
 
 
 class Reply:
-    """One reply as it arrives. Nothing here raises: what cannot be a reply is `broken`."""
+    """One reply as it arrives. Nothing here raises: bytes that cannot be a reply make it `broken`."""
 
     __slots__ = (
-        "_between_chunks", "_kept", "_left", "body_at", "broken", "framing", "pieces", "reusable", "status", "times",
+        "_between_chunks", "_kept", "_left", "body_at", "broken", "framing", "reads", "reusable", "status", "times",
         "whole",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.pieces: list[bytes] = []  # as received, head included
+        self.reads: list[bytes] = []  # as received, head included
         self.times = array("q")  # arrival of each piece, ns
         self.status = 0
         self.framing = ""  # unknown until the head is whole
-        self.body_at = 0  # where the body starts in the joined pieces
+        self.body_at = 0  # where the body starts in the joined reads
         self.reusable = False  # whether the connection stays open for another request
         self.whole = False
         self.broken = ""  # why it can never be whole
@@ -53,18 +53,18 @@ class Reply:
 
     def feed(self, data: bytes, now: int) -> bool:
         """Takes what arrived at `now` (ns). True once the reply is whole or broken: then feed it no more."""
-        self.pieces.append(data)
+        self.reads.append(data)
         self.times.append(now)
         if self._between_chunks and (line := _SIZE_LINES.get(len(data))) and data.startswith(line):
             return False  # nearly always: one piece, one chunk
         return self._follow(data)
 
     def close(self) -> None:
-        """The connection is gone: the end of a reply that has no other, a broken one else."""
+        """The connection closed: this ends a reply without a length, and breaks any other."""
         if self.framing == UNTIL_CLOSE:
             self.whole = True
         elif not (self.whole or self.broken):
-            self.broken = "the connection closed in mid-reply" if self.pieces else "the connection closed unanswered"
+            self.broken = "the connection closed in mid-reply" if self.reads else "the connection closed unanswered"
 
     def _follow(self, data: bytes) -> bool:
         if not self.framing:
@@ -152,10 +152,10 @@ class Stream:
     """The events of a reply that is over, taken apart chunk by chunk."""
 
     def __init__(self, reply: Reply) -> None:
-        self._pieces, self._times = reply.pieces, reply.times
+        self._reads, self._times = reply.reads, reply.times
         self._next = 0  # of these
         self._raw = bytearray()  # what was pulled of them and is not taken apart yet
-        self._ends: list[tuple[int, int]] = []  # of the pieces in it, and when they arrived
+        self._ends: list[tuple[int, int]] = []  # of the reads in it, and when they arrived
         self._event = bytearray()  # one that is not whole yet
         self._begun = False  # whether an event was taken
         self._chunked = reply.framing == CHUNKED
@@ -183,20 +183,20 @@ class Stream:
         return found
 
     def skim(self, before: bytes, after: bytes) -> list[int]:
-        """Passes over what comes next while it is chunks of one event each: `before`, a JSON string, `after`.
+        """Skips the next chunks as long as each is one event: `before`, a JSON string, `after`.
 
-        Returns their arrivals. Nearly all chunks of a stream are so, and taking each apart costs some 50 times as much.
+        Returns their arrivals. Nearly all chunks of a stream look like this, and parsing each costs 50 times as much.
         """
         start, end = b"data: " + before, after + _END
         plain: dict[bytes, int] = {}  # how many such chunks a piece is; 0 if it is anything else
         found: list[int] = []
         reach = GLANCE if self._chunked and not (self._raw or self._event) else 0
         while reach:
-            pieces = self._pieces[self._next : self._next + reach]
-            for piece in set(pieces).difference(plain):
+            reads = self._reads[self._next : self._next + reach]
+            for piece in set(reads).difference(plain):
                 plain[piece] = _plain_chunks(piece, start, end)
-            counts = [plain[piece] for piece in pieces]
-            reach = reach * 16 if len(pieces) == reach else 0
+            counts = [plain[piece] for piece in reads]
+            reach = reach * 16 if len(reads) == reach else 0
             if 0 in counts:
                 counts, reach = counts[: counts.index(0)], 0
             times = self._times[self._next : self._next + len(counts)]
@@ -231,9 +231,9 @@ class Stream:
 
     def _pull(self) -> bool:
         """Takes in one more piece, if there is one."""
-        if self._next == len(self._pieces):
+        if self._next == len(self._reads):
             return False
-        self._raw += self._pieces[self._next]
+        self._raw += self._reads[self._next]
         self._ends.append((len(self._raw), self._times[self._next]))
         self._next += 1
         return True
@@ -260,7 +260,7 @@ def _plain_chunks(piece: bytes, start: bytes, end: bytes) -> int:
 
 @lru_cache(maxsize=65_536)
 def _is_string(text: bytes) -> bool:
-    """Whether it is a JSON string, and not an empty one; what may be broken UTF-8 is for a parser to tell."""
+    """Whether it is a JSON string and not empty. Text that may be broken UTF-8 is left to the parser."""
     return text.isascii() and _STRING.fullmatch(text) is not None
 
 
@@ -276,7 +276,7 @@ def _data(block: bytes) -> tuple[bytes, bool] | None:
 
 def header(reply: Reply, name: str) -> str:
     """The value of a field of the reply's head; empty where it has none."""
-    head = b"".join(reply.pieces)[: reply.body_at].decode("latin-1")
+    head = b"".join(reply.reads)[: reply.body_at].decode("latin-1")
     for line in reversed(head.split("\r\n")):  # of an interim reply's head and the real one's, the latter
         key, _, value = line.partition(":")
         if key.strip().lower() == name.lower():

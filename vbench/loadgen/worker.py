@@ -1,4 +1,4 @@
-"""The load process: `python -m vbench.loadgen.worker FD`, started once a session and told its share of each run.
+"""The load process: `python -m vbench.loadgen.worker FD`, started once a session; it gets its share of each run.
 
 It imports neither vllm, torch, mlflow nor hydra: a lean process is a steady clock. Its parent speaks over the socket
 FD in pickled plain data, private to the two:
@@ -27,7 +27,7 @@ import numpy as np
 import uvloop
 
 from vbench.loadgen.client import NEVER, Outcome, Sender, drive
-from vbench.loadgen.echo import skew_s
+from vbench.loadgen.echo import measure_skew_s
 from vbench.loadgen.load import Load, Progress
 from vbench.loadgen.reading import Reading, read
 from vbench.schema.record import ENDED_EARLY, Floats, Ints, Requests
@@ -42,7 +42,7 @@ def main(fd: int) -> None:
     loop = uvloop.new_event_loop()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    parent.send(("skew", loop.run_until_complete(skew_s())))
+    parent.send(("skew", loop.run_until_complete(measure_skew_s())))
     gc.collect()
     gc.freeze()  # what is there now is there to the end: no collection looks at it again
     while True:
@@ -50,23 +50,23 @@ def main(fd: int) -> None:
             asked = parent.recv()
         except EOFError:
             return
-        if asked is None:  # the word to break off a load that is over by now
+        if asked is None:  # told to break off a load that has ended meanwhile
             continue
-        load, turn = asked
+        load, number = asked
         try:
-            parent.send(run(load, turn, parent, loop))
+            parent.send(run(load, number, parent, loop))
         except Exception:  # noqa: BLE001  the parent must know, whatever it is
             parent.send(("failed", traceback.format_exc()))
 
 
 def run(
-    load: Load, turn: int, parent: Connection, loop: asyncio.AbstractEventLoop
+    load: Load, number: int, parent: Connection, loop: asyncio.AbstractEventLoop
 ) -> tuple[str, Requests, dict[str, Any]]:
     """Sends a share and reads what came back, in this order."""
     gc.collect()
     gc.disable()
     try:
-        outcome = loop.run_until_complete(drive(load, turn, lambda sender: at_the_barrier(sender, parent, loop)))
+        outcome = loop.run_until_complete(drive(load, number, lambda sender: wait_at_barrier(sender, parent, loop)))
     finally:
         loop.remove_reader(parent.fileno())
         gc.enable()
@@ -74,11 +74,11 @@ def run(
     return "result", requests(load, outcome, parent), facts
 
 
-async def at_the_barrier(sender: Sender, parent: Connection, loop: asyncio.AbstractEventLoop) -> int:
-    """Says that all is prepared and waits for the start. From here on a lost parent ends this process at once."""
+async def wait_at_barrier(sender: Sender, parent: Connection, loop: asyncio.AbstractEventLoop) -> int:
+    """Reports that all is prepared and waits for the start. From here on, losing the parent ends this process."""
     start: asyncio.Future[int] = loop.create_future()
 
-    def hear() -> None:
+    def on_message() -> None:
         try:
             word = parent.recv()
         except EOFError:
@@ -93,7 +93,7 @@ async def at_the_barrier(sender: Sender, parent: Connection, loop: asyncio.Abstr
             parent.send(("progress", sender.progress()))
             loop.call_later(PROGRESS_S, report)
 
-    loop.add_reader(parent.fileno(), hear)
+    loop.add_reader(parent.fileno(), on_message)
     os.set_blocking(parent.fileno(), True)  # add_reader has cleared it
     parent.send(("ready",))
     loop.call_later(PROGRESS_S, report)
@@ -105,10 +105,10 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
     readings: list[Reading] = []
     for index, reply in enumerate(outcome.replies):
         readings.append(read(reply, int(load.output_len[index])))
-        reply.pieces.clear()
-        if index % 1000 == 999:  # the parent takes silence for death
-            pieces = sum(len(each.times) for each in outcome.replies)
-            parent.send(("progress", Progress(outcome.wall_s, len(outcome.replies), pieces, in_flight=0)))
+        reply.reads.clear()
+        if index % 1000 == 999:  # the parent takes silence as a lost process
+            reads = sum(len(each.times) for each in outcome.replies)
+            parent.send(("progress", Progress(outcome.wall_s, len(outcome.replies), reads, in_flight=0)))
     replies = outcome.replies
     never = outcome.sent == NEVER
 
@@ -131,7 +131,7 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
         finish_reason=np.array([reading.finish_reason for reading in readings], np.str_),
         error=np.array(
             [
-                without_keys(outside or reading.error, load)
+                redact_keys(outside or reading.error, load)
                 for outside, reading in zip(outcome.errors, readings, strict=True)
             ],
             np.str_,
@@ -142,8 +142,8 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
     )
 
 
-def without_keys(text: str, load: Load) -> str:
-    """The text with every API key struck out: some servers repeat what they refuse."""
+def redact_keys(text: str, load: Load) -> str:
+    """The text without API keys: some servers quote the request that they refuse."""
     for endpoint in load.endpoints:
         text = text.replace(endpoint.api_key, "***") if endpoint.api_key else text
     return text

@@ -53,7 +53,7 @@ class _Worker:
             )
         self.pipe = Connection(ours.detach())
 
-    def hear(self) -> Any:
+    def receive(self) -> Any:
         """Its next message. Raises ClientLost with its last words."""
         try:
             message = self.pipe.recv()
@@ -63,7 +63,7 @@ class _Worker:
             raise ClientLost("a load process failed:\n" + message[1])
         return message
 
-    def tell(self, message: Any) -> None:
+    def send(self, message: Any) -> None:
         try:
             self.pipe.send(message)
         except OSError:
@@ -116,12 +116,12 @@ class Workers:
         shares = deal(load, min(load.processes or self._count, self._count))
         refuse_more_streams_than_files(shares)
         workers = self._workers[: len(shares)]
-        for turn, (worker, share) in enumerate(zip(workers, shares, strict=True)):
-            worker.tell((share, turn))
+        for number, (worker, share) in enumerate(zip(workers, shares, strict=True)):
+            worker.send((share, number))
         self._collect(workers, "ready")
         start = time.perf_counter_ns() + START_IN_NS
         for worker in workers:
-            worker.tell(start)
+            worker.send(start)
         results = self._collect(workers, "result", tick, enough)
         facts = [each[2] for each in results]
         lags_s = np.concatenate([fact["lags_s"] for fact in facts])
@@ -149,19 +149,19 @@ class Workers:
         last: dict[_Worker, Progress] = {}
         while len(found) < len(workers):
             silent = [worker for worker in workers if worker not in found]
-            for worker in _speaking(silent):
-                message = worker.hear()
+            for worker in _wait_for_messages(silent):
+                message = worker.receive()
                 if message[0] == kind:
                     found[worker] = message
                 elif message[0] == "progress":
                     last[worker] = message[1]
-                    progress = together(last.values(), message[1].answered)
+                    progress = combine(last.values(), message[1].answered)
                     if tick:
-                        tick(progress.completed, progress.pieces)
+                        tick(progress.completed, progress.reads)
                     if enough and enough(progress):
                         enough = None
                         for each in workers:
-                            each.tell(None)
+                            each.send(None)
         return [found[worker] for worker in workers]
 
     def _stop(self) -> None:
@@ -170,19 +170,19 @@ class Workers:
         self._workers = []
 
 
-def together(last: Iterable[Progress], answered: tuple[tuple[float, float], ...]) -> Progress:
-    """What all processes told last as one progress; `answered` is new with the latest of them."""
+def combine(last: Iterable[Progress], answered: tuple[tuple[float, float], ...]) -> Progress:
+    """The latest progress of all processes as one; `answered` comes from the message that was just received."""
     told = list(last)
     return Progress(
         elapsed_s=max(each.elapsed_s for each in told),
         completed=sum(each.completed for each in told),
-        pieces=sum(each.pieces for each in told),
+        reads=sum(each.reads for each in told),
         in_flight=sum(each.in_flight for each in told),
         answered=answered,
     )
 
 
-def _speaking(workers: list[_Worker]) -> Iterable[_Worker]:
+def _wait_for_messages(workers: list[_Worker]) -> Iterable[_Worker]:
     by_pipe = {worker.pipe: worker for worker in workers}
     ready = wait(list(by_pipe), timeout=SILENCE_S)
     if not ready:
@@ -202,14 +202,14 @@ def refuse_more_streams_than_files(shares: list[Load]) -> None:
 
 
 def processes_for(streams: int, cores: int) -> int:
-    """How many load processes bear so many streams, leaving half of the cores to others."""
+    """How many load processes to start for so many streams, leaving half of the cores free."""
     return max(1, min(enough_for(streams), cores // 2))
 
 
 def enough_for(streams: int) -> int:
-    """How many load processes bear so many streams, on a host with cores to spare.
+    """How many load processes so many streams need, on a host with cores to spare.
 
     A token costs a process about 10 µs (benchmarks/load_client.py), so of 256 that arrive together the last is stamped
-    2.6 ms late: that much an engine's step may be blurred, and no more.
+    2.6 ms late, the most by which an engine's step may be blurred.
     """
     return -(-streams // 256)
