@@ -69,6 +69,13 @@ def jobs_of_other_commands(tasks: Sequence[Task], jobs: Jobs) -> int:
     return sum(_alive(theirs))
 
 
+def unreadable(tasks: Sequence[Task]) -> Iterator[str]:
+    """A line for each job.json of these tasks that is cut or foreign."""
+    for task in tasks:
+        if (task.folder / JOB).exists() and job_file(task.folder) is None:
+            yield f"{task.folder / JOB}: passed over, not a job file of this version"
+
+
 def job_file(folder: Path) -> JobFile | None:
     """The session's job.json. One that is cut or foreign names no job, and is overwritten by the next submission."""
     try:

@@ -12,7 +12,7 @@ from vbench import tracking
 from vbench.plan.reusable import is_reusable
 from vbench.plan.sessions import Run, Session
 from vbench.schema import Rerun
-from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside
+from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside, record_flaw
 from vbench.session.context import blank
 from vbench.watch.events import Event
 
@@ -63,6 +63,13 @@ class Results:
         """Makes way for other probes of these searches: those on disk would be taken for theirs."""
         for folder, _ in [each for run in runs if run.config.workload.search for each in self._probes(run)]:
             put_aside(folder)
+
+    def unreadable(self) -> Iterator[str]:
+        """A line for each record on disk that this version cannot read; it is kept beside its successor."""
+        for run in self.session.runs:
+            folder = self.folder / run.folder
+            if flaw := record_flaw(folder):
+                yield f"{folder / RECORD}: not a record of this version ({flaw}); passed over"
 
     def _probes(self, run: Run) -> Iterator[tuple[Path, Record]]:
         for path in sorted(self.folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime):

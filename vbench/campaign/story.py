@@ -47,8 +47,12 @@ def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
     sessions = ladders.order_by_demand(plan((run, engine_version(run.engine)) for run in map(checked, configs)))
     launcher = _one_launcher(sessions, jobs)
     tasks = [Task(each, ROOT / each.experiment / each.folder, each.runs[0].config.rerun_mode) for each in sessions]
+    with Delivery(look_up_store([task.results for task in tasks])) as delivery:
+        return _carry_out(tasks, jobs, launcher, delivery)
+
+
+def _carry_out(tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, delivery: Delivery) -> int:
     screen = Screen({task.folder: task.session for task in tasks})
-    delivery = Delivery(look_up_store([task.results for task in tasks]))
     watcher = Watcher(tasks, jobs, screen, delivery, launcher.retries)
     submitter = Submitter(tasks, jobs, launcher, watcher)
     try:
@@ -89,6 +93,8 @@ def _one_launcher(sessions: Sequence[Session], jobs: Jobs) -> Launcher:
 def _take_stock(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watcher, delivery: Delivery) -> None:
     """Finds what is known, which jobs are alive and what is missing. Raises Refused where that cannot be run."""
     claims.follow_living_jobs(tasks, jobs)
+    for line in (*claims.unreadable(tasks), *(line for task in tasks for line in task.results.unreadable())):
+        screen.say(marked_up("[yellow]{}[/]", line))
     for task in tasks:
         records = [record for _, record in task.results.by_run() if record and is_reusable(record, task.rerun_pending)]
         screen.known(task.folder, records)

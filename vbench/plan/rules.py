@@ -13,6 +13,8 @@ from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search
 from vbench.schema.errors import Refused
 from vbench.workload.prompts import lengths
 
+LONGEST_EXPERIMENT = 256  # characters: the column of MLflow's tables
+LONGEST_FOLDER = 255  # bytes: NAME_MAX of Linux's file systems
 SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # accepts --api-server-count but starts one server
 
 
@@ -30,6 +32,7 @@ def checked(run: RunConfig) -> RunConfig:
     _check_objectives(run)
     _check_context(run)
     _check_launcher(run)
+    _check_experiment(run.experiment)
     return run
 
 
@@ -189,6 +192,23 @@ def _check_launcher(run: RunConfig) -> None:
     _require(isinstance(again, bool) or again in words, f"rerun={again}: must be true, false, {' or '.join(words)}")
     _require(bound is None or bound >= 1, f"launcher.max_parallel={bound}: must be 1 or more, or null")
     _require(retries >= 0, f"launcher.retries={retries}: must be 0 or more")
+
+
+def _check_experiment(name: str) -> None:
+    """It names a folder below multirun/ and an MLflow experiment: both have rules, met here before anything runs."""
+    parts = name.split("/")
+    shown = name if len(name) <= LONGEST_EXPERIMENT else f"{name[:40]}…"
+    _require(bool(name.strip()), f"experiment={shown!r}: must not be blank")
+    _require(
+        not {"", ".", ".."} & set(parts),
+        f"experiment={shown}: it names a folder below multirun/; leave out '.', '..' and a slash at either end",
+    )
+    _require(name.isprintable(), f"experiment={shown!r}: must be printable, without line breaks or control characters")
+    _require(
+        len(name) <= LONGEST_EXPERIMENT and all(len(part.encode()) <= LONGEST_FOLDER for part in parts),
+        f"experiment={shown}: {len(name)} characters; MLflow takes {LONGEST_EXPERIMENT}, a folder's name "
+        f"{LONGEST_FOLDER} bytes",
+    )
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -31,6 +31,8 @@ TELEMETRY = "telemetry.npz"
 SERVER_LOGS = "server*.log"  # one for each replica; logs of earlier servers are server.log.1, …
 ENDED_EARLY = "ended early"  # error of a request that was cancelled, or never sent, because its load was ended
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # a cut file, another version's, a foreign one
+
 
 @dataclass(frozen=True)
 class Requests:
@@ -139,21 +141,35 @@ class Record:
 
     @classmethod
     def load(cls, folder: Path) -> Record:
-        """Reads the record of a run's folder. Raises FileNotFoundError if there is none."""
+        """Reads the record of a run's folder. Raises FileNotFoundError if there is none, else one of UNREADABLE."""
         data = json.loads((folder / RECORD).read_text())
         del data["verdict"]
         data["warnings"] = [Reason(**each) for each in data["warnings"]]
         data["invalid"] = [Reason(**each) for each in data["invalid"]]
         data["failure"] = Failure(**data["failure"]) if data["failure"] else None
+        for facts in (data["config"], data["config"]["workload"], data["environment"], data["metrics"], data["server"]):
+            if not isinstance(facts, dict):
+                raise TypeError(f"not a mapping: {facts!r:.40}")
         return cls(**data)
 
 
 def find_record(folder: Path) -> Record | None:
-    """The record of a run's folder, None if there is none."""
+    """The record of a run's folder; None if there is none, or none that this version can read (`record_flaw`)."""
     try:
         return Record.load(folder)
+    except UNREADABLE:
+        return None
+
+
+def record_flaw(folder: Path) -> str | None:
+    """Why the record of a run's folder cannot be read; None if it can, or if there is none."""
+    try:
+        Record.load(folder)
     except FileNotFoundError:
         return None
+    except UNREADABLE as error:
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def put_aside(folder: Path) -> Path | None:

@@ -12,11 +12,15 @@ import time
 from collections.abc import Container, Iterator
 from pathlib import Path
 from queue import SimpleQueue
+from types import TracebackType
+
+from typing_extensions import Self
 
 from vbench import tracking
 from vbench.schema.record import RECORD
 
 NICE = 5  # a third of the CPU share of others; beyond that a busy host would starve the thread
+LEAVE_S = 10.0  # for a record that is being filed when the command leaves
 PATIENCE_S = 30.0  # spent in vain on a store that is out of reach, before further records are left for `close`
 
 
@@ -26,6 +30,7 @@ class Delivery:
     def __init__(self, filed: Container[str] = ()) -> None:
         self.unfiled: dict[Path, str] = {}  # run folder: why its record is not filed; complete once closed
         self._filed = filed
+        self._left = False
         self._seen: set[tuple[Path, int]] = set()
         self._queue: SimpleQueue[Path | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._file_all, name="delivery", daemon=True)
@@ -37,6 +42,17 @@ class Delivery:
         if seen not in self._seen:
             self._seen.add(seen)
             self._queue.put(folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the thread behind the record that it is filing: the interpreter must not end while it imports mlflow."""
+        self._left = True
+        self._queue.put(None)
+        self._thread.join(LEAVE_S)
 
     def close(self) -> None:
         """Returns when every record is filed, or is known not to be."""
@@ -54,8 +70,10 @@ class Delivery:
         # Only this thread: the store's library takes a second of CPU to import, which a load client may need.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         left_s = PATIENCE_S
-        while folder := self._queue.get():
+        while (folder := self._queue.get()) and not self._left:
             left_s -= self._try(folder, left_s)
+        if self._left:
+            return
         left_s = PATIENCE_S  # the store may be back
         for folder in list(self.unfiled):
             left_s -= self._try(folder, left_s)

@@ -28,6 +28,18 @@ from vbench.schema.record import Failure, Record
 
 EVENTS = "events.jsonl"
 TICK_S = 1.0
+LONGEST_SHOWN = 120  # characters of a line that is no event
+NUMBER = (int, float)
+FACTS: dict[str, dict[str, Any]] = {  # that readers rely on
+    "waiting": {"wanted": str},
+    "starting": {"servers": int, "points": int, "url": (str, type(None))},
+    "ready": {"version": str},
+    "measuring": {"run": str, "name": str, "replies": int},
+    "tick": {"run": str, "replies": NUMBER, "tokens": NUMBER},
+    "recorded": {"run": str, "folder": str, "verdict": str},
+    "failed": {"kind": str, "line": str, "log": (str, type(None))},
+    "ended": {"how": str},
+}
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,14 @@ class Event:
 
     @classmethod
     def parse(cls, line: bytes) -> Event:
-        facts = json.loads(line)
-        return cls(t=facts.pop("t"), kind=facts.pop("event"), facts=facts)
+        """The event of a line. One that no version like this wrote, or that is cut, becomes `unreadable`."""
+        try:
+            facts = json.loads(line)
+            event = cls(t=float(facts.pop("t")), kind=facts.pop("event"), facts=facts)
+            known = all(isinstance(facts[key], kind) for key, kind in FACTS.get(event.kind, {}).items())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            known = False
+        return event if known else cls(0.0, "unreadable", {"line": line.decode(errors="replace")[:LONGEST_SHOWN]})
 
 
 class EventReader:

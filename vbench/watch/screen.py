@@ -18,7 +18,7 @@ from vbench.metrics.remedies import REMEDY
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
 from vbench.watch.board import ENDED, IN_FLIGHT, KNOWN, MISSING, QUEUED, RUNNING, WAITING, Board, SessionProgress
-from vbench.watch.events import Event
+from vbench.watch.events import EVENTS, Event
 from vbench.watch.markup import marked_up
 from vbench.watch.outcome import COLOURS, numbers
 
@@ -87,6 +87,8 @@ class Screen:
                 self._tell(folder, marked_up("  [yellow]{}[/]: {}", reason.code, reason.sentence))
             for remedy in dict.fromkeys(REMEDY[reason.code] for reason in record.invalid if reason.code in REMEDY):
                 self._tell(folder, marked_up("  → {}", remedy))
+        elif event.kind == "unreadable":
+            self._tell(folder, marked_up("{}: passed over, not an event: {}", folder / EVENTS, event.facts["line"]))
         elif event.kind == "failed":
             facts = event.facts
             self._tell(folder, marked_up("[red]{}[/]: {}", facts["kind"], facts["line"]))
