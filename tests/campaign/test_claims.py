@@ -1,6 +1,7 @@
 """Several commands on the sessions of one experiment: each session gets one job, and all follow that one."""
 
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,14 @@ from builders import run_config
 from vbench.campaign import claims
 from vbench.campaign.jobfile import JOB, JobFile
 from vbench.campaign.jobs import JobEnd, JobPhase, JobState
+from vbench.campaign.jobs.queue import parsed
 from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState
 from vbench.campaign.watching import Watcher
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 from vbench.schema import Launcher, Rerun
-from vbench.schema.record import find_record
+from vbench.schema.record import Failure, find_record
 from vbench.watch.screen import Screen
 
 ROOMY, ONE_AT_A_TIME = Launcher(), Launcher(max_parallel=1)
@@ -150,3 +152,62 @@ def test_a_job_file_that_is_cut_or_foreign_names_no_job(queue, text):
     assert command.jobs() == [None] * 3
     command.submitter.submit_admitted()
     assert len(queue.jobs) == 3
+
+
+@pytest.fixture
+def ended_job(queue, tmp_path, monkeypatch):
+    """A command whose only job has ended and printed what the test says, and what the command then says."""
+
+    def say(*printed, failure=None):
+        log = tmp_path / "log"
+        log.write_text("\n".join(printed))
+        monkeypatch.setattr(queue, "log", lambda *_: log, raising=False)
+        command = Command(queue, sessions=1)
+        command.submitter.submit_admitted()
+        (task,) = command.tasks
+        if failure:
+            task.results.record_failure(task.session.runs[0], failure, datetime.now(timezone.utc))
+        queue.ended.add(task.job.file.id)
+        command.watcher.collect()
+        return command
+
+    return say
+
+
+DONE = "submitit INFO (2026-11-27 11:45:51,356) - Exiting after successful completion"
+
+
+def test_a_job_that_recorded_why_it_failed_is_tried_again_with_that_reason(ended_job, capsys):
+    ended_job(DONE, failure=Failure("unreachable", "nobody answers at http://h:1"))
+    assert "1 to be taken up again: unreachable: nobody answers at http://h:1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["[rank0]: CUDA error", "[/red] closes nothing"])
+def test_the_last_words_of_a_job_are_shown_and_recorded_as_they_are(ended_job, capsys, words):
+    command = ended_job(words, DONE)
+    assert f"1 to be taken up again: failed: FAILED: {words} (log: " in " ".join(capsys.readouterr().out.split())
+    command.watcher._retries = 0
+    (task,) = command.tasks
+    command.submitter.submit_admitted()
+    command.watcher._jobs.ended.add(task.job.file.id)
+    command.watcher.collect()
+    assert find_record(task.folder / task.session.runs[0].folder).failure.line.startswith(
+        f"its job ended (failed) before it was measured: FAILED: {words}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        ("OUT_OF_MEMORY", "oom_host"),
+        ("NODE_FAIL", "node_failed"),
+        ("FAILED", "client_failed"),
+        ("TIMEOUT", "time_limit"),
+        ("PREEMPTED", "preempted"),
+        ("CANCELLED", "cancelled"),
+    ],
+)
+def test_the_scheduler_s_word_for_an_end_becomes_the_kind_of_failure(queue, word, kind):
+    (task,) = Command(queue, sessions=1).tasks
+    task.record_unmeasured(parsed(f"1|{word}|")["1"])
+    assert find_record(task.folder / task.session.runs[0].folder).failure.kind == kind

@@ -45,9 +45,13 @@ class Job:
     folder: Path
 
     def last_words(self) -> str:
-        """The last line that the job printed, and where its log is; empty where it printed nothing."""
+        """The last line that the job printed, and where its log is; empty where it printed nothing.
+
+        submitit's own progress is left out: `submitit INFO … Exiting after successful completion` explains no failure.
+        """
         log = self.backend.log(self.file.id, self.folder)
-        lines = log.read_text(errors="replace").strip().splitlines() if log and log.exists() else []
+        printed = log.read_text(errors="replace").splitlines() if log and log.exists() else []
+        lines = [line for line in printed if line.strip() and not line.startswith("submitit INFO")]
         return f"{lines[-1]} (log: {log})" if lines else ""
 
 
@@ -145,6 +149,15 @@ class Task:
         began = datetime.fromisoformat(self.job.file.submitted_at) if self.job else datetime.now(timezone.utc)
         unmeasured = [run for run, record in self.results.by_run() if record is None]
         return [self.results.record_failure(run, failure, began) for run in unmeasured]
+
+    def why_missing(self, ended: JobState) -> str:
+        """Why runs are missing now that the job has ended: the failures that it recorded, else how it ended."""
+        records = [record for _, record in self.results.by_run()]
+        failures = [record.failure for record in records if record and record.failure and not record.final]
+        reasons = list(dict.fromkeys(f"{failure.kind}: {failure.line}" for failure in failures))
+        if None in records or not reasons:
+            reasons.append(f"{(ended.end or JobEnd.lost).name}: {self.why(ended)}")
+        return "; ".join(reasons)
 
     def why(self, ended: JobState) -> str:
         """Why its job ended: what the backend says, and what the job printed last."""

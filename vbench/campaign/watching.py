@@ -88,10 +88,9 @@ class Watcher:
 
     def _retry_or_give_up(self, task: Task, ended: JobState) -> None:
         if ended.end is not JobEnd.cancelled and task.submissions <= self._retries:
-            why = f"{(ended.end or JobEnd.lost).name}: {task.why(ended)}"
             self._screen.lane(task.folder).state = MISSING
             told = "[bold]{}[/]: {} to be taken up again: {}"
-            self._screen.say(marked_up(told, task.folder.name, len(task.missing()), why))
+            self._screen.say(marked_up(told, task.folder.name, len(task.missing()), task.why_missing(ended)))
             task.retry()
         else:
             for event in task.record_unmeasured(ended):
