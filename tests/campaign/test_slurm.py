@@ -20,7 +20,7 @@ from vbench.plan.resources import resources
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 from vbench.schema.errors import Refused
-from vbench.schema.record import Record
+from vbench.schema.record import Record, is_aside
 from vbench.session import sessionfile
 
 pytestmark = pytest.mark.skipif(bool(cluster.missing()), reason=cluster.missing() or "")
@@ -87,7 +87,8 @@ def submission(slurm, *num_prompts, gpus=1, gpu="h100", launcher=(), slurm_parts
 
 def records(each):
     """The session's records, by number of prompts."""
-    found = [Record.load(path.parent) for path in sorted(each.path.parent.glob("*/record.json"))]
+    paths = [path for path in each.path.parent.glob("*/record.json") if not is_aside(path.parent)]
+    found = [Record.load(path.parent) for path in paths]
     return {record.config["workload"]["num_prompts"]: record for record in found}
 
 

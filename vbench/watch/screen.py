@@ -79,14 +79,7 @@ class Screen:
         elif event.kind == "ready":
             self._tell(folder, marked_up("{}", _ready(event)))
         elif event.kind == "recorded":
-            record = find_record(folder / event.facts["folder"])
-            if record is None:  # an old event: its record was put aside for another try
-                return
-            self._tell(folder, marked_up("{}: ", record.name) + numbers(record))
-            for reason in record.invalid:
-                self._tell(folder, marked_up("  [yellow]{}[/]: {}", reason.code, reason.sentence))
-            for remedy in dict.fromkeys(REMEDY[reason.code] for reason in record.invalid if reason.code in REMEDY):
-                self._tell(folder, marked_up("  → {}", remedy))
+            self._show_record(folder, event)
         elif event.kind == "unreadable":
             self._tell(folder, marked_up("{}: passed over, not an event: {}", folder / EVENTS, event.facts["line"]))
         elif event.kind == "failed":
@@ -94,6 +87,16 @@ class Screen:
             self._tell(folder, marked_up("[red]{}[/]: {}", facts["kind"], facts["line"]))
             if facts["log"]:
                 self._tell(folder, marked_up("log: {}", facts["log"]))
+
+    def _show_record(self, folder: Path, event: Event) -> None:
+        record = find_record(folder / event.facts["folder"])
+        if record is None:  # an old event: its record was put aside for another try
+            return
+        self._tell(folder, marked_up("{}: ", record.name) + numbers(record))
+        for reason in record.invalid:
+            self._tell(folder, marked_up("  [yellow]{}[/]: {}", reason.code, reason.sentence))
+        for remedy in dict.fromkeys(REMEDY[reason.code] for reason in record.invalid if reason.code in REMEDY):
+            self._tell(folder, marked_up("  → {}", remedy))
 
     def _tell(self, folder: Path, line: str) -> None:
         """Below the session's name, which is said again where another session spoke last."""
