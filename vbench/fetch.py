@@ -29,17 +29,17 @@ HELP = """\
 python -m vbench.fetch [-m] [choice=...] [key=value]
 
 Brings the weights and tokenizers of a point, a grid or a campaign into the Hugging Face cache, before a GPU is held.
-It takes the words that `python -m vbench` takes; of what they compose only the models matter.
+It takes the same words as `python -m vbench`; of the configs that they compose, only the models matter.
 
-What a server loads is fetched, and no more: one kind of weights (safetensors where there are any), the config, the
-tokenizer. Sizes and free disk space are looked at first. What is there is not fetched again, and after a break the same
-command goes on, in the middle of a file too. The exit code is 0 if all is there, 1 if some is not, 2 if nothing was
-started.
+Only the files that a server loads are fetched: one kind of weights (safetensors if there are any), the config and the
+tokenizer. Sizes and free disk space are checked first. Cached files are not fetched again, and after an interruption
+the same command continues, even in the middle of a file. The exit code is 0 if everything is cached, 1 if something is
+missing, 2 if nothing was started.
 
-  HF_HOME=FOLDER    where the cache is (~/.cache/huggingface): one that batch jobs see too
-  HF_TOKEN=TOKEN    for gated and private models; it is read from the environment alone
+  HF_HOME=FOLDER    where the cache is (~/.cache/huggingface); choose a folder that batch jobs see too
+  HF_TOKEN=TOKEN    for gated and private models; read from the environment only
   HF_ENDPOINT=URL   a mirror of the hub
-  HF_HUB_OFFLINE=1  ask nobody: says what is there
+  HF_HUB_OFFLINE=1  contact no hub, only report what is cached
 
 Examples
   python -m vbench.fetch model=llama8b
@@ -65,7 +65,7 @@ class FetchLauncher(launcher.CampaignLauncher):
             configs = compose.grid(self.context.config_loader, self.config, job_overrides)
             launcher.CampaignLauncher.exit_code = fetch(configs)
         except KeyboardInterrupt:
-            print("vbench: interrupted; what was fetched stays, the same command goes on", file=sys.stderr)  # noqa: T201
+            print("vbench: interrupted; what was fetched is kept, the same command continues", file=sys.stderr)  # noqa: T201
             launcher.CampaignLauncher.exit_code = 130
         return []
 
@@ -78,13 +78,15 @@ def main(words: list[str]) -> int:
     launcher.register()
     launcher.offer("hydra/launcher", FetchLauncher, fetch=Fetch())
     kept = [word for word in words if not word.startswith("hydra/launcher=")]
-    with tempfile.TemporaryDirectory() as scratch:  # what Hydra writes of a sweep is not this campaign's
+    with (
+        tempfile.TemporaryDirectory() as scratch
+    ):  # Hydra writes a file about the sweep: not into the campaign's folder
         return launcher.run([*kept, "hydra/launcher=fetch", f"hydra.sweep.dir={scratch}"])
 
 
 @dataclass(frozen=True)
 class Download:
-    """What a server loads of one repository."""
+    """The files of one repository that a server loads."""
 
     name: str  # of the model
     repository: hub.Repository
@@ -100,38 +102,38 @@ class Download:
 
 
 class Stopped(Exception):
-    """Raised in the threads of a download that is given up."""
+    """Raised in the threads of a download to end it."""
 
 
 def fetch(configs: Iterable[RunConfig]) -> int:
-    """Brings what these runs load into the cache, model by model: one that fails does not stop the others.
+    """Fetches what these runs load into the cache, model by model; one that fails does not stop the others.
 
-    Raises Refused, before anything is fetched, where not all of it would fit on the disk.
+    Returns the exit code. Raises Refused, before anything is fetched, if the disk is too small for all of it.
     """
     console = Console(highlight=False, soft_wrap=True)
     names = {each.model.hub_id: each.model.name for each in configs if weights.of_the_hub(each.engine)}
     if not names:
         console.print("nothing to fetch: these runs load no weights from a hub")
-    looked_up = [_tried(_missing, hub_id, name, console) for hub_id, name in names.items()]
+    looked_up = [_attempt(_look_up, hub_id, name, console) for hub_id, name in names.items()]
     downloads = [each for found in looked_up if found is not None for each in found]
     if names and looked_up.count(None) == len(names):
         return 2
     _require_room(downloads, console)
-    brought = [_tried(_bring, each, console) for each in downloads]
-    return int(None in [*looked_up, *brought])
+    fetched = [_attempt(_download, each, console) for each in downloads]
+    return int(None in [*looked_up, *fetched])
 
 
-def _tried(attempt: Callable[..., T], *of: Any) -> T | None:
-    """What the attempt gives; None where it fails, and one line says why."""
+def _attempt(action: Callable[..., T], *arguments: Any) -> T | None:
+    """What `action` returns; None if it fails, after one line that says why."""
     try:
-        return attempt(*of)
+        return action(*arguments)
     except VbenchError as error:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
         return None
 
 
-def _missing(hub_id: str, name: str, console: Console) -> list[Download]:
-    """The download of this model, none where it is whole. Raises Refused or HubFailed where it cannot be had."""
+def _look_up(hub_id: str, name: str, console: Console) -> list[Download]:
+    """The download of this model, none if it needs none. Raises Refused or HubFailed if it cannot be fetched."""
     if weights.is_folder(hub_id) or (hub.offline() and weights.cached(hub_id)):
         weights.require_whole(hub_id)
         console.print(f"{name}: whole in {hub_id if weights.is_folder(hub_id) else hub.cache()}")
@@ -161,14 +163,14 @@ def _require_room(downloads: Sequence[Download], console: Console) -> None:
         console.print(f"{decimal(need)} to fetch into {hub.cache()}, {decimal(free)} free there")
 
 
-def _bring(download: Download, console: Console) -> bool:
-    """Makes a repository whole. Raises HubFailed where that breaks off."""
+def _download(download: Download, console: Console) -> bool:
+    """Completes the files of a repository. Raises HubFailed if the hub breaks off."""
     missing, began = download.missing(), time.monotonic()
     try:
-        _bring_files(download, missing, console)
+        _download_files(download, missing, console)
     except HubFailed as error:
         got = f"{decimal(download.size - download.missing())} of {decimal(download.size)}"
-        raise HubFailed(f"{error}; {got} are here and stay: the same command goes on") from error
+        raise HubFailed(f"{error}; {got} are cached and kept: the same command continues") from error
     hub.settle(download.repository)
     weights.require_whole(download.repository.hub_id)
     if missing:
@@ -176,8 +178,8 @@ def _bring(download: Download, console: Console) -> bool:
     return True
 
 
-def _bring_files(download: Download, missing: int, console: Console) -> None:
-    """Fetches what is missing, several files at once, the largest first."""
+def _download_files(download: Download, missing: int, console: Console) -> None:
+    """Fetches the missing files, several at once, the largest first."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     stopped = threading.Event()
     with Progress(
@@ -199,7 +201,7 @@ def _bring_files(download: Download, missing: int, console: Console) -> None:
                     if missing and not console.is_terminal:
                         console.print(f"  {doing[done].name}  {decimal(doing[done].size)}")
             except BaseException as error:
-                if not isinstance(error, HubFailed):  # after which what is under way may well come to its end
+                if not isinstance(error, HubFailed):  # after which the files under way may still complete
                     stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise

@@ -83,7 +83,7 @@ def test_after_a_break_the_same_command_goes_on_in_the_middle_of_a_file(hub, tmp
     hub.break_after = 11_000_000
     ended = fetch(hub, tmp_path, "model=llama8b")
     assert ended.returncode == 1
-    assert "are here and stay: the same command goes on" in ended.stderr
+    assert "are cached and kept: the same command continues" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert not cached(tmp_path) & set(SHARDS)
     kept = sorted(path.stat().st_size for path in tmp_path.glob("hf/hub/**/*.vbench.incomplete"))

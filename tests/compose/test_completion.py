@@ -55,6 +55,7 @@ def test_a_grid_is_completed_at_its_last_value():
 def test_fetch_takes_the_same_words_and_files_are_left_to_the_shell():
     assert offered("vbench fetch model=tin") == ["model=tiny"]
     assert offered("vbench ingest mod") == []
+    assert offered("vbench") == offered("") == []
 
 
 def test_flags_and_what_follows_them():

@@ -1,8 +1,10 @@
 """The help page has each key of the schema, with what a reader needs of it."""
 
 import pytest
+from builders import run_config
 
 from vbench.compose import help as pages
+from vbench.plan.rules import checked
 from vbench.schema import RunConfig, keys
 from vbench.schema.errors import Refused
 
@@ -53,3 +55,24 @@ def test_a_group_that_is_added_says_so_and_a_part_without_choices_has_keys_alone
 def test_a_group_that_is_none_is_refused_with_the_nearest():
     with pytest.raises(Refused, match="--help workloda: no such group; did you mean workload"):
         pages.group_page("workloda")
+
+
+LEAST = {
+    "1 or more": (1, 0),
+    "0 or more": (0, -1),
+    "above 0": (1e-9, 0),
+}  # what is said: the least value, one too small
+BOUNDED = [(key, said) for key in KEYS for said in LEAST if key.allowed.startswith(said)]
+
+
+@pytest.mark.parametrize(("key", "said"), BOUNDED, ids=lambda each: getattr(each, "name", each))
+def test_what_the_page_allows_is_what_the_rules_allow(key, said):
+    part, name = key.name.split(".")
+    least, too_small = LEAST[said]
+    assert checked(run_config(**{part: {name: least}}))
+    with pytest.raises(Refused, match=key.name):
+        checked(run_config(**{part: {name: too_small}}))
+
+
+def test_the_bounded_keys_are_those():
+    assert len(BOUNDED) == 9
