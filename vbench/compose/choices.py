@@ -25,7 +25,7 @@ LAUNCHERS = {
     "inline": "This process, one session after the other.",
 }
 MADE = {"auto": "What this host has.", "remote": "Of a server that already runs elsewhere (engine=openai)."}
-PARTS = ("gpu",)  # folders of conf/ that other choices are made of
+PARTS = ("gpu", "slurm")  # folders of conf/ that other choices are made of; the latter is a site's own
 
 
 def register() -> None:
