@@ -101,3 +101,36 @@ def test_the_longest_gap_is_told_reply_by_reply():
     assert measured["p99_reply_gap_ms"] == pytest.approx(3000, rel=0.01)
     assert measured["paused_replies"] == pytest.approx(0.02)
     assert "longest_reply_gap_ms" not in metrics(requests([(1.0, 1)]))
+
+
+@pytest.mark.parametrize(("gap_s", "told"), [(0.49, {}), (0.5, {"unexplained": 0.5})])
+def test_the_cause_of_a_pause_is_told_from_half_a_second_on(gap_s, told):
+    assert causes(requests([(1.0, 1), (1.0 + gap_s, 1)], sent=[0.75])) == told
+
+
+@pytest.mark.parametrize(("prompt_tokens", "cause"), [(2110, "prefill"), (2090, "unexplained")])
+def test_a_prefill_explains_a_pause_of_twice_its_expected_length(prompt_tokens, cause):
+    assert causes(held_up(prompt_tokens), prefill_rate=2000.0) == {cause: 2.1}
+
+
+@pytest.mark.parametrize(("second_at", "cause"), [(4.04, "prefill"), (4.06, "unexplained")])
+def test_first_tokens_within_50_ms_left_the_engine_in_one_step(second_at, cause):
+    made = requests(
+        [*ticking(0.1, 2), *ticking(4.0, 5)], [(4.0, 1)], [(second_at, 1)],
+        sent=[0.0, 2.0, 2.0], input_tokens=np.array([8, 1055, 1055]),
+    )  # fmt: skip
+    assert causes(made, prefill_rate=2000.0, step_tokens=10) == {cause: 2.1}
+
+
+@pytest.mark.parametrize(("rate", "cause"), [(7800.0, "prefill"), (7810.0, "unexplained")])
+def test_a_pause_holds_one_step_of_8192_tokens_where_the_engine_does_not_say(rate, cause):
+    made = requests(
+        [*ticking(0.1, 2), *ticking(4.0, 7)], [(6.05, 1)], sent=[0.0, 2.0], input_tokens=np.array([8, 10_000])
+    )
+    assert causes(made, prefill_rate=rate) == {cause: 2.1}
+
+
+@pytest.mark.parametrize(("gap_s", "share"), [(1.0, 0.0), (1.01, 0.5)])
+def test_a_reply_is_paused_by_a_gap_of_over_a_second(gap_s, share):
+    made = requests([(1.0, 1), (1.0 + gap_s, 1)], ticking(1.0, 3))
+    assert metrics(made)["paused_replies"] == share
