@@ -19,7 +19,7 @@ from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState, in_state, to_submit
 from vbench.campaign.watching import Watcher
 from vbench.engine import attached, weights
-from vbench.engine.environment import engine_version
+from vbench.engine.identity import engine_version
 from vbench.host import leases
 from vbench.plan import ladders
 from vbench.plan.reusable import is_reusable

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
+from vbench.engine import routing
 from vbench.plan.sessions import Session
 from vbench.schema import Engine, Weights
 
 MARK = "VBENCH_SERVER"  # in the environment of a server and of all that it starts: how they are found again
+
+PYTHON = re.compile(r"python[\d.]*")
 
 
 def program(engine: Engine) -> list[str]:
@@ -17,9 +22,25 @@ def program(engine: Engine) -> list[str]:
     return [sys.executable if first == "python" else first, *rest]
 
 
+def package_position(command: Sequence[str]) -> int | None:
+    """Where the command names the package whose server it starts; None if it starts a script or another program.
+
+    That is the word after a Python's `-m`, or `vllm` itself. Words before it (numactl, env, apptainer exec) may be any.
+    """
+    names = [PurePath(word).name for word in command]
+    python = next((place for place, name in enumerate(names) if PYTHON.fullmatch(name)), len(names))
+    if "-m" in command[python:-1]:
+        return command.index("-m", python) + 1
+    starts = (place for place, name in enumerate(names) if name == "vllm" and (not place or "serve" in command[place:]))
+    return next(starts, None)
+
+
 def starts_vllm(command: Sequence[str]) -> bool:
-    """Whether it starts vLLM's own server, from whatever environment; a script of that name does not."""
-    return any("vllm" in word.partition(".")[0] and not word.endswith(".py") for word in command)
+    """Whether it starts vLLM's own server, from any environment, wrapper or image of vLLM's."""
+    place = package_position(command)
+    if place is None:
+        return any(PurePath(word).name.startswith("vllm-openai") for word in command)
+    return PurePath(command[place]).name.partition(".")[0] == "vllm"
 
 
 def server_argv(session: Session, model: str, served_model_name: str, port: int) -> list[str]:
@@ -61,6 +82,7 @@ def server_env(surroundings: Mapping[str, str], session: Session, gpus: Sequence
         "VLLM_SERVER_DEV_MODE": "1",  # serves /reset_prefix_cache, on loopback only
         "SPT_NOENV": "1",  # process titles are not written over the environment, where the mark is read
         MARK: mark,
+        **routing.environment(session.engine),
         **session.engine.env,
     }
     if gpus:

@@ -1,8 +1,12 @@
 """A model's folder without its weights: config.json and a synthetic tokenizer, for `vllm --load-format dummy`.
 
-Speed does not depend on the values of weights, nor on the words behind token ids: it depends on shapes, on the size of
-the vocabulary and on text coming out of every token. So a folder made from facts serves like the model, needs no
-download, and knows nothing that a model was trained for.
+A dense model's speed depends on the shapes of its weights, not on their values, nor on the words behind token ids; and
+on the size of the vocabulary and on text coming out of every token. So a folder made from facts serves like the model
+and needs no download.
+
+Two things do depend on values. With experts, random gates route tokens unevenly, unlike trained ones, which changes the
+speed where the busiest expert decides (`routing` records it; `engine.moe_routing` sets it). And speculative drafts are
+practically never accepted.
 """
 
 from __future__ import annotations

@@ -43,10 +43,23 @@ class Endpoint:
 
     async def models(self) -> dict[str, int | None]:
         """The served models and the longest context of each, where the server says it."""
+        return {model["id"]: model.get("max_model_len") for model in await self.model_cards()}
+
+    async def model_cards(self) -> list[dict[str, Any]]:
+        """What /v1/models lists: `id`, and from vLLM `owned_by`, `root` (the weights it loaded) and `max_model_len`."""
         async with self._http.get(f"{self.base_url}/v1/models", headers=self._authorization) as reply:
             reply.raise_for_status()
             data = await reply.json()
-        return {model["id"]: model.get("max_model_len") for model in data["data"]}
+        cards: list[dict[str, Any]] = data["data"]
+        return cards
+
+    async def owner(self) -> str | None:
+        """Who owns its models, which names the engine ("vllm", "sglang"); None if it does not say."""
+        try:
+            owners = {card.get("owned_by") for card in await self.model_cards()}
+        except (*UNANSWERED, KeyError, TypeError, ValueError, AttributeError):  # no list of models, or of another shape
+            return None
+        return str(owners.pop()) if len(owners) == 1 and None not in owners else None
 
     async def version(self) -> str:
         """The version of the server, `unknown` where it does not say it as vLLM does."""

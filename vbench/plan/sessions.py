@@ -17,6 +17,8 @@ from vbench.workload import prompts, search
 LABELS = {"experiment", "rerun", "launcher"}  # keys of a RunConfig that shape no result
 SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # keys of its parts that shape no result
 
+ADDED = {"moe_routing"}  # keys newer than published records: where they are null, run keys are as they were
+
 
 @dataclass(frozen=True)
 class Run:
@@ -166,7 +168,8 @@ def _shaping(config: RunConfig) -> dict[str, Any]:
 def _without(facts: Any, keys: set[str]) -> Any:
     if not isinstance(facts, dict):
         return facts
-    return {key: _without(value, keys) for key, value in facts.items() if key not in keys}
+    absent = keys | {key for key in ADDED if facts.get(key) is None}
+    return {key: _without(value, keys) for key, value in facts.items() if key not in absent}
 
 
 def _hash(facts: Any) -> str:

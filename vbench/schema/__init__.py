@@ -4,7 +4,7 @@ Imports no other room and does not know how a config is composed, measured or sh
 defaults here. `record` and `series`, which hold results, are imported by their own names: they need NumPy.
 """
 
-from vbench.schema.engine import Engine, Parallelism, Weights
+from vbench.schema.engine import Engine, MoeRouting, Parallelism, Weights
 from vbench.schema.fields import MISSING, Key, keys
 from vbench.schema.hardware import Gpu, Hardware, Slurm
 from vbench.schema.model import Model
@@ -21,6 +21,7 @@ __all__ = [
     "Launcher",
     "Lengths",
     "Model",
+    "MoeRouting",
     "Parallelism",
     "RampUp",
     "Rerun",

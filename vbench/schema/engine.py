@@ -16,6 +16,13 @@ class Weights(Enum):
     dummy = "dummy"
 
 
+class MoeRouting(Enum):
+    """How vLLM chooses experts in place of the model's gates: the names of its own simulation, as of 0.32."""
+
+    uniform_random = "uniform_random"  # every expert is equally likely
+    normal_routing = "normal_routing"  # experts in the middle of the list are likelier
+
+
 @dataclass(frozen=True)
 class Parallelism:
     """How the model is split. One size may be null: it takes the devices that the others leave.
@@ -56,6 +63,9 @@ class Engine:
     enforce_eager: bool = key(False, "run without CUDA graphs")
     extra_args: List[str] = key([], "further arguments of the server, as [--seed,7]")
     env: Dict[str, str] = key({}, "environment variables of the server, as {OMP_NUM_THREADS: 1}")
+    moe_routing: Optional[MoeRouting] = key(
+        None, "simulated choice of experts, which makes replies meaningless", allowed="null: the model's own gates"
+    )
     start_timeout_s: float = key(1800.0, "time for the server to become ready", unit="s")
     base_url: Optional[str] = key(
         None, "address of a server that already runs, as http://host:8000", allowed="null: vbench starts one"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vbench import tracking
-from vbench.engine import attached, compilelog, environment, serverlog
+from vbench.engine import attached, compilelog, environment, identity, routing, serverlog
 from vbench.engine.attached import ExternalServer
 from vbench.engine.server import Server, keep_logs, replicas
 from vbench.host import cores
@@ -91,7 +91,7 @@ async def _measure_all(bench: SessionContext, left: deque[Run]) -> None:
     bench.events.starting(bench.session)
     began = time.monotonic()
     async with _servers(bench) as servers:
-        fleet = Servers(servers, _start_s(bench, began) | await _server_facts(servers))
+        fleet = Servers(servers, _start_s(bench, began) | await _server_facts(bench.session, servers))
         fleet = dataclasses.replace(fleet, facts=fleet.facts | await rehearse(bench, fleet))
         bench.events.ready(fleet.facts)
         while left:
@@ -111,13 +111,15 @@ def _start_s(bench: SessionContext, began: float) -> dict[str, float]:
     return {} if bench.session.attached else {"start_s": time.monotonic() - began}
 
 
-async def _server_facts(servers: Sequence[Server | ExternalServer]) -> dict[str, Any]:
+async def _server_facts(session: Session, servers: Sequence[Server | ExternalServer]) -> dict[str, Any]:
     longest = [await server.check_identity() for server in servers]
-    log = servers[0].log
+    log, control = servers[0].log, servers[0].control
+    text, version = log.read_text(errors="replace") if log else "", await control.version()
     return {
-        "version": await servers[0].control.version(),
+        "version": version,
+        "engine": identity.reported(version, await control.owner(), text),
         "max_model_len": min((length for length in longest if length is not None), default=None),
-        **(_log_facts(log.read_text(errors="replace")) if log else {}),
+        **(routing.describe(session.model, session.engine, text) | _log_facts(text) if log else {}),
     }
 
 
@@ -144,8 +146,9 @@ def _record_failure(bench: SessionContext, left: deque[Run], failure: Failure) -
 
 def infeasible_reason(session: Session, folder: Path) -> Failure | None:
     """Why the session is not worth a start: by its plan, or by what the records of sessions beside its folder say."""
-    version = environment.engine_version(session.engine)
-    return fit.find_infeasibility(session) or ladders.find_smaller_oom(session, version, _beside(session, folder))
+    version = identity.engine_version(session.engine)
+    smaller = ladders.find_smaller_oom(session, version, _beside(session, folder))
+    return identity.planned_otherwise(session, version) or fit.find_infeasibility(session) or smaller
 
 
 def _given_up(session: Session, folder: Path, events: Events, left: deque[Run]) -> bool:

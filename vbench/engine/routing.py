@@ -1,0 +1,38 @@
+"""How a model with experts chooses among them, and whether the server does as it was told. Pure.
+
+Random gates (`engine.weights=dummy`) send unlike numbers of tokens to the experts, trained gates do so in another way,
+and vLLM can simulate a choice of known shape. With expert parallelism the rank with the most tokens sets the pace.
+"""
+
+from __future__ import annotations
+
+import re
+
+from vbench.schema import Engine, Model, Weights
+
+VARIABLE = "VLLM_MOE_ROUTING_SIMULATION_STRATEGY"
+SIMULATED = re.compile(r"Simulating MoE routing using an? (\w+) strategy")  # vLLM's warning, in its profile run
+
+
+def environment(engine: Engine) -> dict[str, str]:
+    """The variables that make vLLM simulate the choice, where it is asked for."""
+    return {VARIABLE: engine.moe_routing.value} if engine.moe_routing else {}
+
+
+def describe(model: Model, engine: Engine, log: str) -> dict[str, str]:
+    """`moe_routing`, for a model with experts: whose choice it was. The log's word counts before the config's."""
+    if not model.num_experts:
+        return {}
+    if simulated := SIMULATED.search(log):
+        return {"moe_routing": f"simulated: {simulated[1]}"}
+    dummy = engine.weights is Weights.dummy
+    return {"moe_routing": "random gates of dummy weights, uneven" if dummy else "the model's gates"}
+
+
+def refusal(engine: Engine, log: str) -> str | None:
+    """Why the server, ready, does not simulate the choice that the config asks for; None if it does."""
+    found = SIMULATED.search(log)
+    if engine.moe_routing is None or (found and found[1] == engine.moe_routing.value):
+        return None
+    said = f"the server simulates {found[1]}" if found else f"this version of the engine does not heed {VARIABLE}"
+    return f"engine.moe_routing={engine.moe_routing.name}: {said}; leave it out, or use a vLLM that has it"
