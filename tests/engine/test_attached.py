@@ -97,10 +97,12 @@ def test_a_running_server_is_measured_with_its_key_which_is_written_nowhere(tmp_
         ended = at(f"{url}/v1/", "engine.api_key_env=THEIR_KEY", home=tmp_path, THEIR_KEY=KEY)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     folder, record = recorded(tmp_path)
-    assert record.name == "tiny · remote · tp1 · n4"
+    assert record.name == "theirs · remote · tp1 · n4"
     assert record.environment["engine"] == f"remote: {url}"
     assert set(record.config["engine"]) == {"base_url", "served_model_name", "api_key_env", "chat"}
-    assert record.server == {"version": "0.32.0+fake", "max_model_len": 131072}
+    said = {"version": "0.32.0+fake", "engine": "vllm 0.32.0+fake", "max_model_len": 131072}
+    assert {key: record.server[key] for key in said} == said
+    assert len(record.server["prompt_nonce"]) == 16
     assert record.metrics["server_generation_tokens"] == record.metrics["total_output_tokens"] == 40
     assert KEY not in ended.stdout + ended.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
@@ -112,12 +114,16 @@ def test_it_is_neither_ended_nor_reset_and_warmed_up_by_one_request(tmp_path):
         "--model", "theirs", "--itl-s", "0.05"
     ) as url:  # no client lags by half of that: nothing is sent twice
         assert at(url, home=tmp_path).returncode == 0
-        assert at(url, "rerun=true", home=tmp_path).returncode == 1
+        assert at(url, "rerun=true", home=tmp_path).returncode == 0
         said = urlopen(f"{url}/metrics").read().decode()
     assert " 10.0" in next(line for line in said.splitlines() if line.startswith("fake:requests_total"))
     records = [Record.load(path.parent) for path in tmp_path.glob("multirun/*/*/*/record.json")]
-    codes = [reason.code for record in records for reason in record.invalid]
-    assert codes == ["prefix_cache_hits"]  # the same prompts again, remembered: seen, not hidden
+    assert [record.verdict for record in records] == [
+        "VALID",
+        "VALID",
+    ]  # it remembers prompts, but each run has its own
+    assert len({record.server["prompt_nonce"] for record in records}) == 2
+    assert [record.metrics["server_prefix_cache_hits"] for record in records] == [0, 0]
 
 
 def test_an_api_without_metrics_and_version_is_measured_by_chat(tmp_path):
@@ -125,7 +131,8 @@ def test_an_api_without_metrics_and_version_is_measured_by_chat(tmp_path):
         ended = at(url, "engine.chat=true", "workload.ignore_eos=false", home=tmp_path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     folder, record = recorded(tmp_path)
-    assert record.server == {"version": "unknown", "max_model_len": None}
+    said = {"version": "unknown", "engine": "unknown unknown", "max_model_len": None}
+    assert {key: record.server[key] for key in said} == said
     assert not [key for key in record.metrics if key.startswith("server_")]
     assert Requests.load(folder / REQUESTS).output_tokens.tolist() == [10] * 4
 
@@ -190,7 +197,7 @@ def test_gpus_named_for_a_remote_server_are_a_label_and_not_looked_for_here(tmp_
     with running() as url:
         ended = at(url, "hardware=2xh100", home=tmp_path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert recorded(tmp_path)[1].name == "tiny · 2xh100 · tp2 · n4"
+    assert recorded(tmp_path)[1].name == "fake · 2xh100 · tp2 · n4"
 
 
 REFUSALS = {
@@ -219,3 +226,23 @@ def test_with_and_without_v1_it_is_the_same_run(tmp_path):
         again = at(f"{url}/v1", home=tmp_path)
     assert "1 of 1 points known" in again.stdout
     assert np.isfinite(recorded(tmp_path)[1].metrics["output_throughput"])
+
+
+def test_a_model_that_nobody_knows_names_the_run_by_the_servers_word(tmp_path):
+    with running("--model", "org/some_model:v2") as url:
+        ended = at(url, home=tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    folder, record = recorded(tmp_path)
+    assert record.name == "org-some_model-v2 · remote · tp1 · n4"
+    assert folder.parent.name.startswith("org-some_model-v2-remote-tp1-")
+
+
+def test_a_known_model_that_is_not_the_one_asked_for_is_refused(tmp_path):
+    with running("--model", "Qwen/Qwen3-32B") as url:
+        refused = at(url, home=tmp_path)
+        named = at(url, "model=qwen3_32b", home=tmp_path)
+    assert refused.returncode == 2
+    said = f"vbench: model=tiny: {url} serves Qwen/Qwen3-32B, which is model=qwen3_32b; give that\n"
+    assert (refused.stdout, refused.stderr) == ("", said)
+    assert named.returncode == 0, named.stdout + named.stderr
+    assert recorded(tmp_path)[1].name == "qwen3_32b · remote · tp1 · n4"

@@ -6,8 +6,9 @@ from builders import run_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vbench.schema import Lengths, Workload
 from vbench.schema.errors import Refused
-from vbench.workload.prompts import digest, lengths, prompts
+from vbench.workload.prompts import digest, lengths, prompts, redrawn
 
 
 def workload(**values):
@@ -191,3 +192,15 @@ def test_a_folder_without_a_readable_tokenizer_is_refused_by_its_key(tmp_path):
     file.write_text("[]")
     with pytest.raises(Refused, match=f"model.hub_id={tmp_path}: its tokenizer is neither cached nor reachable"):
         prompts(workload(lengths="sharegpt_file", path=str(file), num_prompts=1), 3, str(tmp_path), 100)
+
+
+def test_redrawn_prompts_have_the_same_lengths_and_follow_from_the_nonce():
+    asked = prompts(Workload(lengths=Lengths.random, num_prompts=3, input_len=[4, 40]), 1000, "", 2000)
+    one, same, other = (redrawn(asked, 1000, nonce) for nonce in ("a", "a", "b"))
+    assert [len(each) for each in one.ids] == [len(each) for each in asked.ids]
+    assert (one.output_len == asked.output_len).all()
+    assert all((a == b).all() for a, b in zip(one.ids, same.ids, strict=True))
+    first = [tuple(each[0].tolist()) for each in (asked.ids, one.ids, other.ids)]
+    assert len(set(first)) == 3
+    assert min(map(min, one.ids)) >= 256
+    assert max(map(max, one.ids)) < 750

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from vbench import compose
 from vbench.campaign import claims
 from vbench.campaign.jobs import Jobs
 from vbench.campaign.leaving import confirm_cancelling, say_where_it_goes_on
@@ -44,7 +45,8 @@ def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
     Raises Refused, before anything is started, where any part of it cannot be run; KeyboardInterrupt where no job is
     left that would go on by itself.
     """
-    sessions = ladders.order_by_demand(plan((run, engine_version(run.engine)) for run in map(checked, configs)))
+    runs = [attached.name_by_server(checked(config), compose.known_models) for config in configs]
+    sessions = ladders.order_by_demand(plan((run, engine_version(run.engine)) for run in runs))
     launcher = _one_launcher(sessions, jobs)
     tasks = [Task(each, ROOT / each.experiment / each.folder, each.runs[0].config.rerun_mode) for each in sessions]
     with Delivery(look_up_store([task.results for task in tasks])) as delivery:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
 import aiohttp
 
 from vbench import loadgen
 from vbench.engine.endpoint import UNANSWERED, Endpoint
-from vbench.schema import Engine
+from vbench.schema import Engine, Model, RunConfig
 from vbench.schema.errors import Refused, ServerFailed
 
 CHECK_S = 5.0
@@ -60,6 +63,25 @@ async def attached(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
             raise ServerFailed("unreachable", without(key, line)) from None
 
 
+def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunConfig:
+    """The run, named by what its external server serves: a model that is not `known` gives the run its own name.
+
+    The server's word is /v1/models: the `id`, and `root`, the weights that vLLM loaded. Raises Refused if that is a
+    known model, but another one than the config's, or one of several that must be named. Where the server does not
+    answer from here, or lists no models, the config's model stands.
+    """
+    card = _ask_card(run.engine) if run.engine.base_url is not None else None
+    words = {str(word).lower() for word in (card or {}).values()}
+    if not words or words & _names(run.model):
+        return run
+    served = next(iter(card.values())) if card else ""
+    if others := [model.name for model in known() if words & _names(model)]:
+        raise Refused(
+            f"model={run.model.name}: {run.engine.base_url} serves {served}, which is model={others[0]}; give that"
+        )
+    return replace(run, model=replace(run.model, name=_as_name(served)))
+
+
 def check(engine: Engine) -> None:
     """Raises Refused where the key's variable is not set, or the server must be told which model is meant.
 
@@ -71,6 +93,36 @@ def check(engine: Engine) -> None:
             asyncio.run(_ask_once(engine.base_url or "", key))
         except (*UNANSWERED, ServerFailed):
             return
+
+
+def _names(model: Model) -> set[str]:
+    return {model.name.lower(), model.hub_id.lower()}
+
+
+def _as_name(served: str) -> str:
+    """As a part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", served).strip("-.")[:80] or "unnamed"
+
+
+def _ask_card(engine: Engine) -> dict[str, str] | None:
+    """`id` and `root` of the served model; None if the server does not answer, or lists none of that name."""
+    try:
+        cards = _cards_of(engine.base_url or "", api_key(engine))
+    except (*UNANSWERED, *NO_MODELS):
+        return None
+    name = engine.served_model_name
+    card = cards.get(name) if name else next(iter(cards.values())) if len(cards) == 1 else None
+    return card and {key: card[key] for key in ("id", "root") if card.get(key)}
+
+
+@cache
+def _cards_of(url: str, key: str | None) -> dict[str, dict[str, Any]]:
+    async def ask() -> dict[str, dict[str, Any]]:
+        async with Endpoint(url, key) as control:
+            cards = await asyncio.wait_for(control.model_cards(), CHECK_S)
+        return {str(card["id"]): card for card in cards}
+
+    return asyncio.run(ask())
 
 
 async def _ask_once(url: str, key: str | None) -> None:

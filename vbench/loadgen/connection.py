@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from vbench.loadgen.load import Endpoint
 from vbench.loadgen.wire import Reply
 
 CONNECT_TIMEOUT_S = 30.0
+ADDRESS_S = 2.0  # for each of several addresses of a name to take a connection
 KEEP_NS = 1_000_000_000  # a used connection that idled longer may be closing at the server's end
 
 clock = time.perf_counter_ns  # CLOCK_MONOTONIC on Linux: one clock for all processes
@@ -99,7 +101,7 @@ class Replica:
         port = url.port or (443 if secure else 80)
         try:
             found = await asyncio.get_running_loop().getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)
-            self.family, _, _, _, self.address = found[0]
+            self.family, self.address = await _first_that_answers([(each[0], each[4]) for each in found])
         except OSError as error:
             self.unreachable = error
 
@@ -144,6 +146,19 @@ class Replica:
         finally:
             self.opening -= 1
         return connection
+
+
+async def _first_that_answers(addresses: Sequence[tuple[int, Any]]) -> tuple[int, Any]:
+    """Of a name's addresses (localhost is ::1 and 127.0.0.1) the first that takes a connection, else the first."""
+    for family, address in addresses if len(addresses) > 1 else ():
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            try:
+                await asyncio.wait_for(asyncio.get_running_loop().sock_connect(probe, address), ADDRESS_S)
+            except (OSError, asyncio.TimeoutError):
+                continue
+            return family, address
+    return addresses[0]
 
 
 def _connected(own: socket.socket) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,13 +22,13 @@ from vbench.metrics.stalls import STEP_TOKENS, EngineFacts
 from vbench.metrics.validity import judge
 from vbench.plan.resources import load_timeout_s
 from vbench.plan.sessions import Run
-from vbench.schema import Model, Workload
+from vbench.schema import Lengths, Model, Workload
 from vbench.schema.record import REQUESTS, TELEMETRY, Reason, Record, put_aside
 from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
 from vbench.session.saturation import OverloadDetector
 from vbench.workload.arrivals import scheduled
-from vbench.workload.prompts import Prompts, generator, prompts
+from vbench.workload.prompts import Prompts, generator, prompts, redrawn
 from vbench.workload.search import streams
 
 RETRIES = {  # how often a run is measured again for this, at once and on the same servers
@@ -70,12 +71,17 @@ async def measure(
     """Loads the servers with the run's workload; the record is not yet saved, the raw files are.
 
     Where an overload is watched for, the load ends once it shows: that record is INVALID as a measurement of its load.
-    Each attempt sends fresh prompts to a server whose prefix cache is not ours to clear.
+    A server whose prefix cache is not ours to clear gets fresh prompts each time, by a nonce that the record has; where
+    they come from a file, each attempt takes others of it.
     Raises ServerFailed where a server ends meanwhile, ClientLost where a load process does.
     """
     model, workload = run.config.model, run.config.workload
-    sent = replace(workload, seed=workload.seed + attempt * SEED_STRIDE) if bench.session.attached else workload
+    from_file = workload.lengths is Lengths.sharegpt_file
+    nonce = secrets.token_hex(8) if bench.session.attached and not from_file else None
+    others = replace(workload, seed=workload.seed + attempt * SEED_STRIDE)
+    sent = others if bench.session.attached and from_file else workload
     asked = make_prompts(sent, model.vocab_size, model.hub_id, longest(fleet, model))
+    asked = redrawn(asked, model.vocab_size, nonce) if nonce else asked
     load = _load(run, fleet, asked)
     await fleet.fresh()
 
@@ -101,10 +107,13 @@ async def measure(
         found["saturated"] = float(saturated(requests))
     if overload and overload.at_s:
         found |= {"saturated": 1.0, "ended_early_s": overload.at_s}
-    judgement = judge(requests, workload, found, [each.kernel for each in compiled], _compiles_on_demand(fleet))
+    # Prompts that were never sent before share only the text that a chat's template puts ahead of each of them.
+    of_template = {"server_prefix_cache_hits"} if nonce and bench.session.engine.chat else set()
+    judged = {key: value for key, value in found.items() if key not in of_template}
+    judgement = judge(requests, workload, judged, [each.kernel for each in compiled], _compiles_on_demand(fleet))
     return replace(
         bench.record(run, began),
-        server=fleet.facts,
+        server=fleet.facts | ({"prompt_nonce": nonce} if nonce else {}),
         metrics=found,
         warnings=judgement.warnings,
         invalid=judgement.invalid,

@@ -46,6 +46,13 @@ def drawn_prompts(workload: Workload, vocab_size: int, tokenizer: str, max_model
     return _random_prompts(workload, vocab_size, drawn_lengths(workload, generator(workload, "pairs")))
 
 
+def redrawn(asked: Prompts, vocab_size: int, nonce: str) -> Prompts:
+    """Prompts of the same lengths with other token ids, which follow from the nonce and from nothing else."""
+    rng = np.random.default_rng(list(hashlib.sha256(nonce.encode()).digest()))
+    ids = [rng.integers(FIRST_ID, vocab_size * 3 // 4, len(each), dtype=np.int32) for each in asked.ids]
+    return Prompts(ids, asked.output_len)
+
+
 def _random_prompts(workload: Workload, vocab_size: int, pairs: Ints) -> Prompts:
     rng = generator(workload, "prompts")
     ids = rng.integers(FIRST_ID, vocab_size * 3 // 4, int(pairs[:, 0].sum()), dtype=np.int32)
