@@ -40,7 +40,7 @@ def main() -> int:
 def _version(_: list[str]) -> int:
     """Prints vbench, the default engine and Hydra, each with its version."""
     import vbench
-    from vbench.engine.environment import engine_version
+    from vbench.engine.identity import engine_version
     from vbench.schema import Engine
 
     engine = engine_version(Engine())
