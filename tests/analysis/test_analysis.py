@@ -636,7 +636,8 @@ def broken(*_):
 def test_a_report_goes_to_a_folder_of_its_experiment(runs, tmp_path, capsys):
     assert Options().folder == "report"
     assert Options(experiment="grid").folder == "report/grid"
-    assert Options(experiment="../up").folder == "report/..-up"
+    assert Options(experiment="../up").folder == "report/up"
+    assert Options(experiment="..").folder == "report/experiment"
     assert Options(experiment="grid", out="here").folder == "here"
 
 

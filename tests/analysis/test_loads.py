@@ -11,6 +11,7 @@ from vbench.analysis import comparisons, frame
 from vbench.analysis.comparisons import against
 from vbench.analysis.labels import add_labels, load_axis
 from vbench.analysis.options import Options
+from vbench.schema.errors import Refused
 
 
 def runs(*made):
@@ -81,6 +82,11 @@ def test_a_run_without_a_rate_is_named_beside_a_sweep_of_rates():
     }
 
 
+def test_num_prompts_chooses_no_load_where_another_was_swept():
+    with pytest.raises(Refused, match="these runs vary in max_concurrency"):
+        sections(runs(*swept("max_concurrency", [4, 8])), num_prompts=80)
+
+
 # ---- both sides of against=
 
 
@@ -112,6 +118,18 @@ def test_a_condition_that_part_of_a_side_has_is_not_mixed():
     old = [*points("lastweek", rate=9600.0), *points("lastweek", BACKEND, rate=20_000.0)]
     section = compare(points("tonight"), old)
     assert section.data["value"].iloc[0] == pytest.approx(9000 / 9600)
+
+
+def test_imported_results_of_other_prompts_are_not_divided():
+    def imported(experiment, tokens):
+        made = records.record(experiment=experiment, source="imported")
+        return dataclasses.replace(made, metrics=made.metrics | {"total_input_tokens": tokens})
+
+    alike = compare([imported("tonight", 70_000)], [imported("lastweek", 70_900)])
+    assert alike.data["value"].iloc[0] == pytest.approx(1)
+    unlike = compare([imported("tonight", 320_000)], [imported("lastweek", 32_000)])
+    assert unlike.table is None
+    assert "imported.input_len (1000 against 100)" in unlike.notes[0]
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +81,7 @@ def runs(table: pd.DataFrame, prices: Mapping[str, float] | None = None) -> Runs
     left_out = ours[~ours["run_key"].isin(valid["run_key"])].drop_duplicates("run_key")
     searched, idle = valid["search"].notna(), _is_idle(valid)
     conditions = _conditions(named)
-    measured = _add_lengths(valid[~searched & ~idle], conditions)
+    measured = add_lengths(valid[~searched & ~idle], conditions)
     return Runs(
         valid=measured.reset_index(drop=True),
         starts=valid[idle].reset_index(drop=True),
@@ -140,23 +140,28 @@ def _add_derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFra
     )
 
 
-def _add_lengths(rows: pd.DataFrame, conditions: list[str]) -> pd.DataFrame:
-    """Adds the mean tokens in and out of imported runs that would otherwise be repeats of unlike workloads.
+def add_lengths(rows: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+    """Adds the mean tokens in and out of imported runs where unlike workloads would otherwise look alike.
 
-    Such files do not name their workload. Lengths are None where all runs of a point agree within SAME_LENGTH.
+    Such files do not name their workload. Prompts are compared between all runs of a model and load, replies, which
+    also depend on the system, between the runs of one point. None where all of them agree within SAME_LENGTH.
     """
+    load = ["model", "num_prompts", *(each for each in conditions if each.startswith("workload."))]
     point = ["model", "hardware", "parallelism", "num_prompts", *conditions]
+    lengths = {TOKENS_IN: ("total_input_tokens", load), TOKENS_OUT: ("total_output_tokens", point)}
+    return rows.assign(**{column: _unlike_lengths(rows, *each) for column, each in lengths.items()})
+
+
+def _unlike_lengths(rows: pd.DataFrame, total: str, by: Sequence[str]) -> pd.Series:
+    found = pd.Series(None, index=rows.index, dtype=object)
     imported = rows[rows["source"] == "imported"]
-    columns = {TOKENS_IN: "total_input_tokens", TOKENS_OUT: "total_output_tokens"}
-    found = {column: pd.Series(None, index=rows.index, dtype=object) for column in columns}
-    for _, alike in imported.groupby([imported[key].map(value_text) for key in point]):
-        for column, total in columns.items():
-            lengths = (alike[total] / alike["completed"].where(alike["completed"] > 0)).dropna().sort_values()
-            groups = (lengths / lengths.shift() > SAME_LENGTH).cumsum()
-            if len(groups) and groups.iloc[-1] > 0:
-                means = lengths.groupby(groups).transform("mean")
-                found[column].update(means.map(lambda mean: f"{float(f'{mean:.2g}'):g}"))
-    return rows.assign(**found)
+    for _, alike in imported.groupby([imported[key].map(value_text) for key in by]):
+        lengths = (alike[total] / alike["completed"].where(alike["completed"] > 0)).dropna().sort_values()
+        groups = (lengths / lengths.shift() > SAME_LENGTH).cumsum()
+        if len(groups) and groups.iloc[-1] > 0:
+            means = lengths.groupby(groups).transform("mean")
+            found.update(means.map(lambda mean: f"{float(f'{mean:.2g}'):g}"))
+    return found
 
 
 def _is_idle(rows: pd.DataFrame) -> pd.Series:

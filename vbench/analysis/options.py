@@ -38,7 +38,9 @@ class Options:
     @property
     def folder(self) -> str:
         """Where the report goes."""
-        return self.out or (f"report/{slug(self.experiment) or 'experiment'}" if self.experiment else "report")
+        return self.out or (
+            f"report/{slug(self.experiment).lstrip('.-') or 'experiment'}" if self.experiment else "report"
+        )
 
     @property
     def compared(self) -> list[str]:

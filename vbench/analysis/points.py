@@ -10,6 +10,7 @@ import pandas as pd
 from vbench.analysis.frame import METRICS
 from vbench.analysis.loads import NUM_PROMPTS, LoadAxis
 from vbench.metrics.intervals import t_quantile
+from vbench.schema.errors import Refused
 
 POINT = ("model_label", "system_label", "load")
 HALF_WIDTH = "_half_width"
@@ -36,8 +37,13 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
 def choose_load(found: pd.DataFrame, asked: int | None, axis: LoadAxis) -> tuple[float, str]:
     """The load at which to compare, and why that one. Takes `mean_points`, at least one row.
 
-    `asked` is a num_prompts; it chooses nothing where another load parameter was swept.
+    `asked` is a num_prompts. Raises Refused if another load parameter was swept.
     """
+    if asked is not None and axis is not NUM_PROMPTS:
+        raise Refused(
+            f"num_prompts={asked}: these runs vary in {axis.name}, which is their load; leave num_prompts out, "
+            f"or choose runs with where=\"params.`workload.num_prompts` = '{asked}'\""
+        )
     wanted = (asked or USUAL_NUM_PROMPTS) if axis is NUM_PROMPTS else None
     loads = found.groupby("load").size()
     keys = [key for key in ("model_label", "system_label", "gpus") if key in found]

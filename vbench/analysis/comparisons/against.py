@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from vbench.analysis.comparisons.ratio_table import ratio_caption, ratio_table
-from vbench.analysis.frame import WORDS, with_columns
+from vbench.analysis.frame import TOKENS_IN, TOKENS_OUT, WORDS, add_lengths, with_columns
 from vbench.analysis.gate import Outcome, judge, parse_gate
 from vbench.analysis.labels import (
     SYSTEM,
@@ -43,9 +43,11 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         side = "the new side" if new.empty else f"the baseline {options.against}"
         return [Section(SLUG, title, notes=(f"Nothing to compare: {side} has no VALID run under load.",))]
     axis = comparison_axis(new, old, everything)
-    conditions = [each for each in everything if each not in axis]
     metrics = _metrics(options, new, old)
-    sides = pd.concat([new.assign(side="new"), old.assign(side="old")], ignore_index=True)
+    stated = [each for each in everything if each not in (*axis, TOKENS_IN, TOKENS_OUT)]
+    sides = add_lengths(pd.concat([new.assign(side="new"), old.assign(side="old")], ignore_index=True), stated)
+    new, old = sides[sides["side"] == "new"], sides[sides["side"] == "old"]
+    conditions = [*stated, TOKENS_IN, TOKENS_OUT]
     labels = add_labels(sides.reindex(columns=list(dict.fromkeys([*sides, *metrics]))), conditions)
     stats = log_means(labels, metrics, ["side", *POINT])
     found = match_points(stats[stats["side"] == "new"], stats[stats["side"] == "old"], POINT)
