@@ -7,22 +7,16 @@ import math
 import statistics
 
 import numpy as np
-import pandas as pd
 import pytest
 import records
 
-from vbench import tracking
-from vbench.analysis import __main__ as door
 from vbench.analysis import comparisons, frame, placement
-from vbench.analysis.axes import AXES, axis
+from vbench.analysis.axes import axis
 from vbench.analysis.comparisons import splits
-from vbench.analysis.gate import parse_gate
 from vbench.analysis.labels import add_labels
-from vbench.analysis.options import Options, parse_options
-from vbench.analysis.pareto import pareto_front
+from vbench.analysis.options import Options
 from vbench.metrics.intervals import t_quantile
-from vbench.schema import Lengths, Weights
-from vbench.schema.errors import Refused
+from vbench.schema import Lengths
 from vbench.schema.record import Failure
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
@@ -246,155 +240,3 @@ def test_the_ideal_is_the_smaller_system_doubled_at_twice_the_load():
         [80, 2400, 14], [160, 4800, 18], [320, 9600, 26],
     ]  # fmt: skip
     assert set(ideal["system_label"]) == {"2 copies of 1xh100 · tp1, ideal"}
-
-
-# ---- max_model_len
-
-
-@pytest.mark.parametrize(
-    ("rates", "verdict"),
-    [
-        ([(1000, 1010, 990), (1001, 1011, 991)], "no difference, within 2.4%"),
-        ([(1000, 1010, 990), (900, 910, 890)], "differs at 32000"),
-        ([(1000,), (1001,)], "not known: no repeats"),
-    ],
-)
-def test_no_difference_is_said_only_where_the_interval_says_so(rates, verdict):
-    made = [
-        record
-        for length, some in zip((2000, 32_000), rates, strict=True)
-        for seed, rate in enumerate(some)
-        for record in [
-            records.record(workload={"seed": seed}, output_throughput=rate, engine={"max_model_len": length})
-        ]
-    ]
-    assert found(*made)["context-length"].table["verdict"].tolist() == [verdict]
-
-
-def test_one_length_is_no_comparison_of_lengths():
-    assert "context-length" not in found(records.record(), records.record(num_prompts=10))
-
-
-# ---- axes
-
-
-def test_dollars_and_gpus_are_on_the_axes_by_option():
-    two = records.record(gpus=2, tp=2, output_throughput=4000.0)
-    cells = found(two, y="output_throughput_per_gpu")["throughput-latency"].table
-    assert cells.loc["2xh100 · tp2", "llama8b"] == "2,000 / 20.0"
-    of_all = frame.runs(records.table([two]), {"h100": 2.5})
-    chosen = parse_options(["y=dollars_per_million_tokens", "x=median_tpot_ms", "figures=[]"])
-    [table] = (each for each in comparisons.sections(of_all, chosen) if each.slug == "throughput-latency")
-    assert table.table.loc["2xh100 · tp2", "llama8b"] == "0.35 / 20.0"  # 2 · $ 2.5 / 3600 s / 4000 tokens/s · 1e6
-    assert "$ a million tokens out / median TPOT in ms" in table.caption
-
-
-def test_dollars_without_a_price_say_what_to_give():
-    [note] = found(records.record(), y="dollars_per_million_tokens")["curves-llama8b"].notes
-    assert "prices={h100: 2.5}" in note
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "best"), [("median_itl_ms", "output_throughput", "abd"), ("median_itl_ms", "p99_itl_ms", "a")]
-)
-def test_the_front_is_what_no_point_beats(x, y, best):
-    points = pd.DataFrame({x: [1, 2, 3, 4.0], y: [10, 20, 15, 30.0]}, index=list("abcd"))
-    assert "".join(points.index[pareto_front(points, axis(x), axis(y))]) == best
-
-
-def test_an_axis_label_leaves_room_for_the_legend_beside_it():
-    assert max(len(each.label) for each in AXES) <= 31
-
-
-def test_a_wrong_axis_is_one_line_with_the_way_out():
-    with pytest.raises(Refused, match="y=output_thruput: no such axis; did you mean output_throughput"):
-        parse_options(["y=output_thruput"])
-
-
-# ---- against a baseline
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    records.empty_store(tmp_path)
-
-    def file(*made):
-        for record in made:
-            tracking.file(records.saved(record, tmp_path / "multirun"))
-
-    return file
-
-
-def campaign(name, rates, **what):
-    return repeated(rates, experiment=name, **what)
-
-
-@pytest.mark.parametrize(
-    ("rates", "code", "line"),
-    [
-        ((900, 905, 910), 1, "failed: output_throughput<0.97: llama8b · 1xh100 · tp1 is 0.900 ["),
-        ((700, 900, 1100), 3, "undecided: output_throughput<0.97: llama8b · 1xh100 · tp1 is 0.881 ["),
-        ((1000, 1005, 1010), 0, "passed: output_throughput<0.97: llama8b · 1xh100 · tp1 is 1.000 ["),
-    ],
-)
-def test_the_gate_ends_with_one_line_and_a_code_after_the_report(store, tmp_path, capsys, rates, code, line):
-    store(*campaign("old", (1000, 1005, 1010)), *campaign("new", rates))
-    asked = ["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]
-    assert door.main(asked) == code
-    said = capsys.readouterr().out
-    last = said.splitlines()[-1]
-    assert last.startswith(line)
-    assert ("more repeats (workload.repeats)" in last) == (code == 3)
-    assert "Against old" in said
-    assert (tmp_path / "report" / "new" / "report.html").exists()
-
-
-def test_a_version_is_compared_with_another_of_the_same_store(store, capsys):
-    store(*campaign("grid", (1000, 1005)), *campaign("grid", (1100, 1105), engine_version="vllm 0.32.0"))
-    assert door.main(["against=vllm 0.26.0", "fail_if=median_itl_ms>1.05", "figures=[]"]) == 0
-    said = capsys.readouterr().out
-    assert "1.100" in said
-    assert "engine_version (vllm 0.32.0 against vllm 0.26.0)" in said
-
-
-def test_a_gate_without_an_interval_is_undecided_and_says_what_to_measure_after_the_report(store, tmp_path, capsys):
-    store(*campaign("old", (1000,)), *campaign("new", (900,)))
-    assert door.main(["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]) == 3
-    assert "measure both sides with workload.repeats=3" in capsys.readouterr().out.splitlines()[-1]
-    assert (tmp_path / "report" / "new" / "report.html").exists()
-
-
-def test_campaigns_of_other_weights_are_not_compared(store, capsys):
-    store(*campaign("old", (1000, 1010)), *campaign("new", (900, 910), weights=Weights.dummy))
-    assert door.main(["experiment=new", "against=old", "figures=[]"]) == 0
-    assert "they differ in engine.weights (dummy against hub)" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [
-        (["fail_if=output_throughput<0.97"], "give the baseline too: against=EXPERIMENT"),
-        (["experiment=new", "against=odl"], "against=odl: not in"),
-        (["experiment=new", "against=new"], "it is the experiment itself"),
-        (["experiment=new", "against=old", "fail_if=throughput"], "must be a metric, < or >, and a ratio"),
-        (["experiment=new", "against=old", "fail_if=output_thruput<1"], "did you mean output_throughput"),
-        (["figures=gif"], "figures=gif: no such format"),
-    ],
-)
-def test_a_wrong_question_is_one_line(store, capsys, words, line):
-    store(*campaign("old", (1000,)), *campaign("new", (900,)))
-    assert door.main([*words, "out=made"]) == 2
-    said = capsys.readouterr().err
-    assert line in said
-    assert said.count("\n") == 1
-
-
-def test_a_gate_has_a_metric_a_sign_and_a_ratio():
-    assert parse_gate("p99_itl_ms > 1.05") == ("p99_itl_ms", ">", 1.05)
-    judged = [parse_gate("p99_itl_ms>1.05").judge(low, low + 0.1) for low in (1.06, 1.04, 0.9)]
-    assert judged == ["failed", "undecided", "passed"]
-    assert [parse_gate("request_throughput<0.97").judge(low, low + 0.1) for low in (0.98, 0.9, 0.8)] == [
-        "passed", "undecided", "failed",
-    ]  # fmt: skip

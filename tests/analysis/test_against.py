@@ -1,0 +1,103 @@
+"""`against=` and `fail_if`: the report, then one line and an exit code."""
+
+from __future__ import annotations
+
+import pytest
+import records
+
+from vbench import tracking
+from vbench.analysis import __main__ as door
+from vbench.analysis.gate import parse_gate
+from vbench.schema import Weights
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
+
+
+def repeated(rates, **what):
+    return [records.record(workload={"seed": seed}, output_throughput=rate, **what) for seed, rate in enumerate(rates)]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    records.empty_store(tmp_path)
+
+    def file(*made):
+        for record in made:
+            tracking.file(records.saved(record, tmp_path / "multirun"))
+
+    return file
+
+
+def campaign(name, rates, **what):
+    return repeated(rates, experiment=name, **what)
+
+
+@pytest.mark.parametrize(
+    ("rates", "code", "line"),
+    [
+        ((900, 905, 910), 1, "failed: output_throughput<0.97: llama8b · 1xh100 · tp1 is 0.900 ["),
+        ((700, 900, 1100), 3, "undecided: output_throughput<0.97: llama8b · 1xh100 · tp1 is 0.881 ["),
+        ((1000, 1005, 1010), 0, "passed: output_throughput<0.97: llama8b · 1xh100 · tp1 is 1.000 ["),
+    ],
+)
+def test_the_gate_ends_with_one_line_and_a_code_after_the_report(store, tmp_path, capsys, rates, code, line):
+    store(*campaign("old", (1000, 1005, 1010)), *campaign("new", rates))
+    asked = ["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]
+    assert door.main(asked) == code
+    said = capsys.readouterr().out
+    last = said.splitlines()[-1]
+    assert last.startswith(line)
+    assert ("more repeats (workload.repeats)" in last) == (code == 3)
+    assert "Against old" in said
+    assert (tmp_path / "report" / "new" / "report.html").exists()
+
+
+def test_a_version_is_compared_with_another_of_the_same_store(store, capsys):
+    store(*campaign("grid", (1000, 1005)), *campaign("grid", (1100, 1105), engine_version="vllm 0.32.0"))
+    assert door.main(["against=vllm 0.26.0", "fail_if=median_itl_ms>1.05", "figures=[]"]) == 0
+    said = capsys.readouterr().out
+    assert "1.100" in said
+    assert "engine_version (vllm 0.32.0 against vllm 0.26.0)" in said
+
+
+def test_a_gate_without_an_interval_is_undecided_and_says_what_to_measure_after_the_report(store, tmp_path, capsys):
+    store(*campaign("old", (1000,)), *campaign("new", (900,)))
+    assert door.main(["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]) == 3
+    assert "measure both sides with workload.repeats=3" in capsys.readouterr().out.splitlines()[-1]
+    assert (tmp_path / "report" / "new" / "report.html").exists()
+
+
+def test_campaigns_of_other_weights_are_not_compared(store, capsys):
+    store(*campaign("old", (1000, 1010)), *campaign("new", (900, 910), weights=Weights.dummy))
+    assert door.main(["experiment=new", "against=old", "figures=[]"]) == 0
+    assert "they differ in engine.weights (dummy against hub)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["fail_if=output_throughput<0.97"], "give the baseline too: against=EXPERIMENT"),
+        (["experiment=new", "against=odl"], "against=odl: not in"),
+        (["experiment=new", "against=new"], "it is the experiment itself"),
+        (["experiment=new", "against=old", "fail_if=throughput"], "must be a metric, < or >, and a ratio"),
+        (["experiment=new", "against=old", "fail_if=output_thruput<1"], "did you mean output_throughput"),
+        (["figures=gif"], "figures=gif: no such format"),
+    ],
+)
+def test_a_wrong_question_is_one_line(store, capsys, words, line):
+    store(*campaign("old", (1000,)), *campaign("new", (900,)))
+    assert door.main([*words, "out=made"]) == 2
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
+
+
+def test_a_gate_has_a_metric_a_sign_and_a_ratio():
+    assert parse_gate("p99_itl_ms > 1.05") == ("p99_itl_ms", ">", 1.05)
+    judged = [parse_gate("p99_itl_ms>1.05").judge(low, low + 0.1) for low in (1.06, 1.04, 0.9)]
+    assert judged == ["failed", "undecided", "passed"]
+    assert [parse_gate("request_throughput<0.97").judge(low, low + 0.1) for low in (0.98, 0.9, 0.8)] == [
+        "passed", "undecided", "failed",
+    ]  # fmt: skip

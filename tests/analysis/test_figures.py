@@ -1,0 +1,260 @@
+"""Figures show what was measured with its intervals; repeats and longest contexts are those of a hand computation."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import pandas as pd
+import pytest
+import records
+from matplotlib.text import Annotation
+from sections import OOM, curve, section
+
+from vbench.analysis import comparisons, figures
+from vbench.analysis.axes import axis
+from vbench.analysis.comparisons import max_context
+from vbench.analysis.comparisons import repeats as repetition
+from vbench.analysis.options import Options
+from vbench.analysis.pareto import pareto_front
+from vbench.schema import Lengths
+from vbench.schema.record import Failure, Reason
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
+ITL, RATE = axis("median_itl_ms"), axis("output_throughput")
+
+
+def annotations(figure):
+    return [text for text in figure.axes[0].texts if isinstance(text, Annotation) and text.get_text()]
+
+
+def points(names, loads=(10, 40, 80, 160, 320, 640, 1280), spread=0.35, noise=math.nan):
+    """Saturating curves as `points.points` has them."""
+    rows = [
+        {
+            "model_label": "m",
+            "system_label": name,
+            "load": n,
+            "load_axis": "num_prompts",
+            "runs": 1 if math.isnan(noise) else 3,
+        }
+        | {"output_throughput": 1e3 * n / itl, "output_throughput_half_width": noise * 1e3 * n / itl}
+        | {"median_itl_ms": itl, "median_itl_ms_half_width": noise * itl}
+        for rank, name in enumerate(names)
+        for n in loads
+        for itl in [8 * (1 + n / (200 * (1 + spread * rank)))]
+    ]
+    return pd.DataFrame(rows)
+
+
+# ---- repeats
+
+
+def repeated(**what):
+    """Three runs of a point: tok/s 9000, 9600, 9900 and ITL 21, 20, 19."""
+    return [
+        records.record(workload={"seed": seed}, output_throughput=rate, median_itl_ms=itl, **what)
+        for seed, (rate, itl) in enumerate(((9000, 21.0), (9600, 20.0), (9900, 19.0)))
+    ]
+
+
+def test_repeats_have_means_and_intervals_of_a_hand_computation(runs):
+    found = runs(*repeated(), records.record(num_prompts=80), records.record(num_prompts=80, workload={"seed": 1}))
+    repeats = section(comparisons.sections(found, Options()), "repeats")
+    rows = dict(zip(repeats.table.index, repeats.table.to_numpy().tolist(), strict=True))
+    assert rows == {
+        # 9500 ± 4.30265 · 458.26 / √3; the latencies are the ITL's 20 ± 4.30265 · 1 / √3 times 8, 1 and 2.1
+        "llama8b · 1xh100 · tp1 · n320": ["9,500 ± 1,138", "160.0 ± 19.9", "20.00 ± 2.48", "42.00 ± 5.22", 3, "12.0%"],
+        "llama8b · 1xh100 · tp1 · n80": ["9,600 ± 0", "160.0 ± 0.0", "20.00 ± 0.00", "42.00 ± 0.00", 2, "0.0%"],
+    }
+    assert "Student's t" in repeats.caption
+    numbers = repeats.data.set_index(["load", "metric"])
+    assert numbers.loc[(320, "output_throughput"), ["mean", "half_width", "n"]].tolist() == pytest.approx(
+        [9500, 1138.37, 3], rel=1e-4
+    )
+    assert numbers.loc[(320, "p95_e2el_ms"), "mean"] == pytest.approx(1.5 * 210 * 20)
+    assert set(numbers.loc[80].index) == set(repetition.KEY_METRICS)
+
+
+def test_without_repeats_there_is_no_word_of_them(runs):
+    found = comparisons.sections(runs(*curve()), Options())
+    assert "repeats" not in {each.slug for each in found}
+    assert not any("±" in each.caption for each in found)
+
+
+def test_an_invalid_repeat_is_in_no_mean(runs):
+    late = records.record(workload={"seed": 3}, output_throughput=10, invalid=[Reason("late_sends", "")])
+    repeats = section(comparisons.sections(runs(*repeated(), late), Options()), "repeats")
+    assert repeats.table["n"].tolist() == [3]
+
+
+def test_the_table_says_what_repeats_say_and_of_how_many(runs):
+    found = runs(*repeated(), records.record(gpus=2, tp=2, output_throughput=13000.0, median_itl_ms=14.0))
+    table = section(comparisons.sections(found, Options()), "throughput-latency")
+    assert table.table["llama8b"].tolist() == ["9,500 ± 1,138 / 20.0 ± 2.5", "★ 13,000 / 14.0"]
+    assert "mean ± half of its 95 % interval, n = 1 to 3 repeats" in table.caption
+
+
+def test_a_curve_has_a_bar_for_each_interval(runs):
+    found = runs(*repeated(), records.record(num_prompts=10, output_throughput=300, median_itl_ms=5.0))
+    curves = section(comparisons.sections(found, Options()), "curves-llama8b")
+    [axes] = curves.figure.axes
+    [bars] = axes.collections
+    across, up = (bar.tolist() for bar in bars.get_segments())
+    assert across == [pytest.approx([20 - 2.484, 9500], abs=1e-3), pytest.approx([20 + 2.484, 9500], abs=1e-3)]
+    assert up == [pytest.approx([20, 9500 - 1138.37], abs=0.01), pytest.approx([20, 9500 + 1138.37], abs=0.01)]
+    assert axes.get_xlim()[1] > 22.484
+    assert axes.get_ylim()[1] > 10639
+    assert "n = 1 to 3 repeats" in curves.caption
+    assert "bars: 95 % interval, n = 1 to 3" in [text.get_text() for text in curves.figure.texts]
+
+
+# ---- figures
+
+
+def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_numbered(runs):
+    found = runs(*curve(), *curve(gpus=2, tp=2, slower=0.6))
+    figure = section(comparisons.sections(found, Options()), "curves-llama8b").figure
+    [axes] = figure.axes
+    drawn = {line.get_label(): line.get_xydata().round(3).tolist() for line in axes.lines}
+    assert drawn["1xh100 · tp1"] == [[5.625, 300], [10, 2400], [25, 9600]]
+    assert drawn["2xh100 · tp2"] == [[3.375, 500], [6, 4000], [15, 16000]]
+    written = [text.get_text() for text in annotations(figure)]
+    assert sorted(written) == sorted(["1xh100 · tp1", "2xh100 · tp2", *["10", "80", "320"] * 2])
+    said = [text.get_text() for text in figure.texts]
+    assert "llama8b: throughput against latency" in said
+    assert "output throughput (tokens/s)" in said
+    assert any("up and left is better" in text for text in said)
+    assert any("vllm 0.26.0 · NVIDIA H100 · hub weights · ShareGPT lengths" in text for text in said)
+    assert axes.get_xlabel() == "median inter-token latency (ms)"
+
+
+@pytest.mark.parametrize("noise", [math.nan, 0.04])
+@pytest.mark.parametrize("curves", [1, 3, 8])
+def test_no_two_words_of_a_figure_overlap(curves, noise):
+    names = [f"{2**rank}xh100 · tp{2**rank}" for rank in range(curves)]
+    drawn = points(names, noise=noise)
+    figure = figures.curves(drawn.assign(pareto=pareto_front(drawn, ITL, RATE)), "m", "what", ITL, RATE)
+    figure.canvas.draw()
+    edge = figure.bbox
+    boxes = [text.get_window_extent() for text in annotations(figure)]
+    assert len(boxes) >= 2 * curves
+    around = [text for text in (*figure.texts, figure.axes[0].xaxis.label) if text.get_text()]
+    boxes += [text.get_window_extent() for text in around]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for box in boxes:
+        assert box.x0 >= edge.x0
+        assert box.x1 <= edge.x1
+        assert box.y0 >= edge.y0
+        assert box.y1 <= edge.y1
+
+
+def test_curves_too_close_for_their_names_get_a_key():
+    names = [f"2xh100 · tp2dp2 · max_model_len={k}000 · enforce_eager=false" for k in range(10)]
+    figure = figures.curves(points(names, spread=0.01), "m", "what", ITL, RATE)
+    [key] = figure.legends
+    assert {text.get_text() for text in key.get_texts()} == set(names)
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(looks) == 10
+    figure.canvas.draw()
+    assert key.get_window_extent().y1 <= figure.axes[0].xaxis.label.get_window_extent().y0
+
+
+def test_a_single_point_is_a_picture_and_says_so(runs):
+    found = section(comparisons.sections(runs(records.record()), Options()), "curves-llama8b")
+    assert len(found.figure.axes[0].lines) == 1
+    assert found.notes == ("One load a system: points, not yet curves.",)
+
+
+def test_runs_without_an_itl_say_so_instead_of_an_empty_picture(runs):
+    made = records.record()
+    metrics = {key: value for key, value in made.metrics.items() if "itl" not in key}
+    found = comparisons.sections(runs(dataclasses.replace(made, metrics=metrics)), Options())
+    assert section(found, "curves-llama8b").figure is None
+    assert "nothing to draw" in section(found, "curves-llama8b").notes[0]
+    assert "9,600 / none" in section(found, "throughput-latency").table.to_string()
+
+
+# ---- the longest context
+
+
+def start(context, gpus=1, model="llama8b", requests=1.5, **what):
+    """A run without load: what a server said of itself when it was ready."""
+    said = {"start_s": 42.5, "max_model_len": context, "kv_cache_tokens": 65_536, "full_context_requests": requests}
+    return records.record(
+        model=model, gpus=gpus, tp=gpus, num_prompts=0, lengths=Lengths.none, engine={"max_model_len": "auto"},
+        metrics={}, server={} if what.get("failure") else said, **what,
+    )  # fmt: skip
+
+
+def test_starts_without_load_give_the_longest_context_and_the_cache_behind_it(runs):
+    found = runs(
+        start(43_690),
+        start(131_072, gpus=2, requests=2.0),
+        start(0, model="llama70b", failure=OOM),
+        start(0, model="llama70b", gpus=2, failure=Failure("server_died", "killed by signal 9")),
+        start(131_072, model="llama70b", gpus=4),
+        *curve(),
+    )
+    made = comparisons.sections(found, Options())
+    contexts = section(made, "max-context")
+    assert contexts.table.index.tolist() == ["1xh100 · tp1", "2xh100 · tp2", "4xh100 · tp4"]
+    assert contexts.table["llama8b"].tolist() == ["43,690", "131,072†", ""]
+    assert contexts.table["llama70b"].tolist() == ["0", "", "131,072†"]
+    assert contexts.notes == ("2xh100 · tp2 · llama70b: FAILED: server_died at auto",)
+    assert section(made, "kv-cache").table["llama8b"].tolist() == ["65,536 / 1.5", "65,536 / 2.0", ""]
+    # They are no points of a curve, and no reason for a row of the table.
+    assert section(made, "throughput-latency").table.index.tolist() == ["1xh100 · tp1"]
+
+
+def test_one_length_that_was_served_under_load_is_no_longest_context(runs):
+    loaded = {"engine": {"max_model_len": 2000}}
+    found = runs(start(43_690), records.record(**loaded), records.record(gpus=2, tp=2, **loaded))
+    made = comparisons.sections(found, Options())
+    assert section(made, "max-context").table["llama8b"].tolist() == ["43,690", "≥ 2,000"]
+    assert section(made, "kv-cache").table["llama8b"].tolist() == ["65,536 / 1.5"]
+
+
+LADDER = (2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000)
+
+
+def test_a_ladder_of_fixed_lengths_gives_the_longest_that_started():
+    """64 systems of 7 lengths: of each, the first `rung` lengths start, and the next runs out of memory."""
+    rungs = {
+        (model, gpus, kind): (3 * model + 2 * gpus + kind) % 8
+        for model in range(8)
+        for gpus in range(4)
+        for kind in (0, 1)
+    }
+    rows = []
+    for (model, gpus, kind), rung in rungs.items():
+        for place, length in enumerate(LADDER):
+            failure = "" if place < rung else "oom_kv" if place == rung else "skipped_larger"
+            rows.append(
+                {
+                    "model_label": f"m{model}",
+                    "system_label": f"{2**gpus}x{'ah'[kind]}100",
+                    "gpus": 2**gpus,
+                    "start_time": 0,
+                }
+                | {"verdict": "FAILED" if failure else "VALID", "failure": failure or None}
+                | {"engine.max_model_len": length, "model.max_position_embeddings": 131_072}
+                | {"server.max_model_len": math.nan, "server.kv_cache_tokens": math.nan}
+                | {"server.full_context_requests": math.nan}
+            )
+    found = max_context.contexts(pd.DataFrame(rows))
+    assert len(found) == 64
+    for row in found.itertuples():
+        gpus = int(math.log2(row.gpus))
+        rung = rungs[int(row.model_label[1:]), gpus, "ah".index(row.system_label[2:3])]
+        assert row.context == ([0, *LADDER][rung])
+
+
+def test_a_length_that_fails_says_nothing_of_shorter_ones_that_were_not_tried(runs):
+    long, short = {"max_model_len": 64_000}, {"max_model_len": 2000}
+    found = runs(records.record(engine=long, failure=OOM), records.record(gpus=2, tp=2, engine=short))
+    contexts = section(comparisons.sections(found, Options()), "max-context")
+    assert contexts.table["llama8b"].tolist() == ["", "≥ 2,000"]
+    assert contexts.notes == ("1xh100 · tp1 · llama8b: FAILED: oom_load at 64000, and nothing shorter was tried",)

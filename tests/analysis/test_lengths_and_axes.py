@@ -1,0 +1,95 @@
+"""What max_model_len costs, and the axes that tables and figures can have."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+import records
+
+from vbench.analysis import comparisons, frame
+from vbench.analysis.axes import AXES, axis
+from vbench.analysis.options import Options, parse_options
+from vbench.analysis.pareto import pareto_front
+from vbench.schema.errors import Refused
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
+A100 = dataclasses.replace(records.H100, name="a100", product="A100")
+GPUS = {"a100": A100, "h100": records.H100}
+
+
+def runs(*made):
+    return frame.runs(records.table(list(made)))
+
+
+def found(*made, **asked):
+    """Section by slug."""
+    return {each.slug: each for each in comparisons.sections(runs(*made), Options(figures=[], **asked))}
+
+
+def repeated(rates, **what):
+    return [records.record(workload={"seed": seed}, output_throughput=rate, **what) for seed, rate in enumerate(rates)]
+
+
+# ---- max_model_len
+
+
+@pytest.mark.parametrize(
+    ("rates", "verdict"),
+    [
+        ([(1000, 1010, 990), (1001, 1011, 991)], "no difference, within 2.4%"),
+        ([(1000, 1010, 990), (900, 910, 890)], "differs at 32000"),
+        ([(1000,), (1001,)], "not known: no repeats"),
+    ],
+)
+def test_no_difference_is_said_only_where_the_interval_says_so(rates, verdict):
+    made = [
+        record
+        for length, some in zip((2000, 32_000), rates, strict=True)
+        for seed, rate in enumerate(some)
+        for record in [
+            records.record(workload={"seed": seed}, output_throughput=rate, engine={"max_model_len": length})
+        ]
+    ]
+    assert found(*made)["context-length"].table["verdict"].tolist() == [verdict]
+
+
+def test_one_length_is_no_comparison_of_lengths():
+    assert "context-length" not in found(records.record(), records.record(num_prompts=10))
+
+
+# ---- axes
+
+
+def test_dollars_and_gpus_are_on_the_axes_by_option():
+    two = records.record(gpus=2, tp=2, output_throughput=4000.0)
+    cells = found(two, y="output_throughput_per_gpu")["throughput-latency"].table
+    assert cells.loc["2xh100 · tp2", "llama8b"] == "2,000 / 20.0"
+    of_all = frame.runs(records.table([two]), {"h100": 2.5})
+    chosen = parse_options(["y=dollars_per_million_tokens", "x=median_tpot_ms", "figures=[]"])
+    [table] = (each for each in comparisons.sections(of_all, chosen) if each.slug == "throughput-latency")
+    assert table.table.loc["2xh100 · tp2", "llama8b"] == "0.35 / 20.0"  # 2 · $ 2.5 / 3600 s / 4000 tokens/s · 1e6
+    assert "$ a million tokens out / median TPOT in ms" in table.caption
+
+
+def test_dollars_without_a_price_say_what_to_give():
+    [note] = found(records.record(), y="dollars_per_million_tokens")["curves-llama8b"].notes
+    assert "prices={h100: 2.5}" in note
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "best"), [("median_itl_ms", "output_throughput", "abd"), ("median_itl_ms", "p99_itl_ms", "a")]
+)
+def test_the_front_is_what_no_point_beats(x, y, best):
+    points = pd.DataFrame({x: [1, 2, 3, 4.0], y: [10, 20, 15, 30.0]}, index=list("abcd"))
+    assert "".join(points.index[pareto_front(points, axis(x), axis(y))]) == best
+
+
+def test_an_axis_label_leaves_room_for_the_legend_beside_it():
+    assert max(len(each.label) for each in AXES) <= 31
+
+
+def test_a_wrong_axis_is_one_line_with_the_way_out():
+    with pytest.raises(Refused, match="y=output_thruput: no such axis; did you mean output_throughput"):
+        parse_options(["y=output_thruput"])

@@ -1,0 +1,177 @@
+"""What of a record is filed, under which names, and what comes back of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pandas as pd
+import pytest
+import records
+from stored_runs import client, runs
+
+from vbench import tracking
+from vbench.plan.naming import dotted_leaves
+from vbench.schema import Weights
+from vbench.schema.record import Failure, Reason
+from vbench.tracking.mapping import COLUMN_NAMES, flatten, restore
+
+pytestmark = [
+    pytest.mark.usefixtures("store"),
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # MLflow's own
+]
+
+
+# ---- what is filed
+
+
+def test_a_run_has_the_records_times_params_metrics_tags_and_artifacts(tmp_path, store):
+    found = records.record(gpus=2, tp=2, weights=Weights.dummy)
+    folder = records.saved(found, tmp_path / "out")
+    run_id = tracking.file(folder)
+    [run] = runs()
+    assert run.info.run_id == run_id
+    assert (run.info.run_name, run.info.status) == ("llama8b · 2xh100 · tp2 · n320", "FINISHED")
+    assert run.info.end_time - run.info.start_time == 30_000
+    expected = {
+        "model.name": "llama8b",
+        "model.rope_scaling.factor": "8.0",
+        "hardware.name": "2xh100",
+        "hardware.gpu.memory_mib": "81559",
+        "parallelism.name": "tp2",
+        "engine.max_model_len": "2000",
+        "engine.max_num_seqs": "null",
+        "engine.enforce_eager": "false",
+        "workload.num_prompts": "320",
+        "workload.request_rate": "inf",
+        "engine.command": '["python", "-m", "vllm.entrypoints.openai.api_server"]',
+    }
+    assert expected.items() <= run.data.params.items()
+    assert not [key for key in run.data.params if "config_json" in key]
+    assert found.metrics.keys() <= run.data.metrics.keys()
+    assert run.data.metrics["output_throughput"] == 9600
+    assert run.data.metrics["server.start_s"] == 42.5
+    tags = {
+        "vbench.run_key": found.run_key,
+        "vbench.session": found.session,
+        "vbench.campaign": "grid",
+        "vbench.validity": "VALID",
+        "vbench.source": "measured",
+        "vbench.weights": "dummy",
+        "vbench.engine_version": "vllm 0.26.0",
+        "vbench.gpu": "NVIDIA H100",
+        "env.host": "node1",
+        "server.version": "vllm 0.26.0",
+    }
+    assert tags.items() <= run.data.tags.items()
+    assert "| output_throughput | 9,600 |" in run.data.tags["mlflow.note.content"]
+    artifacts = store.parent / "artifacts" / "grid" / run_id / "artifacts"
+    assert sorted(path.name for path in artifacts.iterdir()) == ["record.json", "requests.npz", "server.log"]
+    assert {each.path for each in client().list_artifacts(run_id)} == {"record.json", "requests.npz", "server.log"}
+
+
+def test_a_failed_run_says_why(tmp_path):
+    failure = Failure("oom_load", "torch.OutOfMemoryError: CUDA out of memory.\nTried to allocate 2.00 GiB")
+    tracking.file(records.saved(records.record(failure=failure), tmp_path / "out"))
+    [run] = runs()
+    assert run.info.status == "FAILED"
+    assert run.data.tags["vbench.validity"] == "FAILED"
+    assert run.data.tags["vbench.failure"] == "oom_load"
+    assert "CUDA out of memory. Tried to allocate" in run.data.tags["mlflow.note.content"]
+
+
+def test_an_invalid_run_carries_the_codes_of_its_reasons(tmp_path):
+    reasons = [Reason("late_sends", "requests were sent late"), Reason("prefix_hits", "the cache answered")]
+    tracking.file(records.saved(records.record(invalid=reasons), tmp_path / "out"))
+    [run] = runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["vbench.validity"] == "INVALID"
+    assert run.data.tags["vbench.reasons"] == "late_sends prefix_hits"
+    assert "**prefix_hits**: the cache answered" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_value_too_long_for_mlflow_stays_in_the_record_and_is_named(tmp_path):
+    long = ["x" * 7000]
+    tracking.file(records.saved(records.record(engine={"extra_args": long}), tmp_path / "out"))
+    [run] = runs()
+    assert "engine.extra_args" not in run.data.params
+    assert run.data.tags["vbench.only_in_record"] == "engine.extra_args"
+    other = records.record(engine={"extra_args": [*long, "y"]})
+    digests = {
+        flatten(each).params["engine.extra_args.sha256"]
+        for each in (records.record(engine={"extra_args": long}), other)
+    }
+    assert len(digests) == 2
+
+
+def test_half_of_a_surrogate_pair_is_filed_as_a_question_mark(tmp_path):
+    found = dataclasses.replace(records.record(), name="a \ud800 b", session="s \udc80")
+    folder = records.saved(dataclasses.replace(found, session="s"), tmp_path / "out")
+    found.save(folder)
+    tracking.file(folder)
+    [run] = runs()
+    assert run.info.run_name == "a ? b"
+    assert run.data.tags["vbench.session"] == "s ?"
+
+
+def test_what_is_flattened_comes_back_in_the_types_of_the_schema():
+    found = records.record(gpus=2, tp=2, num_prompts=80, workload={"max_concurrency": 16, "request_rate": 2.5})
+    row = flatten(found)
+
+    def back(key):
+        return restore(key, pd.Series([row.params[key]], dtype=object)).iloc[0]
+
+    for part in ("workload", "parallelism", "engine", "hardware"):
+        for key, value in dotted_leaves(found.config[part], part):
+            # A length may also be a range, so it stays the text that it is in an override.
+            if (
+                isinstance(value, bool | int | float)
+                and key in row.params
+                and not key.endswith(("input_len", "output_len"))
+            ):
+                assert back(key) == value, key
+    assert back("engine.max_model_len") == 2000
+    assert back("engine.max_num_seqs") is None or pd.isna(back("engine.max_num_seqs"))
+    names = {
+        COLUMN_NAMES[f"{kind}.{key}"]
+        for kind in ("params", "tags")
+        for key in getattr(row, kind)
+        if f"{kind}.{key}" in COLUMN_NAMES
+    }
+    assert {"model", "hardware", "parallelism", "verdict", "engine_version", "gpu", "source"} <= names
+
+
+def test_more_params_than_mlflow_takes_at_once_are_all_filed(tmp_path):
+    env = {f"VLLM_OPTION_{i}": str(i) for i in range(120)}
+    tracking.file(records.saved(records.record(engine={"env": env}), tmp_path / "out"))
+    [run] = runs()
+    assert {f"engine.env.VLLM_OPTION_{i}" for i in range(120)} <= run.data.params.keys()
+
+
+def test_what_is_not_finite_is_no_metric(tmp_path):
+    found = records.record(metrics={"completed": 0, "median_ttft_ms": math.nan, "p99_ttft_ms": math.inf})
+    tracking.file(records.saved(found, tmp_path / "out"))
+    [run] = runs()
+    assert {"median_ttft_ms", "p99_ttft_ms"}.isdisjoint(run.data.metrics)
+    assert run.data.metrics["completed"] == 0
+
+
+def test_metrics_keep_nine_digits_and_counts_keep_all():
+    from vbench.tracking.mapping import rounded
+
+    assert rounded(9612.348723847283) == 9612.34872
+    assert rounded(0.0001234567894) == 0.000123456789
+    assert rounded(12345678) == 12345678
+    assert rounded(1234567890.123) == 1234567890
+    assert rounded(-0.0) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("{", "JSONDecodeError"), ("{}", "KeyError"), ("[]", "TypeError"), (None, "FileNotFoundError")],
+)
+def test_a_folder_without_a_readable_record_is_named(tmp_path, text, complaint):
+    if text is not None:
+        (tmp_path / "record.json").write_text(text)
+    with pytest.raises(tracking.UnreadableRecord, match=f"record.json: {complaint}"):
+        tracking.file(tmp_path)
