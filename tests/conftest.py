@@ -12,7 +12,8 @@ from hypothesis import settings
 
 # Helpers of tests/ that start what takes seconds: servers, jobs of the command line, a SLURM cluster, a browser.
 STARTERS = re.compile(
-    r"^(?:from|import) (?:tests\.)?(browser|cluster|doors|fake_hub|fake_vllm|mlflow_server|servers)\b", re.MULTILINE
+    r"^(?:from|import) (?:tests\.)?(browser|cluster|doors|fake_hub|fake_vllm|mlflow_server|odd_server|servers|vllm_facts)\b",
+    re.MULTILINE,
 )
 
 # No test is timed: a busy machine must not fail one.
