@@ -35,7 +35,7 @@ from vbench.plan.sessions import Session, plan  # noqa: E402
 from vbench.schema import RunConfig, from_plain  # noqa: E402
 from vbench.schema.record import REQUESTS, TELEMETRY, Requests  # noqa: E402
 from vbench.schema.series import Series  # noqa: E402
-from vbench.session.story import execute  # noqa: E402
+from vbench.session import execute  # noqa: E402
 from vbench.watch.events import Event, Events  # noqa: E402
 
 FAKE = ["python", str(ROOT / "tests" / "fake_vllm.py"), "--itl-s", "0.005"]

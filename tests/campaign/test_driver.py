@@ -17,7 +17,7 @@ from doors import driver, events, fake, host, pids, until, vbench
 
 from vbench import tracking
 from vbench.schema.record import Record, is_aside
-from vbench.session.sessionfile import taken
+from vbench.session.sessionfile import is_held
 
 LOADS = ("-m", "workload.num_prompts=2,3,4", "workload=random", "workload.input_len=8", "workload.output_len=100")
 SLOW = fake("--itl-s", "0.02", "--start-s", "0.5")  # two seconds a point
@@ -106,7 +106,7 @@ def test_a_driver_that_is_killed_leaves_its_job_to_the_next_one_which_attaches(c
 
 def test_what_a_job_measured_after_its_driver_was_killed_is_collected_and_filed(campaign, tmp_path, monkeypatch):
     campaign.kill()
-    until(lambda: not taken(folder(tmp_path)))
+    until(lambda: not is_held(folder(tmp_path)))
     said = same_again(tmp_path)
     assert "3 of 3 points known" in said
     assert len(events(tmp_path, "starting")) == 1
@@ -246,7 +246,7 @@ def test_a_session_that_is_measured_by_hand_is_waited_for_and_not_measured_twice
     for pid in pids(tmp_path):
         kill(pid)
     with driver(str(folder(tmp_path) / "session.json"), cwd=tmp_path, module="vbench.session"):
-        until(lambda: taken(folder(tmp_path)))
+        until(lambda: is_held(folder(tmp_path)))
         (folder(tmp_path) / "job.json").unlink()
         same_again(tmp_path)
     assert len(points(tmp_path)) == 3

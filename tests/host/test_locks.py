@@ -44,10 +44,10 @@ def failing(monkeypatch, number, times):
 
 
 def test_a_session_is_held_and_seen_to_be_on_nfs4(nfs4, tmp_path):
-    assert not sessionfile.taken(tmp_path)
-    with sessionfile.alone(tmp_path):
-        assert sessionfile.taken(tmp_path)
-    assert not sessionfile.taken(tmp_path)
+    assert not sessionfile.is_held(tmp_path)
+    with sessionfile.hold(tmp_path):
+        assert sessionfile.is_held(tmp_path)
+    assert not sessionfile.is_held(tmp_path)
 
 
 def test_a_lock_is_created_and_taken_exclusively_and_shared_on_nfs4(nfs4, tmp_path):

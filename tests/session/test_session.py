@@ -16,9 +16,8 @@ from vbench.engine.command import MARK
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 from vbench.schema.record import RECORD, REQUESTS, Failure, Record
-from vbench.session import sessionfile
+from vbench.session import execute, sessionfile
 from vbench.session.rehearsal import bursts
-from vbench.session.story import execute
 from vbench.watch.events import EVENTS, Events
 
 SLOW = ("--itl-s", "0.05")  # a run of 20 tokens is a second

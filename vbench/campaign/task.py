@@ -120,9 +120,9 @@ class Task:
         None while another process measures the session, and where nothing is missing any more: it is done then.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if sessionfile.taken(self.folder):
+        if sessionfile.is_held(self.folder):
             return None
-        with sessionfile.alone(self.folder):
+        with sessionfile.hold(self.folder):
             left = dataclasses.replace(self.session, runs=self.missing())
             if not left.runs:
                 self.finish()
@@ -203,4 +203,4 @@ def states(jobs: Sequence[Job]) -> list[JobState]:
 
 
 def _state_by_lock(job: Job) -> JobState:
-    return JobState(JobPhase.running if sessionfile.taken(job.folder) else JobPhase.ended, JobEnd.lost)
+    return JobState(JobPhase.running if sessionfile.is_held(job.folder) else JobPhase.ended, JobEnd.lost)

@@ -30,7 +30,7 @@ class SessionContext:
 
     session: Session
     folder: Path
-    share: HostLease  # its servers'
+    lease: HostLease  # of the servers: their GPUs and cores
     workers: Workers
     environment: dict[str, Any]
     events: Events

@@ -41,7 +41,7 @@ MakePrompts = Callable[[Workload, int, str, int], Prompts]
 SEED_STRIDE = 1_000_003  # between attempts: repeats of a run take the seeds next to its own
 
 
-async def measure_until_trusted(bench: SessionContext, fleet: Servers, run: Run) -> Record:
+async def measure_until_trusted(context: SessionContext, servers: Servers, run: Run) -> Record:
     """Measures the run, and again at once if the engine was not warm yet or the host or the client got in the way.
 
     Earlier measurements are put aside in folders of their own, which the record names; see RETRIES.
@@ -50,19 +50,19 @@ async def measure_until_trusted(bench: SessionContext, fleet: Servers, run: Run)
     aside: list[str] = []
     tries: Counter[str] = Counter()
     while True:
-        record = await measure(bench, fleet, run, attempt=len(aside))
+        record = await measure(context, servers, run, attempt=len(aside))
         codes = _passing_faults(record)
         if len(aside) == max(RETRIES.values()) or not any(tries[code] < RETRIES[code] for code in codes):
             return _naming(record, aside)
         tries.update(codes)
-        _naming(record, aside).save(bench.folder_of(run))
-        folder = put_aside(bench.folder_of(run))
+        _naming(record, aside).save(context.folder_of(run))
+        folder = put_aside(context.folder_of(run))
         aside.append(f"{folder.name if folder else run.folder} ({', '.join(codes)})")
 
 
 async def measure(
-    bench: SessionContext,
-    fleet: Servers,
+    context: SessionContext,
+    servers: Servers,
     run: Run,
     overload: OverloadDetector | None = None,
     attempt: int = 0,
@@ -77,30 +77,30 @@ async def measure(
     """
     model, workload = run.config.model, run.config.workload
     from_file = workload.lengths is Lengths.sharegpt_file
-    nonce = secrets.token_hex(8) if bench.session.attached and not from_file else None
+    nonce = secrets.token_hex(8) if context.session.attached and not from_file else None
     others = replace(workload, seed=workload.seed + attempt * SEED_STRIDE)
-    sent = others if bench.session.attached and from_file else workload
-    asked = make_prompts(sent, model.vocab_size, model.hub_id, longest(fleet, model))
+    sent = others if context.session.attached and from_file else workload
+    asked = make_prompts(sent, model.vocab_size, model.hub_id, longest(servers, model))
     asked = redrawn(asked, model.vocab_size, nonce) if nonce else asked
-    load = _load(run, fleet, asked)
-    await fleet.fresh()
+    load = _load(run, servers, asked)
+    await servers.fresh()
 
-    before, began = await fleet.counters(), datetime.now(timezone.utc)
-    controls = [server.control for server in fleet.servers]
-    logs = LogPosition.end(fleet.logs)
-    async with telemetry.watch(controls, fleet.pids, bench.share.uuids) as watch:
-        requests, client = await bench.load(load, bench.events.measuring(run), overload)
+    before, began = await servers.counters(), datetime.now(timezone.utc)
+    controls = [server.control for server in servers.servers]
+    logs = LogPosition.end(servers.logs)
+    async with telemetry.watch(controls, servers.pids, context.lease.uuids) as watch:
+        requests, client = await context.load(load, context.events.measuring(run), overload)
     compiled = logs.compilations()
-    fleet.check_alive()
+    servers.check_alive()
     if overload and overload.at_s:
-        await fleet.idle()
-    counted = change(before, await fleet.counters()) | busy(before)
+        await servers.idle()
+    counted = change(before, await servers.counters()) | busy(before)
 
-    requests.save(bench.folder_of(run) / REQUESTS)
+    requests.save(context.folder_of(run) / REQUESTS)
     series = watch.series(client.started_at_monotonic_s)
-    series.save(bench.folder_of(run) / TELEMETRY)
-    found = metrics(requests, _engine_facts(fleet, compiled, client))
-    if compiled or "kernel_monitor" in fleet.facts:
+    series.save(context.folder_of(run) / TELEMETRY)
+    found = metrics(requests, _engine_facts(servers, compiled, client))
+    if compiled or "kernel_monitor" in servers.facts:
         found["compilations"] = float(len(compiled))
     found |= goodput(requests, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not workload.max_concurrency:
@@ -108,21 +108,21 @@ async def measure(
     if overload and overload.at_s:
         found |= {"saturated": 1.0, "ended_early_s": overload.at_s}
     # Prompts that were never sent before share only the text that a chat's template puts ahead of each of them.
-    of_template = {"server_prefix_cache_hits"} if nonce and bench.session.engine.chat else set()
+    of_template = {"server_prefix_cache_hits"} if nonce and context.session.engine.chat else set()
     judged = {key: value for key, value in found.items() if key not in of_template}
-    judgement = judge(requests, workload, judged, [each.kernel for each in compiled], _compiles_on_demand(fleet))
+    judgement = judge(requests, workload, judged, [each.kernel for each in compiled], _compiles_on_demand(servers))
     return replace(
-        bench.record(run, began),
-        server=fleet.facts | ({"prompt_nonce": nonce} if nonce else {}),
+        context.record(run, began),
+        server=servers.facts | ({"prompt_nonce": nonce} if nonce else {}),
         metrics=found,
         warnings=judgement.warnings,
         invalid=judgement.invalid,
     )
 
 
-def _compiles_on_demand(fleet: Servers) -> bool:
+def _compiles_on_demand(servers: Servers) -> bool:
     """Whether the engine compiled kernels after its start: it may compile more of them without logging it."""
-    return bool(fleet.facts.get("rehearsal_compiled"))
+    return bool(servers.facts.get("rehearsal_compiled"))
 
 
 def _passing_faults(record: Record) -> list[str]:
@@ -139,30 +139,30 @@ def _naming(record: Record, aside: Sequence[str]) -> Record:
     return replace(record, warnings=[*record.warnings, again])
 
 
-def _engine_facts(fleet: Servers, compiled: Sequence[Compilation], client: Client) -> EngineFacts:
+def _engine_facts(servers: Servers, compiled: Sequence[Compilation], client: Client) -> EngineFacts:
     started_at = time.time() - (time.perf_counter() - client.started_at_monotonic_s)
     instants = [each.at_s - started_at for each in compiled if each.at_s is not None]
     return EngineFacts(
         compiled_at=np.array(instants),
-        prefill_rate=fleet.facts.get("prefill_tokens_per_s", 0.0),
-        step_tokens=int(fleet.facts.get("max_num_batched_tokens", STEP_TOKENS)),
+        prefill_rate=servers.facts.get("prefill_tokens_per_s", 0.0),
+        step_tokens=int(servers.facts.get("max_num_batched_tokens", STEP_TOKENS)),
     )
 
 
-async def started(bench: SessionContext, fleet: Servers, run: Run) -> Record:
+async def record_start(context: SessionContext, servers: Servers, run: Run) -> Record:
     """The record of a run without load, from the session's start to now: what the servers said of themselves."""
-    return replace(bench.record(run, bench.started), server=fleet.facts)
+    return replace(context.record(run, context.started), server=servers.facts)
 
 
-def longest(fleet: Servers, model: Model) -> int:
+def longest(servers: Servers, model: Model) -> int:
     """Tokens of the longest context: what the servers say, else what the model has."""
-    return int(fleet.facts["max_model_len"] or model.max_position_embeddings)
+    return int(servers.facts["max_model_len"] or model.max_position_embeddings)
 
 
-def _load(run: Run, fleet: Servers, asked: Prompts) -> Load:
+def _load(run: Run, servers: Servers, asked: Prompts) -> Load:
     load = run.config.workload
     return Load(
-        endpoints=fleet.endpoints,
+        endpoints=servers.endpoints,
         prompts=asked.ids,
         output_len=asked.output_len,
         scheduled=scheduled(load, generator(load, "arrivals")),

@@ -35,13 +35,13 @@ def read(path: Path) -> Session:
         raise Refused(f"{path}: not a session file ({error})") from error
 
 
-def taken(folder: Path) -> bool:
+def is_held(folder: Path) -> bool:
     """Whether a process holds the session of this folder."""
     return locks.is_locked(folder / LOCK)
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def hold(folder: Path) -> Iterator[None]:
     """Holds the session of this folder for the block; waits for its holder. The kernel frees it when we end."""
     with locks.hold(folder / LOCK):
         yield

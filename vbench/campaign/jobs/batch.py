@@ -14,8 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from vbench import session
-from vbench.campaign.jobs import queue
+from vbench.campaign.jobs import entry, queue
 from vbench.engine import environment
 from vbench.host.interrupts import SIGNALS, Interrupted, Interrupts
 from vbench.plan.sessions import Run, Session
@@ -67,7 +66,7 @@ def job(path: str) -> None:
         try:
             if attempt.number > PATIENCE:
                 _give_up(sessionfile.read(Path(path)), folder, attempt)
-            session.job(path)
+            entry.job(path)
         except Interrupted:
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)

@@ -18,8 +18,7 @@ from typing import Any
 
 import submitit
 
-from vbench import session
-from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, strict
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, entry, strict
 from vbench.host import gpus
 from vbench.session import sessionfile
 from vbench.watch.events import EventReader
@@ -75,7 +74,7 @@ class Local:
             visible_gpus=here,
         )
         with _apart():
-            job = executor.submit(session.job, str(each.path), each.resources.minutes)
+            job = executor.submit(entry.job, str(each.path), each.resources.minutes)
         self._started.append(job)
         # The kernel shows its command line shortly after its start; until then other drivers would take it for dead.
         while not (_minds(int(job.job_id), folder) or job.done()):
@@ -86,7 +85,7 @@ class Local:
 def _state(pid: int, folder: Path, our_child: bool, silent: JobEnd) -> JobState:
     """The job's state; `silent` is the end of a job whose session did not say how it ended."""
     # Our own children are known as such: while setup's shell becomes the job, the kernel shows no command line.
-    if our_child or _minds(pid, folder) or sessionfile.taken(folder):
+    if our_child or _minds(pid, folder) or sessionfile.is_held(folder):
         return JobState(JobPhase.running, detail=f"pid {pid}")
     events = EventReader(folder).read()
     last = events[-1] if events else None

@@ -1,0 +1,71 @@
+"""What a session that cannot go on records: before its start, for want of hope; later, for the run that failed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from vbench.engine import environment, identity
+from vbench.engine.server import keep_logs
+from vbench.loadgen import ClientLost
+from vbench.plan import fit, ladders
+from vbench.plan.sessions import Run, Session
+from vbench.schema.errors import Refused, ServerFailed
+from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside
+from vbench.session.context import SessionContext, blank
+from vbench.watch.events import Events
+
+
+def infeasible_reason(session: Session, folder: Path) -> Failure | None:
+    """Why a start cannot succeed: by the session's plan, or by the records of other sessions of the experiment."""
+    version = identity.engine_version(session.engine)
+    smaller = ladders.find_smaller_oom(session, version, _neighbours(session, folder))
+    return identity.planned_otherwise(session, version) or fit.find_infeasibility(session) or smaller
+
+
+def record_unstarted(session: Session, folder: Path, events: Events, runs: Iterable[Run], failure: Failure) -> None:
+    """Records the failure for runs whose servers were never started."""
+    now = datetime.now(timezone.utc)
+    facts = environment.environment(session.engine, ())
+    events.failed(failure)
+    for run in runs:
+        run_folder = folder / run.folder
+        run_folder.mkdir(parents=True, exist_ok=True)
+        record = replace(blank(session, run, facts, now), failure=failure)
+        record.save(run_folder)
+        events.recorded(record, run_folder)
+
+
+def record_failure(context: SessionContext, left: deque[Run], error: ServerFailed | ClientLost | Refused) -> None:
+    """Records the failure for the run that was being measured; if none was, the start failed, and so do all runs.
+
+    A run that failed is not tried again in this session. Runs that fail with the start are taken off `left`.
+    """
+    failure = _failure(error)
+    context.events.failed(failure)
+    begun = [run for run in context.session.runs if run not in left and not find_record(context.folder / run.folder)]
+    for run in begun or context.session.runs:
+        keep_logs(context.folder, context.folder_of(run))
+        context.save(run, replace(context.record(run, context.started), failure=failure))
+    if not begun:
+        left.clear()
+
+
+def _failure(error: ServerFailed | ClientLost | Refused) -> Failure:
+    if isinstance(error, ServerFailed):
+        return Failure(error.kind, error.telling_line)
+    return Failure("client_failed" if isinstance(error, ClientLost) else "infeasible", str(error))
+
+
+def _neighbours(session: Session, folder: Path) -> Iterator[Record]:
+    """Records of sessions of the same experiment and system; their folders' names differ by a hash."""
+    system = session.folder.rpartition("-")[0]
+    for path in folder.parent.glob(f"{system}-*/*/{RECORD}"):
+        if not is_aside(path.parent):
+            try:
+                yield Record.load(path.parent)
+            except (OSError, ValueError, KeyError, TypeError):  # of another version, or removed meanwhile
+                continue
