@@ -1,4 +1,4 @@
-"""Where a session runs and what it runs against: the bench, its fleet of servers, and how a run is recorded there."""
+"""What the parts of a session share: where it runs, its load client, its servers, and how its runs are recorded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IDLE_S = 30.0
 
 @dataclass(frozen=True)
 class SessionContext:
-    """A session where it runs: its folder, its share of the host, the client, the facts that every record repeats."""
+    """A session and where it runs: folder, GPUs and cores, load client, and the facts that every record repeats."""
 
     session: Session
     folder: Path
@@ -37,13 +37,13 @@ class SessionContext:
     started: datetime
 
     def folder_of(self, run: Run) -> Path:
-        """The run's folder, made if need be."""
+        """The run's folder, created if it does not exist."""
         folder = self.folder / run.folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def record(self, run: Run, started: datetime) -> Record:
-        """The record of a run that ends now, with all that does not depend on what it found."""
+        """The record of a run that ends now, without results."""
         return blank(self.session, run, self.environment, started)
 
     async def load(
@@ -52,25 +52,25 @@ class SessionContext:
         tick: Callable[[int, int], None] | None = None,
         enough: Callable[[Progress], bool] | None = None,
     ) -> tuple[Requests, Client]:
-        """Sends a load, in a thread of its own. Whoever cancels this loses the load processes.
+        """Sends a load, in a thread of its own. Cancelling this kills the load processes.
 
         Raises ClientLost, Refused as `Workers.run` does.
         """
         try:
             return await asyncio.to_thread(self.workers.run, load, tick, enough)
         except asyncio.CancelledError:
-            self.workers.kill()  # or the thread, which nobody can cancel, would wait for the load's end
+            self.workers.kill()  # a thread cannot be cancelled: it would wait for the load's end
             raise
 
     def save(self, run: Run, record: Record) -> None:
-        """Writes the record and tells of it."""
+        """Writes the record and reports it."""
         folder = self.folder_of(run)
         record.save(folder)
         self.events.recorded(record, folder)
 
 
 def blank(session: Session, run: Run, environment: dict[str, Any], started: datetime) -> Record:
-    """The record of a run that ends now and has found nothing yet."""
+    """The record of a run that ends now, without results."""
     return Record(
         run_key=run.key,
         session=session.folder,
@@ -85,7 +85,7 @@ def blank(session: Session, run: Run, environment: dict[str, Any], started: date
 
 @dataclass(frozen=True)
 class Servers:
-    """The session's servers, ready, and what they said of themselves: start_s, version, max_model_len, …"""
+    """The session's servers, ready, and their facts: start_s, version, max_model_len, …"""
 
     servers: Sequence[Server | ExternalServer]
     facts: dict[str, Any]
@@ -96,12 +96,12 @@ class Servers:
 
     @property
     def pids(self) -> list[int]:
-        """Of the servers that were started here."""
+        """Of the servers started here."""
         return [server.process.pid for server in self.servers if server.process]
 
     @property
     def logs(self) -> list[Path]:
-        """Of the servers that were started here."""
+        """Of the servers started here."""
         return [server.log for server in self.servers if server.log]
 
     def check_alive(self) -> None:
@@ -110,12 +110,12 @@ class Servers:
             server.check_alive()
 
     async def fresh(self) -> None:
-        """Checks that they are up and who they were; those of ours forget all prompts."""
+        """Checks that each is up and still itself; clears the prefix caches of servers started here."""
         for server in self.servers:
             await server.fresh()
 
     async def idle(self) -> None:
-        """Waits until they have let go of requests that were broken off; at most IDLE_S."""
+        """Waits until the servers have dropped aborted requests; at most IDLE_S."""
         deadline = time.monotonic() + IDLE_S
         while time.monotonic() < deadline:
             if not sum(busy(await self.counters()).values()):
@@ -123,6 +123,7 @@ class Servers:
             await asyncio.sleep(0.1)
 
     async def counters(self) -> dict[str, float]:
+        """Their counters, summed."""
         total: Counter[str] = Counter()
         for server in self.servers:
             total.update(await server.control.counters())
