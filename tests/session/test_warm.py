@@ -134,3 +134,11 @@ def test_a_rehearsal_of_what_never_stops_compiling_ends_and_says_so(tmp_path):
     assert len(aside) == 2
     assert record.server["rehearsal_rounds"] == 2 + MOST_ROUNDS
     assert record.server["still_compiling"].startswith("_request_")
+
+
+def test_a_load_that_ends_its_server_in_the_rehearsal_fails_alone(tmp_path):
+    dies = ("--fail", "die_after:60", "--once", str(tmp_path / "died"))
+    found = executed(session(*dies, "--compile-s", "0.01", "--compile-shapes", loads=(2, 30)), tmp_path)
+    assert found[30].failure.kind == "server_died"
+    assert found[2].failure is None
+    assert len(happened(tmp_path, "starting")) == 2

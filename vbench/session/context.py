@@ -114,7 +114,7 @@ class Servers:
         for server in self.servers:
             await server.fresh()
 
-    async def idle(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Waits until the servers have dropped aborted requests; at most IDLE_S."""
         deadline = time.monotonic() + IDLE_S
         while time.monotonic() < deadline:

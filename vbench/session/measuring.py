@@ -51,11 +51,11 @@ async def measure_until_trusted(context: SessionContext, servers: Servers, run: 
     tries: Counter[str] = Counter()
     while True:
         record = await measure(context, servers, run, attempt=len(aside))
-        codes = _passing_faults(record)
+        codes = _retriable_codes(record)
         if len(aside) == max(RETRIES.values()) or not any(tries[code] < RETRIES[code] for code in codes):
-            return _naming(record, aside)
+            return _name_earlier(record, aside)
         tries.update(codes)
-        _naming(record, aside).save(context.folder_of(run))
+        _name_earlier(record, aside).save(context.folder_of(run))
         folder = put_aside(context.folder_of(run))
         aside.append(f"{folder.name if folder else run.folder} ({', '.join(codes)})")
 
@@ -93,7 +93,7 @@ async def measure(
     compiled = logs.compilations()
     servers.check_alive()
     if overload and overload.at_s:
-        await servers.idle()
+        await servers.wait_until_idle()
     counted = change(before, await servers.counters()) | busy(before)
 
     requests.save(context.folder_of(run) / REQUESTS)
@@ -125,13 +125,13 @@ def _compiles_on_demand(servers: Servers) -> bool:
     return bool(servers.facts.get("rehearsal_compiled"))
 
 
-def _passing_faults(record: Record) -> list[str]:
+def _retriable_codes(record: Record) -> list[str]:
     """The codes for which another measurement may do better; none where another reason makes the run INVALID anyway."""
     lasting = [each for each in record.invalid if each.code not in RETRIES]
     return [] if lasting else [each.code for each in (*record.invalid, *record.warnings) if each.code in RETRIES]
 
 
-def _naming(record: Record, aside: Sequence[str]) -> Record:
+def _name_earlier(record: Record, aside: Sequence[str]) -> Record:
     """The record with the folders of the measurements before it."""
     if not aside:
         return record

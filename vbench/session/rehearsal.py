@@ -11,10 +11,11 @@ A server without a log (it runs already, and is not ours) gets one request, to s
 
 from __future__ import annotations
 
-import dataclasses
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,7 @@ from vbench.loadgen import Load
 from vbench.metrics.definitions import metrics, succeeded
 from vbench.metrics.stalls import STEP_TOKENS, EngineFacts, prefill_rate
 from vbench.plan.resources import SILENCE_S
-from vbench.plan.sessions import Session
-from vbench.schema import RunConfig
+from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import ServerFailed
 from vbench.schema.record import Ints, Requests
 from vbench.session.context import Servers, SessionContext
@@ -90,10 +90,11 @@ class Rehearsal:
         return found
 
 
-async def rehearse(context: SessionContext, servers: Servers) -> dict[str, Any]:
+async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) -> dict[str, Any]:
     """Warms the servers up for the session's runs, within the budget, and returns the facts that the records repeat.
 
-    Raises ServerFailed where a server cannot answer.
+    Raises ServerFailed if a server cannot answer. If it fails under the shape of some runs, these are taken off `left`:
+    they failed, and the others did not.
     """
     session = context.session
     start_s = servers.facts.get("start_s", 0.0)
@@ -101,15 +102,30 @@ async def rehearse(context: SessionContext, servers: Servers) -> dict[str, Any]:
     for count, length, reply in bursts(session, longest(servers, session.model)):
         total = count * len(servers.servers)
         burst = Shape(np.full(total, length), np.full(total, reply), total)
-        await _round(context, servers, burst, done)
+        requests, _ = await _round(context, servers, burst, done)
+        if not succeeded(requests).all():
+            line = f"a warm-up request failed: {requests.error[~succeeded(requests)][0]}"
+            raise ServerFailed("engine_error", line, servers.servers[0].log)
     if session.attached:
         return {}
     if session.hardware.gpus and session.model.num_experts:
         await _walk_step_sizes(context, servers, done)
     if session.hardware.gpus or done.compiled:
-        for each in shapes(session, servers):
-            await _until_warm(context, servers, each, done)
+        for runs in group_runs(session):
+            with _failing(runs, left):
+                await _until_warm(context, servers, _shape_of(runs[0], servers), done)
     return done.facts
+
+
+@contextmanager
+def _failing(runs: Sequence[Run], left: deque[Run]) -> Iterator[None]:
+    """Takes the runs off `left` if the block fails."""
+    try:
+        yield
+    except Exception:
+        for run in runs:
+            left.remove(run)
+        raise
 
 
 def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
@@ -151,19 +167,20 @@ async def _walk_step_sizes(context: SessionContext, servers: Servers, done: Rehe
         await _round(context, servers, Shape(np.full(total, length), np.full(total, 1), total), done)
 
 
-def shapes(session: Session, servers: Servers) -> Iterator[Shape]:
-    """The shapes of the session's runs, largest first, each once."""
-    context = longest(servers, session.model)
+def group_runs(session: Session) -> list[list[Run]]:
+    """The session's runs by their shape, largest first."""
+    groups: defaultdict[str, list[Run]] = defaultdict(list)
+    for run in sorted(session.runs, key=_at_once, reverse=True):
+        if not run.config.workload.start_only:
+            groups[f"{_at_once(run)} {replace(run.config.workload, seed=0, num_prompts=0)}"].append(run)
+    return list(groups.values())
+
+
+def _shape_of(run: Run, servers: Servers) -> Shape:
+    model, context = run.config.model, longest(servers, run.config.model)
+    asked = prompts(run.config.workload, model.vocab_size, model.hub_id, context)
     most_tokens = FULL_STEPS * _step_tokens(servers) * len(servers.servers)
-    seen = set()
-    for run in sorted(session.runs, key=lambda run: _at_once(run.config), reverse=True):
-        load = run.config.workload
-        kind = dataclasses.replace(load, seed=0, num_prompts=0), _at_once(run.config)
-        if load.start_only or str(kind) in seen:
-            continue
-        seen.add(str(kind))
-        asked = prompts(load, session.model.vocab_size, session.model.hub_id, context)
-        yield shape([len(ids) for ids in asked.ids], _at_once(run.config), context, most_tokens)
+    return shape([len(ids) for ids in asked.ids], _at_once(run), context, most_tokens)
 
 
 def shape(input_len: Sequence[int], at_once: int, context: int, most_tokens: int) -> Shape:
@@ -181,10 +198,10 @@ def shape(input_len: Sequence[int], at_once: int, context: int, most_tokens: int
     return Shape(np.maximum(lengths, 1), output_len, at_once)
 
 
-def _at_once(config: RunConfig) -> int:
-    load, seats = config.workload, config.engine.max_num_seqs or MOST_AT_ONCE
+def _at_once(run: Run) -> int:
+    load, seats = run.config.workload, run.config.engine.max_num_seqs or MOST_AT_ONCE
     most = SEARCHED_AT_ONCE if load.search else MOST_AT_ONCE
-    return min(streams(load), most, seats * (config.parallelism.data_parallel_size or 1))
+    return min(streams(load), most, seats * (run.config.parallelism.data_parallel_size or 1))
 
 
 async def _until_warm(context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal) -> None:
@@ -193,6 +210,9 @@ async def _until_warm(context: SessionContext, servers: Servers, shape: Shape, d
         if done.left_s <= before:
             break
         requests, kernels = await _round(context, servers, shape, done)
+        if not succeeded(requests).all():  # the run itself will tell of it
+            await servers.counters()  # raises if the server is dying
+            return
         seconds = float(np.nanmax(requests.finished))
         settled = seconds >= SETTLED * before if before else not done.compiled
         if settled and not kernels and not _paused(requests, done, servers):
@@ -209,13 +229,10 @@ async def _round(
     logs = LogPosition.end(servers.logs)
     requests, _ = await context.load(_load(context.session, servers, shape))
     servers.check_alive()
-    if not succeeded(requests).all():
-        line = f"a warm-up request failed: {requests.error[~succeeded(requests)][0]}"
-        raise ServerFailed("engine_error", line, servers.servers[0].log)
     kernels = list(dict.fromkeys(each.kernel for each in logs.compilations()))
     done.rounds += 1
     done.compiled += [kernel for kernel in kernels if kernel not in done.compiled]
-    if not kernels:
+    if not kernels and succeeded(requests).all():
         done.prefill_rate = max(done.prefill_rate, prefill_rate(requests))
     return requests, kernels
 

@@ -84,7 +84,7 @@ async def _measure_on_servers(context: SessionContext, left: deque[Run]) -> None
     """Takes each run off `left` as it begins, and records it as it ends. Raises ServerFailed, ClientLost, Refused."""
     context.events.starting(context.session)
     async with ready_servers(context) as cold:
-        servers = replace(cold, facts=cold.facts | await rehearse(context, cold))
+        servers = replace(cold, facts=cold.facts | await rehearse(context, cold, left))
         context.events.ready(servers.facts)
         while left:
             run = left.popleft()
