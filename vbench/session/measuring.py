@@ -36,6 +36,7 @@ RETRIES = {  # how often a run is measured again for this, at once and on the sa
     "stalled_unexplained": 1,
     "lagging_client": 1,
     "late_client": 1,
+    "buffered_replies": 1,  # a client without CPU reads several tokens at once
 }
 MakePrompts = Callable[[Workload, int, str, int], Prompts]
 SEED_STRIDE = 1_000_003  # between attempts: repeats of a run take the seeds next to its own
