@@ -12,7 +12,10 @@ import results
 from vbench import ingest, tracking
 from vbench.analysis import __main__ as analysis
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
+pytestmark = [
+    pytest.mark.slow,  # files 64 runs and reports them
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # MLflow's own
+]
 
 
 @pytest.fixture(autouse=True)

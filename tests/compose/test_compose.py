@@ -71,6 +71,7 @@ def test_the_published_campaign_is_eight_models_on_eight_systems_at_eight_loads(
     assert counts == {"model": 8, "hardware": 8, "workload.num_prompts": 8}
 
 
+@pytest.mark.slow  # each composes hundreds of points
 @pytest.mark.parametrize("campaign", ["published", "max_context", "tp_dp", "max_model_len", "api_servers"])
 def test_every_system_of_a_campaign_keeps_the_rules(campaign):
     sweep = compose("config", [f"+campaign={campaign}"], return_hydra_config=True).hydra.sweeper.params

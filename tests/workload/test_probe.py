@@ -165,6 +165,7 @@ def true_share(engine, slo, kind, level):
     return np.mean(met)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["max_concurrency", "request_rate"])
 @pytest.mark.parametrize("name", ENGINES)
 def test_answers_are_within_a_tenth_of_the_true_capacity(name, kind):

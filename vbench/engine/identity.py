@@ -76,9 +76,13 @@ def contradiction(assumed: str, said: str) -> str | None:
 
 
 def planned_otherwise(session: Session, here: str) -> Failure | None:
-    """Why the session was not planned for the engine of this host, whose engine_version is `here`; None if it was."""
+    """Why the session was planned for another engine than this host's, whose engine_version is `here`; None if not.
+
+    A plan that could not ask for the engine's version assumes none, and a search's key depends on more than the engine.
+    """
     run = session.runs[0]
-    if not OF_VLLM.fullmatch(here) or planned(run.config, here).key == run.key:
+    fitting = {planned(run.config, version).key for version in (here, UNKNOWN)}
+    if not OF_VLLM.fullmatch(here) or run.key in fitting or run.config.workload.search:
         return None
     line = f"planned with another engine than {here}, which this host has; install one version on all hosts"
     return Failure("engine_error", line)
