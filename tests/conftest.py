@@ -12,7 +12,8 @@ from hypothesis import settings
 
 # Helpers of tests/ that start what takes seconds: servers, jobs of the command line, a SLURM cluster, a browser.
 STARTERS = re.compile(
-    r"^(?:from|import) (?:tests\.)?(browser|cluster|doors|fake_hub|fake_vllm|mlflow_server|odd_server|servers|test_session)\b"
+    r"^(?:from|import) (?:tests\.)?"
+    r"(browser|cluster|doors|fake_hub|fake_vllm|mlflow_server|odd_server|servers|test_session)\b"
     r"|\bvllm_facts\b",  # a script that imports vLLM
     re.MULTILINE,
 )
