@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENGINE ?= $(if $(wildcard /dev/nvidia0),gpu,cpu)
 BIN := .venv/bin
 
-.PHONY: setup demo figures quick test check ui
+.PHONY: setup demo figures quick test check findings ui
 .DELETE_ON_ERROR:
 
 setup: .venv/ready-$(ENGINE)
@@ -30,6 +30,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+findings:  ## what surprised us in other tools: each script says whether it still holds
+	@status=0; for each in findings/*.sh; do echo "== $$each"; bash $$each || status=1; done; exit $$status
 
 ui: setup  ## MLflow's pages over mlruns/, on loopback
 	@echo 'open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning'
