@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from builders import requests
 
+from vbench.metrics.definitions import metrics
 from vbench.metrics.goodput import goodput, grows, meets, saturated
 
 FAST = [(0.2, 1), (0.3, 1), (0.4, 1)]
@@ -20,6 +21,14 @@ SLOW = [(0.2, 1), (0.7, 1), (1.2, 1)]
 )
 def test_a_request_is_good_where_it_meets_every_objective(slo, met):
     assert meets(requests(FAST, LATE, SLOW), slo).tolist() == met
+
+
+def test_hidden_reasoning_does_not_make_a_slow_reply_meet_its_tpot():
+    # Two visible tokens 0.5 s apart: 500 ms a token, whatever else the server counts.
+    made = requests([(0.2, 1), (0.7, 1)], output_tokens=np.array([12]), asked_tokens=np.array([12]))
+    assert metrics(made)["median_tpot_ms"] == pytest.approx(500)
+    assert meets(made, {"tpot_ms": 100}).tolist() == [False]
+    assert meets(made, {"tpot_ms": 501}).tolist() == [True]
 
 
 def test_goodput_is_good_requests_a_second_and_failed_ones_are_not_good():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from vbench.metrics.definitions import in_flight, succeeded
+from vbench.metrics.definitions import hidden_tokens, in_flight, succeeded
 from vbench.schema.record import Floats, Requests
 
 Bools = npt.NDArray[np.bool_]
@@ -31,8 +31,9 @@ def e2el(requests: Requests) -> Floats:
 
 
 def tpot(requests: Requests) -> Floats:
-    """Seconds a token after the first, (n,); 0 for one token, NaN where none came."""
-    per_token: Floats = (e2el(requests) - ttft(requests)) / np.maximum(requests.output_tokens - 1, 1)
+    """Seconds a visible token after the first, (n,); 0 for one token, NaN where none came."""
+    tokens = requests.output_tokens - hidden_tokens(requests)
+    per_token: Floats = (e2el(requests) - ttft(requests)) / np.maximum(tokens - 1, 1)
     return per_token
 
 

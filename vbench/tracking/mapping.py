@@ -169,10 +169,6 @@ def _derived(record: Record, kind: str) -> dict[str, str]:
     return {column.removeprefix(kind): format_value(value) for column, value in values.items() if value}
 
 
-def _digest(value: str) -> str:
-    return hashlib.sha256(value.encode(errors="replace")).hexdigest()[:12]
-
-
 def _numbers(facts: dict[str, Any]) -> list[tuple[str, float]]:
     return [
         (key, float(value))
