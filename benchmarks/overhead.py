@@ -36,7 +36,7 @@ from vbench.schema import RunConfig, from_plain  # noqa: E402
 from vbench.schema.record import REQUESTS, TELEMETRY, Requests  # noqa: E402
 from vbench.schema.series import Series  # noqa: E402
 from vbench.session import execute  # noqa: E402
-from vbench.watch.events import Event, Events  # noqa: E402
+from vbench.watch import Event, Events  # noqa: E402
 
 FAKE = ["python", str(ROOT / "tests" / "fake_vllm.py"), "--itl-s", "0.005"]
 VLLM = yaml.safe_load((ROOT / "conf" / "hardware" / "cpu.yaml").read_text())["engine"]
@@ -44,7 +44,7 @@ POINTS = 5  # a size
 
 
 class Watcher:
-    """Hears the session's events, files each record, and notes when what happened."""
+    """Listens to the session's events, files each record, and notes the times."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ class Watcher:
         self.began = 0.0  # the load of this one, handed over
         self.parts: dict[str, list[dict[str, float]]] = {}  # by folder's first word: n320
 
-    def hear(self, event: Event) -> None:
+    def note_event(self, event: Event) -> None:
         now = time.time()
         if event.kind == "measuring":
             self.began = now
@@ -89,7 +89,7 @@ def main(vllm: bool) -> None:
         folder = Path(root) / "multirun" / "session"
         folder.mkdir(parents=True)
         watcher = Watcher(folder)
-        execute(session(sizes, engine, output_len), folder, Events(folder, watcher.hear))
+        execute(session(sizes, engine, output_len), folder, Events(folder, watcher.note_event))
     columns = list(next(iter(watcher.parts.values()))[0])
     print(
         f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} after; ms, median (most) of {POINTS} points\n"

@@ -37,7 +37,7 @@ from vbench import compose as ours  # noqa: E402
 from vbench.campaign import launcher, story  # noqa: E402
 from vbench.campaign.jobs.local import Local  # noqa: E402
 from vbench.schema import RunConfig  # noqa: E402
-from vbench.watch.events import EventReader  # noqa: E402
+from vbench.watch import EventReader  # noqa: E402
 
 GPUS = 8
 SESSIONS = {1: 12, 2: 8, 4: 6, 8: 4}  # how many of each width

@@ -18,8 +18,8 @@ from vbench.campaign.jobfile import JobFile
 from vbench.campaign.jobs import batch
 from vbench.schema.record import Record, is_aside
 from vbench.session import sessionfile
+from vbench.watch import EventReader
 from vbench.watch.board import SessionProgress
-from vbench.watch.events import EventReader
 
 NAME = "tiny-cpu-tp1-c4005cdd"
 EARLIER = Path(__file__).parent / "earlier" / NAME
@@ -52,7 +52,7 @@ def test_the_files_of_an_earlier_build_say_what_they_said():
     assert record.run_key == session.runs[0].key
     progress = SessionProgress(session)
     for event in EventReader(EARLIER).read():
-        progress.hear(event)
+        progress.update(event)
     assert progress.verdicts == {record.run_key: "VALID"}
 
 

@@ -10,7 +10,7 @@ import pytest
 from doors import fake, furnish, host, vbench
 
 from vbench.schema.record import Record, find_record, record_flaw
-from vbench.watch.events import Event, EventReader
+from vbench.watch import Event, EventReader
 
 ODD = "experiment='a [b]'"  # quoted for Hydra
 POINTS = ("-m", "workload.num_prompts=2,3", "workload=random", "workload.output_len=5", fake("--itl-s", "0.05"))
@@ -74,7 +74,7 @@ def test_a_record_of_another_shape_is_none_and_says_why(measured, tmp_path, chan
 )  # fmt: skip
 def test_a_line_that_is_no_event_is_passed_over_by_name_and_the_next_is_read(tmp_path, line):
     whole = Event(1.0, "ended", {"how": "completed"})
-    (tmp_path / "events.jsonl").write_bytes(line.encode("latin-1") + b"\n" + whole.line())
+    (tmp_path / "events.jsonl").write_bytes(line.encode("latin-1") + b"\n" + whole.to_line())
     unreadable, read = EventReader(tmp_path).read()
     assert unreadable.kind == "unreadable"
     assert read == whole

@@ -10,7 +10,7 @@ from vbench.plan.sessions import plan
 from vbench.schema.record import RECORD, Record, is_aside
 from vbench.session import sessionfile
 from vbench.session.story import execute
-from vbench.watch.events import Events
+from vbench.watch import Events
 
 SLO = {"ttft_ms": 20.0}  # of a server whose first token takes 50 ms: the first probe tells
 LOAD = {"lengths": "random", "input_len": 8, "output_len": 2, "search": "max_concurrency", "slo": SLO}

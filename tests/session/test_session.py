@@ -18,7 +18,7 @@ from vbench.plan.sessions import plan
 from vbench.schema.record import RECORD, REQUESTS, Failure, Record
 from vbench.session import execute, sessionfile
 from vbench.session.rehearsal import bursts
-from vbench.watch.events import EVENTS, Events
+from vbench.watch import EVENTS, Events
 
 SLOW = ("--itl-s", "0.05")  # a run of 20 tokens is a second
 

@@ -1,4 +1,4 @@
-"""Where a campaign stands, from what its sessions tell."""
+"""The progress of a campaign and its remaining time, from the events of its sessions."""
 
 import pytest
 from builders import run_config
@@ -9,8 +9,8 @@ from vbench.plan.rules import checked
 from vbench.plan.sessions import Session, plan
 from vbench.schema import Rerun
 from vbench.schema.record import Failure, Reason
+from vbench.watch import Event
 from vbench.watch.board import ENDED, MEASURING, MISSING, STARTING, WAITING, Board
-from vbench.watch.events import Event
 
 
 def session(*loads: int, **engine) -> Session:
@@ -20,60 +20,62 @@ def session(*loads: int, **engine) -> Session:
 
 
 def measured(board: Board, name: str, index: int, begins: float, ends: float) -> None:
-    run = board.lanes[name].session.runs[index]
+    run = board.sessions[name].session.runs[index]
     begun = {"run": run.key, "name": run.name, "replies": run.config.workload.num_prompts}
-    board.lanes[name].hear(Event(begins, "measuring", begun))
-    board.lanes[name].hear(Event(ends, "recorded", {"run": run.key, "folder": run.folder, "verdict": "VALID"}))
+    board.sessions[name].update(Event(begins, "measuring", begun))
+    board.sessions[name].update(Event(ends, "recorded", {"run": run.key, "folder": run.folder, "verdict": "VALID"}))
 
 
 def test_a_session_goes_from_missing_to_ended_and_says_how_fast_it_is():
     board = Board({"a": session(8)})
-    lane = board.lanes["a"]
-    assert lane.state == MISSING
-    lane.hear(Event(0.0, "waiting", {"wanted": "2 GPUs"}))
-    assert (lane.state, lane.detail) == (WAITING, "2 GPUs")
-    lane.hear(Event(1.0, "leased", {"gpus": []}))
-    assert (lane.state, lane.detail) == (STARTING, "")
-    lane.hear(Event(9.0, "ready", {"start_s": 8.0}))
-    lane.hear(Event(10.0, "measuring", {"run": lane.session.runs[0].key, "name": "n8", "replies": 8}))
-    lane.hear(Event(12.0, "tick", {"run": lane.session.runs[0].key, "replies": 3, "tokens": 500}))
-    assert (lane.state, lane.tokens_per_s) == (MEASURING, 250)
-    assert lane.now
-    assert (lane.now.replies, lane.now.expected) == (3, 8)
-    lane.hear(Event(14.0, "ended", {"how": "completed"}))
-    assert lane.state == ENDED
+    progress = board.sessions["a"]
+    assert progress.state == MISSING
+    progress.update(Event(0.0, "waiting", {"wanted": "2 GPUs"}))
+    assert (progress.state, progress.detail) == (WAITING, "2 GPUs")
+    progress.update(Event(1.0, "leased", {"gpus": []}))
+    assert (progress.state, progress.detail) == (STARTING, "")
+    progress.update(Event(9.0, "ready", {"start_s": 8.0}))
+    progress.update(Event(10.0, "measuring", {"run": progress.session.runs[0].key, "name": "n8", "replies": 8}))
+    progress.update(Event(12.0, "tick", {"run": progress.session.runs[0].key, "replies": 3, "tokens": 500}))
+    assert (progress.state, progress.tokens_per_s) == (MEASURING, 250)
+    assert progress.current_run
+    assert (progress.current_run.replies, progress.current_run.expected_replies) == (3, 8)
+    progress.update(Event(14.0, "ended", {"how": "completed"}))
+    assert progress.state == ENDED
 
 
 def test_nothing_is_said_of_the_rest_before_a_point_was_measured():
     board = Board({"a": session(8)})
-    board.lanes["a"].hear(Event(0.0, "starting", {}))
-    assert board.eta_s(1.0) is None
+    board.sessions["a"].update(Event(0.0, "starting", {}))
+    assert board.campaign_left_s(1.0) is None
 
 
 def test_the_rest_takes_what_points_like_it_took_and_shrinks_while_one_is_measured():
     board = Board({"a": session(8, 80)})
-    lane = board.lanes["a"]
+    progress = board.sessions["a"]
     measured(board, "a", 0, 0.0, 10.0)
-    second = lane.expected[lane.session.runs[1].key] / lane.expected[lane.session.runs[0].key] * 10.0
-    assert board.left_s("a", 10.0) == pytest.approx(second)
-    lane.hear(Event(10.0, "measuring", {"run": lane.session.runs[1].key, "name": "n80", "replies": 80}))
-    assert board.eta_s(12.0) == pytest.approx(second - 2.0)
+    second = (
+        progress.estimated_s[progress.session.runs[1].key] / progress.estimated_s[progress.session.runs[0].key] * 10.0
+    )
+    assert board.session_left_s("a", 10.0) == pytest.approx(second)
+    progress.update(Event(10.0, "measuring", {"run": progress.session.runs[1].key, "name": "n80", "replies": 80}))
+    assert board.campaign_left_s(12.0) == pytest.approx(second - 2.0)
     measured(board, "a", 1, 10.0, 10.0 + second)
-    assert board.eta_s(99.0) == 0.0
+    assert board.campaign_left_s(99.0) == 0.0
 
 
 def test_a_session_that_has_not_started_counts_with_the_start_that_others_took():
     board = Board({"a": session(8), "b": session(8, max_num_seqs=64)})
-    board.lanes["a"].hear(Event(0.0, "ready", {"start_s": 30.0}))
+    board.sessions["a"].update(Event(0.0, "ready", {"start_s": 30.0}))
     measured(board, "a", 0, 30.0, 40.0)
-    board.lanes["a"].hear(Event(40.0, "ended", {"how": "completed"}))
-    assert board.left_s("b", 40.0) == pytest.approx(30.0 + 10.0 * _ratio(board))
-    board.lanes["b"].hear(Event(40.0, "starting", {}))
-    assert board.left_s("b", 50.0) == pytest.approx(20.0 + 10.0 * _ratio(board))
+    board.sessions["a"].update(Event(40.0, "ended", {"how": "completed"}))
+    assert board.session_left_s("b", 40.0) == pytest.approx(30.0 + 10.0 * _ratio(board))
+    board.sessions["b"].update(Event(40.0, "starting", {}))
+    assert board.session_left_s("b", 50.0) == pytest.approx(20.0 + 10.0 * _ratio(board))
 
 
 def _ratio(board: Board) -> float:
-    one, other = (sum(board.lanes[name].expected.values()) for name in "ab")
+    one, other = (sum(board.sessions[name].estimated_s.values()) for name in "ab")
     return other / one
 
 
@@ -81,18 +83,18 @@ def test_sessions_side_by_side_share_what_is_left():
     board = Board({name: session(8, 9, max_num_seqs=seqs) for name, seqs in (("a", 64), ("b", 65))})
     for name in "ab":
         measured(board, name, 0, 0.0, 10.0)
-        run = board.lanes[name].session.runs[1]
-        board.lanes[name].hear(Event(10.0, "measuring", {"run": run.key, "name": run.name, "replies": 9}))
-    alone = board.left_s("a", 10.0)
+        run = board.sessions[name].session.runs[1]
+        board.sessions[name].update(Event(10.0, "measuring", {"run": run.key, "name": run.name, "replies": 9}))
+    alone = board.session_left_s("a", 10.0)
     assert alone
-    assert board.eta_s(10.0) == pytest.approx(alone)
+    assert board.campaign_left_s(10.0) == pytest.approx(alone)
 
 
 def test_a_probe_is_shown_but_is_no_point_of_the_plan():
     board = Board({"a": session(8)})
-    board.lanes["a"].hear(Event(0.0, "measuring", {"run": "probe", "name": "n4 c4", "replies": 16}))
-    board.lanes["a"].hear(Event(2.0, "recorded", {"run": "probe", "folder": "x", "verdict": "VALID"}))
-    assert not board.verdicts()
+    board.sessions["a"].update(Event(0.0, "measuring", {"run": "probe", "name": "n4 c4", "replies": 16}))
+    board.sessions["a"].update(Event(2.0, "recorded", {"run": "probe", "folder": "x", "verdict": "VALID"}))
+    assert not board.count_verdicts()
 
 
 OOM, LIMIT = Failure("oom_kv", "no room"), Failure("time_limit", "time")

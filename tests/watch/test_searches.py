@@ -5,8 +5,8 @@ from builders import run_config
 
 from vbench.schema import to_plain
 from vbench.schema.record import Reason, Record
-from vbench.watch.outcome import advice, exit_code, numbers
-from vbench.watch.searches import answer_line, answers, probe_line
+from vbench.watch.outcome import advice, exit_code, result_line
+from vbench.watch.searches import answer_line, answer_lines, probe_line
 
 
 def record(metrics, parent=None, invalid=(), **workload):
@@ -51,7 +51,7 @@ def test_a_probe_tells_level_share_binding_objective_and_bracket():
     line = probe_line(record(PROBED, parent="key", max_concurrency=24))
     assert line.startswith("24 at once: 97.1% of 350 steady requests met the SLO, TPOT p99 51.5 ms")
     assert "between 16 and 24" in line
-    assert line in numbers(record(PROBED, parent="key", max_concurrency=24))
+    assert line in result_line(record(PROBED, parent="key", max_concurrency=24))
 
 
 def test_a_probe_that_ended_early_has_no_share():
@@ -69,5 +69,5 @@ def test_the_exit_code_follows_the_search_and_not_its_probes():
 
 def test_answers_are_those_of_searches_and_say_where_they_are_not_trusted():
     others = [record(PROBED, parent="key", max_concurrency=24), record({"output_throughput": 3.0})]
-    assert answers([*others, record(FOUND)]) == [f"tiny · slo: {answer_line(record(FOUND))}"]
-    assert answers([record(FOUND, invalid=["untrusted_probes"])])[0].endswith("(INVALID)")
+    assert answer_lines([*others, record(FOUND)]) == [f"tiny · slo: {answer_line(record(FOUND))}"]
+    assert answer_lines([record(FOUND, invalid=["untrusted_probes"])])[0].endswith("(INVALID)")

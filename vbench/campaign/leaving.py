@@ -16,7 +16,7 @@ SECOND_CTRL_C_S = 3.0
 def confirm_cancelling(tasks: Sequence[Task], screen: Screen, watcher: Watcher) -> bool:
     """Waits for a second Ctrl-C; cancels the jobs and waits for their end if the user then says yes."""
     try:
-        screen.say(f"detaching; Ctrl-C again within {SECOND_CTRL_C_S:.0f} s to cancel the jobs instead")
+        screen.print(f"detaching; Ctrl-C again within {SECOND_CTRL_C_S:.0f} s to cancel the jobs instead")
         time.sleep(SECOND_CTRL_C_S)
     except KeyboardInterrupt:
         if _confirmed(len(in_state(tasks, TaskState.in_flight))):
@@ -29,11 +29,11 @@ def say_where_it_goes_on(tasks: Sequence[Task], screen: Screen) -> None:
     """Says how to look after jobs that go on by themselves, and how to collect what they measure."""
     for task in in_state(tasks, TaskState.in_flight):
         if task.job:
-            screen.say(marked_up("{}: {}/events.jsonl", task.job.file.name, task.folder))
+            screen.print(marked_up("{}: {}/events.jsonl", task.job.file.name, task.folder))
     left = len(to_submit(tasks))
     if left:
-        screen.say("1 session is not submitted" if left == 1 else f"{left} sessions are not submitted")
-    screen.say("the same command looks again, collects what is measured, and submits what is missing")
+        screen.print("1 session is not submitted" if left == 1 else f"{left} sessions are not submitted")
+    screen.print("the same command looks again, collects what is measured, and submits what is missing")
 
 
 def _confirmed(jobs: int) -> bool:

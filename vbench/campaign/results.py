@@ -14,7 +14,7 @@ from vbench.plan.sessions import Run, Session
 from vbench.schema import Rerun
 from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside, record_flaw
 from vbench.session.context import blank
-from vbench.watch.events import Event
+from vbench.watch import Event
 
 
 @dataclasses.dataclass

@@ -32,7 +32,7 @@ from vbench.tracking.delivery import Delivery
 from vbench.watch.markup import marked_up
 from vbench.watch.outcome import advice, exit_code, summary
 from vbench.watch.screen import Screen
-from vbench.watch.searches import answers
+from vbench.watch.searches import answer_lines
 
 ROOT = Path("multirun")
 LOOK_S = 0.25  # between two looks at the events on disk
@@ -61,7 +61,7 @@ def _carry_out(tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, delivery: 
         with screen:
             _take_stock(tasks, jobs, screen, watcher, delivery)
             if wait := submitter.waiting():
-                screen.say(wait)
+                screen.print(wait)
             if launcher.detach:
                 submitter.submit_for_detaching()
                 say_where_it_goes_on(tasks, screen)
@@ -96,10 +96,10 @@ def _take_stock(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watc
     """Finds what is known, which jobs are alive and what is missing. Raises Refused where that cannot be run."""
     claims.follow_living_jobs(tasks, jobs)
     for line in (*claims.unreadable(tasks), *(line for task in tasks for line in task.results.unreadable())):
-        screen.say(marked_up("[yellow]{}[/]", line))
+        screen.print(marked_up("[yellow]{}[/]", line))
     for task in tasks:
         records = [record for _, record in task.results.by_run() if record and is_reusable(record, task.rerun_pending)]
-        screen.known(task.folder, records)
+        screen.show_reused(task.folder, records)
         for folder, record in task.results.on_disk():
             if is_reusable(record, task.rerun_pending):
                 delivery.add(folder)
@@ -126,16 +126,16 @@ def _conclude(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watche
     claims.forget(tasks, jobs)
     records = [record for task in tasks for record in task.results.for_summary()]
     experiments = sorted({task.session.experiment for task in tasks})
-    screen.say("", *summary(records))
+    screen.print("", *summary(records))
     _close(delivery, screen)
     told = "records: {}/{}    compare: python -m vbench.analysis {}"
     compared = shlex.quote(f"experiment={experiments[0]}")
-    screen.say(marked_up(told, ROOT, ", ".join(experiments), compared), *advice(records))
-    screen.say(*(marked_up("{}", line) for line in answers(records)))
+    screen.print(marked_up(told, ROOT, ", ".join(experiments), compared), *advice(records))
+    screen.print(*(marked_up("{}", line) for line in answer_lines(records)))
     return exit_code(records)
 
 
 def _close(delivery: Delivery, screen: Screen) -> None:
     delivery.close()
     for line in delivery.report():
-        screen.say(marked_up("[yellow]not filed[/]: {}; later: python -m vbench.ingest {}", line, ROOT))
+        screen.print(marked_up("[yellow]not filed[/]: {}; later: python -m vbench.ingest {}", line, ROOT))

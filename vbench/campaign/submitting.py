@@ -59,7 +59,9 @@ class Submitter:
 
     def _give_to_jobs(self, tasks: Sequence[Task]) -> None:
         feasible = [task for task in tasks if not self._recorded_as_infeasible(task)]
-        prepared = [(task, task.prepare(self._jobs.name, partial(self._watcher.hear, task))) for task in feasible]
+        prepared = [
+            (task, task.prepare(self._jobs.name, partial(self._watcher.show_events, task))) for task in feasible
+        ]
         ready = [(task, submission) for task, submission in prepared if submission]
         if not ready:
             return

@@ -25,7 +25,7 @@ from vbench.schema import Rerun
 from vbench.schema.failures import Kind
 from vbench.schema.record import Failure, put_aside
 from vbench.session import sessionfile
-from vbench.watch.events import EVENTS, Event, EventReader
+from vbench.watch import EVENTS, Event, EventReader
 
 
 class TaskState(Enum):

@@ -11,8 +11,8 @@ from vbench.campaign.jobs import JobEnd, JobPhase, Jobs, JobState
 from vbench.campaign.task import Task, TaskState, in_state, states
 from vbench.schema.record import RECORD, Failure
 from vbench.tracking.delivery import Delivery
+from vbench.watch import Event
 from vbench.watch.board import ENDED, MISSING, QUEUED
-from vbench.watch.events import Event
 from vbench.watch.markup import marked_up
 from vbench.watch.screen import Screen
 
@@ -32,13 +32,13 @@ class Watcher:
 
     def look(self) -> None:
         """Reads new events; asks the backends when a session has ended, or when it is time to."""
-        ended = [self.hear(task) for task in in_state(self._tasks, TaskState.in_flight)]
+        ended = [self.show_events(task) for task in in_state(self._tasks, TaskState.in_flight)]
         if any(ended) or time.monotonic() - self._polled_at > POLL_S:
             self._polled_at = time.monotonic()
             self.collect()
 
-    def hear(self, task: Task) -> bool:
-        """Passes on what the session has reported since; whether that ended with its last event."""
+    def show_events(self, task: Task) -> bool:
+        """Shows the task's new events and files the records they name; returns whether the last event is `ended`."""
         ended = False
         for event in task.events.read():
             self._pass_on(task, event)
@@ -54,13 +54,13 @@ class Watcher:
 
     def attached(self, task: Task) -> None:
         """Says that the task follows a job that was there before, or of another command."""
-        self._screen.lane(task.folder).state = QUEUED
+        self._screen.progress_of(task.folder).state = QUEUED
         if task.job:
-            self._screen.say(marked_up("[bold]{}[/]: attached to {}", task.folder.name, task.job.file.name))
+            self._screen.print(marked_up("[bold]{}[/]: attached to {}", task.folder.name, task.job.file.name))
 
     def queued(self, task: Task) -> None:
         """Shows that a job has the task, unless its session has already said more."""
-        progress = self._screen.lane(task.folder)
+        progress = self._screen.progress_of(task.folder)
         progress.state = QUEUED if progress.state == MISSING else progress.state
 
     def infeasible(self, task: Task, failure: Failure) -> None:
@@ -75,7 +75,7 @@ class Watcher:
             self._delivery.add(folder)
 
     def _collect(self, task: Task, ended: JobState) -> None:
-        self.hear(task)
+        self.show_events(task)
         if task.missing():
             with claims.deciding([task]):  # another command may have decided already
                 if claims.follow_living_jobs([task], self._jobs):
@@ -88,9 +88,9 @@ class Watcher:
 
     def _retry_or_give_up(self, task: Task, ended: JobState) -> None:
         if ended.end is not JobEnd.cancelled and task.submissions <= self._retries:
-            self._screen.lane(task.folder).state = MISSING
+            self._screen.progress_of(task.folder).state = MISSING
             told = "[bold]{}[/]: {} to be taken up again: {}"
-            self._screen.say(marked_up(told, task.folder.name, len(task.missing()), task.why_missing(ended)))
+            self._screen.print(marked_up(told, task.folder.name, len(task.missing()), task.why_missing(ended)))
             task.retry()
         else:
             for event in task.record_unmeasured(ended):
@@ -98,11 +98,11 @@ class Watcher:
             self._end(task)
 
     def _end(self, task: Task) -> None:
-        self._screen.lane(task.folder).state = ENDED
+        self._screen.progress_of(task.folder).state = ENDED
         task.finish()
 
     def _pass_on(self, task: Task, event: Event) -> None:
-        self._screen.hear(task.folder, event)
+        self._screen.show_event(task.folder, event)
         recorded = event.kind == "recorded" and (task.folder / event.facts["folder"] / RECORD).exists()
         if recorded and tracking.database():  # jobs file for themselves where the store is a server
             self._delivery.add(task.folder / event.facts["folder"])

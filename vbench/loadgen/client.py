@@ -31,10 +31,10 @@ NEVER = -1
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a share's n requests; instants in ns of `clock`."""
+    """The results of the n requests that one process sent; instants in ns of `clock`."""
 
     start: int
-    sent: Ints  # (n,) NEVER where it was not
+    sent: Ints  # (n,) NEVER where it was not sent
     finished: Ints  # (n,) NEVER where it was not sent
     replica: Ints  # (n,)
     replies: list[Reply]
@@ -44,12 +44,13 @@ class Outcome:
     lags_s: Floats  # how late each heartbeat was
 
 
-async def drive(load: Load, turn: int, barrier: Callable[[Sender], Awaitable[int]]) -> Outcome:
+async def drive(load: Load, first_replica: int, barrier: Callable[[Sender], Awaitable[int]]) -> Outcome:
     """Prepares everything, waits at the barrier for the start (ns of `clock`), and sends the load.
 
-    `turn` is the process's number, so that not all of them begin with the same replica.
+    `first_replica`, an integer modulo the number of replicas, gets the first request. Each process passes its number,
+    so that they start with different replicas.
     """
-    sender = Sender(load, await resolve_replicas(load), turn)
+    sender = Sender(load, await resolve_replicas(load), first_replica)
     await sender.open_ahead(0.0)
     start = await barrier(sender)
     cpu_s = time.process_time()
@@ -88,14 +89,14 @@ async def resolve_replicas(load: Load) -> list[Replica]:
 class Sender:
     """Sends a load's requests when they are due and allowed, and keeps what comes back."""
 
-    def __init__(self, load: Load, replicas: list[Replica], turn: int) -> None:
+    def __init__(self, load: Load, replicas: list[Replica], first_replica: int) -> None:
         self.replicas = replicas
         self.limit = load.max_concurrency or len(load)
         self.timeout_s = load.timeout_s
         self.order = np.argsort(load.scheduled, kind="stable").tolist()
         self.due_s = np.sort(load.scheduled)
         self.due: list[int] = []  # ns of clock, once it has started
-        self.turn = turn  # which replica comes first among equals
+        self.preferred = first_replica  # of the replicas with equally few requests in flight; rotates
         self.next = 0  # place in the order of the next to send
         self.in_flight = self.completed = self.reads = 0  # reads: received by completed requests
         self.reported = 0  # how many of the order the last progress has seen sent
@@ -154,9 +155,9 @@ class Sender:
             self.spawn(self.connect_and_hand(replica, index))
 
     def least_loaded(self) -> Replica:
-        count, turn = len(self.replicas), self.turn
-        self.turn = (turn + 1) % count
-        return min(self.replicas, key=lambda replica: (replica.in_flight, (replica.index - turn) % count))
+        count, preferred = len(self.replicas), self.preferred
+        self.preferred = (preferred + 1) % count
+        return min(self.replicas, key=lambda replica: (replica.in_flight, (replica.index - preferred) % count))
 
     def hand(self, connection: Connection, index: int) -> None:
         self.live.add(connection)
@@ -223,7 +224,7 @@ class Sender:
         for replica in self.replicas:
             for connection in replica.idle:
                 connection.transport.abort()
-        for _ in range(2):  # the transports do so in the loop's next turns
+        for _ in range(2):  # the transports close in the loop's next iterations
             await asyncio.sleep(0)
 
     async def open_ahead(self, now_s: float) -> None:

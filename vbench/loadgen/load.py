@@ -1,4 +1,4 @@
-"""What is asked of the load client, and what it says of itself: plain data."""
+"""The input of the load client, and what it reports about itself: plain data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Load:
-    """n requests, and how they are sent."""
+    """n requests and how to send them."""
 
     endpoints: tuple[Endpoint, ...]  # replicas: each request goes to the one with the fewest in flight
     prompts: list[npt.NDArray[np.int32]]  # n arrays of token ids
@@ -30,15 +30,15 @@ class Load:
     scheduled: Floats  # (n,) seconds after the start; all zeros sends all at once
     max_concurrency: int | None
     ignore_eos: bool
-    timeout_s: float  # then every open stream ends with the error "timeout"
-    processes: int | None = None  # that bear it, of those there are; null: all
+    timeout_s: float  # after the start; then every open stream ends with the error "timeout"
+    processes: int | None = None  # how many of the client's processes send it; None: all
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     @property
     def most_in_flight(self) -> int:
-        """Streams that are surely open together: as many as are scheduled in the busiest second, within the limit."""
+        """An estimate of the streams open at once: the requests of the busiest second, at most max_concurrency."""
         times = np.sort(self.scheduled)
         busiest = int((np.searchsorted(times, times + 1.0) - np.arange(len(times))).max(initial=0))
         return min(busiest, self.max_concurrency or busiest)
@@ -46,35 +46,35 @@ class Load:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a load under way has come to, as its processes tell it twice a second."""
+    """The progress of a running load, reported by its processes twice a second."""
 
     elapsed_s: float  # since the start
     completed: int
     reads: int  # of replies, received
     in_flight: int
-    # Of each request that got the second piece of its reply (the first is the head) since the progress before: when it
-    # was sent, and seconds from there to that piece.
+    # For each request that received the second read of its reply (the first holds the headers) since the last report:
+    # when it was sent, and the seconds from then to that read.
     answered: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Client:
-    """Facts on the instrument during a run: whether what it says can be believed."""
+    """Facts about the load client during a run, which tell whether its timestamps can be trusted."""
 
     processes: int
     cpu_s: float  # user and system time of all processes, from the start to the last reply
-    busiest_cpu_share: float  # of one core, by the process that worked most; near 1 it was the bottleneck
-    loop_lag_p99_s: float  # how late a process was to what waited for it, sampled every 10 ms
+    busiest_cpu_share: float  # of one core, by the busiest process; near 1 the client was the bottleneck
+    loop_lag_p99_s: float  # how late a process handled an event that was due, sampled every 10 ms
     loop_lag_max_s: float
-    skew_p50_s: float  # from a byte's sending to its time stamp, by an echo of its own on an idle client
+    skew_p50_s: float  # from sending a byte to its timestamp, measured with an echo server while the client was idle
     skew_p99_s: float
     started_at_monotonic_s: float  # the zero of all times, on CLOCK_MONOTONIC
 
 
 def deal(load: Load, processes: int) -> list[Load]:
-    """Request i goes to share i mod k, its scheduled time untouched: together the shares are the same arrivals.
+    """Splits a load into shares: request i goes to share i mod k and keeps its scheduled time.
 
-    There are at most `processes` shares, and none that could send nothing.
+    There are at most `processes` shares, and each may send at least one request at a time.
     """
     limit = load.max_concurrency
     count = max(min(processes, len(load), limit or processes), 1)
@@ -91,7 +91,7 @@ def deal(load: Load, processes: int) -> list[Load]:
 
 
 def gather(shares: list[Requests]) -> Requests:
-    """Undoes `deal`: the requests of all shares in the order of the load."""
+    """Merges the requests of all shares in the order of the load; the inverse of `deal`."""
     count, total = len(shares), sum(len(share) for share in shares)
     places = [slice(index, total, count) for index in range(count)]
     columns = {}

@@ -9,7 +9,7 @@ from vbench.host import leases
 from vbench.schema.errors import Refused
 from vbench.schema.record import find_record
 from vbench.session import execute, sessionfile
-from vbench.watch.events import Events
+from vbench.watch import Events
 from vbench.watch.outcome import exit_code
 from vbench.watch.screen import Screen
 
@@ -32,7 +32,7 @@ def main(words: list[str]) -> int:
         session = sessionfile.read(path)
         leases.check(session, session.launcher.exclusive)
         with Screen({folder: session}) as screen:
-            execute(session, folder, Events(folder, lambda event: screen.hear(folder, event)))
+            execute(session, folder, Events(folder, lambda event: screen.show_event(folder, event)))
     except Refused as refused:
         print(f"vbench: {refused}", file=sys.stderr)  # noqa: T201
         return 2

@@ -19,7 +19,7 @@ from vbench.loadgen import Client, Endpoint, Load, Progress, Workers
 from vbench.plan.sessions import Run, Session
 from vbench.schema import effective_config
 from vbench.schema.record import Record, Requests
-from vbench.watch.events import Events
+from vbench.watch import Events
 
 IDLE_S = 30.0
 

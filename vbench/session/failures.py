@@ -16,7 +16,7 @@ from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import Refused, ServerFailed
 from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside
 from vbench.session.context import SessionContext, blank
-from vbench.watch.events import Events
+from vbench.watch import Events
 
 
 def infeasible_reason(session: Session, folder: Path) -> Failure | None:

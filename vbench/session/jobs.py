@@ -10,7 +10,7 @@ from pathlib import Path
 from vbench.schema.errors import Refused
 from vbench.session import sessionfile
 from vbench.session.story import execute
-from vbench.watch.events import Event, Events
+from vbench.watch import Event, Events
 
 
 def job(path: str, minutes: float | None = None, listener: Callable[[Event], object] = lambda _: None) -> None:
@@ -26,12 +26,12 @@ def job(path: str, minutes: float | None = None, listener: Callable[[Event], obj
         Events(folder).ended("refused")
         raise SystemExit(f"vbench: {refused}") from None
 
-    def hear(event: Event) -> None:
+    def listen(event: Event) -> None:
         if minutes and event.kind == "leased":
             _end_after(minutes)
         listener(event)
 
-    execute(session, folder, Events(folder, hear))
+    execute(session, folder, Events(folder, listen))
 
 
 def _end_after(minutes: float) -> None:

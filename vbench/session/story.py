@@ -27,7 +27,7 @@ from vbench.session.measuring import measure_until_trusted, record_start
 from vbench.session.probing import search
 from vbench.session.rehearsal import rehearse
 from vbench.session.serving import ready_servers
-from vbench.watch.events import Events
+from vbench.watch import Events
 from vbench.workload.search import streams
 
 SIGNAL_DELAY_S = 1.0  # a scheduler ends all processes of a job at once: the server may die before our signal comes

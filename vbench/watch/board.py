@@ -1,9 +1,9 @@
-"""Where a campaign stands: what its sessions and their jobs have told so far, and how long the rest may take. Pure."""
+"""The progress of a campaign, from the events of its sessions, and an estimate of the time that remains. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import mean
@@ -12,8 +12,8 @@ from vbench.plan.resources import point_s
 from vbench.plan.sessions import Session
 from vbench.watch.events import Event
 
-KNOWN, MISSING, QUEUED, WAITING, STARTING, WARMING, MEASURING, ENDED = (
-    "known", "missing", "queued", "waiting", "starting", "warming up", "measuring", "ended",
+REUSED, MISSING, QUEUED, WAITING, STARTING, WARMING, MEASURING, ENDED = (
+    "reused", "missing", "queued", "waiting", "starting", "warming up", "measuring", "ended",
 )  # fmt: skip
 IN_FLIGHT = {QUEUED, WAITING, STARTING, WARMING, MEASURING}
 RUNNING = IN_FLIGHT - {QUEUED, WAITING}
@@ -21,119 +21,119 @@ RUNNING = IN_FLIGHT - {QUEUED, WAITING}
 
 @dataclass
 class CurrentRun:
-    """The run that is being measured: a point, or a probe of one."""
+    """The run that is being measured: a point, or a probe of a search. Times in seconds since 1970."""
 
     name: str
-    began: float
-    expected: int  # replies
+    began_at: float
+    expected_replies: int
     replies: int = 0
     tokens: int = 0
-    told: float = 0.0  # when these were counted
+    counted_at: float = 0.0  # when `replies` and `tokens` were counted
 
 
 @dataclass
 class SessionProgress:
-    """One session as it goes."""
+    """The state of one session and of its points, updated event by event."""
 
     session: Session
     state: str = MISSING
-    detail: str = ""  # what it waits for
-    since: float = 0.0  # of its state
-    start_s: float | None = None  # of its servers
+    detail: str = ""  # in state WAITING: the resources that it waits for
+    state_since: float = 0.0  # seconds since 1970
+    start_s: float | None = None  # how long its servers took to start
     verdicts: dict[str, str] = field(default_factory=dict)  # of its points, by run key
-    seconds: dict[str, float] = field(default_factory=dict)  # that its points took
-    now: CurrentRun | None = None
+    measured_s: dict[str, float] = field(default_factory=dict)  # how long each measured point took, by run key
+    current_run: CurrentRun | None = None
 
     @cached_property
-    def expected(self) -> dict[str, float]:
-        """Seconds that each point would take on a slow server, by run key: their proportions are what matters here."""
+    def estimated_s(self) -> dict[str, float]:
+        """Seconds that each point would take on a slow server, by run key. Only their ratios are used here."""
         return {run.key: point_s(run) for run in self.session.runs}
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Of the run that is being measured, so far."""
-        now = self.now
-        return now.tokens / (now.told - now.began) if now and now.tokens else None
+        """The throughput of the current run so far; None before its first tokens are counted."""
+        run = self.current_run
+        return run.tokens / (run.counted_at - run.began_at) if run and run.tokens else None
 
-    def hear(self, event: Event) -> None:
-        """Takes in what the session tells; also from the start again, where its job is taken up again."""
+    def update(self, event: Event) -> None:
+        """Applies an event of the session. A session that is resumed in a new job starts again from `waiting`."""
         facts = event.facts
         if event.kind == "waiting":
-            self._turn(WAITING, event.t, facts["wanted"])
+            self._enter(WAITING, event.t, facts["wanted"])
         elif event.kind in ("leased", "starting"):
-            self._turn(STARTING, event.t)
+            self._enter(STARTING, event.t)
         elif event.kind == "ready":
             self.start_s = facts.get("start_s", 0.0)
-            self._turn(WARMING, event.t)
+            self._enter(WARMING, event.t)
         elif event.kind == "measuring":
-            self._turn(MEASURING, event.t)
-            self.now = CurrentRun(facts["name"], event.t, facts["replies"])
-        elif event.kind == "tick" and self.now:
-            self.now.replies, self.now.tokens, self.now.told = facts["replies"], facts["tokens"], event.t
+            self._enter(MEASURING, event.t)
+            self.current_run = CurrentRun(facts["name"], event.t, facts["replies"])
+        elif event.kind == "tick" and (run := self.current_run):
+            run.replies, run.tokens, run.counted_at = facts["replies"], facts["tokens"], event.t
         elif event.kind == "recorded":
             self._record(event)
         elif event.kind == "ended":
-            self._turn(ENDED, event.t)
+            self._enter(ENDED, event.t)
 
-    def _turn(self, state: str, t: float, detail: str = "") -> None:
-        self.state, self.since, self.detail, self.now = state, t, detail, None
+    def _enter(self, state: str, t: float, detail: str = "") -> None:
+        self.state, self.state_since, self.detail, self.current_run = state, t, detail, None
 
     def _record(self, event: Event) -> None:
         key = event.facts["run"]
-        if key in self.expected:  # else it is a probe: a run, but no point of the plan
+        if key in self.estimated_s:  # a probe has a record too, but is no point of the plan
             self.verdicts[key] = event.facts["verdict"]
-            if self.now:
-                self.seconds[key] = event.t - self.now.began
-        self.now = None
+            if self.current_run:
+                self.measured_s[key] = event.t - self.current_run.began_at
+        self.current_run = None
 
 
 class Board:
-    """All sessions of a campaign, by the name that the campaign gives them."""
+    """The progress of all sessions of a campaign, by the names that the caller gives them."""
 
     def __init__(self, sessions: Mapping[str, Session]) -> None:
-        self.lanes = {name: SessionProgress(session) for name, session in sessions.items()}
+        self.sessions = {name: SessionProgress(session) for name, session in sessions.items()}
 
     @property
     def running(self) -> list[str]:
-        return [name for name, lane in self.lanes.items() if lane.state in RUNNING]
+        """The names of the sessions that have their resources and have not ended."""
+        return [name for name, progress in self.sessions.items() if progress.state in RUNNING]
 
-    def states(self) -> Counter[str]:
-        """How many sessions are in each state."""
-        return Counter(lane.state for lane in self.lanes.values())
+    def count_states(self) -> Counter[str]:
+        """The number of sessions in each state."""
+        return Counter(progress.state for progress in self.sessions.values())
 
-    def verdicts(self) -> Counter[str]:
-        """How many points have each verdict."""
-        return Counter(verdict for lane in self.lanes.values() for verdict in lane.verdicts.values())
+    def count_verdicts(self) -> Counter[str]:
+        """The number of points with each verdict."""
+        return Counter(verdict for progress in self.sessions.values() for verdict in progress.verdicts.values())
 
-    def left_s(self, name: str, now: float) -> float | None:
-        """Seconds until this session ends, by what was measured so far; None before anything was."""
-        pace, lane = self._pace(), self.lanes[name]
-        if pace is None or lane.state in (KNOWN, ENDED):
+    def session_left_s(self, name: str, now: float) -> float | None:
+        """Seconds until this session ends, estimated from the points measured so far; None before the first."""
+        pace, progress = self._pace(), self.sessions[name]
+        if pace is None or progress.state in (REUSED, ENDED):
             return None if pace is None else 0.0
-        points_s = pace * sum(s for key, s in lane.expected.items() if key not in lane.verdicts)
-        if lane.state == MEASURING and lane.now:
-            return max(points_s - (now - lane.now.began), 0.0)
-        spent = now - lane.since if lane.state == STARTING else 0.0
-        to_start = 0.0 if lane.state in (WARMING, MEASURING) else max(self._start_s() - spent, 0.0)
-        return points_s + to_start
+        points_s = pace * sum(s for key, s in progress.estimated_s.items() if key not in progress.verdicts)
+        if progress.state == MEASURING and progress.current_run:
+            return max(points_s - (now - progress.current_run.began_at), 0.0)
+        spent = now - progress.state_since if progress.state == STARTING else 0.0
+        start_s = 0.0 if progress.state in (WARMING, MEASURING) else max(self._mean_start_s() - spent, 0.0)
+        return points_s + start_s
 
-    def eta_s(self, now: float) -> float | None:
-        """Seconds until all is done, with as many sessions at once as run now; None before anything was measured."""
-        left = [self.left_s(name, now) for name in self.lanes]
-        known = [each for each in left if each is not None]
-        if len(known) < len(left) or not known:
+    def campaign_left_s(self, now: float) -> float | None:
+        """Seconds until all sessions have ended, if as many run in parallel as now; None before the first point."""
+        left = {name: s for name in self.sessions if (s := self.session_left_s(name, now)) is not None}
+        if len(left) < len(self.sessions) or not left:
             return None
-        return max(sum(known) / max(len(self.running), 1), *(self._of(self.running, now) or [0.0]))
-
-    def _of(self, names: Sequence[str], now: float) -> list[float]:
-        return [self.left_s(name, now) or 0.0 for name in names]
+        running = self.running
+        return max(sum(left.values()) / max(len(running), 1), *(left[name] for name in running), 0.0)
 
     def _pace(self) -> float | None:
-        """What points took, over what they would take on a slow server."""
-        took = sum(s for lane in self.lanes.values() for s in lane.seconds.values())
-        slow = sum(lane.expected[key] for lane in self.lanes.values() for key in lane.seconds)
-        return took / slow if slow else None
+        """How long the measured points took, divided by their estimates; None before the first."""
+        measured_s = sum(s for progress in self.sessions.values() for s in progress.measured_s.values())
+        estimated_s = sum(
+            progress.estimated_s[key] for progress in self.sessions.values() for key in progress.measured_s
+        )
+        return measured_s / estimated_s if estimated_s else None
 
-    def _start_s(self) -> float:
-        starts = [lane.start_s for lane in self.lanes.values() if lane.start_s is not None]
+    def _mean_start_s(self) -> float:
+        starts = [progress.start_s for progress in self.sessions.values() if progress.start_s is not None]
         return mean(starts) if starts else 0.0

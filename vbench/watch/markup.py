@@ -1,6 +1,6 @@
-"""Lines for the terminal: the one place where names, paths and other programs' words are escaped.
+"""Lines for the terminal. Names, paths and other programs' messages are escaped here and nowhere else.
 
-Such text may hold square brackets, which rich would take for markup: `[rank0]: …` vanishes, `[/x]` raises.
+Such text may contain square brackets, which rich would parse as markup: `[rank0]: …` would vanish, `[/x]` would raise.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from rich.markup import escape
 
 
 def marked_up(template: str, *values: object) -> str:
-    """The template, in rich's markup, with each value in place of a `{}`, shown as it is."""
+    """Fills each `{}` of a template in rich's markup with a value; the values are escaped and appear literally."""
     return template.format(*(escape(str(value)) for value in values))

@@ -1,4 +1,4 @@
-"""What a campaign found: one table of its points, what failed and why, and what to do next. Nothing is printed here."""
+"""The summary of a campaign: a table of its points, its failures, and what to run next. Nothing is printed here."""
 
 from __future__ import annotations
 
@@ -25,41 +25,43 @@ COLOURS = {"VALID": "green", "INVALID": "yellow", "FAILED": "red"}
 
 
 def exit_code(records: Sequence[Record]) -> int:
-    """0 if every run is VALID, else 1. A search is judged by its own verdict, not by those of its probes."""
+    """0 if every record is VALID, else 1. Probes do not count: a search has a verdict of its own."""
     return int(any(record.verdict != "VALID" for record in records if not is_probe(record)))
 
 
 def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
-    """One table of all points, measured now or known before; repeats share a row, as mean ± half-width."""
+    """A table of all points, measured now or earlier, then the failures. Repeats share a row: mean ± half-width."""
     table = Table("run", *COLUMNS, "verdict", box=None, pad_edge=False)
     for column in table.columns[1:-1]:
         column.justify = "right"
-    points = _points_of(records)
+    points = _group_by_point(records)
     for point in points:
-        table.add_row(escape(_name(point)), *_cells(point), _verdict(point))
+        table.add_row(escape(_row_name(point)), *_metric_cells(point), _verdict_cell(point))
     yield table
-    if any(len(_valid(point)) > 1 for point in points):
+    if any(len(_valid_records(point)) > 1 for point in points):
         yield "±: half the 95 % t interval of the mean over VALID repeats"
-    yield from _failures(records)
+    yield from _failure_lines(records)
 
 
 def advice(records: Sequence[Record]) -> Iterator[str]:
-    """Which records the same command would make again, and with what word."""
+    """Says how many runs the same command would measure again, for each value of `rerun`, and if given unchanged."""
     points = [record for record in records if not is_probe(record)]
     counts = {
         "rerun=invalid": sum(record.verdict == "INVALID" for record in points),
         "rerun=failed": sum(record.failure is not None and record.final for record in points),
         "no more words": sum(not record.final for record in points),
     }
-    for word, count in counts.items():
+    for option, count in counts.items():
         if count:
             runs = "1 run" if count == 1 else f"{count} runs"
-            why = {"rerun=invalid": "INVALID", "rerun=failed": "FAILED"}.get(word, "FAILED for a reason that may pass")
-            yield f"next: the same command with {word} measures {runs} again ({why})"
+            why = {"rerun=invalid": "INVALID", "rerun=failed": "FAILED"}.get(
+                option, "FAILED for a reason that may pass"
+            )
+            yield f"next: the same command with {option} measures {runs} again ({why})"
 
 
-def numbers(record: Record) -> str:
-    """A record in one line, with its verdict."""
+def result_line(record: Record) -> str:
+    """A record in one line: its key metrics and its verdict."""
     verdict = f"[{COLOURS[record.verdict]}]{record.verdict}[/]"
     if is_search(record):
         return f"{answer_line(record)}  {verdict}"
@@ -67,27 +69,27 @@ def numbers(record: Record) -> str:
         return f"{probe_line(record)}  {verdict}"
     if "output_throughput" not in record.metrics:
         return verdict
-    found = record.metrics
-    parts = [f"{found['output_throughput']:,.1f} tok/s"]
-    parts += [f"ITL {found['median_itl_ms']:.2f} ms"] if "median_itl_ms" in found else []
-    parts += [f"TTFT {found['median_ttft_ms']:.1f} ms"] if "median_ttft_ms" in found else []
+    metrics = record.metrics
+    parts = [f"{metrics['output_throughput']:,.1f} tok/s"]
+    parts += [f"ITL {metrics['median_itl_ms']:.2f} ms"] if "median_itl_ms" in metrics else []
+    parts += [f"TTFT {metrics['median_ttft_ms']:.1f} ms"] if "median_ttft_ms" in metrics else []
     return f"{', '.join(parts)} (medians)  {verdict}"
 
 
-def _failures(records: Sequence[Record]) -> Iterator[str]:
-    """One line a session and reason: its points often fail together."""
-    together: dict[tuple[str, str, str], int] = {}
+def _failure_lines(records: Sequence[Record]) -> Iterator[str]:
+    """One line for each session and reason, because the points of a session often fail together."""
+    counts: dict[tuple[str, str, str], int] = {}
     for record in records:
         if record.failure:
             why = (record.session, record.failure.kind, record.failure.line)
-            together[why] = together.get(why, 0) + 1
-    for (session, kind, line), count in together.items():
+            counts[why] = counts.get(why, 0) + 1
+    for (session, kind, line), count in counts.items():
         runs = "1 run" if count == 1 else f"{count} runs"
         yield marked_up("[red]{}[/]: {} of {}: {}", kind, runs, session, line)
 
 
-def _points_of(records: Sequence[Record]) -> list[list[Record]]:
-    """The records of each point: those that differ in their seed only, least seed first."""
+def _group_by_point(records: Sequence[Record]) -> list[list[Record]]:
+    """Groups records that differ only in their seed, each group in order of the seed."""
     points: dict[str, list[Record]] = {}
     for record in records:
         load = {**record.config["workload"], "seed": None}
@@ -95,30 +97,30 @@ def _points_of(records: Sequence[Record]) -> list[list[Record]]:
     return [sorted(point, key=_seed) for point in points.values()]
 
 
-def _name(records: list[Record]) -> str:
+def _row_name(records: list[Record]) -> str:
     if len(records) == 1:
         return records[0].name
     return records[0].name.removesuffix(f" s{_seed(records[0])}")
 
 
-def _cells(records: list[Record]) -> list[str]:
-    shown = records if len(records) == 1 else _valid(records)  # one run is shown even where it is not to be trusted
+def _metric_cells(records: list[Record]) -> list[str]:
+    shown = records if len(records) == 1 else _valid_records(records)  # a single run is shown even if INVALID
     means = [interval(each.metrics[key] for each in shown if key in each.metrics) for key in COLUMNS.values()]
     return ["" if math.isnan(mean.mean) else f"{mean:,.1f}" for mean in means]
 
 
-def _verdict(records: list[Record]) -> str:
+def _verdict_cell(records: list[Record]) -> str:
     reasons: list[str] = [each.failure.kind for each in records if each.failure]
     reasons += [reason.code for each in records if not each.failure for reason in each.invalid]
     why = ", ".join(dict.fromkeys(reasons))
     if len(records) == 1:
         return f"[{COLOURS[records[0].verdict]}]{records[0].verdict}[/] {why}"
-    valid = len(_valid(records))
+    valid = len(_valid_records(records))
     colour = COLOURS["VALID" if valid == len(records) else "INVALID" if valid else "FAILED"]
     return f"[{colour}]{valid} of {len(records)} VALID[/] {why}"
 
 
-def _valid(records: list[Record]) -> list[Record]:
+def _valid_records(records: list[Record]) -> list[Record]:
     return [record for record in records if record.verdict == "VALID"]
 
 

@@ -1,4 +1,4 @@
-"""What people see while a campaign runs: a line an event, and on a terminal a table of what is under way below them."""
+"""The display of a running campaign: one line for each event and, on a terminal, a live table of sessions below."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from typing_extensions import Self
 from vbench.metrics.remedies import REMEDY
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
-from vbench.watch.board import ENDED, IN_FLIGHT, KNOWN, MISSING, QUEUED, RUNNING, WAITING, Board, SessionProgress
+from vbench.watch.board import ENDED, IN_FLIGHT, MISSING, QUEUED, REUSED, RUNNING, WAITING, Board, SessionProgress
 from vbench.watch.events import EVENTS, Event
 from vbench.watch.markup import marked_up
-from vbench.watch.outcome import COLOURS, numbers
+from vbench.watch.outcome import COLOURS, result_line
 
 REDRAWN_PER_S = 2
-ROOM = 8  # lines of the terminal that the table leaves to others
+LINES_KEPT_FREE = 8  # of the terminal, for the events above the table
 
 
 class Screen:
-    """Prints the story of a campaign as it happens; `with screen:` shows the table where there is a terminal.
+    """Prints the events of a campaign's sessions; inside `with screen:` a terminal also shows the live table.
 
-    Sessions are known by their folders.
+    Sessions are identified by their folders.
     """
 
     def __init__(self, sessions: Mapping[Path, Session]) -> None:
         self.console = Console(highlight=False)
         self.board = Board({str(folder): session for folder, session in sessions.items()})
-        self._speaker: Path | None = None
+        self._last_printed: Path | None = None
         self._live = Live(
-            get_renderable=self._below, console=self.console, refresh_per_second=REDRAWN_PER_S, transient=True
+            get_renderable=self._status_table, console=self.console, refresh_per_second=REDRAWN_PER_S, transient=True
         )
 
     def __enter__(self) -> Self:
@@ -50,83 +50,87 @@ class Screen:
     ) -> None:
         self._live.stop()
 
-    def lane(self, folder: Path) -> SessionProgress:
-        return self.board.lanes[str(folder)]
+    def progress_of(self, folder: Path) -> SessionProgress:
+        return self.board.sessions[str(folder)]
 
-    def say(self, *lines: RenderableType) -> None:
+    def print(self, *lines: RenderableType) -> None:
         for line in lines:
             self.console.print(line, soft_wrap=isinstance(line, str))
 
-    def known(self, folder: Path, records: Iterable[Record]) -> None:
-        """Points of a session that need no measuring."""
-        lane = self.lane(folder)
-        lane.verdicts |= {record.run_key: record.verdict for record in records}
-        known, of = len(lane.verdicts), len(lane.session.runs)
-        if known:
-            self.say(marked_up("[bold]{}[/]: {} of {} points known (rerun=true repeats)", folder.name, known, of))
-        if known == of:
-            lane.state = KNOWN
+    def show_reused(self, folder: Path, records: Iterable[Record]) -> None:
+        """Counts and shows the points of a session whose records from earlier are reused."""
+        progress = self.progress_of(folder)
+        progress.verdicts |= {record.run_key: record.verdict for record in records}
+        reused, total = len(progress.verdicts), len(progress.session.runs)
+        if reused:
+            self.print(marked_up("[bold]{}[/]: {} of {} points known (rerun=true repeats)", folder.name, reused, total))
+        if reused == total:
+            progress.state = REUSED
 
-    def hear(self, folder: Path, event: Event) -> None:
-        """Shows what the session of this folder tells."""
-        lane = self.lane(folder)
-        lane.hear(event)
+    def show_event(self, folder: Path, event: Event) -> None:
+        """Updates the progress of the session in this folder and prints the event."""
+        progress = self.progress_of(folder)
+        progress.update(event)
         if event.kind == "starting":
-            self._speaker = folder
-            self.say(marked_up("[bold]{}[/]: {}", folder.name, _starting(folder, lane.session, event)))
+            self._last_printed = folder
+            self.print(marked_up("[bold]{}[/]: {}", folder.name, _starting_text(folder, progress.session, event)))
         elif event.kind == "waiting":
-            self._tell(folder, marked_up("waiting: {}", event.facts["wanted"]))
+            self._print_below_name(folder, marked_up("waiting: {}", event.facts["wanted"]))
         elif event.kind == "ready":
-            self._tell(folder, marked_up("{}", _ready(event)))
+            self._print_below_name(folder, marked_up("{}", _ready_text(event)))
         elif event.kind == "recorded":
             self._show_record(folder, event)
         elif event.kind == "unreadable":
-            self._tell(folder, marked_up("{}: passed over, not an event: {}", folder / EVENTS, event.facts["line"]))
+            self._print_below_name(
+                folder, marked_up("{}: passed over, not an event: {}", folder / EVENTS, event.facts["line"])
+            )
         elif event.kind == "failed":
             facts = event.facts
-            self._tell(folder, marked_up("[red]{}[/]: {}", facts["kind"], facts["line"]))
+            self._print_below_name(folder, marked_up("[red]{}[/]: {}", facts["kind"], facts["line"]))
             if facts["log"]:
-                self._tell(folder, marked_up("log: {}", facts["log"]))
+                self._print_below_name(folder, marked_up("log: {}", facts["log"]))
 
     def _show_record(self, folder: Path, event: Event) -> None:
         record = find_record(folder / event.facts["folder"])
-        if record is None:  # an old event: its record was put aside for another try
+        if record is None:  # the record was moved away since, to measure the run again
             return
-        self._tell(folder, marked_up("{}: ", record.name) + numbers(record))
+        self._print_below_name(folder, marked_up("{}: ", record.name) + result_line(record))
         for reason in record.invalid:
-            self._tell(folder, marked_up("  [yellow]{}[/]: {}", reason.code, reason.sentence))
+            self._print_below_name(folder, marked_up("  [yellow]{}[/]: {}", reason.code, reason.sentence))
         for remedy in dict.fromkeys(REMEDY[reason.code] for reason in record.invalid if reason.code in REMEDY):
-            self._tell(folder, marked_up("  → {}", remedy))
+            self._print_below_name(folder, marked_up("  → {}", remedy))
 
-    def _tell(self, folder: Path, line: str) -> None:
-        """Below the session's name, which is said again where another session spoke last."""
-        if self._speaker != folder:
-            self._speaker = folder
-            self.say(marked_up("[bold]{}[/]:", folder.name))
-        self.say(f"  {line}")
+    def _print_below_name(self, folder: Path, line: str) -> None:
+        """Prints an indented line; the session's name comes first if the line above is of another session."""
+        if self._last_printed != folder:
+            self._last_printed = folder
+            self.print(marked_up("[bold]{}[/]:", folder.name))
+        self.print(f"  {line}")
 
-    def _below(self) -> RenderableType:
+    def _status_table(self) -> RenderableType:
         now = time.time()
         table = Table("session", "state", "points", "run", "replies", "tok/s so far", "left", box=None, pad_edge=False)
         for column in table.columns[4:]:
             column.justify = "right"
-        lanes = {name: lane for name, lane in self.board.lanes.items() if lane.state in IN_FLIGHT}
-        shown = sorted(lanes, key=lambda name: lanes[name].state not in RUNNING)
-        for name in shown[: max(self.console.height - ROOM, 1)]:
-            table.add_row(escape(Path(name).name), *_cells(lanes[name], now), _duration(self.board.left_s(name, now)))
-        return Group(Text(), table, Text.from_markup(self._counts(now)))
+        in_flight = {name: each for name, each in self.board.sessions.items() if each.state in IN_FLIGHT}
+        shown = sorted(in_flight, key=lambda name: in_flight[name].state not in RUNNING)
+        for name in shown[: max(self.console.height - LINES_KEPT_FREE, 1)]:
+            left = _duration(self.board.session_left_s(name, now))
+            table.add_row(escape(Path(name).name), *_progress_cells(in_flight[name], now), left)
+        return Group(Text(), table, Text.from_markup(self._totals_line(now)))
 
-    def _counts(self, now: float) -> str:
-        states, verdicts = self.board.states(), self.board.verdicts()
-        done = states[KNOWN] + states[ENDED]
+    def _totals_line(self, now: float) -> str:
+        states, verdicts = self.board.count_states(), self.board.count_verdicts()
+        done = states[REUSED] + states[ENDED]
         queued = states[MISSING] + states[QUEUED] + states[WAITING]
         sessions = f"sessions: {done} done, {sum(states[each] for each in RUNNING)} running, {queued} to come"
         points = ", ".join(f"[{COLOURS[verdict]}]{count} {verdict}[/]" for verdict, count in sorted(verdicts.items()))
-        of = sum(len(lane.session.runs) for lane in self.board.lanes.values())
-        return f"{sessions} · points: {points or 'none yet'} of {of} · {_duration(self.board.eta_s(now))} left"
+        total = sum(len(progress.session.runs) for progress in self.board.sessions.values())
+        left = _duration(self.board.campaign_left_s(now))
+        return f"{sessions} · points: {points or 'none yet'} of {total} · {left} left"
 
 
-def _starting(folder: Path, session: Session, event: Event) -> str:
+def _starting_text(folder: Path, session: Session, event: Event) -> str:
     facts = event.facts
     points = "1 point" if facts["points"] == 1 else f"{facts['points']} points"
     if session.attached:
@@ -135,25 +139,26 @@ def _starting(folder: Path, session: Session, event: Event) -> str:
     return f"starting {servers} for {points}, log {folder}/server.log"
 
 
-def _ready(event: Event) -> str:
+def _ready_text(event: Event) -> str:
     facts = event.facts
     memory = f", KV cache {facts['kv_cache_tokens']:,} tokens" if "kv_cache_tokens" in facts else ""
     ready = f"ready after {facts['start_s']:.1f} s" if "start_s" in facts else "answers"
     return f"{ready}: engine {facts['version']}{memory}"
 
 
-def _cells(lane: SessionProgress, now: float) -> tuple[str, str, str, str, str]:
-    state = f"{lane.state} {_duration(now - lane.since)}" if lane.since else lane.state
-    points = f"{len(lane.verdicts)}/{len(lane.session.runs)}"
-    run = lane.now
+def _progress_cells(progress: SessionProgress, now: float) -> tuple[str, str, str, str, str]:
+    """The columns `state` to `tok/s so far`."""
+    state = f"{progress.state} {_duration(now - progress.state_since)}" if progress.state_since else progress.state
+    points = f"{len(progress.verdicts)}/{len(progress.session.runs)}"
+    run = progress.current_run
     if run is None:
-        return f"{state} {escape(lane.detail)}".strip(), points, "", "", ""
-    rate = lane.tokens_per_s
-    return state, points, escape(run.name), f"{run.replies}/{run.expected}", f"{rate:,.0f}" if rate else ""
+        return f"{state} {escape(progress.detail)}".strip(), points, "", "", ""
+    rate = progress.tokens_per_s
+    return state, points, escape(run.name), f"{run.replies}/{run.expected_replies}", f"{rate:,.0f}" if rate else ""
 
 
 def _duration(seconds: float | None) -> str:
-    """`1 h 05 min`, `12 min`, `40 s`; nothing is known of None."""
+    """`1 h 05 min`, `12 min`, `40 s`; `?` for None."""
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)

@@ -22,7 +22,7 @@ from vbench.schema.failures import Kind
 from vbench.schema.record import RECORD, Failure, atomic
 from vbench.session import sessionfile
 from vbench.session.context import blank
-from vbench.watch.events import EventReader, Events
+from vbench.watch import EventReader, Events
 
 PATIENCE = 3  # starts of a job that record nothing, before a run is given up
 ATTEMPT = "turn.json"

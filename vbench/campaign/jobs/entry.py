@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vbench import session, tracking
 from vbench.tracking.delivery import Delivery
-from vbench.watch.events import Event
+from vbench.watch import Event
 
 
 def job(path: str, minutes: float | None = None) -> None:

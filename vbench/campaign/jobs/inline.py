@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vbench import session
 from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission
-from vbench.watch.events import Events
+from vbench.watch import Events
 
 
 class Inline:

@@ -21,7 +21,7 @@ import submitit
 from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, entry, strict
 from vbench.host import gpus
 from vbench.session import sessionfile
-from vbench.watch.events import EventReader
+from vbench.watch import EventReader
 
 # How a job ended, by the last event of its session.
 ENDS = {"completed": JobEnd.completed, "SIGTERM": JobEnd.cancelled, "SIGUSR2": JobEnd.time_limit}
