@@ -37,10 +37,10 @@ sys.path[:0] = [str(ROOT)]
 from vbench import compose as ours  # noqa: E402  the checkout is the package
 from vbench.campaign import launcher  # noqa: E402
 from vbench.engine import dummy  # noqa: E402
-from vbench.engine.counters import samples  # noqa: E402
-from vbench.engine.server import Server, cache, replicas  # noqa: E402
+from vbench.engine.counters import parse_samples  # noqa: E402
+from vbench.engine.server import Server, find_cache, start_replicas  # noqa: E402
 from vbench.host import cores, cputime  # noqa: E402
-from vbench.host.leases import HostLease, leased  # noqa: E402
+from vbench.host.leases import HostLease, hold_lease  # noqa: E402
 from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
 from vbench.metrics.definitions import metrics  # noqa: E402
 from vbench.plan.rules import checked  # noqa: E402
@@ -74,7 +74,7 @@ def totals(server: Server) -> defaultdict[str, float]:
     """The server's samples since its start, sums and counts of its histograms among them, and its front end's CPU."""
     found: defaultdict[str, float] = defaultdict(float)
     with urllib.request.urlopen(f"{server.base_url}/metrics") as reply:
-        for name, values in samples(reply.read().decode(), ["vllm:"]).items():
+        for name, values in parse_samples(reply.read().decode(), ["vllm:"]).items():
             found[name] += sum(values)
     found["frontend_s"] = frontend_s(server)
     return found
@@ -179,23 +179,23 @@ def words_and_texts(rng: np.random.Generator, folder: Path, count: int) -> tuple
 
 async def measure(session: Session, options: argparse.Namespace) -> dict[int, list[Pair]]:
     """The pairs of each load, all on one server; written out after each."""
-    with leased(session, lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
+    with hold_lease(session, lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
         return await measure_on(session, share, options)
 
 
 async def measure_on(session: Session, share: HostLease, options: argparse.Namespace) -> dict[int, list[Pair]]:
     loads, tokens = options.num_prompts, options.output_len
-    tokenizer = dummy.materialise(session.model, cache())
+    tokenizer = dummy.materialise(session.model, find_cache())
     processes = processes_for(max(loads), len(share.cores))
-    server_cores, client_cores = cores.split(share.cores, not session.hardware.gpus, processes)
+    server_cores, client_cores = cores.split_servers_and_client(share.cores, not session.hardware.gpus, processes)
     with (
         tempfile.TemporaryDirectory() as folder,
-        cores.on_cores(client_cores),
+        cores.pin_to_cores(client_cores),
         Workers(processes) as workers,
         VllmBench() as peer,
     ):
-        async with replicas(session, dataclasses.replace(share, cores=server_cores), Path(folder)) as (server,):
-            print(f"{session.folder}: engine {await server.control.version()} is up", file=sys.stderr)
+        async with start_replicas(session, dataclasses.replace(share, cores=server_cores), Path(folder)) as (server,):
+            print(f"{session.folder}: engine {await server.control.ask_version()} is up", file=sys.stderr)
 
             def both(load: int, vbench_first: bool) -> Pair:
                 ids, _ = words_and_texts(rng, tokenizer, load)

@@ -25,9 +25,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from agreement import composed, frontend_s  # noqa: E402  its neighbour
 
-from vbench.engine.server import Server, replicas  # noqa: E402
+from vbench.engine.server import Server, start_replicas  # noqa: E402
 from vbench.host import cores  # noqa: E402  the checkout is the package
-from vbench.host.leases import HostLease, leased  # noqa: E402
+from vbench.host.leases import HostLease, hold_lease  # noqa: E402
 from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
 from vbench.metrics.definitions import metrics  # noqa: E402
 from vbench.plan.sessions import Session, plan  # noqa: E402
@@ -64,14 +64,14 @@ Pair = tuple[dict[str, float], dict[str, float]]  # with, without
 
 async def measure(sessions: list[Session], share: HostLease, count: int, pairs: int) -> list[Pair]:
     processes = processes_for(count, len(share.cores))
-    server_cores, client_cores = cores.split(share.cores, not sessions[0].hardware.gpus, processes)
+    server_cores, client_cores = cores.split_servers_and_client(share.cores, not sessions[0].hardware.gpus, processes)
     share, vocab = dataclasses.replace(share, cores=server_cores), sessions[0].model.vocab_size
     async with contextlib.AsyncExitStack() as stack:
         folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in sessions]
-        stack.enter_context(cores.on_cores(client_cores))
+        stack.enter_context(cores.pin_to_cores(client_cores))
         workers = stack.enter_context(Workers(processes))
         servers = [
-            (await stack.enter_async_context(replicas(session, share, folder)))[0]
+            (await stack.enter_async_context(start_replicas(session, share, folder)))[0]
             for session, folder in zip(sessions, folders, strict=True)
         ]
 
@@ -91,7 +91,7 @@ def main() -> None:
     overrides = ["+engine.env.VLLM_LOGGING_LEVEL=ERROR", *overrides]
     counting = "engine.extra_args=[--enable-force-include-usage]"
     sessions = plan([(composed([*overrides, counting]), ""), (composed(overrides), "")])
-    with leased(sessions[0], lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
+    with hold_lease(sessions[0], lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
         found = asyncio.run(measure(sessions, share, options.num_prompts, options.pairs))
     print("| metric | with | without | ratio, median of pairs | least | most |")
     print("|---|---:|---:|---:|---:|---:|")

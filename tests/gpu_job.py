@@ -18,7 +18,7 @@ from pathlib import Path
 
 from builders import run_config
 
-from vbench.host.leases import LEASE, HostLease, check, leased
+from vbench.host.leases import LEASE, HostLease, hold_lease, refuse_if_unavailable
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 from vbench.schema.errors import Refused
@@ -55,8 +55,8 @@ def main(gpus: int, words: list[str]) -> None:
     config = checked(run_config(hardware={"gpus": gpus}, parallelism={"data_parallel_size": None}))
     (session,) = plan([(config, "fake")])
     if "unchecked" not in words:
-        check(session, "exclusive" in words)
-    with leased(session, lambda why: say(f"waits {why}"), "exclusive" in words) as share:
+        refuse_if_unavailable(session, "exclusive" in words)
+    with hold_lease(session, lambda why: say(f"waits {why}"), "exclusive" in words) as share:
         process = server(share, "unmarked" not in words)
         if (told := process.stdout.readline().strip()) != "serving":
             say(told)

@@ -6,7 +6,7 @@ import os
 from builders import run_config
 from doors import FAKE
 
-from vbench.engine.server import replicas
+from vbench.engine.server import start_replicas
 from vbench.host.leases import HostLease
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
@@ -22,7 +22,7 @@ def served(made, folder, uuids=(), during=None):
     """Starts the session's servers, gives them to `during`, ends them; what `during` returned."""
 
     async def story():
-        async with replicas(made, HostLease(frozenset(os.sched_getaffinity(0)), tuple(uuids)), folder) as servers:
+        async with start_replicas(made, HostLease(frozenset(os.sched_getaffinity(0)), tuple(uuids)), folder) as servers:
             return await during(servers) if during else None
 
     return asyncio.run(story())

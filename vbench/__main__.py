@@ -40,10 +40,10 @@ def main() -> int:
 def _version(_: list[str]) -> int:
     """Prints vbench, the default engine and Hydra, each with its version."""
     import vbench
-    from vbench.engine.identity import engine_version
+    from vbench.engine.identity import ask_engine_version
     from vbench.schema import Engine
 
-    engine = engine_version(Engine())
+    engine = ask_engine_version(Engine())
     _say(f"vbench {vbench.__version__}")
     _say("vllm not installed" if engine == "unknown" else engine)
     return _say(f"hydra-core {importlib.metadata.version('hydra-core')}")

@@ -98,7 +98,7 @@ class Download:
 
     def missing(self) -> int:
         """Bytes that are not in the cache."""
-        return self.size - sum(hub.here(self.repository, file) for file in self.files)
+        return self.size - sum(hub.count_cached_bytes(self.repository, file) for file in self.files)
 
 
 class Stopped(Exception):
@@ -111,7 +111,7 @@ def fetch(configs: Iterable[RunConfig]) -> int:
     Returns the exit code. Raises Refused, before anything is fetched, if the disk is too small for all of it.
     """
     console = Console(highlight=False, soft_wrap=True)
-    names = {each.model.hub_id: each.model.name for each in configs if weights.of_the_hub(each.engine)}
+    names = {each.model.hub_id: each.model.name for each in configs if weights.loads_from_hub(each.engine)}
     if not names:
         console.print("nothing to fetch: these runs load no weights from a hub")
     looked_up = [_attempt(_look_up, hub_id, name, console) for hub_id, name in names.items()]
@@ -134,13 +134,13 @@ def _attempt(action: Callable[..., T], *arguments: Any) -> T | None:
 
 def _look_up(hub_id: str, name: str, console: Console) -> list[Download]:
     """The download of this model, none if it needs none. Raises Refused or HubFailed if it cannot be fetched."""
-    if weights.is_folder(hub_id) or (hub.offline() and weights.cached(hub_id)):
-        weights.require_whole(hub_id)
-        console.print(f"{name}: whole in {hub_id if weights.is_folder(hub_id) else hub.cache()}")
+    if weights.is_folder(hub_id) or (hub.is_offline() and weights.is_cached(hub_id)):
+        weights.require_complete(hub_id)
+        console.print(f"{name}: whole in {hub_id if weights.is_folder(hub_id) else hub.find_cache()}")
         return []
-    repository = hub.look(hub_id)
-    loaded = weights.wanted(file.name for file in repository.files)
-    if not weights.any_in(loaded):
+    repository = hub.look_up(hub_id)
+    loaded = weights.select_loaded(file.name for file in repository.files)
+    if not weights.has_weights(loaded):
         raise Refused(f"model.hub_id={hub_id}: it has no weights that vLLM loads by themselves")
     download = Download(name, repository, tuple(file for file in repository.files if file.name in loaded))
     missing = download.missing()
@@ -152,15 +152,15 @@ def _look_up(hub_id: str, name: str, console: Console) -> list[Download]:
 
 
 def _require_room(downloads: Sequence[Download], console: Console) -> None:
-    place = next(folder for folder in (hub.cache(), *hub.cache().parents) if folder.exists())
+    place = next(folder for folder in (hub.find_cache(), *hub.find_cache().parents) if folder.exists())
     need, free = sum(each.missing() for each in downloads), shutil.disk_usage(place).free
     if need > free:
         raise Refused(
-            f"{decimal(need)} to fetch, but only {decimal(free)} free in {hub.cache()}; make room, fetch fewer models, "
+            f"{decimal(need)} to fetch, but only {decimal(free)} free in {hub.find_cache()}; make room, fetch fewer models, "
             "or set HF_HOME to a larger disk"
         )
     if need:
-        console.print(f"{decimal(need)} to fetch into {hub.cache()}, {decimal(free)} free there")
+        console.print(f"{decimal(need)} to fetch into {hub.find_cache()}, {decimal(free)} free there")
 
 
 def _download(download: Download, console: Console) -> bool:
@@ -171,8 +171,8 @@ def _download(download: Download, console: Console) -> bool:
     except HubFailed as error:
         got = f"{decimal(download.size - download.missing())} of {decimal(download.size)}"
         raise HubFailed(f"{error}; {got} are cached and kept: the same command continues") from error
-    hub.settle(download.repository)
-    weights.require_whole(download.repository.hub_id)
+    hub.set_main_commit(download.repository)
+    weights.require_complete(download.repository.hub_id)
     if missing:
         console.print(f"{download.name}: whole, {decimal(missing)} in {time.monotonic() - began:.0f} s")
     return True
@@ -194,7 +194,7 @@ def _download_files(download: Download, missing: int, console: Console) -> None:
 
         with ThreadPoolExecutor(WORKERS) as pool:
             files = sorted(download.files, key=lambda file: -file.size)
-            doing = {pool.submit(hub.bring, download.repository, file, advance): file for file in files}
+            doing = {pool.submit(hub.download, download.repository, file, advance): file for file in files}
             try:
                 for done in as_completed(doing):
                     done.result()

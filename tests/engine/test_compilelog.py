@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from vbench.engine.compilelog import LogPosition, compilations, facts
+from vbench.engine.compilelog import LogPosition, find_compilations, read_facts
 
 
 def local(*moment):
@@ -37,7 +37,7 @@ MOE = (
     ],
 )
 def test_each_way_of_compiling_is_read_from_its_line(line, kernel):
-    assert [each.kernel for each in compilations(line, NOW)] == [kernel]
+    assert [each.kernel for each in find_compilations(line, NOW)] == [kernel]
 
 
 def test_other_lines_are_no_compilation():
@@ -46,15 +46,15 @@ def test_other_lines_are_no_compilation():
         "INFO 11-27 10:01:02 [loggers.py:257] Engine 000: Avg prompt throughput: 1 tokens/s",
         "INFO 11-27 10:01:02 [backends.py:296] Directly load the compiled graph(s) for compile range (1, 8) from",
     ]
-    assert compilations("\n".join(lines), NOW) == []
+    assert find_compilations("\n".join(lines), NOW) == []
 
 
 def test_the_instant_is_that_of_the_line_in_the_host_s_time():
-    (found,) = compilations(MOE, NOW)
+    (found,) = find_compilations(MOE, NOW)
     assert found.at_s == local(2026, 11, 27, 10, 1, 2).timestamp()
-    (old,) = compilations(MOE.replace("11-27", "12-31"), local(2027, 1, 1))
+    (old,) = find_compilations(MOE.replace("11-27", "12-31"), local(2027, 1, 1))
     assert old.at_s == local(2026, 12, 31, 10, 1, 2).timestamp()
-    (unknown,) = compilations("Triton autotuning for function fused_moe,", NOW)
+    (unknown,) = find_compilations("Triton autotuning for function fused_moe,", NOW)
     assert unknown.at_s is None
 
 
@@ -62,16 +62,16 @@ def test_only_what_was_logged_since_counts_in_every_replica_s_log(tmp_path):
     logs = [tmp_path / "server.log", tmp_path / "server-1.log"]
     for log in logs:
         log.write_text(MOE + "\n")
-    position = LogPosition.end(logs)
-    assert position.compilations() == []
+    position = LogPosition.at_end(logs)
+    assert position.find_compilations() == []
     with logs[1].open("a") as log:
         log.write(MOE.replace("_topk", "_routing") + "\n")
-    assert [each.kernel for each in position.compilations()] == ["_routing_forward"]
+    assert [each.kernel for each in position.find_compilations()] == ["_routing_forward"]
 
 
 def test_a_start_tells_whether_its_caches_were_warm():
     load = "Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took 2.1 s"
     build = "Compiling a graph for compile range (1, 8192) takes 30.21 s"
-    assert facts(load) == {"compile_cache": "warm"}
-    assert facts(f"{load}\n{build}") == {"compile_cache": "cold"}
-    assert facts(MONITOR) == {"kernel_monitor": "on"}
+    assert read_facts(load) == {"compile_cache": "warm"}
+    assert read_facts(f"{load}\n{build}") == {"compile_cache": "cold"}
+    assert read_facts(MONITOR) == {"kernel_monitor": "on"}

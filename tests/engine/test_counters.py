@@ -1,4 +1,4 @@
-from vbench.engine.counters import change, parse
+from vbench.engine.counters import compute_changes, parse
 
 TEXT = """# HELP vllm:generation_tokens_total Number of generation tokens processed.
 # TYPE vllm:generation_tokens_total counter
@@ -19,7 +19,7 @@ def test_the_use_of_several_caches_is_their_mean():
 
 
 def test_change_is_of_counters_that_both_sides_have():
-    assert change({"generation_tokens": 2.0, "requests_running": 1.0}, parse(TEXT)) == {
+    assert compute_changes({"generation_tokens": 2.0, "requests_running": 1.0}, parse(TEXT)) == {
         "server_generation_tokens": 40.0
     }
 

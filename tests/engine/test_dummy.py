@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vbench.engine.dummy import config_json, materialise, special_tokens, tokenizer_files
+from vbench.engine.dummy import build_config_json, build_tokenizer_files, materialise, name_special_tokens
 from vbench.schema import Model
 from vbench.schema.errors import Refused
 
@@ -36,27 +36,27 @@ LLAMA = Model(
 
 
 def vocabulary(model: Model) -> dict[str, int]:
-    vocab: dict[str, int] = tokenizer_files(model)["tokenizer.json"]["model"]["vocab"]
+    vocab: dict[str, int] = build_tokenizer_files(model)["tokenizer.json"]["model"]["vocab"]
     return vocab
 
 
 def test_nulls_are_written_as_null() -> None:
-    written = json.dumps(config_json(LLAMA))
+    written = json.dumps(build_config_json(LLAMA))
     assert '"sliding_window": null' in written
     assert '"rope_scaling": null' in written
 
 
 def test_what_is_published_overrides_what_is_derived() -> None:
     model = dataclasses.replace(LLAMA, config_json={"torch_dtype": "float32"})
-    assert config_json(model)["torch_dtype"] == "float32"
+    assert build_config_json(model)["torch_dtype"] == "float32"
 
 
 def test_experts_are_named_as_the_family_names_them() -> None:
     mixtral = dataclasses.replace(LLAMA, model_type="mixtral", num_experts=8, num_experts_per_tok=2)
-    assert config_json(mixtral)["num_local_experts"] == 8
+    assert build_config_json(mixtral)["num_local_experts"] == 8
     qwen = dataclasses.replace(mixtral, model_type="qwen3_moe", moe_intermediate_size=32)
-    assert (config_json(qwen)["num_experts"], config_json(qwen)["moe_intermediate_size"]) == (8, 32)
-    assert not {"num_local_experts", "num_experts", "moe_intermediate_size"} & config_json(LLAMA).keys()
+    assert (build_config_json(qwen)["num_experts"], build_config_json(qwen)["moe_intermediate_size"]) == (8, 32)
+    assert not {"num_local_experts", "num_experts", "moe_intermediate_size"} & build_config_json(LLAMA).keys()
 
 
 @pytest.mark.parametrize("vocab_size", [1000, 32000, 201088])
@@ -66,14 +66,14 @@ def test_the_vocabulary_has_every_id_once(vocab_size: int) -> None:
 
 
 def test_special_tokens_keep_the_ids_of_config_json() -> None:
-    assert special_tokens(LLAMA) == {998: "<|bos_998|>", 999: "<|eos_999|>", 3: "<|eos_3|>"}
+    assert name_special_tokens(LLAMA) == {998: "<|bos_998|>", 999: "<|eos_999|>", 3: "<|eos_3|>"}
     assert vocabulary(LLAMA)["<|eos_3|>"] == 3
-    assert tokenizer_files(LLAMA)["tokenizer_config.json"]["eos_token"] == "<|eos_999|>"
+    assert build_tokenizer_files(LLAMA)["tokenizer_config.json"]["eos_token"] == "<|eos_999|>"
 
 
 def test_a_special_token_outside_the_vocabulary_is_refused() -> None:
     with pytest.raises(Refused, match="1000 is not in the vocabulary of 1000"):
-        tokenizer_files(dataclasses.replace(LLAMA, config_json={"eos_token_id": 1000}))
+        build_tokenizer_files(dataclasses.replace(LLAMA, config_json={"eos_token_id": 1000}))
 
 
 def test_transformers_loads_the_tokenizer(tmp_path: Path, transformers: ModuleType) -> None:
@@ -81,9 +81,9 @@ def test_transformers_loads_the_tokenizer(tmp_path: Path, transformers: ModuleTy
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     assert len(tokenizer) == LLAMA.vocab_size
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (998, 999)
-    ordinary = [i for i in range(LLAMA.vocab_size) if i not in special_tokens(LLAMA)]
+    ordinary = [i for i in range(LLAMA.vocab_size) if i not in name_special_tokens(LLAMA)]
     assert all(tokenizer.decode([i]) for i in ordinary)
-    assert tokenizer.decode(list(special_tokens(LLAMA)), skip_special_tokens=True) == ""
+    assert tokenizer.decode(list(name_special_tokens(LLAMA)), skip_special_tokens=True) == ""
 
 
 def test_words_come_back_as_the_ids_they_were(tmp_path: Path, transformers: ModuleType) -> None:

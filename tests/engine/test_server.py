@@ -24,7 +24,7 @@ def orphan_of(mark):
     """A process that has left its server's group and session, with the server's mark."""
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
     orphan = subprocess.Popen(sleep, env={**os.environ, MARK: mark}, start_new_session=True)
-    while orphan.pid not in processes.carrying(MARK, mark):
+    while orphan.pid not in processes.find_marked(MARK, mark):
         time.sleep(0.01)
     return orphan
 
@@ -54,7 +54,7 @@ def test_a_server_that_is_never_ready_is_ended_at_its_deadline(tmp_path):
 
 def test_the_name_that_is_served_is_a_nonce_and_a_stranger_is_found_out(tmp_path):
     async def meet(servers):
-        names = set(await servers[0].control.models())
+        names = set(await servers[0].control.list_models())
         stranger = type(servers[0])(
             "vbench-other", servers[0].base_url, servers[0].log, servers[0].process, servers[0].control
         )
@@ -70,7 +70,7 @@ def test_the_name_that_is_served_is_a_nonce_and_a_stranger_is_found_out(tmp_path
 def test_replicas_get_their_own_gpus_and_logs_and_are_all_gone_at_the_end(tmp_path):
     async def look(servers):
         environs = [environ(each.process.pid) for each in servers]
-        assert all(processes.carrying(MARK, each.served_model_name) == [each.process.pid] for each in servers)
+        assert all(processes.find_marked(MARK, each.served_model_name) == [each.process.pid] for each in servers)
         gpus = [next(e for e in env if e.startswith(b"CUDA_VISIBLE_DEVICES=")) for env in environs]
         return gpus, [each.served_model_name for each in servers], {each.base_url for each in servers}
 
@@ -78,7 +78,7 @@ def test_replicas_get_their_own_gpus_and_logs_and_are_all_gone_at_the_end(tmp_pa
     gpus, marks, urls = served(made, tmp_path, DEVICES, look)
     assert gpus == [b"CUDA_VISIBLE_DEVICES=GPU-fake-0", b"CUDA_VISIBLE_DEVICES=GPU-fake-1"]
     assert len(urls) == 2
-    assert not any(processes.carrying(MARK, mark) for mark in marks)
+    assert not any(processes.find_marked(MARK, mark) for mark in marks)
     for log in ("server.log", "server-1.log"):
         assert "processes gone and GPU memory drained" in (tmp_path / log).read_text()
 
@@ -103,7 +103,7 @@ def test_a_server_that_stops_answering_is_a_failure_and_not_a_traceback(tmp_path
     async def kill(servers):
         servers[0].process.kill()
         await asyncio.sleep(0.2)
-        await servers[0].control.counters()
+        await servers[0].control.read_counters()
 
     started = time.monotonic()
     with pytest.raises(ServerFailed, match="server_died: killed by signal 9"):
@@ -116,7 +116,7 @@ def test_a_server_does_not_end_by_the_signal_that_warns_a_job_of_its_end(tmp_pat
         os.kill(servers[0].process.pid, signal.SIGUSR2)
         await asyncio.sleep(0.1)
         servers[0].check_alive()
-        return await servers[0].control.healthy()
+        return await servers[0].control.is_healthy()
 
     assert served(session(), tmp_path, during=warn)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vbench.engine.serverlog import diagnosis, facts
+from vbench.engine.serverlog import diagnose, read_facts
 
 # (kind, a part of the telling line, the log)
 LOGS = {
@@ -113,7 +113,7 @@ ERROR 07-28 23:02:27 [multiproc_executor.py:316] Worker proc VllmWorker-2 died u
 @pytest.mark.parametrize("name", LOGS)
 def test_why_a_server_ended_is_known_by_the_line_that_tells(name):
     kind, telling, log = LOGS[name]
-    found = diagnosis(log, 1)
+    found = diagnose(log, 1)
     assert (found.kind, telling in found.line) == (kind, True), found
     assert "ERROR" not in found.line
     assert "pid=" not in found.line
@@ -125,20 +125,20 @@ INFO 03-27 10:29:03 [model_runner.py:1442] If out of memory error occurs during 
 WARNING 03-27 10:29:03 [utils.py:12] Port 5600 is already in use, trying port 5601: [Errno 98] Address already in use
 ERROR 03-27 10:29:13 [core.py:901] AssertionError: weights differ
 """
-    assert diagnosis(log, 1) == ("engine_error", "AssertionError: weights differ")
+    assert diagnose(log, 1) == ("engine_error", "AssertionError: weights differ")
 
 
 def test_a_server_killed_from_outside_says_by_which_signal():
-    assert "killed by signal 9: by hand, or by the kernel as the host's memory ran out" in diagnosis("Loading", -9).line
-    assert diagnosis("KeyboardInterrupt: terminated", -15).line.startswith("killed by signal 15; last line: ")
+    assert "killed by signal 9: by hand, or by the kernel as the host's memory ran out" in diagnose("Loading", -9).line
+    assert diagnose("KeyboardInterrupt: terminated", -15).line.startswith("killed by signal 15; last line: ")
 
 
 def test_an_empty_log_is_said_to_be_empty():
-    assert "the log is empty" in diagnosis("", 1).line
+    assert "the log is empty" in diagnose("", 1).line
 
 
 def test_a_good_start_tells_the_size_of_its_kv_cache_and_how_many_full_contexts_it_holds():
-    assert facts("INFO [kv_cache_utils.py:1] GPU KV cache size: 205,184 tokens\n") == {"kv_cache_tokens": 205_184}
+    assert read_facts("INFO [kv_cache_utils.py:1] GPU KV cache size: 205,184 tokens\n") == {"kv_cache_tokens": 205_184}
     log = "INFO [x.py:1] GPU KV cache size: 2,051,840 tokens, Maximum concurrency for 2,000 tokens per request: 1,025.92x\n"
-    assert facts(log) == {"kv_cache_tokens": 2_051_840, "full_context_requests": 1025.92}
-    assert facts("nothing of the kind") == {}
+    assert read_facts(log) == {"kv_cache_tokens": 2_051_840, "full_context_requests": 1025.92}
+    assert read_facts("nothing of the kind") == {}

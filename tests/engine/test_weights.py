@@ -23,7 +23,7 @@ INDEX = "model.safetensors.index.json"
     ],
 )
 def test_of_each_repository_one_kind_of_weights_and_the_small_files_are_loaded(there, loaded):
-    found = weights.wanted([*there, *SMALL, ".gitattributes", "README.md", "figures/plot.png", "LICENSE.pdf"])
+    found = weights.select_loaded([*there, *SMALL, ".gitattributes", "README.md", "figures/plot.png", "LICENSE.pdf"])
     assert sorted(found) == sorted([*loaded, *SMALL])
 
 
@@ -38,9 +38,9 @@ def test_a_folder_with_all_that_its_index_lists_is_whole(tmp_path):
     index = json.dumps({"weight_map": {"a": SHARDS[0], "b": SHARDS[1], "c": SHARDS[2]}})
     home = folder(tmp_path, [*SMALL, *SHARDS])
     (home / INDEX).write_text(index)
-    assert weights.lacking(home) is None
+    assert weights.find_missing(home) is None
     (home / SHARDS[1]).unlink()
-    assert weights.lacking(home) == SHARDS[1]
+    assert weights.find_missing(home) == SHARDS[1]
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_a_folder_with_all_that_its_index_lists_is_whole(tmp_path):
     ],
 )
 def test_what_a_folder_lacks_is_named(tmp_path, names, lacks):
-    assert weights.lacking(folder(tmp_path, names)) == lacks
+    assert weights.find_missing(folder(tmp_path, names)) == lacks
 
 
 def test_a_link_whose_content_is_gone_is_no_weight(tmp_path):
     home = folder(tmp_path, SMALL)
     (home / "model.safetensors").symlink_to(tmp_path / "gone")
-    assert weights.lacking(home) == "weights"
+    assert weights.find_missing(home) == "weights"
 
 
 def test_a_local_folder_must_be_there_and_whole(tmp_path):
@@ -74,7 +74,7 @@ def test_a_local_folder_must_be_there_and_whole(tmp_path):
         weights.require(model, engine)
     folder(tmp_path / "mine", ["model.safetensors"])
     weights.require(model, engine)
-    assert weights.surroundings(model, engine) == {}
+    assert weights.build_environment(model, engine) == {}
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_a_local_folder_must_be_there_and_whole(tmp_path):
 def test_a_server_that_loads_no_weights_or_has_them_from_elsewhere_is_not_judged(engine):
     model = run_config(model={"hub_id": "/no/such/folder"}).model
     weights.require(model, engine)
-    assert weights.surroundings(model, engine) == {}
+    assert weights.build_environment(model, engine) == {}

@@ -13,7 +13,7 @@ from doors import FAKE, HERE, host
 
 from vbench.host import cores, processes
 from vbench.host.gpus import GpuFacts
-from vbench.host.leases import LEASE, together
+from vbench.host.leases import LEASE, choose_same_node
 from vbench.plan.rules import checked
 from vbench.plan.sessions import plan
 from vbench.schema.record import Record
@@ -120,9 +120,9 @@ def test_the_gpus_of_a_job_that_is_killed_are_free_at_once_and_its_server_is_end
     killed.leased()
     (lease,) = (tmp_path / "leases").glob("*.lease")
     killed.kill()
-    assert len(processes.carrying(LEASE, str(lease))) == 1
+    assert len(processes.find_marked(LEASE, str(lease))) == 1
     assert len(job(2).leased()) == 2  # it would say "double use" first
-    assert not processes.carrying(LEASE, str(lease))
+    assert not processes.find_marked(LEASE, str(lease))
     assert not lease.exists()
 
 
@@ -140,7 +140,7 @@ def test_the_servers_of_other_folders_leases_are_left_alone(job, tmp_path):
     (lease,) = (tmp_path / "leases" / "other").glob("*.lease")
     killed.kill()
     job(1).leased()
-    assert len(processes.carrying(LEASE, str(lease))) == 1
+    assert len(processes.find_marked(LEASE, str(lease))) == 1
 
 
 def test_an_exclusive_session_has_the_host_alone(job):
@@ -234,7 +234,7 @@ def test_what_a_killed_slurm_job_has_left_is_ended_and_tidied_by_the_next(job, t
     killed.kill()
     after = job(1, here=1, SLURM_JOB_ID="8")
     assert after.leased() == ["GPU-fake-0"]  # it would say "double use" first
-    assert not processes.carrying(LEASE, str(lease))
+    assert not processes.find_marked(LEASE, str(lease))
     after.end()
     assert not list((tmp_path / "leases").iterdir())
 
@@ -311,11 +311,11 @@ def test_a_session_ends_the_server_of_a_killed_one_before_it_uses_its_gpu(tmp_pa
     (lease,) = (tmp_path / "leases").glob("*.lease")
     killed.kill()
     killed.communicate()
-    assert processes.carrying(LEASE, str(lease))
+    assert processes.find_marked(LEASE, str(lease))
     after = measuring("after", output_len=5)
     after.communicate()
     assert after.returncode == 0
-    assert not processes.carrying(LEASE, str(lease))
+    assert not processes.find_marked(LEASE, str(lease))
     (record,) = (Record.load(path.parent) for path in (tmp_path / "after").glob("*/record.json"))
     assert record.environment["gpu_uuids"] == ["GPU-fake-0"]
     assert not list(tmp_path.glob("killed/*/record.json"))
@@ -328,31 +328,34 @@ def gpu(index: int, near: range) -> GpuFacts:
 def test_gpus_of_one_numa_node_are_taken_together_where_that_leaves_least_over():
     left, right = range(4), range(4, 8)
     free = [gpu(0, left), gpu(4, right), gpu(5, right), gpu(6, right)]
-    assert together(free, 1) == ["g0"]
-    assert together(free, 2) == ["g4", "g5"]
-    assert together(free, 4) == ["g4", "g5", "g6", "g0"]
+    assert choose_same_node(free, 1) == ["g0"]
+    assert choose_same_node(free, 2) == ["g4", "g5"]
+    assert choose_same_node(free, 4) == ["g4", "g5", "g6", "g0"]
 
 
 def test_each_gpu_has_its_part_of_the_cores_near_it_and_none_is_in_two_parts():
     near = {"g0": set(range(8)), "g1": set(range(8)), "g2": set(range(8, 16)), "g3": set(range(8, 16))}
-    found = cores.parts(near, range(16))
+    found = cores.divide_among_gpus(near, range(16))
     assert found == {"g0": {0, 1, 2, 3}, "g1": {4, 5, 6, 7}, "g2": {8, 9, 10, 11}, "g3": {12, 13, 14, 15}}
 
 
 def test_gpus_of_one_node_get_what_the_other_node_has_too():
-    found = cores.parts({"g0": set(range(8)), "g1": set(range(8))}, range(16))
+    found = cores.divide_among_gpus({"g0": set(range(8)), "g1": set(range(8))}, range(16))
     assert {len(part) for part in found.values()} == {8}
     assert all(len(part & set(range(8))) == 4 for part in found.values())
     assert not found["g0"] & found["g1"]
 
 
 def test_cores_that_a_job_does_not_have_are_in_no_part_and_too_few_are_shared():
-    assert cores.parts({"g0": set(range(64)), "g1": set()}, [2, 3, 9, 11, 12]) == {"g0": {2, 3}, "g1": {9, 11}}
-    assert cores.parts({"g0": set(), "g1": set()}, [0, 1]) == {"g0": {0, 1}, "g1": {0, 1}}
+    assert cores.divide_among_gpus({"g0": set(range(64)), "g1": set()}, [2, 3, 9, 11, 12]) == {
+        "g0": {2, 3},
+        "g1": {9, 11},
+    }
+    assert cores.divide_among_gpus({"g0": set(), "g1": set()}, [0, 1]) == {"g0": {0, 1}, "g1": {0, 1}}
 
 
 def test_the_cores_near_a_gpu_are_read_from_the_driver(tmp_path):
-    ask = "from vbench.host import gpus; print([sorted(gpu.near) for gpu in gpus.present()])"
+    ask = "from vbench.host import gpus; print([sorted(gpu.near) for gpu in gpus.find_gpus()])"
     env = host(tmp_path, f"{H100},{H100}") | {"FAKE_GPU_CORES": "0-1 2-3"}
     if (os.cpu_count() or 1) > 64:
         env["FAKE_GPU_CORES"] = "0-1 66-67"
@@ -361,4 +364,4 @@ def test_the_cores_near_a_gpu_are_read_from_the_driver(tmp_path):
 
 
 def test_linuxs_lists_of_cores_are_read():
-    assert cores.listed("0-3,8\n") == {0, 1, 2, 3, 8}
+    assert cores.parse_cores("0-3,8\n") == {0, 1, 2, 3, 8}

@@ -147,8 +147,8 @@ def test_a_lock_file_of_another_user_is_seen_and_an_unreadable_one_is_refused(tm
 def test_a_folder_that_another_user_has_planted_as_a_link_is_refused(tmp_path):
     (tmp_path / "victims").mkdir()
     (tmp_path / "leases").symlink_to(tmp_path / "victims")
-    assert locks.folder(tmp_path / "leases") == (tmp_path / "victims").resolve()  # a link of one's own is meant
+    assert locks.ensure_folder(tmp_path / "leases") == (tmp_path / "victims").resolve()  # a link of one's own is meant
     os.chown(tmp_path / "leases", 65534, 65534, follow_symlinks=False)
     if os.getuid() == 0:
         with pytest.raises(Refused, match="leases: must be a folder, but is another user's link"):
-            locks.folder(tmp_path / "leases")
+            locks.ensure_folder(tmp_path / "leases")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from vbench.engine.dummy import config_json
+from vbench.engine.dummy import build_config_json
 from vbench.plan.fit import parameters
 from vbench.schema import Gpu, Model
 
@@ -100,7 +100,7 @@ def test_a_published_key_is_either_a_fact_or_in_config_json(model: Model) -> Non
 
 @each_model
 def test_transformers_reads_the_facts_back(model: Model, tmp_path: Path, transformers: ModuleType) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(config_json(model)), encoding="utf-8")
+    (tmp_path / "config.json").write_text(json.dumps(build_config_json(model)), encoding="utf-8")
     read = transformers.AutoConfig.from_pretrained(tmp_path, local_files_only=True)
     assert read.architectures == [model.architecture]
     for fact in READ_BACK:

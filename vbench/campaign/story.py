@@ -20,7 +20,7 @@ from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState, in_state, to_submit
 from vbench.campaign.watching import Watcher
 from vbench.engine import attached, weights
-from vbench.engine.identity import engine_version
+from vbench.engine.identity import ask_engine_version
 from vbench.host import leases
 from vbench.plan import ladders
 from vbench.plan.reusable import is_reusable
@@ -46,7 +46,7 @@ def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
     left that would go on by itself.
     """
     runs = [attached.name_by_server(checked(config), compose.known_models) for config in configs]
-    sessions = ladders.order_by_demand(plan((run, engine_version(run.engine)) for run in runs))
+    sessions = ladders.order_by_demand(plan((run, ask_engine_version(run.engine)) for run in runs))
     launcher = _one_launcher(sessions, jobs)
     tasks = [Task(each, ROOT / each.experiment / each.folder, each.runs[0].config.rerun_mode) for each in sessions]
     with Delivery(look_up_store([task.results for task in tasks])) as delivery:
@@ -113,9 +113,9 @@ def _take_stock(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watc
 
 def _check(session: Session, jobs: Jobs) -> None:
     if session.attached:
-        attached.check(session.engine)
+        attached.check_config(session.engine)
     elif jobs.on_this_host:
-        leases.check(session, session.launcher.exclusive)
+        leases.refuse_if_unavailable(session, session.launcher.exclusive)
     weights.require(session.model, session.engine)
 
 

@@ -81,7 +81,7 @@ class Submitter:
         left = to_submit(self._tasks)
         limits = Limits(
             max_parallel=self._launcher.max_parallel,
-            host_gpus=len(gpus.present()) if self._jobs.on_this_host else None,
+            host_gpus=len(gpus.find_gpus()) if self._jobs.on_this_host else None,
             exclusive=self._launcher.exclusive,
         )
         waiting, in_flight = ([task.resources.gpus for task in some] for some in (left, self._in_flight()))

@@ -90,7 +90,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _this_host() -> dict[str, Any]:
     """The node of hardware=auto: the largest size of the GPUs here, or the CPU. A GPU need not be in conf/."""
-    here = gpus.present()
+    here = gpus.find_gpus()
     if not here:
         return {"defaults": ["cpu"]}
     first = here[0]

@@ -36,31 +36,31 @@ class ExternalServer:
 
     async def check_identity(self) -> int | None:
         """The longest context that it serves, None where it does not say."""
-        return (await _models(self.control)).get(self.endpoint.model)
+        return (await _ask_models(self.control)).get(self.endpoint.model)
 
-    async def fresh(self) -> None:
+    async def reset(self) -> None:
         """What it has cached stays: it serves others too, and each run sends prompts of its own."""
         await self.check_identity()
 
 
 @asynccontextmanager
-async def attached(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
+async def connect(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
     """The server at `engine.base_url`, for the block.
 
     Raises Refused where it must be told which model is meant; ServerFailed where nobody answers there, or what answers
     is no OpenAI-compatible server, or stops answering in the block.
     """
-    key, url = api_key(engine), engine.base_url or ""
+    key, url = read_api_key(engine), engine.base_url or ""
     async with Endpoint(url, key) as control:
         try:
-            model = engine.served_model_name or _only(await _models(control), url)
+            model = engine.served_model_name or _require_single(await _ask_models(control), url)
             yield [ExternalServer(loadgen.Endpoint(url, model, key, engine.chat), control)]
         except aiohttp.ClientResponseError as error:
             line = f"{error.request_info.url} answers HTTP {error.status} {error.message}"
-            raise ServerFailed("engine_error", without(key, line)) from None
+            raise ServerFailed("engine_error", redact(key, line)) from None
         except UNANSWERED as error:  # its repr would show our headers, the key among them
             line = f"{url} does not answer: {str(error) or type(error).__name__}"
-            raise ServerFailed("unreachable", without(key, line)) from None
+            raise ServerFailed("unreachable", redact(key, line)) from None
 
 
 def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunConfig:
@@ -72,34 +72,34 @@ def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunC
     """
     card = _ask_card(run.engine) if run.engine.base_url is not None else None
     words = {str(word).lower() for word in (card or {}).values()}
-    if not words or words & _names(run.model):
+    if not words or words & _list_names(run.model):
         return run
     served = next(iter(card.values())) if card else ""
-    if others := [model.name for model in known() if words & _names(model)]:
+    if others := [model.name for model in known() if words & _list_names(model)]:
         raise Refused(
             f"model={run.model.name}: {run.engine.base_url} serves {served}, which is model={others[0]}; give that"
         )
-    return replace(run, model=replace(run.model, name=_as_name(served)))
+    return replace(run, model=replace(run.model, name=_make_name(served)))
 
 
-def check(engine: Engine) -> None:
+def check_config(engine: Engine) -> None:
     """Raises Refused where the key's variable is not set, or the server must be told which model is meant.
 
     A server that does not answer from here may do so where the session runs: that is left to it.
     """
-    key = api_key(engine)
+    key = read_api_key(engine)
     if engine.served_model_name is None:
         try:
-            asyncio.run(_ask_once(engine.base_url or "", key))
+            asyncio.run(_ask_single_model(engine.base_url or "", key))
         except (*UNANSWERED, ServerFailed):
             return
 
 
-def _names(model: Model) -> set[str]:
+def _list_names(model: Model) -> set[str]:
     return {model.name.lower(), model.hub_id.lower()}
 
 
-def _as_name(served: str) -> str:
+def _make_name(served: str) -> str:
     """As a part of a folder's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", served).strip("-.")[:80] or "unnamed"
 
@@ -107,7 +107,7 @@ def _as_name(served: str) -> str:
 def _ask_card(engine: Engine) -> dict[str, str] | None:
     """`id` and `root` of the served model; None if the server does not answer, or lists none of that name."""
     try:
-        cards = _cards_of(engine.base_url or "", api_key(engine))
+        cards = _ask_cards(engine.base_url or "", read_api_key(engine))
     except (*UNANSWERED, *NO_MODELS):
         return None
     name = engine.served_model_name
@@ -116,21 +116,21 @@ def _ask_card(engine: Engine) -> dict[str, str] | None:
 
 
 @cache
-def _cards_of(url: str, key: str | None) -> dict[str, dict[str, Any]]:
+def _ask_cards(url: str, key: str | None) -> dict[str, dict[str, Any]]:
     async def ask() -> dict[str, dict[str, Any]]:
         async with Endpoint(url, key) as control:
-            cards = await asyncio.wait_for(control.model_cards(), CHECK_S)
+            cards = await asyncio.wait_for(control.list_model_cards(), CHECK_S)
         return {str(card["id"]): card for card in cards}
 
     return asyncio.run(ask())
 
 
-async def _ask_once(url: str, key: str | None) -> None:
+async def _ask_single_model(url: str, key: str | None) -> None:
     async with Endpoint(url, key) as control:
-        _only(await asyncio.wait_for(_models(control), CHECK_S), url)
+        _require_single(await asyncio.wait_for(_ask_models(control), CHECK_S), url)
 
 
-def api_key(engine: Engine) -> str | None:
+def read_api_key(engine: Engine) -> str | None:
     """The key itself: it goes to the server and nowhere else. Raises Refused where its variable is not set."""
     if engine.api_key_env is None:
         return None
@@ -140,22 +140,22 @@ def api_key(engine: Engine) -> str | None:
     return key
 
 
-def without(key: str | None, text: str) -> str:
+def redact(key: str | None, text: str) -> str:
     """The text with the key struck out: some servers repeat what they refuse."""
     return text.replace(key, "***") if key else text
 
 
-def _only(models: dict[str, int | None], url: str) -> str:
+def _require_single(models: dict[str, int | None], url: str) -> str:
     if len(models) != 1:
         listed = ", ".join(models) or "no model"
         raise Refused(f"engine.served_model_name: {url} lists {listed}; name the one to measure")
     return next(iter(models))
 
 
-async def _models(control: Endpoint) -> dict[str, int | None]:
+async def _ask_models(control: Endpoint) -> dict[str, int | None]:
     """What it lists; nothing where it has no list at all."""
     try:
-        return await control.models()
+        return await control.list_models()
     except aiohttp.ContentTypeError:
         line = f"{control.base_url}/v1/models is not JSON: this is no OpenAI-compatible server"
     except aiohttp.ClientResponseError as error:

@@ -16,13 +16,13 @@ MARK = "VBENCH_SERVER"  # in the environment of a server and of all that it star
 PYTHON = re.compile(r"python[\d.]*")
 
 
-def program(engine: Engine) -> list[str]:
+def resolve_program(engine: Engine) -> list[str]:
     """The engine's command; a first word `python` is the interpreter that runs vbench."""
     first, *rest = engine.command
     return [sys.executable if first == "python" else first, *rest]
 
 
-def package_position(command: Sequence[str]) -> int | None:
+def find_package_position(command: Sequence[str]) -> int | None:
     """Where the command names the package whose server it starts; None if it starts a script or another program.
 
     That is the word after a Python's `-m`, or `vllm` itself. Words before it (numactl, env, apptainer exec) may be any.
@@ -37,13 +37,13 @@ def package_position(command: Sequence[str]) -> int | None:
 
 def starts_vllm(command: Sequence[str]) -> bool:
     """Whether it starts vLLM's own server, from any environment, wrapper or image of vLLM's."""
-    place = package_position(command)
+    place = find_package_position(command)
     if place is None:
         return any(PurePath(word).name.startswith("vllm-openai") for word in command)
     return PurePath(command[place]).name.partition(".")[0] == "vllm"
 
 
-def server_argv(session: Session, model: str, served_model_name: str, port: int) -> list[str]:
+def build_server_argv(session: Session, model: str, served_model_name: str, port: int) -> list[str]:
     """The command line of one replica, in vLLM's argument names. `model` is a hub id or a folder."""
     engine, split = session.engine, session.parallelism
     options: list[tuple[str, object]] = [
@@ -67,14 +67,16 @@ def server_argv(session: Session, model: str, served_model_name: str, port: int)
         ("--no-enable-prefix-caching", engine.enable_prefix_caching is False),
     ]
     return [
-        *program(engine),
+        *resolve_program(engine),
         *(word for option, value in options if value is not None for word in (option, str(value))),
         *(flag for flag, wanted in flags if wanted),
         *engine.extra_args,
     ]
 
 
-def server_env(surroundings: Mapping[str, str], session: Session, gpus: Sequence[str], mark: str) -> dict[str, str]:
+def build_server_env(
+    surroundings: Mapping[str, str], session: Session, gpus: Sequence[str], mark: str
+) -> dict[str, str]:
     """The environment of one replica. `gpus` are UUIDs; none leaves the engine on the CPU."""
     env = {
         **surroundings,
@@ -82,7 +84,7 @@ def server_env(surroundings: Mapping[str, str], session: Session, gpus: Sequence
         "VLLM_SERVER_DEV_MODE": "1",  # serves /reset_prefix_cache, on loopback only
         "SPT_NOENV": "1",  # process titles are not written over the environment, where the mark is read
         MARK: mark,
-        **routing.environment(session.engine),
+        **routing.build_environment(session.engine),
         **session.engine.env,
     }
     if gpus:

@@ -35,18 +35,18 @@ class Compilation:
     at_s: float | None = None  # seconds since 1970, to the second below; None where the line has no time
 
 
-def compilations(text: str, now: datetime) -> list[Compilation]:
+def find_compilations(text: str, now: datetime) -> list[Compilation]:
     """What `text`, a part of a log in the host's local time, says was compiled. `now` supplies the year."""
     found = []
     for line in COLOUR.sub("", text).splitlines():
         for unnamed, pattern in COMPILED.items():
             if match := pattern.search(line):
-                found.append(Compilation(match.groupdict().get("kernel") or unnamed, _instant(line, now)))
+                found.append(Compilation(match.groupdict().get("kernel") or unnamed, _parse_instant(line, now)))
                 break
     return found
 
 
-def facts(log: str) -> dict[str, str]:
+def read_facts(log: str) -> dict[str, str]:
     """What a good start's log says, where it does: `kernel_monitor` "on", `compile_cache` "warm" or "cold".
 
     Warm: the start loaded all its compiled graphs from vLLM's cache, which outlives sessions; cold: it compiled one.
@@ -65,7 +65,7 @@ class LogPosition:
     sizes: tuple[tuple[Path, int], ...]
 
     @classmethod
-    def end(cls, logs: Sequence[Path]) -> LogPosition:
+    def at_end(cls, logs: Sequence[Path]) -> LogPosition:
         return cls(tuple((log, log.stat().st_size) for log in logs))
 
     def read_since(self) -> str:
@@ -77,12 +77,12 @@ class LogPosition:
                 parts.append(file.read().decode(errors="replace"))
         return "\n".join(parts)
 
-    def compilations(self) -> list[Compilation]:
+    def find_compilations(self) -> list[Compilation]:
         """What was compiled since then."""
-        return compilations(self.read_since(), datetime.now())  # noqa: DTZ005  the log is in local time
+        return find_compilations(self.read_since(), datetime.now())  # noqa: DTZ005  the log is in local time
 
 
-def _instant(line: str, now: datetime) -> float | None:
+def _parse_instant(line: str, now: datetime) -> float | None:
     stamp = STAMP.search(line)
     if not stamp:
         return None

@@ -31,12 +31,12 @@ def parse(text: str) -> dict[str, float]:
     Requests and tokens are summed; the cache usage (0 to 1) is averaged.
     """
     names = COUNTERS | GAUGES
-    values = samples(text, names.values())
+    values = parse_samples(text, names.values())
     found = {short: values[name] for short, name in names.items() if name in values}
     return {short: fmean(each) if short in MEANS else sum(each) for short, each in found.items()}
 
 
-def samples(text: str, prefixes: Collection[str]) -> dict[str, list[float]]:
+def parse_samples(text: str, prefixes: Collection[str]) -> dict[str, list[float]]:
     """By name the values of the series that begin so, one for each set of labels; empty if the page is malformed."""
     from prometheus_client.parser import text_string_to_metric_families  # 45 ms to import: not for the load processes
 
@@ -51,12 +51,12 @@ def samples(text: str, prefixes: Collection[str]) -> dict[str, list[float]]:
     return dict(found)
 
 
-def change(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+def compute_changes(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
     """How much each counter grew, under `server_<name>`; gauges are left out."""
     return {f"server_{name}": after[name] - before[name] for name in COUNTERS if name in before and name in after}
 
 
-def busy(before: dict[str, float]) -> dict[str, float]:
+def count_earlier_requests(before: dict[str, float]) -> dict[str, float]:
     """`server_requests_before`: requests of others that ran or waited on the server; empty if it exports no gauges."""
     counts = [before[key] for key in ("requests_running", "requests_waiting") if key in before]
     return {"server_requests_before": sum(counts)} if counts else {}

@@ -31,7 +31,7 @@ SPACE = "\u0120"  # how byte-level BPE spells the space in front of a word
 LETTERS = [*string.ascii_letters, *string.digits, *string.punctuation, SPACE, "\u010a"]  # ASCII; the last is a newline
 
 
-def config_json(model: Model) -> dict[str, Any]:
+def build_config_json(model: Model) -> dict[str, Any]:
     """The model's config.json, as dict: its facts, then what `model.config_json` adds or overrides, as published.
 
     A null sliding window or rope scaling is written as null: transformers fills an absent one with a family's default.
@@ -63,7 +63,7 @@ def config_json(model: Model) -> dict[str, Any]:
     return facts | model.config_json
 
 
-def tokenizer_files(model: Model) -> dict[str, dict[str, Any]]:
+def build_tokenizer_files(model: Model) -> dict[str, dict[str, Any]]:
     """tokenizer.json and tokenizer_config.json, as dicts by file name: `model.vocab_size` tokens, all distinct.
 
     Byte-level BPE without merges: single ASCII characters, then words of one to four letters with a space in front.
@@ -72,8 +72,8 @@ def tokenizer_files(model: Model) -> dict[str, dict[str, Any]]:
 
     Raises Refused when a special token's id lies outside the vocabulary.
     """
-    special = special_tokens(model)
-    ordinary = itertools.chain(LETTERS, (SPACE + word for word in words()))
+    special = name_special_tokens(model)
+    ordinary = itertools.chain(LETTERS, (SPACE + word for word in generate_words()))
     vocab = {special.get(i) or next(ordinary): i for i in range(model.vocab_size)}
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     tokenizer: dict[str, Any] = {
@@ -109,27 +109,27 @@ def tokenizer_files(model: Model) -> dict[str, dict[str, Any]]:
         "chat_template": "{% for message in messages %}{{ message['content'] }}\n{% endfor %}",
     }
     for key in ("bos", "eos", "pad"):
-        if ids := token_ids(model, key):
+        if ids := read_token_ids(model, key):
             settings[f"{key}_token"] = special[ids[0]]
     return {"tokenizer.json": tokenizer, "tokenizer_config.json": settings}
 
 
-def special_tokens(model: Model) -> dict[int, str]:
+def name_special_tokens(model: Model) -> dict[int, str]:
     """The text of the special tokens by id: those that the model's config.json names as bos, eos and pad."""
-    named = {i: f"<|{key}_{i}|>" for key in ("pad", "bos", "eos") for i in token_ids(model, key)}
+    named = {i: f"<|{key}_{i}|>" for key in ("pad", "bos", "eos") for i in read_token_ids(model, key)}
     outside = [i for i in named if not 0 <= i < model.vocab_size]
     if outside:
         raise Refused(f"model.config_json: token id {outside[0]} is not in the vocabulary of {model.vocab_size}")
     return named
 
 
-def token_ids(model: Model, key: str) -> list[int]:
+def read_token_ids(model: Model, key: str) -> list[int]:
     """The ids that config.json gives for `key` (bos, eos or pad): it writes none, one, or a list."""
     ids = model.config_json.get(f"{key}_token_id")
     return [] if ids is None else ids if isinstance(ids, list) else [ids]
 
 
-def words() -> Iterator[str]:
+def generate_words() -> Iterator[str]:
     """a, b, ... z, aa, ab, ...: every word of lower-case letters, the short ones first."""
     for length in itertools.count(1):
         for letters in itertools.product(string.ascii_lowercase, repeat=length):
@@ -142,7 +142,7 @@ def materialise(model: Model, cache: Path) -> Path:
     Its name carries a hash of its content, so a folder never changes and a changed fact makes a new one. It appears in
     one rename: several processes may do this at once, and each returns a whole folder.
     """
-    files = {"config.json": config_json(model), **tokenizer_files(model)}
+    files = {"config.json": build_config_json(model), **build_tokenizer_files(model)}
     texts = {name: json.dumps(content, indent=1, ensure_ascii=False) for name, content in files.items()}
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()
     folder = cache / f"{model.name}-{digest[:12]}"

@@ -33,7 +33,7 @@ class Endpoint:
     ) -> None:
         await self._http.close()
 
-    async def healthy(self) -> bool:
+    async def is_healthy(self) -> bool:
         """Whether /health answers 200; a port that nobody listens on is an answer, not an error."""
         try:
             async with self._http.get(f"{self.base_url}/health", timeout=aiohttp.ClientTimeout(total=5)) as reply:
@@ -41,11 +41,11 @@ class Endpoint:
         except UNANSWERED:
             return False
 
-    async def models(self) -> dict[str, int | None]:
+    async def list_models(self) -> dict[str, int | None]:
         """The served models and the longest context of each, where the server says it."""
-        return {model["id"]: model.get("max_model_len") for model in await self.model_cards()}
+        return {model["id"]: model.get("max_model_len") for model in await self.list_model_cards()}
 
-    async def model_cards(self) -> list[dict[str, Any]]:
+    async def list_model_cards(self) -> list[dict[str, Any]]:
         """What /v1/models lists: `id`, and from vLLM `owned_by`, `root` (the weights it loaded) and `max_model_len`."""
         async with self._http.get(f"{self.base_url}/v1/models", headers=self._authorization) as reply:
             reply.raise_for_status()
@@ -53,15 +53,15 @@ class Endpoint:
         cards: list[dict[str, Any]] = data["data"]
         return cards
 
-    async def owner(self) -> str | None:
+    async def ask_owner(self) -> str | None:
         """Who owns its models, which names the engine ("vllm", "sglang"); None if it does not say."""
         try:
-            owners = {card.get("owned_by") for card in await self.model_cards()}
+            owners = {card.get("owned_by") for card in await self.list_model_cards()}
         except (*UNANSWERED, KeyError, TypeError, ValueError, AttributeError):  # no list of models, or of another shape
             return None
         return str(owners.pop()) if len(owners) == 1 and None not in owners else None
 
-    async def version(self) -> str:
+    async def ask_version(self) -> str:
         """The version of the server, `unknown` where it does not say it as vLLM does."""
         async with self._http.get(f"{self.base_url}/version") as reply:
             if reply.status != 200 or reply.content_type != "application/json":
@@ -69,7 +69,7 @@ class Endpoint:
             said: Any = await reply.json()
         return str(said.get("version", "unknown")) if isinstance(said, dict) else "unknown"
 
-    async def counters(self) -> dict[str, float]:
+    async def read_counters(self) -> dict[str, float]:
         """Counters and gauges as vLLM has them; none where the server does not offer them."""
         async with self._http.get(f"{self.base_url}/metrics") as reply:
             if 400 <= reply.status < 500:

@@ -10,37 +10,37 @@ from pathlib import Path
 from typing import Any
 
 import vbench
-from vbench.engine.identity import engine_version, versions
+from vbench.engine.identity import ask_engine_version, ask_versions
 from vbench.host import gpus
 from vbench.schema import Engine
 
 
-def environment(engine: Engine, uuids: Sequence[str]) -> dict[str, Any]:
+def describe_environment(engine: Engine, uuids: Sequence[str]) -> dict[str, Any]:
     """Facts of this host and its software; `uuids` are the GPUs of the session. Values are JSON.
 
     Where the server runs elsewhere this host is only the client's, and nothing is said of the server's.
     """
     remote = engine.base_url is not None
-    used = [gpu for gpu in gpus.present() if gpu.uuid in uuids]
+    used = [gpu for gpu in gpus.find_gpus() if gpu.uuid in uuids]
     return {
         "vbench": vbench.__version__,
-        "git": _git(),
-        "engine": engine_version(engine),
-        "torch": None if remote else versions(engine).get("torch"),
+        "git": _describe_git(),
+        "engine": ask_engine_version(engine),
+        "torch": None if remote else ask_versions(engine).get("torch"),
         "python": platform.python_version(),
         "host": platform.node(),
         "kernel": platform.release(),
-        "cpu": "remote server" if remote else _cpu(),
+        "cpu": "remote server" if remote else _read_cpu_name(),
         "cores": os.cpu_count(),
         "gpus": [gpu.product for gpu in used],
         "gpu_uuids": [gpu.uuid for gpu in used],
-        "driver": None if remote else gpus.driver(),
+        "driver": None if remote else gpus.read_driver_version(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "slurm_node": os.environ.get("SLURMD_NODENAME"),
     }
 
 
-def _git() -> str | None:
+def _describe_git() -> str | None:
     here = Path(__file__).parents[2]
     if not (here / ".git").exists():  # installed as a wheel: the repository around it is not ours
         return None
@@ -53,7 +53,7 @@ def _git() -> str | None:
     return answer.stdout.strip() or None
 
 
-def _cpu() -> str:
+def _read_cpu_name() -> str:
     try:
         info = Path("/proc/cpuinfo").read_text()
     except OSError:

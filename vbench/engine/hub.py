@@ -41,36 +41,36 @@ class Repository:
     files: tuple[File, ...]
 
 
-def cache() -> Path:
+def find_cache() -> Path:
     """The folder of the cache."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
-def offline() -> bool:
+def is_offline() -> bool:
     """Whether HF_HUB_OFFLINE forbids to ask the hub."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def snapshot(hub_id: str) -> Path | None:
+def find_snapshot(hub_id: str) -> Path | None:
     """The folder of what is cached of the repository's main branch, None where nothing is."""
     try:
-        commit = (_folder(hub_id) / "refs" / "main").read_text().strip()
+        commit = (_find_folder(hub_id) / "refs" / "main").read_text().strip()
     except FileNotFoundError:
         return None
-    folder = _folder(hub_id) / "snapshots" / commit
+    folder = _find_folder(hub_id) / "snapshots" / commit
     return folder if folder.is_dir() else None
 
 
-def look(hub_id: str) -> Repository:
+def look_up(hub_id: str) -> Repository:
     """What the hub has. Raises Refused where it has no such repository, or none that we may read; else HubFailed."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 
-    with _asking(hub_id):
-        found = HfApi(token=_token()).model_info(hub_id, files_metadata=True, timeout=TIMEOUT_S)
+    with _translate_errors(hub_id):
+        found = HfApi(token=_read_token()).model_info(hub_id, files_metadata=True, timeout=TIMEOUT_S)
         files = tuple(
             File(each.rfilename, each.size or 0, (each.lfs and each.lfs.sha256) or each.blob_id or "")
             for each in found.siblings or ()
@@ -78,20 +78,20 @@ def look(hub_id: str) -> Repository:
         if files:  # the list of a gated repository is open to all, its files are not
             one = min(files, key=lambda file: file.name != "config.json")
             url = hf_hub_url(hub_id, one.name, revision=found.sha)
-            get_hf_file_metadata(url, token=_token(), timeout=TIMEOUT_S)
+            get_hf_file_metadata(url, token=_read_token(), timeout=TIMEOUT_S)
     return Repository(hub_id, str(found.sha), files)
 
 
-def here(repository: Repository, file: File) -> int:
+def count_cached_bytes(repository: Repository, file: File) -> int:
     """How many bytes of the file are in the cache."""
-    blob = _blob(repository, file)
-    for path in (blob, _partial(blob)):
+    blob = _find_blob(repository, file)
+    for path in (blob, _name_partial(blob)):
         if path.exists():
             return min(path.stat().st_size, file.size)
     return 0
 
 
-def bring(repository: Repository, file: File, advance: Callable[[int], None]) -> None:
+def download(repository: Repository, file: File, advance: Callable[[int], None]) -> None:
     """Downloads a file into the cache, resuming an earlier attempt; `advance` is called with the number of new bytes.
 
     `snapshot_download` of huggingface_hub 2.4 does not resume across processes: killed after 25 MB of a file of 40 MB,
@@ -103,16 +103,16 @@ def bring(repository: Repository, file: File, advance: Callable[[int], None]) ->
     """
     from huggingface_hub import constants, hf_hub_download
 
-    with _asking(repository.hub_id):
-        blob = _blob(repository, file)
+    with _translate_errors(repository.hub_id):
+        blob = _find_blob(repository, file)
         if not blob.exists() and file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE:
             _download(repository, file, blob, advance)
-        hf_hub_download(repository.hub_id, file.name, revision=repository.commit, token=_token())
+        hf_hub_download(repository.hub_id, file.name, revision=repository.commit, token=_read_token())
 
 
-def settle(repository: Repository) -> None:
+def set_main_commit(repository: Repository) -> None:
     """Makes this commit the cache's main branch: what is loaded by the hub id, without asking the hub."""
-    reference = _folder(repository.hub_id) / "refs" / "main"
+    reference = _find_folder(repository.hub_id) / "refs" / "main"
     reference.parent.mkdir(parents=True, exist_ok=True)
     with atomic(reference) as partial:
         partial.write_text(repository.commit)
@@ -124,28 +124,28 @@ def _download(repository: Repository, file: File, blob: Path, advance: Callable[
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented there
 
     blob.parent.mkdir(parents=True, exist_ok=True)
-    with _partial(blob).open("ab") as out:
+    with _name_partial(blob).open("ab") as out:
         fcntl.flock(out, fcntl.LOCK_EX)  # another may be at the same content: it goes first
         if blob.exists():  # and nothing is left to do; what we opened may be new and empty
-            _partial(blob).unlink(missing_ok=True)
+            _name_partial(blob).unlink(missing_ok=True)
             return
         had = out.seek(0, os.SEEK_END)  # not where it was before the wait
         http_get(
             hf_hub_url(repository.hub_id, file.name, revision=repository.commit),
             out,
             resume_size=had,
-            headers=build_hf_headers(token=_token()),
+            headers=build_hf_headers(token=_read_token()),
             expected_size=file.size,
-            tqdm_class=_bar(advance),
+            tqdm_class=_make_progress_class(advance),
         )
         out.flush()
-        if had and len(file.etag) == SHA256_DIGITS and _sha256(_partial(blob)) != file.etag:
+        if had and len(file.etag) == SHA256_DIGITS and _hash(_name_partial(blob)) != file.etag:
             out.truncate(0)
             raise HubFailed(f"{file.name}: what an earlier try had left of it was spoiled, and is thrown away")
-        _partial(blob).replace(blob)
+        _name_partial(blob).replace(blob)
 
 
-def _bar(advance: Callable[[int], None]) -> Any:
+def _make_progress_class(advance: Callable[[int], None]) -> Any:
     """What http_get takes for a progress bar: a class with tqdm's face."""
 
     class Bar:
@@ -163,7 +163,7 @@ def _bar(advance: Callable[[int], None]) -> Any:
 
 
 @contextmanager
-def _asking(hub_id: str) -> Iterator[None]:
+def _translate_errors(hub_id: str) -> Iterator[None]:
     """Within the block what huggingface_hub raises becomes one line of ours."""
     from huggingface_hub import constants, errors
     from huggingface_hub.utils import logging
@@ -184,7 +184,7 @@ def _asking(hub_id: str) -> Iterator[None]:
         status = error.response.status_code
         if status not in (401, 403):
             raise HubFailed(f"{key}: {hub} answers HTTP {status}") from error
-        why = "does not accept HF_TOKEN" if _token() else "asks for a token"
+        why = "does not accept HF_TOKEN" if _read_token() else "asks for a token"
         raise Refused(f"{key}: {hub} {why} (HTTP {status}); {export}") from error
     except errors.OfflineModeIsEnabled as error:
         raise HubFailed(f"{key}: HF_HUB_OFFLINE is set, so the hub is not asked") from error
@@ -197,25 +197,25 @@ def _asking(hub_id: str) -> Iterator[None]:
         raise HubFailed(f"{key}: {str(error).splitlines()[0]}") from error
 
 
-def _token() -> str | bool:
+def _read_token() -> str | bool:
     return os.environ.get("HF_TOKEN") or False  # False: not what an earlier login has left on disk
 
 
-def _folder(hub_id: str) -> Path:
+def _find_folder(hub_id: str) -> Path:
     from huggingface_hub.file_download import repo_folder_name
 
-    return cache() / str(repo_folder_name(repo_id=hub_id, repo_type="model"))
+    return find_cache() / str(repo_folder_name(repo_id=hub_id, repo_type="model"))
 
 
-def _blob(repository: Repository, file: File) -> Path:
-    return _folder(repository.hub_id) / "blobs" / file.etag
+def _find_blob(repository: Repository, file: File) -> Path:
+    return _find_folder(repository.hub_id) / "blobs" / file.etag
 
 
-def _partial(blob: Path) -> Path:
+def _name_partial(blob: Path) -> Path:
     return blob.with_name(f"{blob.name}.vbench.incomplete")
 
 
-def _sha256(path: Path) -> str:
+def _hash(path: Path) -> str:
     sha = hashlib.sha256()
     with path.open("rb") as content:
         while block := content.read(1 << 20):

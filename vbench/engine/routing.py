@@ -14,7 +14,7 @@ VARIABLE = "VLLM_MOE_ROUTING_SIMULATION_STRATEGY"
 SIMULATED = re.compile(r"Simulating MoE routing using an? (\w+) strategy")  # vLLM's warning, in its profile run
 
 
-def environment(engine: Engine) -> dict[str, str]:
+def build_environment(engine: Engine) -> dict[str, str]:
     """The variables that make vLLM simulate the choice, where it is asked for."""
     return {VARIABLE: engine.moe_routing.value} if engine.moe_routing else {}
 
@@ -29,7 +29,7 @@ def describe(model: Model, engine: Engine, log: str) -> dict[str, str]:
     return {"moe_routing": "random gates of dummy weights, uneven" if dummy else "the model's gates"}
 
 
-def refusal(engine: Engine, log: str) -> str | None:
+def find_mismatch(engine: Engine, log: str) -> str | None:
     """Why the server, ready, does not simulate the choice that the config asks for; None if it does."""
     found = SIMULATED.search(log)
     if engine.moe_routing is None or (found and found[1] == engine.moe_routing.value):

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from vbench import loadgen
 from vbench.engine import dummy, identity, routing, serverlog, weights
-from vbench.engine.command import MARK, server_argv, server_env
+from vbench.engine.command import MARK, build_server_argv, build_server_env
 from vbench.engine.endpoint import UNANSWERED, Endpoint
 from vbench.host import gpus, processes
-from vbench.host.cores import on_cores
+from vbench.host.cores import pin_to_cores
 from vbench.host.leases import LEASE, HostLease
 from vbench.plan.sessions import Session
 from vbench.schema import Weights
@@ -47,17 +47,17 @@ class Server:
         """Raises ServerFailed, with what its log tells, if the process has ended."""
         returncode = self.process.poll()
         if returncode is not None:
-            raise ServerFailed(*serverlog.diagnosis(self.log.read_text(errors="replace"), returncode), self.log)
+            raise ServerFailed(*serverlog.diagnose(self.log.read_text(errors="replace"), returncode), self.log)
 
     async def check_identity(self) -> int | None:
         """The longest context that it serves. Raises ServerFailed if somebody else answers on its port."""
-        models = await self.control.models()
+        models = await self.control.list_models()
         if self.served_model_name not in models:
             line = f"{self.base_url} serves {', '.join(models)}, not {self.served_model_name}"
             raise ServerFailed("port_taken", line, self.log)
         return models[self.served_model_name]
 
-    async def fresh(self) -> None:
+    async def reset(self) -> None:
         """Checks that it is up and still ours, and makes it forget all prompts."""
         self.check_alive()
         await self.check_identity()
@@ -67,9 +67,9 @@ class Server:
     def endpoint(self) -> loadgen.Endpoint:
         return loadgen.Endpoint(self.base_url, self.served_model_name)
 
-    async def ready(self, deadline: float) -> None:
+    async def wait_until_ready(self, deadline: float) -> None:
         """Returns when /health answers and the name is ours. Raises ServerFailed if it dies or is late."""
-        while not await self.control.healthy():
+        while not await self.control.is_healthy():
             self.check_alive()
             if time.monotonic() > deadline:
                 last = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["(the log is empty)"]
@@ -79,7 +79,7 @@ class Server:
 
 
 @asynccontextmanager
-async def replicas(session: Session, share: HostLease, folder: Path) -> AsyncIterator[list[Server]]:
+async def start_replicas(session: Session, share: HostLease, folder: Path) -> AsyncIterator[list[Server]]:
     """All servers of a session, ready; ended when the block ends, with the processes and GPU memory seen gone.
 
     They run on the share's cores. Each replica gets its part of the share's GPUs in order and logs to `server.log`
@@ -88,7 +88,7 @@ async def replicas(session: Session, share: HostLease, folder: Path) -> AsyncIte
     """
     model = session.model.hub_id
     if session.engine.weights is Weights.dummy:
-        model = str(dummy.materialise(session.model, cache()))
+        model = str(dummy.materialise(session.model, find_cache()))
     deadline = time.monotonic() + session.engine.start_timeout_s
     each = session.gpus_per_replica
     async with AsyncExitStack() as stack:
@@ -96,8 +96,8 @@ async def replicas(session: Session, share: HostLease, folder: Path) -> AsyncIte
         for index in range(session.parallelism.data_parallel_size or 1):
             log = folder / (f"server-{index}.log" if index else "server.log")
             own = dataclasses.replace(share, uuids=share.uuids[index * each : (index + 1) * each])
-            servers.append(await stack.enter_async_context(_server(session, model, own, log)))
-        await asyncio.gather(*(server.ready(deadline) for server in servers))
+            servers.append(await stack.enter_async_context(_start_server(session, model, own, log)))
+        await asyncio.gather(*(server.wait_until_ready(deadline) for server in servers))
         await asyncio.gather(*(_check_engine(server, session) for server in servers))
         try:
             yield servers
@@ -114,7 +114,7 @@ def keep_logs(folder: Path, run_folder: Path) -> None:
         shutil.copy(log, run_folder)
 
 
-def cache() -> Path:
+def find_cache() -> Path:
     """Where vbench keeps what can be made again: below XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vbench"
 
@@ -122,26 +122,26 @@ def cache() -> Path:
 async def _check_engine(server: Server, session: Session) -> None:
     """Raises ServerFailed if the server is not what the plan assumed, or does not do what the config asks of it."""
     log = server.log.read_text(errors="replace")
-    said = identity.reported(await server.control.version(), await server.control.owner(), log)
-    wrong = identity.contradiction(identity.engine_version(session.engine), said)
-    if wrong := wrong or routing.refusal(session.engine, log):
+    said = identity.describe_reported(await server.control.ask_version(), await server.control.ask_owner(), log)
+    wrong = identity.find_contradiction(identity.ask_engine_version(session.engine), said)
+    if wrong := wrong or routing.find_mismatch(session.engine, log):
         raise ServerFailed("engine_error", wrong, server.log)
 
 
 @asynccontextmanager
-async def _server(session: Session, model: str, share: HostLease, log: Path) -> AsyncIterator[Server]:
+async def _start_server(session: Session, model: str, share: HostLease, log: Path) -> AsyncIterator[Server]:
     name = f"vbench-{secrets.token_hex(6)}"
-    port = _free_port()
-    argv = server_argv(session, model, name, port)
-    surroundings = {**os.environ, **weights.surroundings(session.model, session.engine), LEASE: share.lease}
-    env = server_env(surroundings, session, share.uuids, mark=name)
-    with _process(argv, env, log, share, on_end=lambda: _see_gone(name, share.uuids, log)) as process:
+    port = _find_free_port()
+    argv = build_server_argv(session, model, name, port)
+    surroundings = {**os.environ, **weights.build_environment(session.model, session.engine), LEASE: share.lease}
+    env = build_server_env(surroundings, session, share.uuids, mark=name)
+    with _start_process(argv, env, log, share, on_end=lambda: _wait_until_gone(name, share.uuids, log)) as process:
         async with Endpoint(f"http://127.0.0.1:{port}") as control:
             yield Server(name, control.base_url, log, process, control)
 
 
 @contextmanager
-def _process(
+def _start_process(
     argv: list[str], env: dict[str, str], log: Path, share: HostLease, on_end: Callable[[], None]
 ) -> Iterator[subprocess.Popen[bytes]]:
     _rotate(log)
@@ -149,7 +149,7 @@ def _process(
         out.write(f"$ {' '.join(argv)}\n".encode())
         out.flush()
         try:
-            with on_cores(share.cores), _deaf_children(signal.SIGUSR2):
+            with pin_to_cores(share.cores), _block_in_children(signal.SIGUSR2):
                 process = subprocess.Popen(
                     argv,
                     env=env,
@@ -184,7 +184,7 @@ def _rotate(log: Path) -> None:
 
 
 @contextmanager
-def _deaf_children(number: int) -> Iterator[None]:
+def _block_in_children(number: int) -> Iterator[None]:
     """Processes started in the block never hear this signal; if it is sent to us meanwhile, we do, after the block.
 
     A scheduler that preempts a job sends it to every process of the job, and it is not for the server to end by it.
@@ -197,11 +197,11 @@ def _deaf_children(number: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _see_gone(mark: str, uuids: Sequence[str], log: Path) -> None:
+def _wait_until_gone(mark: str, uuids: Sequence[str], log: Path) -> None:
     """Waits for every process that carries the mark, kills what stays, and for the GPUs' memory; logs what it saw."""
     started = time.monotonic()
-    ended = processes.see_gone(MARK, mark)
-    drained = gpus.drained(uuids, DRAIN_S) if uuids else True
+    ended = processes.wait_until_gone(MARK, mark)
+    drained = gpus.wait_until_drained(uuids, DRAIN_S) if uuids else True
     seconds = time.monotonic() - started
     found = f"NOT gone: {', '.join(map(processes.describe, sorted(ended.left)))}" if ended.left else "gone"
     with log.open("a") as out:
@@ -218,7 +218,7 @@ def _signal_group(group: int, number: int) -> None:
         pass
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -80,22 +80,24 @@ class Diagnosis(NamedTuple):
     line: str  # the line of the log that tells
 
 
-def diagnosis(log: str, returncode: int) -> Diagnosis:
+def diagnose(log: str, returncode: int) -> Diagnosis:
     """Why the server ended. Falls back to an error that was raised, then to how the process ended and its last line."""
-    parsed = [(match["level"], line[match.end() :].strip()) for line in _lines(log) if (match := PREFIX.match(line))]
+    parsed = [
+        (match["level"], line[match.end() :].strip()) for line in _split_lines(log) if (match := PREFIX.match(line))
+    ]
     lines = [text for level, text in parsed if text and level not in HARMLESS and not SOURCE.match(text)]
     for kind, pattern in TELLING:
         for line in lines:
             if pattern.search(line):
                 return Diagnosis(kind, line)
-    if root := _root_cause(lines):
+    if root := _find_root_cause(lines):
         return Diagnosis("engine_error", root)
     died = [line for line in lines if DIED.search(line)]
     last = died[:1] or [text for _, text in parsed if text][-1:] or ["(the log is empty)"]
-    return Diagnosis("server_died", f"{_end(returncode)}; {'its log' if died else 'last line'}: {last[0]}")
+    return Diagnosis("server_died", f"{_describe_end(returncode)}; {'its log' if died else 'last line'}: {last[0]}")
 
 
-def facts(log: str) -> dict[str, float]:
+def read_facts(log: str) -> dict[str, float]:
     """What vLLM says of its memory and its steps, where the log has it.
 
     `kv_cache_tokens`, and `full_context_requests`: how many requests of max_model_len tokens that cache holds at once;
@@ -109,11 +111,11 @@ def facts(log: str) -> dict[str, float]:
     return found | ({"full_context_requests": float(requests[-1].replace(",", ""))} if requests else {})
 
 
-def _lines(log: str) -> list[str]:
+def _split_lines(log: str) -> list[str]:
     return COLOUR.sub("", log).splitlines()
 
 
-def _root_cause(lines: list[str]) -> str | None:
+def _find_root_cause(lines: list[str]) -> str | None:
     """The last error raised before the first echo of it, or the last of all."""
     echoed = next((place for place, line in enumerate(lines) if ECHO.search(line)), len(lines))
     for part in (lines[:echoed], lines):
@@ -123,7 +125,7 @@ def _root_cause(lines: list[str]) -> str | None:
     return None
 
 
-def _end(returncode: int) -> str:
+def _describe_end(returncode: int) -> str:
     if returncode == -signal.SIGKILL:
         return "killed by signal 9: by hand, or by the kernel as the host's memory ran out"
     return f"killed by signal {-returncode}" if returncode < 0 else f"exit code {returncode}"

@@ -28,17 +28,17 @@ TOKENIZERS = ("tokenizer.", "tekken", "vocab", "spiece")  # tokenizer.json, toke
 ELSEWHERE = ("--download-dir", "--load-format", "--model", "--revision", "--tokenizer", "--skip-tokenizer-init")
 
 
-def wanted(names: Iterable[str]) -> list[str]:
+def select_loaded(names: Iterable[str]) -> list[str]:
     """Of a repository's files those that a server loads: one kind of weights, and at its top all else that is small."""
     top = [name for name in names if "/" not in name]
-    weights = _weights(top)
+    weights = _select_weights(top)
     return [name for name in top if name in weights or not name.endswith(WEIGHTS + UNREAD)]
 
 
-def lacking(folder: Path) -> str | None:
+def find_missing(folder: Path) -> str | None:
     """What a folder lacks of what a server loads, None where it is whole."""
     names = {path.name for path in folder.iterdir() if path.exists()}  # no link into a cache that has lost its content
-    weights = _weights(names)
+    weights = _select_weights(names)
     if not names & {"config.json", "params.json"}:
         return "config.json"
     if not any(name.startswith(TOKENIZERS) for name in names):
@@ -56,29 +56,29 @@ def lacking(folder: Path) -> str | None:
 
 def require(model: Model, engine: Engine) -> None:
     """Raises Refused where a server could not load the model: its weights are neither here nor to be had."""
-    if of_the_hub(engine):
-        _require(model.hub_id, model.name)
+    if loads_from_hub(engine):
+        _require_by_hub_id(model.hub_id, model.name)
 
 
-def of_the_hub(engine: Engine) -> bool:
+def loads_from_hub(engine: Engine) -> bool:
     """Whether the server loads the model by its hub id, from where we too would look for it."""
     elsewhere = any(word.partition("=")[0] in ELSEWHERE for word in engine.extra_args)
     elsewhere = elsewhere or any(key.startswith(("HF_", "VLLM_USE_MODELSCOPE")) for key in engine.env)
     return engine.weights is Weights.hub and engine.base_url is None and not elsewhere
 
 
-def surroundings(model: Model, engine: Engine) -> dict[str, str]:
+def build_environment(model: Model, engine: Engine) -> dict[str, str]:
     """What a server's environment needs for weights that are whole in the cache: it does not ask the hub for them.
 
     So it starts alike with and without a network, and serves what all other sessions served.
     """
-    return {"HF_HUB_OFFLINE": "1"} if of_the_hub(engine) and cached(model.hub_id) else {}
+    return {"HF_HUB_OFFLINE": "1"} if loads_from_hub(engine) and is_cached(model.hub_id) else {}
 
 
-def cached(hub_id: str) -> bool:
+def is_cached(hub_id: str) -> bool:
     """Whether the hub's cache holds all of the model."""
-    folder = None if is_folder(hub_id) else hub.snapshot(hub_id)
-    return folder is not None and lacking(folder) is None
+    folder = None if is_folder(hub_id) else hub.find_snapshot(hub_id)
+    return folder is not None and find_missing(folder) is None
 
 
 def is_folder(hub_id: str) -> bool:
@@ -86,35 +86,35 @@ def is_folder(hub_id: str) -> bool:
     return hub_id.startswith(("/", ".", "~")) or Path(hub_id).is_dir()
 
 
-def require_whole(hub_id: str) -> None:
+def require_complete(hub_id: str) -> None:
     """Raises Refused where the folder, or what the cache holds of the repository, is not all that a server loads."""
-    folder = Path(hub_id) if is_folder(hub_id) else hub.snapshot(hub_id)
+    folder = Path(hub_id) if is_folder(hub_id) else hub.find_snapshot(hub_id)
     if folder is None or not folder.is_dir():
         raise Refused(f"model.hub_id={hub_id}: no such folder")
-    if lacks := lacking(folder):
+    if lacks := find_missing(folder):
         raise Refused(f"model.hub_id={hub_id}: {folder} lacks {lacks}")
 
 
 @cache
-def _require(hub_id: str, name: str) -> None:
+def _require_by_hub_id(hub_id: str, name: str) -> None:
     if is_folder(hub_id):
-        require_whole(hub_id)
-    elif not cached(hub_id):
+        require_complete(hub_id)
+    elif not is_cached(hub_id):
         try:
-            hub.look(hub_id)
+            hub.look_up(hub_id)
         except HubFailed as error:
             raise Refused(
-                f"{error}; its weights are not whole in {hub.cache()} either: fetch them where the hub is in reach "
+                f"{error}; its weights are not whole in {hub.find_cache()} either: fetch them where the hub is reachable "
                 f"(python -m vbench.fetch model={name}), or measure with engine.weights=dummy"
             ) from error
 
 
-def any_in(names: Collection[str]) -> bool:
+def has_weights(names: Collection[str]) -> bool:
     """Whether there are weights among these files."""
-    return bool(_weights(names))
+    return bool(_select_weights(names))
 
 
-def _weights(names: Collection[str]) -> list[str]:
+def _select_weights(names: Collection[str]) -> list[str]:
     for kind in KINDS:
         if found := [name for name in sorted(names) if fnmatch(name, kind) and name not in OF_TRAINING]:
             return found

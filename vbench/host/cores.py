@@ -11,12 +11,12 @@ from pathlib import Path
 LEAST = 2  # cores a GPU below which they are not parted: one for a server's front end, one for the load client
 
 
-def usable() -> list[int]:
+def find_usable() -> list[int]:
     """The cores that this process may use (a batch job: those of the job), threads of one core side by side."""
-    return sorted(os.sched_getaffinity(0), key=lambda core: (_first_thread(core), core))
+    return sorted(os.sched_getaffinity(0), key=lambda core: (_find_first_thread(core), core))
 
 
-def parts(near: Mapping[str, AbstractSet[int]], cores: Sequence[int]) -> dict[str, frozenset[int]]:
+def divide_among_gpus(near: Mapping[str, AbstractSet[int]], cores: Sequence[int]) -> dict[str, frozenset[int]]:
     """Each GPU's part of the cores: equal parts that share none, of those near the GPU as far as they go. Pure.
 
     `near` holds the cores of each GPU's NUMA node, by UUID. The parts depend on nothing else, so that sessions which
@@ -42,7 +42,9 @@ def parts(near: Mapping[str, AbstractSet[int]], cores: Sequence[int]) -> dict[st
     return {uuid: frozenset(part) for uuid, part in found.items()}
 
 
-def split(cores: AbstractSet[int], on_cpu: bool, client_processes: int) -> tuple[frozenset[int], frozenset[int]]:
+def split_servers_and_client(
+    cores: AbstractSet[int], on_cpu: bool, client_processes: int
+) -> tuple[frozenset[int], frozenset[int]]:
     """A session's cores for (the servers, the client): apart where the model runs on the CPU, if there are enough.
 
     An engine takes every core it sees: on two shared ones the client was kept waiting 0.1 to 0.5 s at a time.
@@ -54,7 +56,7 @@ def split(cores: AbstractSet[int], on_cpu: bool, client_processes: int) -> tuple
 
 
 @contextmanager
-def on_cores(chosen: AbstractSet[int]) -> Iterator[None]:
+def pin_to_cores(chosen: AbstractSet[int]) -> Iterator[None]:
     """Within the block this thread, and the processes it starts, run on these cores only."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, chosen)
@@ -64,14 +66,14 @@ def on_cores(chosen: AbstractSet[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def listed(text: str) -> frozenset[int]:
+def parse_cores(text: str) -> frozenset[int]:
     """The cores of Linux's notation: "0-3,8" is 0, 1, 2, 3 and 8."""
     ranges = [part.partition("-") for part in text.strip().split(",") if part]
     return frozenset(core for first, _, last in ranges for core in range(int(first), int(last or first) + 1))
 
 
-def _first_thread(core: int) -> int:
+def _find_first_thread(core: int) -> int:
     try:
-        return min(listed(Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").read_text()))
+        return min(parse_cores(Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").read_text()))
     except (OSError, ValueError):
         return core

@@ -37,12 +37,12 @@ def read(roots: Sequence[int]) -> list[ProcessReading]:
     Processes of no known part (compilers, trackers of resources) are left out. Takes a look at every process of the
     host, 10 to 20 µs each.
     """
-    stats = {int(entry.name): stat for entry in PROC.iterdir() if entry.name.isdigit() and (stat := _stat(entry))}
-    readings = [_reading(pid, stats[pid], roots) for pid in sorted(_family(roots, stats))]
+    stats = {int(entry.name): stat for entry in PROC.iterdir() if entry.name.isdigit() and (stat := _read_stat(entry))}
+    readings = [_read_process(pid, stats[pid], roots) for pid in sorted(_find_family(roots, stats))]
     return [reading for reading in readings if reading]
 
 
-def _family(roots: Iterable[int], stats: dict[int, list[str]]) -> set[int]:
+def _find_family(roots: Iterable[int], stats: dict[int, list[str]]) -> set[int]:
     children = defaultdict(list)
     for pid, stat in stats.items():
         children[int(stat[PARENT])].append(pid)
@@ -53,12 +53,12 @@ def _family(roots: Iterable[int], stats: dict[int, list[str]]) -> set[int]:
     return family
 
 
-def _reading(pid: int, stat: list[str], roots: Sequence[int]) -> ProcessReading | None:
-    role, first_thread = _role(pid, roots), _stat(PROC / str(pid) / "task" / str(pid))
-    return ProcessReading(pid, role, _cpu_s(stat), _cpu_s(first_thread)) if role and first_thread else None
+def _read_process(pid: int, stat: list[str], roots: Sequence[int]) -> ProcessReading | None:
+    role, first_thread = _find_role(pid, roots), _read_stat(PROC / str(pid) / "task" / str(pid))
+    return ProcessReading(pid, role, _sum_cpu_s(stat), _sum_cpu_s(first_thread)) if role and first_thread else None
 
 
-def _role(pid: int, roots: Sequence[int]) -> str | None:
+def _find_role(pid: int, roots: Sequence[int]) -> str | None:
     if pid in roots:
         return FRONTEND
     try:
@@ -68,7 +68,7 @@ def _role(pid: int, roots: Sequence[int]) -> str | None:
     return ROLES[title[1]] if title else None
 
 
-def _stat(folder: Path) -> list[str] | None:
+def _read_stat(folder: Path) -> list[str] | None:
     """The words of its `stat` after the process's name, which may hold any character; None where it is gone."""
     try:
         return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -76,5 +76,5 @@ def _stat(folder: Path) -> list[str] | None:
         return None
 
 
-def _cpu_s(stat: list[str]) -> float:
+def _sum_cpu_s(stat: list[str]) -> float:
     return (int(stat[USER]) + int(stat[SYSTEM])) / TICKS_PER_S

@@ -48,29 +48,29 @@ class GpuReading:
     energy_j: float  # a running total since the driver was loaded; Volta and later
 
 
-def present() -> list[GpuFacts]:
+def find_gpus() -> list[GpuFacts]:
     """The GPUs of this host that are ours to use, in the driver's order; none where there is no driver.
 
     Where CUDA_VISIBLE_DEVICES is set, as in a SLURM job, only those that it names, by their place or UUID. (A job's
     SLURM_JOB_GPUS counts all GPUs of the node, also those that the job's cgroup hides from NVML.)
     """
-    with _nvml() as found:
+    with _open_nvml() as found:
         given = os.environ.get("CUDA_VISIBLE_DEVICES")
-        facts = [_facts(index) for index in range(found)]
-        return [gpu for gpu in facts if given is None or _named(given, gpu)]
+        facts = [_read_facts(index) for index in range(found)]
+        return [gpu for gpu in facts if given is None or _is_named(given, gpu)]
 
 
-def driver() -> str | None:
+def read_driver_version() -> str | None:
     """The driver's version, None where there is none."""
-    with _nvml() as found:
+    with _open_nvml() as found:
         return str(pynvml.nvmlSystemGetDriverVersion()) if found else None
 
 
-def fitting(hardware: Hardware) -> list[GpuFacts]:
+def find_matching(hardware: Hardware) -> list[GpuFacts]:
     """The GPUs here of the hardware's kind. Raises Refused where they are fewer than it has."""
     if hardware.gpu is None:
         return []
-    here = present()
+    here = find_gpus()
     found = [gpu for gpu in here if re.search(hardware.gpu.product, gpu.product)]
     if len(found) < hardware.gpus:
         held = ", ".join(sorted({gpu.product for gpu in here})) or "no GPU"
@@ -81,21 +81,21 @@ def fitting(hardware: Hardware) -> list[GpuFacts]:
     return found
 
 
-def users(uuid: str) -> list[str]:
+def describe_users(uuid: str) -> list[str]:
     """Who computes on this GPU, in words; nobody where the driver does not tell, as in a container."""
-    with _nvml():
-        handle = _handle(uuid)
+    with _open_nvml():
+        handle = _find_handle(uuid)
         try:
             return [processes.describe(each.pid) for each in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
         except pynvml.NVMLError:
             return []
 
 
-def drained(uuids: Sequence[str], timeout_s: float) -> bool:
+def wait_until_drained(uuids: Sequence[str], timeout_s: float) -> bool:
     """Waits until nothing holds memory on these GPUs; False where something still does at the deadline."""
     deadline = time.monotonic() + timeout_s
     while True:
-        if not any(gpu.in_use for gpu in present() if gpu.uuid in uuids):
+        if not any(gpu.in_use for gpu in find_gpus() if gpu.uuid in uuids):
             return True
         if time.monotonic() > deadline:
             return False
@@ -103,18 +103,18 @@ def drained(uuids: Sequence[str], timeout_s: float) -> bool:
 
 
 @contextmanager
-def meter(uuids: Sequence[str]) -> Iterator[Callable[[], list[GpuReading]]]:
+def open_meter(uuids: Sequence[str]) -> Iterator[Callable[[], list[GpuReading]]]:
     """Opens these GPUs for a block that gets a function to read them, in this order, which raises nothing.
 
     Reading takes some milliseconds a GPU, and may block for longer: call it in a thread.
     """
-    with _nvml():
-        handles = [_handle(uuid) for uuid in uuids]
-        yield lambda: [_reading(handle) for handle in handles]
+    with _open_nvml():
+        handles = [_find_handle(uuid) for uuid in uuids]
+        yield lambda: [_read_gpu(handle) for handle in handles]
 
 
 @contextmanager
-def _nvml() -> Iterator[int]:
+def _open_nvml() -> Iterator[int]:
     """Opens NVML for a block that gets the number of GPUs, 0 where there is no driver."""
     try:
         pynvml.nvmlInit()
@@ -127,7 +127,7 @@ def _nvml() -> Iterator[int]:
         pynvml.nvmlShutdown()
 
 
-def _facts(index: int) -> GpuFacts:
+def _read_facts(index: int) -> GpuFacts:
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     return GpuFacts(
@@ -136,41 +136,41 @@ def _facts(index: int) -> GpuFacts:
         product=str(pynvml.nvmlDeviceGetName(handle)),
         memory_mib=memory.total >> 20,
         used_mib=memory.used >> 20,
-        near=_near(handle),
+        near=_find_near_cores(handle),
     )
 
 
-def _named(given: str, gpu: GpuFacts) -> bool:
+def _is_named(given: str, gpu: GpuFacts) -> bool:
     words = [word.strip() for word in given.split(",")]
     return str(gpu.index) in words or any(word.startswith("GPU-") and gpu.uuid.startswith(word) for word in words)
 
 
-def _near(handle: object) -> frozenset[int]:
+def _find_near_cores(handle: object) -> frozenset[int]:
     words = math.ceil((os.cpu_count() or 1) / 64)
     try:
         masks = pynvml.nvmlDeviceGetCpuAffinity(handle, words)
         return frozenset(64 * word + bit for word, mask in enumerate(masks) for bit in range(64) if mask >> bit & 1)
     except pynvml.NVMLError:  # older drivers and some virtual machines: the kernel may know
-        return _near_by_bus(handle)
+        return _find_near_cores_by_bus(handle)
 
 
-def _near_by_bus(handle: object) -> frozenset[int]:
+def _find_near_cores_by_bus(handle: object) -> frozenset[int]:
     try:
         domain, _, place = pynvml.nvmlDeviceGetPciInfo(handle).busId.lower().partition(":")
-        return cores.listed(Path(f"/sys/bus/pci/devices/{domain[-4:]}:{place}/local_cpulist").read_text())
+        return cores.parse_cores(Path(f"/sys/bus/pci/devices/{domain[-4:]}:{place}/local_cpulist").read_text())
     except (pynvml.NVMLError, OSError, ValueError):
         return frozenset()
 
 
-def _handle(uuid: str) -> object | None:
+def _find_handle(uuid: str) -> object | None:
     try:
         return pynvml.nvmlDeviceGetHandleByUUID(uuid)  # type: ignore[no-any-return]
     except pynvml.NVMLError:
         return None
 
 
-def _reading(handle: object | None) -> GpuReading:
-    def told(ask: Callable[[Any], float], scale: float = 1.0) -> float:
+def _read_gpu(handle: object | None) -> GpuReading:
+    def read_or_nan(ask: Callable[[Any], float], scale: float = 1.0) -> float:
         if handle is None:
             return math.nan
         try:
@@ -179,9 +179,9 @@ def _reading(handle: object | None) -> GpuReading:
             return math.nan
 
     return GpuReading(
-        power_w=told(pynvml.nvmlDeviceGetPowerUsage, 1e-3),
-        memory_mib=told(lambda gpu: pynvml.nvmlDeviceGetMemoryInfo(gpu).used, 2**-20),
-        sm_clock_mhz=told(lambda gpu: pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM)),
-        utilization_pct=told(lambda gpu: pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu),
-        energy_j=told(pynvml.nvmlDeviceGetTotalEnergyConsumption, 1e-3),
+        power_w=read_or_nan(pynvml.nvmlDeviceGetPowerUsage, 1e-3),
+        memory_mib=read_or_nan(lambda gpu: pynvml.nvmlDeviceGetMemoryInfo(gpu).used, 2**-20),
+        sm_clock_mhz=read_or_nan(lambda gpu: pynvml.nvmlDeviceGetClockInfo(gpu, pynvml.NVML_CLOCK_SM)),
+        utilization_pct=read_or_nan(lambda gpu: pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu),
+        energy_j=read_or_nan(pynvml.nvmlDeviceGetTotalEnergyConsumption, 1e-3),
     )

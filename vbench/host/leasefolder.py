@@ -40,10 +40,10 @@ def find() -> Path:
         raise Refused(
             "VBENCH_LEASES: set it to a folder for the leases of this host; /run/lock and /tmp are not public"
         )
-    folder, job = locks.folder(Path(given) if given else public[0] / "vbench"), os.environ.get("SLURM_JOB_ID")
+    folder, job = locks.ensure_folder(Path(given) if given else public[0] / "vbench"), os.environ.get("SLURM_JOB_ID")
     if not job:
         return folder
-    own = locks.folder(folder / f"slurm-{job}")
+    own = locks.ensure_folder(folder / f"slurm-{job}")
     if own.parent != folder or own.stat().st_uid != os.getuid():
         raise Refused(
             f"{folder}/slurm-{job}: belongs to another user; remove it, or set VBENCH_LEASES to another folder"
@@ -52,7 +52,7 @@ def find() -> Path:
 
 
 @contextmanager
-def ticket(text: str) -> Iterator[Path]:
+def hold_ticket(text: str) -> Iterator[Path]:
     """A ticket in the queue of this host; `text` tells others whose it is.
 
     When the block ends, neither the ticket nor the lease that it became is left. Raises Refused if this user cannot

@@ -23,7 +23,7 @@ from vbench.plan.sessions import Session
 from vbench.schema import Hardware
 from vbench.schema.errors import Refused
 
-__all__ = ["LEASE", "HostLease", "LeaseRequest", "check", "leased", "together"]
+__all__ = ["LEASE", "HostLease", "LeaseRequest", "choose_same_node", "hold_lease", "refuse_if_unavailable"]
 
 POLL_S = 0.1
 STRANGER_S = 10.0  # a GPU that no session of ours holds is being drained for so long; after that a stranger uses it
@@ -48,8 +48,8 @@ class LeaseRequest:
 
     def pool(self) -> list[GpuFacts]:
         """The GPUs of its kind as they are now; all of the host for a session that has it alone. Raises Refused."""
-        fitting = gpus.fitting(self.hardware)
-        return gpus.present() if self.exclusive else fitting
+        fitting = gpus.find_matching(self.hardware)
+        return gpus.find_gpus() if self.exclusive else fitting
 
     def count(self, pool: Sequence[GpuFacts]) -> int:
         return len(pool) if self.exclusive else self.hardware.gpus
@@ -61,22 +61,22 @@ class LeaseRequest:
 
     def chosen(self, free: Sequence[GpuFacts]) -> list[str]:
         """The UUIDs of those that it uses."""
-        fitting = {gpu.uuid for gpu in gpus.fitting(self.hardware)}
-        return together([gpu for gpu in free if gpu.uuid in fitting], self.hardware.gpus)
+        fitting = {gpu.uuid for gpu in gpus.find_matching(self.hardware)}
+        return choose_same_node([gpu for gpu in free if gpu.uuid in fitting], self.hardware.gpus)
 
     def refuse_if_too_few(self, pool: Sequence[GpuFacts], strangers: Sequence[GpuFacts]) -> None:
         """Raises Refused where strangers leave too few."""
         left = len(pool) - len(strangers)
         if left < self.count(pool):
             theirs = "; ".join(
-                f"{gpu.uuid}: {gpu.used_mib:,} MiB held by {', '.join(gpus.users(gpu.uuid)) or 'nobody seen from here'}"
+                f"{gpu.uuid}: {gpu.used_mib:,} MiB held by {', '.join(gpus.describe_users(gpu.uuid)) or 'nobody seen from here'}"
                 for gpu in strangers
             )
             key = f"hardware={self.hardware.name}{' launcher.exclusive=true' if self.exclusive else ''}"
             raise Refused(f"{key}: only {left} of {len(pool)} GPUs are free ({theirs}); wait, or ask for fewer")
 
 
-def check(session: Session, exclusive: bool = False) -> None:
+def refuse_if_unavailable(session: Session, exclusive: bool = False) -> None:
     """Raises Refused if this host cannot serve the session however long it waits for other sessions: it lacks GPUs, or
     strangers use them.
     """
@@ -89,25 +89,25 @@ def check(session: Session, exclusive: bool = False) -> None:
 
 
 @contextmanager
-def leased(session: Session, on_wait: Callable[[str], None], exclusive: bool = False) -> Iterator[HostLease]:
+def hold_lease(session: Session, on_wait: Callable[[str], None], exclusive: bool = False) -> Iterator[HostLease]:
     """The session's GPUs and cores, once all of them are free; `on_wait` is called with what it waits for, when that
     changes.
 
     With `exclusive` it gets the whole host. A session of an external server leases nothing. Raises Refused as `check`.
     """
     if session.attached:
-        yield HostLease(frozenset(cores.usable()))
+        yield HostLease(frozenset(cores.find_usable()))
         return
     say, request = _skip_repeats(on_wait), LeaseRequest(session.hardware, exclusive)
-    with leasefolder.ticket(f"{session.folder} (pid {os.getpid()})") as ticket, _closing_descriptors() as held:
-        with _head_of_queue(ticket, say):
+    with leasefolder.hold_ticket(f"{session.folder} (pid {os.getpid()})") as ticket, _hold_descriptors() as held:
+        with _wait_for_turn(ticket, say):
             uuids = _collect(ticket.parent, request, held, say)
             lease = ticket.rename(ticket.with_suffix(HELD))
-        share = _cores_of(() if request.cpu == locks.ALONE else uuids)
+        share = _find_cores(() if request.cpu == locks.ALONE else uuids)
         yield HostLease(share, tuple(uuids), tuple(held.values()), str(lease))
 
 
-def together(free: Sequence[GpuFacts], count: int) -> list[str]:
+def choose_same_node(free: Sequence[GpuFacts], count: int) -> list[str]:
     """UUIDs of so many of these GPUs, of one NUMA node where one has enough: the one with the fewest to spare. Pure."""
     nodes: dict[frozenset[int], list[str]] = defaultdict(list)
     for gpu in free:
@@ -118,7 +118,7 @@ def together(free: Sequence[GpuFacts], count: int) -> list[str]:
 
 
 @contextmanager
-def _head_of_queue(ticket: Path, say: Callable[[str], None]) -> Iterator[None]:
+def _wait_for_turn(ticket: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Waits until the session is the head of the queue, and keeps it there during the block."""
     lock = ticket.with_name(TURN)
     while (ahead := leasefolder.count_ahead(ticket)) or (turn := locks.try_lock(locks.create(lock))) is None:
@@ -163,17 +163,17 @@ def _describe_missing(folder: Path, held: dict[str, int], count: int) -> str:
     return f"{', '.join(parts)}; leased to {holders}"
 
 
-def _cores_of(uuids: Sequence[str]) -> frozenset[int]:
+def _find_cores(uuids: Sequence[str]) -> frozenset[int]:
     """The cores that go with these GPUs; all of them where none are named."""
-    usable = cores.usable()
+    usable = cores.find_usable()
     if not uuids:
         return frozenset(usable)
-    parts = cores.parts({gpu.uuid: gpu.near for gpu in gpus.present()}, usable)
+    parts = cores.divide_among_gpus({gpu.uuid: gpu.near for gpu in gpus.find_gpus()}, usable)
     return frozenset[int]().union(*(parts[uuid] for uuid in uuids))
 
 
 @contextmanager
-def _closing_descriptors() -> Iterator[dict[str, int]]:
+def _hold_descriptors() -> Iterator[dict[str, int]]:
     held: dict[str, int] = {}
     try:
         yield held

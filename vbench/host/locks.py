@@ -90,7 +90,7 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def folder(path: Path) -> Path:
+def ensure_folder(path: Path) -> Path:
     """The folder for lock files, created if need be like /tmp: every user adds files, nobody removes those of others.
 
     Raises Refused if another user has put a link or a file there.
@@ -163,11 +163,11 @@ def _retry(path: Path, action: Callable[[], T]) -> T:
             return action()
         except OSError as error:
             if error.errno not in TRANSIENT or time.monotonic() > deadline:
-                raise _refusal(path, error) from error
+                raise _explain(path, error) from error
         time.sleep(POLL_S)
 
 
-def _refusal(path: Path, error: OSError) -> Refused:
+def _explain(path: Path, error: OSError) -> Refused:
     if error.errno == errno.ELOOP:
         return Refused(f"{path}: is a link, which vbench does not follow to lock a file; remove it")
     if error.errno in UNSUPPORTED:

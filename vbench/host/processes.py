@@ -12,7 +12,7 @@ TERM_GRACE_S = 15.0
 KILL_GRACE_S = 30.0  # what a kill does not end in this time waits in the kernel, for a driver or a disk
 
 
-def carrying(variable: str, value: str) -> list[int]:
+def find_marked(variable: str, value: str) -> list[int]:
     """Pids of living processes with this in their environment, but for this one; other users' are not seen."""
     entry = f"{variable}={value}".encode()
     found = []
@@ -36,16 +36,16 @@ class Gone:
 
 def end(variable: str, value: str) -> None:
     """Ends all that carries this: TERM, then what `see_gone` does."""
-    for pid in carrying(variable, value):
+    for pid in find_marked(variable, value):
         _signal(pid, signal.SIGTERM)
-    see_gone(variable, value)
+    wait_until_gone(variable, value)
 
 
-def see_gone(variable: str, value: str) -> Gone:
+def wait_until_gone(variable: str, value: str) -> Gone:
     """Waits until nothing that carries this lives; kills what is left after a grace, and gives it up after another."""
     started = time.monotonic()
     killed: set[int] = set()
-    while left := carrying(variable, value):
+    while left := find_marked(variable, value):
         spent = time.monotonic() - started
         if spent > TERM_GRACE_S + KILL_GRACE_S:
             break

@@ -89,7 +89,7 @@ def _measured(result: Result, about: dict[str, Any]) -> Imported:
 
 
 def _failure(reason: str) -> Failure:
-    found = serverlog.diagnosis(reason, returncode=1)
+    found = serverlog.diagnose(reason, returncode=1)
     if found.line not in reason:  # it was derived from how a process ended, and here none has
         return Failure("engine_error", " ".join(reason.split()))
     return Failure(found.kind, found.line)

@@ -30,7 +30,7 @@ def main(words: list[str]) -> int:
     folder = path.parent
     try:
         session = sessionfile.read(path)
-        leases.check(session, session.launcher.exclusive)
+        leases.refuse_if_unavailable(session, session.launcher.exclusive)
         with Screen({folder: session}) as screen:
             execute(session, folder, Events(folder, lambda event: screen.show_event(folder, event)))
     except Refused as refused:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vbench.engine.attached import ExternalServer
-from vbench.engine.counters import busy
+from vbench.engine.counters import count_earlier_requests
 from vbench.engine.server import Server
 from vbench.host.leases import HostLease
 from vbench.loadgen import Client, Endpoint, Load, Progress, Workers
@@ -112,13 +112,13 @@ class Servers:
     async def fresh(self) -> None:
         """Checks that each is up and still itself; clears the prefix caches of servers started here."""
         for server in self.servers:
-            await server.fresh()
+            await server.reset()
 
     async def wait_until_idle(self) -> None:
         """Waits until the servers have dropped aborted requests; at most IDLE_S."""
         deadline = time.monotonic() + IDLE_S
         while time.monotonic() < deadline:
-            if not sum(busy(await self.counters()).values()):
+            if not sum(count_earlier_requests(await self.counters()).values()):
                 return
             await asyncio.sleep(0.1)
 
@@ -126,5 +126,5 @@ class Servers:
         """Their counters, summed."""
         total: Counter[str] = Counter()
         for server in self.servers:
-            total.update(await server.control.counters())
+            total.update(await server.control.read_counters())
         return dict(total)

@@ -21,15 +21,15 @@ from vbench.watch import Events
 
 def infeasible_reason(session: Session, folder: Path) -> Failure | None:
     """Why a start cannot succeed: by the session's plan, or by the records of other sessions of the experiment."""
-    version = identity.engine_version(session.engine)
+    version = identity.ask_engine_version(session.engine)
     smaller = ladders.find_smaller_oom(session, version, _neighbours(session, folder))
-    return identity.planned_otherwise(session, version) or fit.find_infeasibility(session) or smaller
+    return identity.find_plan_mismatch(session, version) or fit.find_infeasibility(session) or smaller
 
 
 def record_unstarted(session: Session, folder: Path, events: Events, runs: Iterable[Run], failure: Failure) -> None:
     """Records the failure for runs whose servers were never started."""
     now = datetime.now(timezone.utc)
-    facts = environment.environment(session.engine, ())
+    facts = environment.describe_environment(session.engine, ())
     events.failed(failure)
     for run in runs:
         run_folder = folder / run.folder

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from vbench.engine.compilelog import Compilation, LogPosition
-from vbench.engine.counters import busy, change
+from vbench.engine.counters import compute_changes, count_earlier_requests
 from vbench.loadgen import Client, Load, enough_for
 from vbench.metrics.definitions import metrics
 from vbench.metrics.goodput import goodput, saturated
@@ -88,14 +88,14 @@ async def measure(
 
     before, began = await servers.counters(), datetime.now(timezone.utc)
     controls = [server.control for server in servers.servers]
-    logs = LogPosition.end(servers.logs)
+    logs = LogPosition.at_end(servers.logs)
     async with telemetry.watch(controls, servers.pids, context.lease.uuids) as watch:
         requests, client = await context.load(load, context.events.measuring(run), overload)
-    compiled = logs.compilations()
+    compiled = logs.find_compilations()
     servers.check_alive()
     if overload and overload.at_s:
         await servers.wait_until_idle()
-    counted = change(before, await servers.counters()) | busy(before)
+    counted = compute_changes(before, await servers.counters()) | count_earlier_requests(before)
 
     requests.save(context.folder_of(run) / REQUESTS)
     series = watch.series(client.started_at_monotonic_s)

@@ -226,10 +226,10 @@ async def _round(
     context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal
 ) -> tuple[Requests, list[str]]:
     """Sends the shape once, and returns the kernels that were compiled meanwhile, each once."""
-    logs = LogPosition.end(servers.logs)
+    logs = LogPosition.at_end(servers.logs)
     requests, _ = await context.load(_load(context.session, servers, shape))
     servers.check_alive()
-    kernels = list(dict.fromkeys(each.kernel for each in logs.compilations()))
+    kernels = list(dict.fromkeys(each.kernel for each in logs.find_compilations()))
     done.rounds += 1
     done.compiled += [kernel for kernel in kernels if kernel not in done.compiled]
     if not kernels and succeeded(requests).all():

@@ -9,7 +9,7 @@ from typing import Any
 
 from vbench.engine import attached, compilelog, identity, routing, serverlog
 from vbench.engine.attached import ExternalServer
-from vbench.engine.server import Server, replicas
+from vbench.engine.server import Server, start_replicas
 from vbench.plan.sessions import Session
 from vbench.session.context import Servers, SessionContext
 
@@ -18,7 +18,7 @@ from vbench.session.context import Servers, SessionContext
 async def ready_servers(context: SessionContext) -> AsyncIterator[Servers]:
     """The servers, ready and not yet warm, for the block; those started here are ended after it.
 
-    Raises as `engine.server.replicas` and `engine.attached.attached` do.
+    Raises as `engine.server.start_replicas` and `engine.attached.connect` do.
     """
     began = time.monotonic()
     async with _start_or_attach(context) as servers:
@@ -28,21 +28,21 @@ async def ready_servers(context: SessionContext) -> AsyncIterator[Servers]:
 
 def _start_or_attach(context: SessionContext) -> AbstractAsyncContextManager[Sequence[Server | ExternalServer]]:
     if context.session.attached:
-        return attached.attached(context.session.engine)
-    return replicas(context.session, context.lease, context.folder)
+        return attached.connect(context.session.engine)
+    return start_replicas(context.session, context.lease, context.folder)
 
 
 async def _facts(session: Session, servers: Sequence[Server | ExternalServer]) -> dict[str, Any]:
     context_lengths = [await server.check_identity() for server in servers]
     log, control = servers[0].log, servers[0].control
-    text, version = log.read_text(errors="replace") if log else "", await control.version()
+    text, version = log.read_text(errors="replace") if log else "", await control.ask_version()
     return {
         "version": version,
-        "engine": identity.reported(version, await control.owner(), text),
+        "engine": identity.describe_reported(version, await control.ask_owner(), text),
         "max_model_len": min((length for length in context_lengths if length is not None), default=None),
         **(routing.describe(session.model, session.engine, text) | _log_facts(text) if log else {}),
     }
 
 
 def _log_facts(log: str) -> dict[str, Any]:
-    return serverlog.facts(log) | compilelog.facts(log)
+    return serverlog.read_facts(log) | compilelog.read_facts(log)

@@ -15,7 +15,7 @@ from pathlib import Path
 from vbench.engine import environment
 from vbench.host import cores
 from vbench.host.interrupts import Interrupted, Interrupts
-from vbench.host.leases import HostLease, leased
+from vbench.host.leases import HostLease, hold_lease
 from vbench.loadgen import ClientLost, Workers, processes_for
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import Refused, ServerFailed
@@ -45,7 +45,7 @@ def execute(session: Session, folder: Path, events: Events) -> None:
             put_aside(folder / run.folder)
         try:
             if left and not _give_up(session, folder, events, left):
-                with leased(session, events.waiting, session.launcher.exclusive) as lease:
+                with hold_lease(session, events.waiting, session.launcher.exclusive) as lease:
                     events.leased(lease.uuids)
                     if not _give_up(session, folder, events, left):  # sessions that it waited for may have failed
                         _measure_runs(session, folder, events, lease, left, interrupts)
@@ -63,17 +63,17 @@ def _measure_runs(
     """Measures what is left, with new servers after each failure."""
     processes = _client_processes(session, len(lease.cores))
     on_cpu = not session.hardware.gpus and not session.attached
-    server_cores, client_cores = cores.split(lease.cores, on_cpu, processes)
+    server_cores, client_cores = cores.split_servers_and_client(lease.cores, on_cpu, processes)
     where = {"server_cores": [] if session.attached else sorted(server_cores), "client_cores": sorted(client_cores)}
     held = {"held_since": datetime.now(timezone.utc).isoformat()}  # GPU time counts from here
-    facts = environment.environment(session.engine, lease.uuids) | where | held
+    facts = environment.describe_environment(session.engine, lease.uuids) | where | held
     servers_lease = replace(lease, cores=server_cores)
     while left:  # each time at least one run is taken off: if the servers do not start, all are
         began = datetime.now(timezone.utc)
         rest = replace(session, runs=tuple(left))
         context = SessionContext(rest, folder, servers_lease, Workers(processes), facts, events, began)
         try:
-            with cores.on_cores(client_cores), context.workers:
+            with cores.pin_to_cores(client_cores), context.workers:
                 interrupts.run(_measure_on_servers(context, left))
         except (ServerFailed, ClientLost, Refused) as error:
             time.sleep(SIGNAL_DELAY_S)  # cut short if the whole job is being ended

@@ -72,7 +72,7 @@ async def watch(
     It does so until the block ends, and once before and once after it: those two enclose the run, so that its energy
     can be told. A block that fails gets no last sample.
     """
-    with gpus.meter(uuids) as read, ThreadPoolExecutor(1, "nvml") as thread:
+    with gpus.open_meter(uuids) as read, ThreadPoolExecutor(1, "nvml") as thread:
 
         async def of_gpus() -> dict[str, float] | None:
             return gpu_columns(await asyncio.get_running_loop().run_in_executor(thread, read)) or None
@@ -132,6 +132,6 @@ def process_columns(readings: Sequence[ProcessReading]) -> dict[str, float]:
 
 async def _scraped(servers: Sequence[Endpoint]) -> dict[str, float] | None:
     try:
-        return server_columns(await asyncio.gather(*(server.counters() for server in servers)))
+        return server_columns(await asyncio.gather(*(server.read_counters() for server in servers)))
     except (*UNANSWERED, ValueError):  # not there, too busy, or garbled: the load itself will tell
         return None

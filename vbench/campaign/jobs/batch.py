@@ -81,7 +81,7 @@ def _give_up(interrupted: Session, folder: Path, attempt: Attempt) -> None:
     events = Events(folder)
     failure = Failure(attempt.cut, f"the job was started {attempt.number - 1} times and got no further")
     for run in _runs_in_the_way(interrupted, folder):
-        facts = environment.environment(run.config.engine, [])
+        facts = environment.describe_environment(run.config.engine, [])
         record = replace(blank(interrupted, run, facts, datetime.now(timezone.utc)), failure=failure)
         (folder / run.folder).mkdir(exist_ok=True)
         record.save(folder / run.folder)

@@ -66,7 +66,7 @@ class Local:
     def _start(self, each: Submission) -> str:
         folder = each.path.parent
         executor = submitit.LocalExecutor(_logs(folder), python=_python(each.session.launcher.setup))
-        here = [gpu.index for gpu in gpus.present()]  # submitit hides all other GPUs
+        here = [gpu.index for gpu in gpus.find_gpus()]  # submitit hides all other GPUs
         executor.update_parameters(
             timeout_min=NO_LIMIT_MIN,
             stderr_to_stdout=True,
