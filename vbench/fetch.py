@@ -156,8 +156,8 @@ def _require_room(downloads: Sequence[Download], console: Console) -> None:
     need, free = sum(each.missing() for each in downloads), shutil.disk_usage(place).free
     if need > free:
         raise Refused(
-            f"{decimal(need)} to fetch, but only {decimal(free)} free in {hub.find_cache()}; make room, fetch fewer models, "
-            "or set HF_HOME to a larger disk"
+            f"{decimal(need)} to fetch, but only {decimal(free)} free in {hub.find_cache()}; make room, "
+            "fetch fewer models, or set HF_HOME to a larger disk"
         )
     if need:
         console.print(f"{decimal(need)} to fetch into {hub.find_cache()}, {decimal(free)} free there")

@@ -104,8 +104,8 @@ def _require_by_hub_id(hub_id: str, name: str) -> None:
             hub.look_up(hub_id)
         except HubFailed as error:
             raise Refused(
-                f"{error}; its weights are not whole in {hub.find_cache()} either: fetch them where the hub is reachable "
-                f"(python -m vbench.fetch model={name}), or measure with engine.weights=dummy"
+                f"{error}; its weights are not whole in {hub.find_cache()} either: fetch them where the hub is "
+                f"in reach (python -m vbench.fetch model={name}), or measure with engine.weights=dummy"
             ) from error
 
 

@@ -69,7 +69,8 @@ class LeaseRequest:
         left = len(pool) - len(strangers)
         if left < self.count(pool):
             theirs = "; ".join(
-                f"{gpu.uuid}: {gpu.used_mib:,} MiB held by {', '.join(gpus.describe_users(gpu.uuid)) or 'nobody seen from here'}"
+                f"{gpu.uuid}: {gpu.used_mib:,} MiB held by "
+                f"{', '.join(gpus.describe_users(gpu.uuid)) or 'nobody seen from here'}"
                 for gpu in strangers
             )
             key = f"hardware={self.hardware.name}{' launcher.exclusive=true' if self.exclusive else ''}"

@@ -35,7 +35,7 @@ class Gone:
 
 
 def end(variable: str, value: str) -> None:
-    """Ends all that carries this: TERM, then what `see_gone` does."""
+    """Ends all processes with this in their environment: SIGTERM, then `wait_until_gone`."""
     for pid in find_marked(variable, value):
         _signal(pid, signal.SIGTERM)
     wait_until_gone(variable, value)
