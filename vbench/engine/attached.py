@@ -1,4 +1,4 @@
-"""A server that already runs, and is not ours: it is asked and loaded, never started, reset or ended."""
+"""A server that already runs and is not ours: vbench queries it and sends load, but never starts, resets or ends it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_MODELS = (KeyError, TypeError, ValueError, AttributeError)  # what reading a 
 
 @dataclass(frozen=True)
 class ExternalServer:
-    """One endpoint of somebody's, with the face of a Server of ours; it has no process and no log to read."""
+    """An external endpoint with the interface of `Server`, but without a process or a log."""
 
     endpoint: loadgen.Endpoint
     control: Endpoint
@@ -32,14 +32,14 @@ class ExternalServer:
     log: None = None
 
     def check_alive(self) -> None:
-        """Nothing to see from here: a server that is gone fails the next request to it."""
+        """Does nothing: if the server is down, the next request fails."""
 
     async def check_identity(self) -> int | None:
-        """The longest context that it serves, None where it does not say."""
+        """The longest context that it serves, in tokens; None if it does not report one."""
         return (await _ask_models(self.control)).get(self.endpoint.model)
 
     async def reset(self) -> None:
-        """What it has cached stays: it serves others too, and each run sends prompts of its own."""
+        """Checks that it answers. Its prefix cache stays: others use it, and each run sends its own prompts."""
         await self.check_identity()
 
 
@@ -47,8 +47,8 @@ class ExternalServer:
 async def connect(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
     """The server at `engine.base_url`, for the block.
 
-    Raises Refused where it must be told which model is meant; ServerFailed where nobody answers there, or what answers
-    is no OpenAI-compatible server, or stops answering in the block.
+    Raises Refused if `engine.served_model_name` is needed; ServerFailed if the server does not answer,
+    is not OpenAI-compatible, or stops answering inside the block.
     """
     key, url = read_api_key(engine), engine.base_url or ""
     async with Endpoint(url, key) as control:
@@ -83,9 +83,9 @@ def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunC
 
 
 def check_config(engine: Engine) -> None:
-    """Raises Refused where the key's variable is not set, or the server must be told which model is meant.
+    """Raises Refused if the key's variable is not set, or `served_model_name` is needed to choose a model.
 
-    A server that does not answer from here may do so where the session runs: that is left to it.
+    A server that does not answer here may answer where the session runs, so that is not an error.
     """
     key = read_api_key(engine)
     if engine.served_model_name is None:
@@ -100,7 +100,7 @@ def _list_names(model: Model) -> set[str]:
 
 
 def _make_name(served: str) -> str:
-    """As a part of a folder's name."""
+    """Makes the served model's name usable in a folder's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", served).strip("-.")[:80] or "unnamed"
 
 
@@ -131,7 +131,7 @@ async def _ask_single_model(url: str, key: str | None) -> None:
 
 
 def read_api_key(engine: Engine) -> str | None:
-    """The key itself: it goes to the server and nowhere else. Raises Refused where its variable is not set."""
+    """The key itself; send it only to the server. Raises Refused if its variable is not set."""
     if engine.api_key_env is None:
         return None
     key = os.environ.get(engine.api_key_env, "").strip()
@@ -141,7 +141,7 @@ def read_api_key(engine: Engine) -> str | None:
 
 
 def redact(key: str | None, text: str) -> str:
-    """The text with the key struck out: some servers repeat what they refuse."""
+    """The text with the key masked, because some servers echo a refused key."""
     return text.replace(key, "***") if key else text
 
 
@@ -153,7 +153,7 @@ def _require_single(models: dict[str, int | None], url: str) -> str:
 
 
 async def _ask_models(control: Endpoint) -> dict[str, int | None]:
-    """What it lists; nothing where it has no list at all."""
+    """The listed models with their longest contexts; empty if the server has no /v1/models."""
     try:
         return await control.list_models()
     except aiohttp.ContentTypeError:

@@ -1,4 +1,4 @@
-"""What we say to a server outside the hot path, over aiohttp."""
+"""Control requests to a server, outside the load path, over aiohttp."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ UNANSWERED = (aiohttp.ClientError, asyncio.TimeoutError)
 
 
 class Endpoint:
-    """One server's control side. An async context manager; a call that is not answered raises one of UNANSWERED.
+    """One server's control requests. An async context manager; an unanswered call raises one of UNANSWERED.
 
-    `base_url` has no /v1; the key, where there is one, is sent with what is asked under /v1 and nowhere else.
+    `base_url` has no /v1; an API key is sent only with requests under /v1.
     """
 
     def __init__(self, base_url: str, api_key: str | None = None) -> None:
@@ -34,7 +34,7 @@ class Endpoint:
         await self._http.close()
 
     async def is_healthy(self) -> bool:
-        """Whether /health answers 200; a port that nobody listens on is an answer, not an error."""
+        """Whether /health answers 200; False, not an error, if nothing listens on the port."""
         try:
             async with self._http.get(f"{self.base_url}/health", timeout=aiohttp.ClientTimeout(total=5)) as reply:
                 return reply.status == 200
@@ -42,7 +42,7 @@ class Endpoint:
             return False
 
     async def list_models(self) -> dict[str, int | None]:
-        """The served models and the longest context of each, where the server says it."""
+        """The served models and the longest context of each, if the server reports it."""
         return {model["id"]: model.get("max_model_len") for model in await self.list_model_cards()}
 
     async def list_model_cards(self) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ class Endpoint:
         return str(owners.pop()) if len(owners) == 1 and None not in owners else None
 
     async def ask_version(self) -> str:
-        """The version of the server, `unknown` where it does not say it as vLLM does."""
+        """The server's version; `unknown` if it does not report it as vLLM does."""
         async with self._http.get(f"{self.base_url}/version") as reply:
             if reply.status != 200 or reply.content_type != "application/json":
                 return "unknown"
@@ -70,7 +70,7 @@ class Endpoint:
         return str(said.get("version", "unknown")) if isinstance(said, dict) else "unknown"
 
     async def read_counters(self) -> dict[str, float]:
-        """Counters and gauges as vLLM has them; none where the server does not offer them."""
+        """The counters and gauges of vLLM; empty if the server has no /metrics."""
         async with self._http.get(f"{self.base_url}/metrics") as reply:
             if 400 <= reply.status < 500:
                 return {}
@@ -78,6 +78,6 @@ class Endpoint:
             return counters.parse(await reply.text())
 
     async def reset_prefix_cache(self) -> bool:
-        """Whether the server has forgotten all prompts; False where it does not offer that."""
+        """Empties the prefix cache; False if the server does not offer that."""
         async with self._http.post(f"{self.base_url}/reset_prefix_cache") as reply:
             return reply.status == 200

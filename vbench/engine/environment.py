@@ -1,4 +1,4 @@
-"""Where a run was made: versions, host, job. Asked once a session."""
+"""The environment of a run: versions, host and job. Collected once per session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vbench.schema import Engine
 def describe_environment(engine: Engine, uuids: Sequence[str]) -> dict[str, Any]:
     """Facts of this host and its software; `uuids` are the GPUs of the session. Values are JSON.
 
-    Where the server runs elsewhere this host is only the client's, and nothing is said of the server's.
+    If the server is external, this host is only the client's, and facts of the server's host are left out.
     """
     remote = engine.base_url is not None
     used = [gpu for gpu in gpus.find_gpus() if gpu.uuid in uuids]

@@ -1,6 +1,6 @@
 """The Hugging Face hub, and its cache on this disk. The only importer of huggingface_hub.
 
-HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HF_HUB_OFFLINE mean what they mean there. The token is HF_TOKEN's, and no other.
+HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HF_HUB_OFFLINE work as in huggingface_hub. The only token used is HF_TOKEN.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class File:
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository as its main branch stands."""
+    """The current main branch of a repository."""
 
     hub_id: str
     commit: str
@@ -49,14 +49,14 @@ def find_cache() -> Path:
 
 
 def is_offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    """Whether HF_HUB_OFFLINE forbids requests to the hub."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
 
 
 def find_snapshot(hub_id: str) -> Path | None:
-    """The folder of what is cached of the repository's main branch, None where nothing is."""
+    """The cached snapshot folder of the repository's main branch; None if nothing is cached."""
     try:
         commit = (_find_folder(hub_id) / "refs" / "main").read_text().strip()
     except FileNotFoundError:
@@ -66,7 +66,7 @@ def find_snapshot(hub_id: str) -> Path | None:
 
 
 def look_up(hub_id: str) -> Repository:
-    """What the hub has. Raises Refused where it has no such repository, or none that we may read; else HubFailed."""
+    """Asks the hub for a repository. Raises Refused if it does not exist or we may not read it; else HubFailed."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 
     with _translate_errors(hub_id):
@@ -111,7 +111,7 @@ def download(repository: Repository, file: File, advance: Callable[[int], None])
 
 
 def set_main_commit(repository: Repository) -> None:
-    """Makes this commit the cache's main branch: what is loaded by the hub id, without asking the hub."""
+    """Makes this commit the cache's main branch: a server then loads it by hub id without asking the hub."""
     reference = _find_folder(repository.hub_id) / "refs" / "main"
     reference.parent.mkdir(parents=True, exist_ok=True)
     with atomic(reference) as partial:
@@ -125,11 +125,11 @@ def _download(repository: Repository, file: File, blob: Path, advance: Callable[
 
     blob.parent.mkdir(parents=True, exist_ok=True)
     with _name_partial(blob).open("ab") as out:
-        fcntl.flock(out, fcntl.LOCK_EX)  # another may be at the same content: it goes first
+        fcntl.flock(out, fcntl.LOCK_EX)  # wait for another process that downloads the same content
         if blob.exists():  # and nothing is left to do; what we opened may be new and empty
             _name_partial(blob).unlink(missing_ok=True)
             return
-        had = out.seek(0, os.SEEK_END)  # not where it was before the wait
+        had = out.seek(0, os.SEEK_END)  # read after the wait, which may have changed it
         http_get(
             hf_hub_url(repository.hub_id, file.name, revision=repository.commit),
             out,
@@ -146,7 +146,7 @@ def _download(repository: Repository, file: File, blob: Path, advance: Callable[
 
 
 def _make_progress_class(advance: Callable[[int], None]) -> Any:
-    """What http_get takes for a progress bar: a class with tqdm's face."""
+    """The progress bar class that http_get expects, with tqdm's interface."""
 
     class Bar:
         def __init__(self, **_: object) -> None: ...
@@ -164,7 +164,7 @@ def _make_progress_class(advance: Callable[[int], None]) -> Any:
 
 @contextmanager
 def _translate_errors(hub_id: str) -> Iterator[None]:
-    """Within the block what huggingface_hub raises becomes one line of ours."""
+    """Turns errors of huggingface_hub inside the block into Refused or HubFailed with one clear line."""
     from huggingface_hub import constants, errors
     from huggingface_hub.utils import logging
 

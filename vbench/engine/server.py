@@ -1,4 +1,4 @@
-"""Servers as resources: started in process groups of their own, watched, ended, and seen to be gone."""
+"""Starts servers in their own process groups, watches them, ends them, and waits until their processes are gone."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ DRAIN_S = 30.0
 
 @dataclass(frozen=True)
 class Server:
-    """One engine process with a front end of its own; a replica where there are several."""
+    """One engine process with its own front end; a replica if there are several."""
 
-    served_model_name: str  # a nonce: whoever answers to it is ours
+    served_model_name: str  # a nonce: a server that lists it is ours
     base_url: str
     log: Path
     process: subprocess.Popen[bytes]
@@ -58,7 +58,7 @@ class Server:
         return models[self.served_model_name]
 
     async def reset(self) -> None:
-        """Checks that it is up and still ours, and makes it forget all prompts."""
+        """Checks that it is alive and still ours, and empties its prefix cache."""
         self.check_alive()
         await self.check_identity()
         await self.control.reset_prefix_cache()
@@ -68,7 +68,7 @@ class Server:
         return loadgen.Endpoint(self.base_url, self.served_model_name)
 
     async def wait_until_ready(self, deadline: float) -> None:
-        """Returns when /health answers and the name is ours. Raises ServerFailed if it dies or is late."""
+        """Waits until /health answers and the name is ours. Raises ServerFailed if it dies or misses the deadline."""
         while not await self.control.is_healthy():
             self.check_alive()
             if time.monotonic() > deadline:
@@ -115,7 +115,7 @@ def keep_logs(folder: Path, run_folder: Path) -> None:
 
 
 def find_cache() -> Path:
-    """Where vbench keeps what can be made again: below XDG_CACHE_HOME or ~/.cache."""
+    """The folder for files that vbench can recreate: below XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vbench"
 
 
@@ -169,7 +169,7 @@ def _start_process(
             process.wait(processes.TERM_GRACE_S)
         except subprocess.TimeoutExpired:
             _signal_group(process.pid, signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):  # it waits in the kernel: on_end tells of it
+            with suppress(subprocess.TimeoutExpired):  # it is stuck in the kernel; on_end logs that
                 process.wait(processes.KILL_GRACE_S)
         on_end()
 
@@ -185,10 +185,10 @@ def _rotate(log: Path) -> None:
 
 @contextmanager
 def _block_in_children(number: int) -> Iterator[None]:
-    """Processes started in the block never hear this signal; if it is sent to us meanwhile, we do, after the block.
+    """Processes started in the block have this signal blocked; we receive it after the block if it arrives meanwhile.
 
-    A scheduler that preempts a job sends it to every process of the job, and it is not for the server to end by it.
-    Blocked rather than ignored, for a mask is this thread's own and passes to what it starts.
+    A scheduler that preempts a job sends it to every process of the job, but the server must not end by it.
+    Blocked rather than ignored, because the mask belongs to this thread and child processes inherit it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
@@ -198,7 +198,7 @@ def _block_in_children(number: int) -> Iterator[None]:
 
 
 def _wait_until_gone(mark: str, uuids: Sequence[str], log: Path) -> None:
-    """Waits for every process that carries the mark, kills what stays, and for the GPUs' memory; logs what it saw."""
+    """Waits until all marked processes are gone (killing the rest) and the GPUs' memory is free; logs the result."""
     started = time.monotonic()
     ended = processes.wait_until_gone(MARK, mark)
     drained = gpus.wait_until_drained(uuids, DRAIN_S) if uuids else True

@@ -1,4 +1,4 @@
-"""What a server's log tells: facts of a good start, and why a bad one failed. Pure: text in, facts out.
+"""Reads a server's log: facts of a successful start, or the cause of a failure. Pure: text in, facts out.
 
 The words are those of vLLM 0.5 to 0.32, PyTorch, NCCL, the CUDA driver and the hub's client. What vLLM logs as INFO or
 WARNING tells no failure: it warns of out-of-memory errors, and of ports in use that it goes around.
@@ -98,7 +98,7 @@ def diagnose(log: str, returncode: int) -> Diagnosis:
 
 
 def read_facts(log: str) -> dict[str, float]:
-    """What vLLM says of its memory and its steps, where the log has it.
+    """The memory and step sizes that vLLM reports, as far as the log has them.
 
     `kv_cache_tokens`, and `full_context_requests`: how many requests of max_model_len tokens that cache holds at once;
     `max_num_batched_tokens`: tokens of a step at most.

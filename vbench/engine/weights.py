@@ -29,14 +29,14 @@ ELSEWHERE = ("--download-dir", "--load-format", "--model", "--revision", "--toke
 
 
 def select_loaded(names: Iterable[str]) -> list[str]:
-    """Of a repository's files those that a server loads: one kind of weights, and at its top all else that is small."""
+    """The files of a repository that a server loads: one kind of weights, and the small files at its top level."""
     top = [name for name in names if "/" not in name]
     weights = _select_weights(top)
     return [name for name in top if name in weights or not name.endswith(WEIGHTS + UNREAD)]
 
 
 def find_missing(folder: Path) -> str | None:
-    """What a folder lacks of what a server loads, None where it is whole."""
+    """A file or kind of file that a server needs and the folder lacks; None if the folder is complete."""
     names = {path.name for path in folder.iterdir() if path.exists()}  # no link into a cache that has lost its content
     weights = _select_weights(names)
     if not names & {"config.json", "params.json"}:
@@ -55,22 +55,22 @@ def find_missing(folder: Path) -> str | None:
 
 
 def require(model: Model, engine: Engine) -> None:
-    """Raises Refused where a server could not load the model: its weights are neither here nor to be had."""
+    """Raises Refused if a server could not load the model: no weights in the cache or on the hub."""
     if loads_from_hub(engine):
         _require_by_hub_id(model.hub_id, model.name)
 
 
 def loads_from_hub(engine: Engine) -> bool:
-    """Whether the server loads the model by its hub id, from where we too would look for it."""
+    """Whether the server loads the model by its hub id, from the same hub and cache that vbench uses."""
     elsewhere = any(word.partition("=")[0] in ELSEWHERE for word in engine.extra_args)
     elsewhere = elsewhere or any(key.startswith(("HF_", "VLLM_USE_MODELSCOPE")) for key in engine.env)
     return engine.weights is Weights.hub and engine.base_url is None and not elsewhere
 
 
 def build_environment(model: Model, engine: Engine) -> dict[str, str]:
-    """What a server's environment needs for weights that are whole in the cache: it does not ask the hub for them.
+    """Variables that keep a server from asking the hub for weights that are complete in the cache.
 
-    So it starts alike with and without a network, and serves what all other sessions served.
+    So it starts the same way with and without a network, and serves the same commit as all other sessions.
     """
     return {"HF_HUB_OFFLINE": "1"} if loads_from_hub(engine) and is_cached(model.hub_id) else {}
 

@@ -8,19 +8,19 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
-LEAST = 2  # cores a GPU below which they are not parted: one for a server's front end, one for the load client
+LEAST = 2  # cores per GPU needed to divide them: one for a server's front end, one for the load client
 
 
 def find_usable() -> list[int]:
-    """The cores that this process may use (a batch job: those of the job), threads of one core side by side."""
+    """The CPUs that this process may use (in a batch job: the job's); threads of one core are adjacent."""
     return sorted(os.sched_getaffinity(0), key=lambda core: (_find_first_thread(core), core))
 
 
 def divide_among_gpus(near: Mapping[str, AbstractSet[int]], cores: Sequence[int]) -> dict[str, frozenset[int]]:
-    """Each GPU's part of the cores: equal parts that share none, of those near the GPU as far as they go. Pure.
+    """Each GPU's cores: disjoint parts of equal size, from the GPU's NUMA node as far as it has enough. Pure.
 
-    `near` holds the cores of each GPU's NUMA node, by UUID. The parts depend on nothing else, so that sessions which
-    hold different GPUs share no core without having met. Cores that are too few to part are everybody's.
+    `near` holds the cores of each GPU's NUMA node, by UUID. The result depends only on the arguments, so
+    sessions with different GPUs share no core and need not coordinate. With too few cores every GPU gets all of them.
     """
     if len(cores) < LEAST * len(near):
         return dict.fromkeys(near, frozenset(cores))
@@ -45,9 +45,9 @@ def divide_among_gpus(near: Mapping[str, AbstractSet[int]], cores: Sequence[int]
 def split_servers_and_client(
     cores: AbstractSet[int], on_cpu: bool, client_processes: int
 ) -> tuple[frozenset[int], frozenset[int]]:
-    """A session's cores for (the servers, the client): apart where the model runs on the CPU, if there are enough.
+    """A session's cores for (the servers, the client): disjoint if the model runs on the CPU and there are enough.
 
-    An engine takes every core it sees: on two shared ones the client was kept waiting 0.1 to 0.5 s at a time.
+    A CPU engine uses every core it sees: with two shared cores the client stalled for 0.1 to 0.5 s at a time.
     """
     mine = sorted(cores)
     if not on_cpu or len(mine) <= client_processes:
@@ -57,7 +57,7 @@ def split_servers_and_client(
 
 @contextmanager
 def pin_to_cores(chosen: AbstractSet[int]) -> Iterator[None]:
-    """Within the block this thread, and the processes it starts, run on these cores only."""
+    """Inside the block this thread and the processes that it starts run on these cores only."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, chosen)
     try:
@@ -67,7 +67,7 @@ def pin_to_cores(chosen: AbstractSet[int]) -> Iterator[None]:
 
 
 def parse_cores(text: str) -> frozenset[int]:
-    """The cores of Linux's notation: "0-3,8" is 0, 1, 2, 3 and 8."""
+    """Parses Linux's core lists: "0-3,8" is 0, 1, 2, 3 and 8."""
     ranges = [part.partition("-") for part in text.strip().split(",") if part]
     return frozenset(core for first, _, last in ranges for core in range(int(first), int(last or first) + 1))
 

@@ -1,7 +1,7 @@
-"""What the processes of a server have done, as /proc tells it: the part each plays, and the CPU it has used.
+"""Reads the role and the CPU time of each process of a server from /proc.
 
-vLLM titles its processes by their part: VLLM::APIServer_1, VLLM::EngineCore_DP0, VLLM::Worker_TP3. The one that was
-started has no title; it is the front end, or (`--api-server-count`) the idle parent of several.
+vLLM sets process titles by role: VLLM::APIServer_1, VLLM::EngineCore_DP0, VLLM::Worker_TP3. The
+process that we started has no title; it is the front end or, with `--api-server-count`, the idle parent of several.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TITLE = re.compile(rb"^\w+::(APIServer|EngineCore|Worker)")
 FRONTEND = "frontend"
 ROLES = {b"APIServer": FRONTEND, b"EngineCore": "engine_core", b"Worker": "worker"}
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-PARENT, USER, SYSTEM = 1, 11, 12  # places in /proc/PID/stat after the process's name
+PARENT, USER, SYSTEM = 1, 11, 12  # indices of the fields of /proc/PID/stat after the process's name
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ProcessReading:
 def read(roots: Sequence[int]) -> list[ProcessReading]:
     """The living processes of the servers that were started as `roots`, in order of their pids.
 
-    Processes of no known part (compilers, trackers of resources) are left out. Takes a look at every process of the
-    host, 10 to 20 µs each.
+    Processes without a known role (compilers, resource trackers) are left out. Scans every process of the host, 10 to
+    20 µs each.
     """
     stats = {int(entry.name): stat for entry in PROC.iterdir() if entry.name.isdigit() and (stat := _read_stat(entry))}
     readings = [_read_process(pid, stats[pid], roots) for pid in sorted(_find_family(roots, stats))]
@@ -63,13 +63,13 @@ def _find_role(pid: int, roots: Sequence[int]) -> str | None:
         return FRONTEND
     try:
         title = TITLE.match((PROC / str(pid) / "cmdline").read_bytes())
-    except OSError:  # gone since
+    except OSError:  # it has ended
         return None
     return ROLES[title[1]] if title else None
 
 
 def _read_stat(folder: Path) -> list[str] | None:
-    """The words of its `stat` after the process's name, which may hold any character; None where it is gone."""
+    """The fields of its `stat` after the process's name, which may hold any character; None if it has ended."""
     try:
         return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:

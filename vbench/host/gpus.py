@@ -18,7 +18,7 @@ from vbench.host import cores, processes
 from vbench.schema import Hardware
 from vbench.schema.errors import Refused
 
-IN_USE_MIB = 1024  # above this a GPU is somebody else's; an idle one holds a few hundred for the driver
+IN_USE_MIB = 1024  # above this another process uses the GPU; the driver holds a few hundred on an idle one
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class GpuFacts:
     product: str
     memory_mib: int
     used_mib: int
-    near: frozenset[int]  # the cores of its NUMA node; none where nobody tells
+    near: frozenset[int]  # the cores of its NUMA node; empty if unknown
 
     @property
     def in_use(self) -> bool:
@@ -39,19 +39,19 @@ class GpuFacts:
 
 @dataclass(frozen=True)
 class GpuReading:
-    """One GPU at one instant; NaN for what the card does not tell."""
+    """One GPU at one instant; NaN for what the card does not report."""
 
-    power_w: float  # the whole board; from Ampere on (but for the A100) the mean of the last second
-    memory_mib: float  # held, by whomever
+    power_w: float  # the whole board; from Ampere on (except the A100) the mean of the last second
+    memory_mib: float  # held by all processes
     sm_clock_mhz: float
     utilization_pct: float  # share of the driver's last sample period in which a kernel ran, 0 to 100
     energy_j: float  # a running total since the driver was loaded; Volta and later
 
 
 def find_gpus() -> list[GpuFacts]:
-    """The GPUs of this host that are ours to use, in the driver's order; none where there is no driver.
+    """The GPUs of this host that we may use, in the driver's order; empty if there is no driver.
 
-    Where CUDA_VISIBLE_DEVICES is set, as in a SLURM job, only those that it names, by their place or UUID. (A job's
+    If CUDA_VISIBLE_DEVICES is set, as in a SLURM job, only those that it names, by index or UUID. (A job's
     SLURM_JOB_GPUS counts all GPUs of the node, also those that the job's cgroup hides from NVML.)
     """
     with _open_nvml() as found:
@@ -61,13 +61,13 @@ def find_gpus() -> list[GpuFacts]:
 
 
 def read_driver_version() -> str | None:
-    """The driver's version, None where there is none."""
+    """The driver's version; None if there is no driver."""
     with _open_nvml() as found:
         return str(pynvml.nvmlSystemGetDriverVersion()) if found else None
 
 
 def find_matching(hardware: Hardware) -> list[GpuFacts]:
-    """The GPUs here of the hardware's kind. Raises Refused where they are fewer than it has."""
+    """The GPUs of this host that match the hardware. Raises Refused if there are fewer than the hardware has."""
     if hardware.gpu is None:
         return []
     here = find_gpus()
@@ -82,7 +82,7 @@ def find_matching(hardware: Hardware) -> list[GpuFacts]:
 
 
 def describe_users(uuid: str) -> list[str]:
-    """Who computes on this GPU, in words; nobody where the driver does not tell, as in a container."""
+    """The processes that compute on this GPU, in words; empty if the driver does not report them, as in a container."""
     with _open_nvml():
         handle = _find_handle(uuid)
         try:
@@ -92,7 +92,7 @@ def describe_users(uuid: str) -> list[str]:
 
 
 def wait_until_drained(uuids: Sequence[str], timeout_s: float) -> bool:
-    """Waits until nothing holds memory on these GPUs; False where something still does at the deadline."""
+    """Waits until no process holds memory on these GPUs; False if one still does after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
         if not any(gpu.in_use for gpu in find_gpus() if gpu.uuid in uuids):
@@ -104,9 +104,9 @@ def wait_until_drained(uuids: Sequence[str], timeout_s: float) -> bool:
 
 @contextmanager
 def open_meter(uuids: Sequence[str]) -> Iterator[Callable[[], list[GpuReading]]]:
-    """Opens these GPUs for a block that gets a function to read them, in this order, which raises nothing.
+    """Opens these GPUs for the block and yields a function that reads them in this order and never raises.
 
-    Reading takes some milliseconds a GPU, and may block for longer: call it in a thread.
+    A reading takes some milliseconds per GPU and may block for longer: call it in a thread.
     """
     with _open_nvml():
         handles = [_find_handle(uuid) for uuid in uuids]
@@ -115,7 +115,7 @@ def open_meter(uuids: Sequence[str]) -> Iterator[Callable[[], list[GpuReading]]]
 
 @contextmanager
 def _open_nvml() -> Iterator[int]:
-    """Opens NVML for a block that gets the number of GPUs, 0 where there is no driver."""
+    """Opens NVML for the block and yields the number of GPUs, 0 if there is no driver."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:

@@ -1,4 +1,4 @@
-"""The signals by which a scheduler ends a job. The story unwinds where it waits; its cleaning up is not disturbed."""
+"""Turns a scheduler's signals into one cancellation of the running coroutine; its cleanup is not interrupted."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from typing_extensions import Self
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # the end of a job; and what warns of it: preemption, the time limit
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # the job ends; the job is about to be preempted or to reach its time limit
 
 
 class Interrupted(SystemExit):
-    """The process was asked to end; uncaught, it does, as a shell says it: with 128 and the signal's number."""
+    """The process was asked to end; if uncaught, it exits with 128 plus the signal's number, as shells report it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -24,8 +24,8 @@ class Interrupted(SystemExit):
 class Interrupts:
     """`with Interrupts() as interrupts: interrupts.run(story())`, in the main thread.
 
-    Within the block the first of these signals cancels the story that runs, or, where none does, raises Interrupted
-    at once. More of them are ignored: a scheduler repeats itself.
+    Inside the block the first of these signals cancels the running story, or raises Interrupted at once if none runs.
+    Later ones are ignored, because schedulers repeat them.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Interrupts:
             signal.signal(number, before)
 
     def run(self, story: Coroutine[Any, Any, None]) -> None:
-        """As `asyncio.run`; raises Interrupted, and nothing else, where the story was cut short by a signal."""
+        """As `asyncio.run`; raises only Interrupted if a signal cancelled the story."""
         try:
             asyncio.run(self._cancellable(story))
         finally:

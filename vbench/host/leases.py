@@ -26,28 +26,28 @@ from vbench.schema.errors import Refused
 __all__ = ["LEASE", "HostLease", "LeaseRequest", "choose_same_node", "hold_lease", "refuse_if_unavailable"]
 
 POLL_S = 0.1
-STRANGER_S = 10.0  # a GPU that no session of ours holds is being drained for so long; after that a stranger uses it
+STRANGER_S = 10.0  # memory in use on an unleased GPU counts as draining for this long, then as a stranger's
 
 
 @dataclass(frozen=True)
 class HostLease:
-    """What a session has of this host."""
+    """The GPUs and cores of this host that a session holds."""
 
     cores: frozenset[int]
     uuids: tuple[str, ...] = ()
-    descriptors: tuple[int, ...] = ()  # locks for its servers to inherit: what they use stays leased while they live
-    lease: str = ""  # what its servers carry as LEASE
+    descriptors: tuple[int, ...] = ()  # locks that its servers inherit: the GPUs stay leased while a server lives
+    lease: str = ""  # the value of LEASE in its servers' environment
 
 
 @dataclass(frozen=True)
 class LeaseRequest:
-    """What a session leases: so many of the GPUs in a pool, and of these the ones that it uses."""
+    """What a session asks for: how many GPUs of a pool, and how the CPU is locked."""
 
     hardware: Hardware
     exclusive: bool
 
-    def pool(self) -> list[GpuFacts]:
-        """The GPUs of its kind as they are now; all of the host for a session that has it alone. Raises Refused."""
+    def find_pool(self) -> list[GpuFacts]:
+        """The matching GPUs as they are now; all GPUs of the host if exclusive. Raises Refused if there are too few."""
         fitting = gpus.find_matching(self.hardware)
         return gpus.find_gpus() if self.exclusive else fitting
 
@@ -59,13 +59,13 @@ class LeaseRequest:
         """How the CPU is locked."""
         return locks.ALONE if self.exclusive or not self.hardware.gpus else locks.SHARED
 
-    def chosen(self, free: Sequence[GpuFacts]) -> list[str]:
-        """The UUIDs of those that it uses."""
+    def choose(self, free: Sequence[GpuFacts]) -> list[str]:
+        """UUIDs of the free GPUs that the session will use."""
         fitting = {gpu.uuid for gpu in gpus.find_matching(self.hardware)}
         return choose_same_node([gpu for gpu in free if gpu.uuid in fitting], self.hardware.gpus)
 
     def refuse_if_too_few(self, pool: Sequence[GpuFacts], strangers: Sequence[GpuFacts]) -> None:
-        """Raises Refused where strangers leave too few."""
+        """Raises Refused if strangers' GPUs leave too few."""
         left = len(pool) - len(strangers)
         if left < self.count(pool):
             theirs = "; ".join(
@@ -85,16 +85,18 @@ def refuse_if_unavailable(session: Session, exclusive: bool = False) -> None:
         return
     folder, request = leasefolder.find(), LeaseRequest(session.hardware, exclusive)
     leasefolder.end_orphans(folder)
-    pool = request.pool()
+    pool = request.find_pool()
     request.refuse_if_too_few(pool, [gpu for gpu in pool if gpu.in_use and not locks.is_locked(folder / gpu.uuid)])
 
 
 @contextmanager
 def hold_lease(session: Session, on_wait: Callable[[str], None], exclusive: bool = False) -> Iterator[HostLease]:
-    """The session's GPUs and cores, once all of them are free; `on_wait` is called with what it waits for, when that
-    changes.
+    """Waits until the session's GPUs and cores are free and holds them for the block.
 
-    With `exclusive` it gets the whole host. A session of an external server leases nothing. Raises Refused as `check`.
+    `on_wait` is called with what the session waits for whenever that changes.
+
+    With `exclusive` it gets the whole host. A session of an external server leases nothing. Raises Refused as
+    `refuse_if_unavailable`.
     """
     if session.attached:
         yield HostLease(frozenset(cores.find_usable()))
@@ -109,7 +111,7 @@ def hold_lease(session: Session, on_wait: Callable[[str], None], exclusive: bool
 
 
 def choose_same_node(free: Sequence[GpuFacts], count: int) -> list[str]:
-    """UUIDs of so many of these GPUs, of one NUMA node where one has enough: the one with the fewest to spare. Pure."""
+    """UUIDs of `count` of these GPUs: from the NUMA node with the fewest that suffice, else from several. Pure."""
     nodes: dict[frozenset[int], list[str]] = defaultdict(list)
     for gpu in free:
         nodes[gpu.near].append(gpu.uuid)
@@ -133,7 +135,7 @@ def _wait_for_turn(ticket: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 def _collect(folder: Path, request: LeaseRequest, held: dict[str, int], say: Callable[[str], None]) -> list[str]:
     """Adds locks to `held` as GPUs and the CPU become free; returns the UUIDs of the GPUs to use."""
-    pool = request.pool()
+    pool = request.find_pool()
     kinds = {CPU: request.cpu} | {gpu.uuid: locks.ALONE for gpu in pool}
     in_use_since: dict[str, float] = {}
     while True:
@@ -143,11 +145,11 @@ def _collect(folder: Path, request: LeaseRequest, held: dict[str, int], say: Cal
                 held[name] = descriptor
         if CPU in held and len(held) > request.count(pool):
             now = time.monotonic()
-            ours = [gpu for gpu in request.pool() if gpu.uuid in held]
+            ours = [gpu for gpu in request.find_pool() if gpu.uuid in held]
             in_use_since = {gpu.uuid: in_use_since.get(gpu.uuid, now) for gpu in ours if gpu.in_use}
             free = [gpu for gpu in ours if not gpu.in_use]
             if len(free) >= request.count(pool):
-                chosen = request.chosen(free)
+                chosen = request.choose(free)
                 if not request.exclusive:
                     _release(held, held.keys() - {CPU, *chosen})
                 return chosen

@@ -1,4 +1,4 @@
-"""Processes found again by what stands in their environment, whatever became of their parents; and ended."""
+"""Finds processes by a variable in their environment, even after their parents are gone, and ends them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TERM_GRACE_S = 15.0
-KILL_GRACE_S = 30.0  # what a kill does not end in this time waits in the kernel, for a driver or a disk
+KILL_GRACE_S = 30.0  # a process that survives SIGKILL this long is stuck in the kernel, in a driver or on a disk
 
 
 def find_marked(variable: str, value: str) -> list[int]:
-    """Pids of living processes with this in their environment, but for this one; other users' are not seen."""
+    """Pids of living processes with VARIABLE=VALUE in their environment, except this one and other users' processes."""
     entry = f"{variable}={value}".encode()
     found = []
     for process in Path("/proc").iterdir():
@@ -21,17 +21,17 @@ def find_marked(variable: str, value: str) -> list[int]:
             try:
                 if entry in (process / "environ").read_bytes().split(b"\0"):
                     found.append(int(process.name))
-            except OSError:  # gone since, or not ours
+            except OSError:  # it has ended, or is another user's
                 continue
     return found
 
 
 @dataclass(frozen=True)
-class Gone:
-    """What became of processes that were to end."""
+class EndedProcesses:
+    """The result of waiting for processes to end."""
 
     killed: frozenset[int]  # pids
-    left: frozenset[int]  # of these, those that live on
+    left: frozenset[int]  # pids still alive
 
 
 def end(variable: str, value: str) -> None:
@@ -41,8 +41,8 @@ def end(variable: str, value: str) -> None:
     wait_until_gone(variable, value)
 
 
-def wait_until_gone(variable: str, value: str) -> Gone:
-    """Waits until nothing that carries this lives; kills what is left after a grace, and gives it up after another."""
+def wait_until_gone(variable: str, value: str) -> EndedProcesses:
+    """Waits until no marked process is alive; sends SIGKILL after TERM_GRACE_S and gives up KILL_GRACE_S later."""
     started = time.monotonic()
     killed: set[int] = set()
     while left := find_marked(variable, value):
@@ -54,15 +54,15 @@ def wait_until_gone(variable: str, value: str) -> Gone:
             for pid in left:
                 _signal(pid, signal.SIGKILL)
         time.sleep(0.05)
-    return Gone(frozenset(killed), frozenset(left))
+    return EndedProcesses(frozenset(killed), frozenset(left))
 
 
 def describe(pid: int) -> str:
-    """The process in words, as far as it is seen from here: "pid 4711 (python3, user alice)"."""
+    """The process in words, as far as it is visible from here: "pid 4711 (python3, user alice)"."""
     try:
         name = Path(f"/proc/{pid}/comm").read_text().strip()
         return f"pid {pid} ({name}, user {Path(f'/proc/{pid}').owner()})"
-    except (OSError, KeyError):  # of another container, gone since, or a user without a name
+    except (OSError, KeyError):  # it is in another container, has ended, or its user has no name
         return f"pid {pid}"
 
 
