@@ -5,10 +5,11 @@ import importlib.util
 import pytest
 from doors import vbench
 
-from vbench.schema.record import REQUESTS, Record, Requests
+from vbench.schema.record import REQUESTS, Record, Requests, is_aside
 
 pytestmark = [
     pytest.mark.vllm,
+    pytest.mark.alone,  # the engine computes on every core, and its client is judged by what is left
     pytest.mark.skipif(not importlib.util.find_spec("vllm"), reason="vLLM is not installed: make setup"),
 ]
 
@@ -18,7 +19,8 @@ def test_three_points_on_one_real_server(tmp_path):
         "-m", "hardware=cpu", "workload=random", "workload.input_len=16", "workload.output_len=32",
         "workload.num_prompts=1,2,4", cwd=tmp_path,
     )  # fmt: skip
-    folders = sorted(path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
+    found = sorted(path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
+    folders = [folder for folder in found if not is_aside(folder)]  # a run that a busy host disturbed is measured again
     records = [Record.load(folder) for folder in folders]
     assert len(records) == 3, ended.stdout + ended.stderr
     assert len(list(tmp_path.glob("multirun/*/*/server.log"))) == 1
