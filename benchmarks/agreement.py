@@ -1,14 +1,16 @@
-"""Do vbench and `vllm bench serve` read the same server alike?
+"""Compares the metrics that vbench and `vllm bench serve` report for the same server.
 
     python benchmarks/agreement.py [--num-prompts 16] [--output-len 256] [--pairs 5] [--save pairs.json] [model=tiny …]
 
-One real server, started as vbench starts it from the same overrides. Each pair is one run by each client, in turns,
-with prompts of the same lengths (words of one token each for the client that sends text), the same reply lengths, and
-all sent at once. Told: each client's median over the pairs, and the median of the ratios within the pairs.
+The script starts one real server from the given overrides, as vbench does. A pair is one run by each client, in
+alternating order. Both clients send prompts of the same lengths (the client that sends text uses words of one token
+each), ask for the same reply lengths, and send all requests at once. The table shows each client's median over the
+pairs, and the median of the ratios within the pairs.
 
-Where they differ, either a client errs or the server served that run otherwise. So each run is also told as the server
-saw it (`server_…`: its own histograms; `frontend_us_per_token`: the CPU time of its API servers), and by what a client
-did to it (`send_span_ms`: from its first request to its last; `tokens_per_chunk`: over all chunks).
+If the clients differ, either one of them is wrong or the server served the two runs differently. The table therefore
+also shows how the server saw each run (`server_…` from its own histograms; `frontend_us_per_token`, the CPU time of
+its API servers) and how the client sent and received it (`send_span_ms`, from the first request to the last;
+`tokens_per_chunk`, over all chunks).
 """
 
 from __future__ import annotations
@@ -66,12 +68,12 @@ STEPS = "vllm:iteration_tokens_total"
 
 
 def frontend_s(server: Server) -> float:
-    """CPU seconds of its API servers since their start."""
+    """The CPU seconds that the server's API servers have used since their start."""
     return sum(each.cpu_s for each in cputime.read([server.process.pid]) if each.role == cputime.FRONTEND)
 
 
 def totals(server: Server) -> defaultdict[str, float]:
-    """The server's samples since its start, sums and counts of its histograms among them, and its front end's CPU."""
+    """The server's metrics since its start, with sums and counts of its histograms, and its front end's CPU."""
     found: defaultdict[str, float] = defaultdict(float)
     with urllib.request.urlopen(f"{server.base_url}/metrics") as reply:
         for name, values in parse_samples(reply.read().decode(), ["vllm:"]).items():
@@ -81,7 +83,7 @@ def totals(server: Server) -> defaultdict[str, float]:
 
 
 def seen_by(server: Server, run: Callable[[], Metrics]) -> Metrics:
-    """The run's metrics, and beside them what the server says of the same run."""
+    """Runs a load; returns the client's metrics and the server's metrics of the same run."""
     before, began = totals(server), time.time()
     found = run()
     time.sleep(0.2)  # until the server has counted its last step
@@ -116,9 +118,9 @@ def by_vbench(workers: Workers, server: Server, words: np.ndarray, output_len: i
 
 
 class VllmBench:
-    """`vllm bench serve` in a process that stays: its imports take longer than a run, and meanwhile the host drifts."""
+    """`vllm bench serve` in one process for all runs: its imports take longer than a run, and the host drifts."""
 
-    # The `vllm` command looks up its own version under a name that the CPU build does not have: call its main.
+    # The `vllm` command looks up its version under a package name that the CPU build does not have, so call main.
     PROGRAM = """
 import argparse, json, sys
 from vllm.benchmarks import serve
@@ -170,7 +172,7 @@ for line in sys.stdin:
 
 
 def words_and_texts(rng: np.random.Generator, folder: Path, count: int) -> tuple[np.ndarray, list[str]]:
-    """Prompts as ids, shape (count, INPUT), and as the text that the tokenizer reads as the same ids."""
+    """Prompts as token ids, shape (count, INPUT), and as texts that the tokenizer encodes to the same ids."""
     vocab = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     words = {number: word for word, number in vocab.items() if word.startswith("\u0120") and len(word) > 2}
     ids = rng.choice(np.array(sorted(words)), (count, INPUT)).astype(np.int32)
@@ -178,7 +180,7 @@ def words_and_texts(rng: np.random.Generator, folder: Path, count: int) -> tuple
 
 
 async def measure(session: Session, options: argparse.Namespace) -> dict[int, list[Pair]]:
-    """The pairs of each load, all on one server; written out after each."""
+    """Measures the pairs of each load on one server; saves them after each pair."""
     with hold_lease(session, lambda why: print(f"waits, {why}", file=sys.stderr)) as share:
         return await measure_on(session, share, options)
 
@@ -218,7 +220,7 @@ async def measure_on(session: Session, share: HostLease, options: argparse.Names
 
             rng = np.random.default_rng(0)
             found: dict[int, list[Pair]] = {load: [] for load in loads}
-            await asyncio.to_thread(both, loads[0], True)  # warms up, not counted
+            await asyncio.to_thread(both, loads[0], True)  # warm-up, not counted
             for turn in range(options.pairs):
                 for load in loads:
                     await asyncio.to_thread(take, load, turn)
@@ -235,9 +237,9 @@ def composed(overrides: list[str]) -> RunConfig:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num-prompts", type=int, nargs="+", default=[16])
-    parser.add_argument("--output-len", type=int, default=256, help="tokens of each reply; 2 tells what requests cost")
+    parser.add_argument("--output-len", type=int, default=256, help="tokens per reply; 2 shows the cost of requests")
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--save", type=Path, help="where every pair's metrics are written, as JSON")
+    parser.add_argument("--save", type=Path, help="write the metrics of every pair to this JSON file")
     options, overrides = parser.parse_known_args()
     (session,) = plan([(composed(["+engine.env.VLLM_LOGGING_LEVEL=ERROR", *overrides]), "")])
     found = asyncio.run(measure(session, options))

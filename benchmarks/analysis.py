@@ -1,11 +1,12 @@
-"""What a whole report costs: seconds and memory for all comparisons of a large store; beside MLflow's plain reading.
+"""Measures the time and memory of a full report on a large store, and of `mlflow.search_runs` on the same store.
 
     python benchmarks/analysis.py            3,000 runs, about two minutes
     python benchmarks/analysis.py 600        fewer
 
-The store is SQLite, as one host has it: eight models on one to eight GPUs of two kinds, split by tensor and by data,
-eight loads, three repeats, some of it failed or invalid; 60 parameters and 80 metrics a run. Each way is a process of
-its own. The plain way is `mlflow.search_runs` alone: it reads the same runs and compares nothing.
+The store is an SQLite file, as on a single host. It has eight models on one to eight GPUs of two kinds, with tensor and
+data parallelism, eight loads and three repeats; some runs are failed or invalid. Each run has 60 parameters and
+80 metrics. The report and the peer run in separate processes. The peer is `mlflow.search_runs` alone: it reads the same
+runs and compares nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def row(what: str, numbers: tuple[float, ...], digits: int = 1) -> None:
 
 
 def measured(way: str, folder: str) -> tuple[float, ...]:
-    """Seconds, CPU seconds and peak MiB of a process that takes this way, its start included."""
+    """The seconds, CPU seconds and peak MiB of a process that does this (`report` or `search`), its start included."""
     began = time.perf_counter()
     told = subprocess.run(
         [sys.executable, __file__, way], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -84,7 +85,7 @@ def take(way: str) -> None:
 
 
 def records() -> Iterator[Record]:
-    """Runs without end; the same in every run of this benchmark."""
+    """An endless series of runs, the same every time the benchmark runs."""
     rng = np.random.default_rng(0)
     models = [f"model{index}" for index in range(8)]
     for length in itertools.count(2000, 30_000):
@@ -143,7 +144,7 @@ def numbers(rng: Any, load: int, itl: float, gpus: int) -> dict[str, float]:
 
 
 def fill(database: Path, rows: list[Row]) -> None:
-    """Writes the runs into a new store, all at once: filing them one by one is another benchmark."""
+    """Writes all runs into a new store at once (tracking.py measures filing them one by one)."""
     from vbench.tracking.opening import connect, experiment_id
 
     experiment = experiment_id(connect(), "benchmark")
@@ -167,7 +168,7 @@ def fill(database: Path, rows: list[Row]) -> None:
 
 
 def wanted(param: str) -> bool:
-    """Whether comparisons need it; of the others there may be fewer."""
+    """Whether comparisons need the parameter; others are dropped beyond PARAMS."""
     return not param.startswith(("hardware.slurm", "model.", "engine.")) or param in {
         "model.name", "engine.max_model_len", "engine.weights", "engine.command", "engine.enforce_eager",
     }  # fmt: skip

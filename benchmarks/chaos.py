@@ -1,12 +1,14 @@
-"""A campaign on a real SLURM through everything that can befall one: is every point in MLflow, once, at the end?
+"""Checks that MLflow has every point of a SLURM campaign exactly once after servers, jobs and the driver were killed.
 
-    python benchmarks/chaos.py                  40 points in 10 sessions, some minutes; as root, with SLURM installed
+    python benchmarks/chaos.py                  40 points in 10 sessions, some minutes; needs root and SLURM
     python benchmarks/chaos.py --sessions 6 --parallel 2
 
-SLURM is tests/cluster.py, servers are tests/fake_vllm.py. While the campaign runs there are killed, with SIGKILL, a
-server, a job, and the driver, which is started again; one job gets `scancel`, one `scontrol requeue`; a partition of
-higher priority takes every GPU, from jobs that have a grace time and from jobs that have none; and the controller is
-away. Then the same command is given until it has nothing left to do. Printed is what befell it, and what was found.
+tests/cluster.py starts a real SLURM, and the servers are tests/fake_vllm.py. While the campaign runs, the script
+- kills a server, a job and the driver with SIGKILL, and starts the driver again,
+- ends one job with `scancel` and requeues one with `scontrol requeue`,
+- takes every GPU for a partition of higher priority, from jobs with a grace time and from jobs without,
+- stops the controller for a while.
+Then it repeats the same command until nothing is left to do. It prints these events and every fault that it found.
 """
 
 from __future__ import annotations
@@ -38,17 +40,17 @@ from vbench.schema.record import RECORD, Record  # noqa: E402
 LOADS = (2, 3, 4, 5)
 TOKENS, ITL_S = 40, 0.05  # two seconds a point
 HARDWARE = ("2xh100", "2xa100")
-AGAIN = 5  # times that the same command may have to be given
+AGAIN = 5  # the most times that the command is given
 
 
 @dataclass
 class Campaign:
-    """One command, given again and again, and what it leaves in its folder."""
+    """One command that is run repeatedly, and the files and processes that it leaves in its folder."""
 
     slurm: Cluster
     home: Path
     sessions: int
-    parallel: int  # sessions at a time, or all would be over before the last disaster
+    parallel: int  # sessions at a time: few enough that some are left for the last fault
     befell: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
@@ -57,7 +59,7 @@ class Campaign:
         return self.sessions * len(LOADS)
 
     def start(self) -> subprocess.Popen[str]:
-        """The command, given once more."""
+        """Starts the command once more."""
         seats = ",".join(str(64 + each) for each in range(self.sessions // len(HARDWARE)))
         words = (
             "-m", "hydra/launcher=slurm", "model=llama8b", f"hardware={','.join(HARDWARE)}", "engine.weights=dummy",
@@ -70,31 +72,31 @@ class Campaign:
         return driver(*words, cwd=self.home, **self.slurm.env)
 
     def records(self) -> list[Record]:
-        """All that was ever recorded, also what was put aside for another try."""
+        """All records, including the failed ones that were set aside for a retry."""
         return [Record.load(path.parent) for path in self.home.glob(f"multirun/*/*/*/{RECORD}")]
 
     def processes(self, words: str) -> list[int]:
-        """Pids of what works in this campaign's folder and has the words in its command."""
+        """The pids of processes that run in this campaign's folder and have the words in their command line."""
         return [int(each.name) for each in Path("/proc").glob("[0-9]*") if _is(each, words, self.home)]
 
     def queue(self, *states: str) -> list[str]:
-        """Ids of its jobs."""
+        """The ids of this campaign's jobs in the queue, in these states if any are given."""
         lines = self.slurm.call("squeue", "-h", "-r", *states, "-o", "%i %Z").stdout.splitlines()
         return [job for job, folder in map(str.split, lines) if folder == str(self.home)]
 
     def running(self) -> list[str]:
-        """Its job that runs and has most to do; none where none has anything."""
+        """The running job with the most points left, as a list; empty if no job has any left."""
         jobs = {json.loads(path.read_text())["id"]: path.parent for path in self.home.glob("multirun/*/*/job.json")}
         done = {job: len(list(jobs[job].glob(f"*/{RECORD}"))) for job in self.queue("-t", "running") if job in jobs}
         return sorted((job for job in done if done[job] < len(LOADS)), key=done.__getitem__)[:1]
 
     @property
     def measured(self) -> int:
-        """Points that have been."""
+        """How many points have been measured."""
         return sum(record.verdict != "FAILED" for record in self.records())
 
     def go_on(self) -> None:
-        """Waits until more is measured."""
+        """Waits until another point has been measured."""
         before = self.measured
         self.slurm.until(lambda: self.measured > before)
 
@@ -105,8 +107,8 @@ class Campaign:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sessions", type=int, default=10, help="an even number; each has four points")
-    parser.add_argument("--parallel", type=int, default=4, help="how many of them at a time")
-    parser.add_argument("--away-s", type=float, default=30.0, help="how long the controller is away")
+    parser.add_argument("--parallel", type=int, default=4, help="how many sessions run at a time")
+    parser.add_argument("--away-s", type=float, default=30.0, help="how many seconds the controller is stopped")
     options = parser.parse_args()
     if why := missing():
         sys.exit(why)
@@ -122,7 +124,7 @@ def main() -> int:
 
 
 def through_it_all(campaign: Campaign, away_s: float) -> int:
-    """Carries the campaign out. How often the command was given."""
+    """Runs the campaign with all faults; returns how often the command was given."""
     with ended(campaign.start()) as command:
         until_its_death(campaign)
         command.kill()
@@ -179,7 +181,7 @@ def until_its_end(campaign: Campaign, away_s: float) -> None:
 
 @contextlib.contextmanager
 def ended(command: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
-    """The command, for a block; afterwards it is over, however that came."""
+    """Yields the command, and kills it when the block ends if it still runs."""
     try:
         yield command
     finally:
@@ -188,7 +190,7 @@ def ended(command: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def wrong(campaign: Campaign) -> list[str]:
-    """What is not as it must be at the end, in sentences."""
+    """The faults found at the end, one sentence each; empty if there are none."""
     found = []
     measured = Counter(record.run_key for record in campaign.records() if record.verdict != "FAILED")
     found += [f"{key} was measured {times} times" for key, times in measured.items() if times > 1]

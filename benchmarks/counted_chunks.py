@@ -1,10 +1,10 @@
-"""What it costs that every chunk says how many tokens have come (vLLM's `--enable-force-include-usage`).
+"""Measures the cost of token counts in every chunk (vLLM's `--enable-force-include-usage`).
 
     python benchmarks/counted_chunks.py [--num-prompts 64] [--pairs 5] [model=tiny hardware=auto …]
 
-Two real servers, started as vbench starts them from the same overrides, one with it and one without; runs on them take
-turns. Without it the tokens of merged chunks are known only in sum, and ITL is their even share. Told: medians over the
-pairs, and the median of the ratios within them.
+The script starts two real servers from the same overrides, as vbench does, one with the option and one without. The
+runs alternate between the servers. Without the option, only the total number of tokens in merged chunks is known, and
+ITL divides their time evenly. The table shows the medians over the pairs, and the median of the ratios within them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from agreement import composed, frontend_s  # noqa: E402  its neighbour
+from agreement import composed, frontend_s  # noqa: E402  benchmarks/agreement.py
 
 from vbench.engine.server import Server, start_replicas  # noqa: E402
 from vbench.host import cores  # noqa: E402  the checkout is the package
@@ -79,7 +79,7 @@ async def measure(sessions: list[Session], share: HostLease, count: int, pairs: 
             found = {side: run(workers, servers[side], count, vocab) for side in (turn % 2, (turn + 1) % 2)}
             return found[0], found[1]
 
-        await asyncio.to_thread(both, 0)  # warms up, not counted
+        await asyncio.to_thread(both, 0)  # warm-up, not counted
         return [await asyncio.to_thread(both, turn) for turn in range(pairs)]
 
 

@@ -1,10 +1,10 @@
-"""What the driver costs before anything is started: composing, checking and planning a grid; beside plain Hydra.
+"""Measures the time and memory of the driver before it starts anything: composing, checking and planning a grid.
 
     python benchmarks/driver.py
 
-Each grid is worked through in a process of its own, whose peak memory is told. The peer is what Hydra 1.3 does with a
-grid by itself: its sweeper composes each point to see that it can be, and its launcher composes it again; it neither
-checks nor plans. It is given a part of the published grid, and compared a point.
+Each grid runs in its own process, and the table shows that process's peak memory. The peer is plain Hydra 1.3: its
+sweeper composes each point once to see that it composes, and its launcher composes it again. It neither checks nor
+plans. Plain Hydra gets a part of the published grid, and times are compared per point.
 """
 
 from __future__ import annotations

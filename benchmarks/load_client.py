@@ -1,13 +1,17 @@
-"""vbench's load client against `vllm bench serve`: the same server, whose timing is known, on the same cores.
+"""Compares vbench's load client with `vllm bench serve` on one server with known timing, on the same cores.
 
     python benchmarks/load_client.py [--streams 64 256 512] [--rounds 3] [--real-time]
 
-The server (tests/fake_vllm.py) gives every stream a token each 10 ms, or as near to it as the cores allow, and
-remembers when each token left. Told of each client: tokens/s; the gaps between tokens, beside them the true ones, and
-how far its p99 lies from the truth; the CPU of its processes a token, from the first request to the last token, without
-imports; and the skew, from a token's leaving the server to the time that the client believes in.
-Clients take turns; a figure is the median over the rounds. Without vllm only vbench is measured. On a host that has
-other work `--real-time` (root only) runs the server and all clients, whoever's they are, at one priority above it.
+The server (tests/fake_vllm.py) sends a token to every stream each 10 ms, or as close to that as the cores allow, and
+records when each token left. For each client the table shows:
+- tokens/s and TTFT,
+- the gaps between tokens as the client measured them (`itl_…`) and as the server sent them (`true_itl_…`), and the
+  distance between the two p99,
+- the CPU time of the client's processes per token, from the first request to the last token, without imports,
+- the skew: from the time a token left the server to the arrival time that the client reports.
+The clients run in turns, and each figure is the median over the rounds. If vllm is not installed, only vbench is
+measured. On a host with other work, `--real-time` (root only) runs the server and all clients at one real-time priority
+above that work.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ TICK_S = 0.01
 
 @dataclass(frozen=True)
 class Found:
-    """One run, by the client's own account; skew by the server's."""
+    """One run as the client reports it; skew and true ITL use the server's timestamps."""
 
     tokens_per_s: float
     itl_p50_ms: float
@@ -57,7 +61,7 @@ class Found:
 
 
 def found(arrivals: list[np.ndarray], first_send: float, cpu_s: float, base_url: str) -> Found:
-    """`arrivals`: of each request's tokens, in order of the requests, on CLOCK_MONOTONIC."""
+    """`arrivals` holds one array per request, in request order: its tokens' arrival times in s on CLOCK_MONOTONIC."""
     with urllib.request.urlopen(f"{base_url}/fake/stamps") as reply:
         stamps = json.load(reply)
     left = [np.array(stamps[str(index)]) / 1e9 for index in range(len(arrivals))]
@@ -103,7 +107,7 @@ def by_vbench(workers: Workers, base_url: str, streams: int) -> Found:
 
 
 def by_vllm(base_url: str, streams: int) -> Found:
-    """In a process of its own, which runs `run_vllm` below."""
+    """Runs `run_vllm` below in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--run-vllm", folder, base_url, str(streams)]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -117,7 +121,7 @@ def by_vllm(base_url: str, streams: int) -> Found:
 
 
 def run_vllm(folder: str, base_url: str, streams: int) -> None:
-    """`vllm bench serve`, by its own main and arguments; only the CPU clock around its requests is ours."""
+    """Runs `vllm bench serve` through its own main and arguments, and reads the CPU clock around its requests."""
     from vllm.benchmarks import serve
 
     prompts = Path(folder, "prompts.jsonl")
@@ -147,7 +151,7 @@ def run_vllm(folder: str, base_url: str, streams: int) -> None:
 
 
 def write_tokenizer(folder: str) -> None:
-    """Words for tokens: the peer counts its prompts with one."""
+    """Writes a tokenizer with one token per word: the peer needs one to count its prompts' tokens."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -156,7 +160,7 @@ def write_tokenizer(folder: str) -> None:
     PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?").save_pretrained(folder)
 
 
-# ------------------------------------------------------------------------------------------------------------ the story
+# -------------------------------------------------------------------------------------------------------- rounds, table
 
 
 def measure(streams: list[int], rounds: int) -> dict[tuple[int, str], list[Found]]:
@@ -198,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, nargs="+", default=[64, 256, 512])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--real-time", action="store_true")
+    parser.add_argument("--real-time", action="store_true", help="run server and clients at real-time priority")
     parser.add_argument("--run-vllm", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run_vllm:
@@ -206,7 +210,7 @@ def main() -> None:
         run_vllm(folder, base_url, int(streams))
         return
     if options.real_time:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # what is started from here on inherits it
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # processes started from here on inherit it
     print(
         f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before, "
         f"{'real-time' if options.real_time else 'ordinary'} priority; {TOKENS} tokens a stream, 1 each 10 ms"

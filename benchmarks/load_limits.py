@@ -1,8 +1,8 @@
-"""Where vbench's load client ends: long prompts, many idle streams, quick starts.
+"""Measures vbench's load client at its limits: long prompts, many idle streams, a quick start, many sends a second.
 
     python benchmarks/load_limits.py
 
-Each case against a server whose timing is known (tests/fake_vllm.py), with one load process.
+Each case runs against a server with known timing (tests/fake_vllm.py), with one load process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vbench.schema.record import Requests  # noqa: E402
 def send(
     workers: Workers, url: str, count: int, input_len: int, scheduled: np.ndarray
 ) -> tuple[Requests, Client, float]:
-    """Runs a load of two tokens a request; also the seconds from the call to the clock's start."""
+    """Runs a load of two tokens a request; also returns the seconds from the call to the start of the load's clock."""
     load = Load(
         endpoints=(Endpoint(url, "fake"),),
         prompts=[np.arange(index, index + input_len, dtype=np.int32) for index in range(count)],
@@ -45,7 +45,7 @@ def ms(seconds: float) -> str:
 
 
 def quick_start(workers: Workers) -> None:
-    """From the call to the first request, with 1,280 prompts of 300 tokens to write: at most a second."""
+    """The time from the call to the first request with 1,280 prompts of 300 tokens; it should be at most a second."""
     with running() as url:
         requests, _, prepared_s = send(workers, url, 1280, 300, np.zeros(1280))
     print(f"1,280 prompts: first request {ms(prepared_s + requests.sent.min())} after the call,")
@@ -53,7 +53,7 @@ def quick_start(workers: Workers) -> None:
 
 
 def long_prompts(workers: Workers) -> None:
-    """Prompts of 50,000 tokens, ten a second: are they sent on time?"""
+    """How late prompts of 50,000 tokens are sent at ten a second."""
     with running("--itl-s", "0.001") as url:
         requests, _, prepared_s = send(workers, url, 40, 50_000, np.arange(40) * 0.1)
     late = requests.sent - requests.scheduled
@@ -62,7 +62,7 @@ def long_prompts(workers: Workers) -> None:
 
 
 def idle_streams(workers: Workers) -> None:
-    """10,000 streams opened at once, 15 s to their first token."""
+    """How long it takes to open 10,000 streams at once; their first token comes after 15 s."""
     with running("--ttft-s", "15") as url:
         requests, client, prepared_s = send(workers, url, 10_000, 16, np.zeros(10_000))
     together = (requests.finished > requests.sent.max()).sum()
@@ -71,7 +71,7 @@ def idle_streams(workers: Workers) -> None:
 
 
 def send_accuracy(workers: Workers) -> None:
-    """1,000 sends a second, at random: how late are they?"""
+    """How late requests are sent at 1,000 a second, at random times."""
     with running() as url:
         scheduled = np.sort(np.random.default_rng(0).uniform(0, 4, 4000))
         requests, _, _ = send(workers, url, 4000, 64, scheduled)
@@ -86,7 +86,7 @@ def ok(requests: Requests) -> str:
 
 if __name__ == "__main__":
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the server's too: it inherits
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # the server inherits the limit
     with Workers(1) as one:
         for case in (quick_start, long_prompts, send_accuracy, idle_streams):
             case(one)

@@ -1,16 +1,17 @@
-"""What a point costs beyond its load: milliseconds between the end of one run's load and that of the next, by parts.
+"""Measures the time that a point takes beyond its load, in ms and by parts.
 
     python benchmarks/overhead.py                    against the fake server: 10, 320 and 1,280 prompts, 200 tokens each
     python benchmarks/overhead.py --vllm             against real vLLM on this CPU: 4 and 16 prompts
 
-A session of five points a size, executed as a job executes it; each record is filed in a SQLite store of MLflow at
-once, as `hydra/launcher=inline` files it. Start and load of the server are not counted, nor is the time from the first
-request's start to the last reply's end. The parts:
+The script runs one session with five points per number of prompts, as a job would. It files each record at once in an
+SQLite store of MLflow, as `hydra/launcher=inline` does. The start of the server is not counted, and neither is the time
+from the start of the first request to the end of the last reply. The parts:
 
-    prepare   prompts, the server's health and name, its cache emptied, counters, the first sample of telemetry
-    hand over the load to the load processes, its connections opened, until the clock starts
-    gather    replies read and brought together, the last sample, the raw files, metrics, judgement, record
-    file      the record into MLflow: the driver's work, and beside the point where a job measures it
+    prepare   make prompts, check the server's health and name, empty its cache, read counters, take the first
+              telemetry sample
+    hand over pass the load to the load processes and open connections, until the load's clock starts
+    gather    read and merge replies, take the last telemetry sample, write raw files, metrics, verdict and record
+    file      write the record to MLflow; the driver does this, and it is not part of `overhead`
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ from vbench.watch import Event, Events  # noqa: E402
 
 FAKE = ["python", str(ROOT / "tests" / "fake_vllm.py"), "--itl-s", "0.005"]
 VLLM = yaml.safe_load((ROOT / "conf" / "hardware" / "cpu.yaml").read_text())["engine"]
-POINTS = 5  # a size
+POINTS = 5  # for each number of prompts
 
 
 class Watcher:
-    """Listens to the session's events, files each record, and notes the times."""
+    """Receives the session's events, files each record, and stores the times of the parts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ended = 0.0  # the last point, filed
-        self.began = 0.0  # the load of this one, handed over
-        self.parts: dict[str, list[dict[str, float]]] = {}  # by folder's first word: n320
+        self.ended = 0.0  # when the last point had been filed
+        self.began = 0.0  # when preparing this point had ended
+        self.parts: dict[str, list[dict[str, float]]] = {}  # by the first part of the folder's name, such as n320
 
     def note_event(self, event: Event) -> None:
         now = time.time()
@@ -73,7 +74,7 @@ class Watcher:
 
 
 def session(sizes: list[int], engine: dict[str, object], output_len: int) -> Session:
-    """Points of these numbers of prompts, with fresh seeds."""
+    """A session with POINTS points for each number of prompts, each with another seed."""
     model = yaml.safe_load((ROOT / "conf" / "model" / "tiny.yaml").read_text())["model"]
     load = {"lengths": "random", "input_len": 220, "output_len": output_len, "repeats": POINTS}
     parts = {"model": model, "hardware": {}, "parallelism": {}, "engine": {"weights": "dummy", **engine}}
@@ -106,5 +107,5 @@ def main(vllm: bool) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vllm", action="store_true", help="real vLLM on this CPU instead of the fake server")
+    parser.add_argument("--vllm", action="store_true", help="use real vLLM on this CPU instead of the fake server")
     main(parser.parse_args().vllm)

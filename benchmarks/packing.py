@@ -1,13 +1,14 @@
-"""Does a campaign keep a host's GPUs busy, and what does it save that points share a server?
+"""Measures how busy a campaign keeps a host's GPUs, and the time saved when points share a server.
 
     python benchmarks/packing.py            eight fake GPUs: 12 sessions of one, 8 of two, 6 of four, 4 of eight
     python benchmarks/packing.py --servers  real vLLM on this CPU: six points on one server, and on six
 
-The sessions of the first are jobs of `hydra/launcher=local` as in any campaign: processes with leases of their own that
-start, load and end a server. The server is tests/fake_vllm.py, and a session lasts as long as its one reply is: for
---hold seconds, drawn at random. The floor is the least that any packing takes: the GPU-seconds that were leased over
-the GPUs, or the longest session. That no two sessions had one GPU at once is checked. What they measure is of no
-interest, and on few cores INVALID: sessions that start slow those that measure.
+The first command runs its sessions as jobs of `hydra/launcher=local`, as any campaign does. Each is a process that
+leases GPUs, starts a server, loads it and stops it. The server is tests/fake_vllm.py. A session has one request, whose
+reply takes a random time within --hold. The floor is the shortest time that any packing can take: the leased
+GPU-seconds divided by the number of GPUs, or the longest session if that is longer. The script checks that no two
+sessions held the same GPU at once. The measured latencies do not matter here. On a host with few cores these runs are
+INVALID, because sessions that start slow down sessions that measure.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fakes")]  # the checkout is the package, and NVML is the fake one
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "fakes")]  # the checkout is the package, and NVML is the fake
 os.environ |= {
     "PYTHONPATH": os.pathsep.join(sys.path[:2]),
     "FAKE_GPUS": ",".join(["NVIDIA H100 80GB HBM3"] * 8),
@@ -40,14 +41,14 @@ from vbench.schema import RunConfig  # noqa: E402
 from vbench.watch import EventReader  # noqa: E402
 
 GPUS = 8
-SESSIONS = {1: 12, 2: 8, 4: 6, 8: 4}  # how many of each width
+SESSIONS = {1: 12, 2: 8, 4: 6, 8: 4}  # GPUs of a session: how many such sessions
 ITL_S = 0.02
 POINTS = (2, 4, 6, 8, 10, 12)  # prompts
 
 
 @dataclass(frozen=True)
 class Lease:
-    """From when to when a session had which GPUs."""
+    """The GPUs that a session held, and from when to when (s since the epoch)."""
 
     gpus: tuple[str, ...]
     start: float
@@ -59,7 +60,7 @@ def composed(*overrides: str) -> RunConfig:
 
 
 def carried_out(configs: Sequence[RunConfig]) -> tuple[float, list[Lease]]:
-    """Carries them out in a folder of their own: the seconds it took, and the leases of the sessions."""
+    """Runs the campaign in a temporary folder; returns the seconds it took and the leases of its sessions."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as home:
         os.chdir(home)
@@ -87,7 +88,7 @@ def sessions(hold: tuple[float, float], *overrides: str) -> list[RunConfig]:
             "model=llama8b",
             "engine.weights=dummy",
             f"hardware={width}xh100",
-            f"engine.max_num_seqs={index + 1}",  # a server of its own
+            f"engine.max_num_seqs={index + 1}",  # differs, so that sessions do not share a server
             f"engine.command=[python,{ROOT}/tests/fake_vllm.py,--itl-s,{ITL_S}]",
             "workload=random",
             "workload.num_prompts=1",
@@ -119,7 +120,7 @@ def packed(hold: tuple[float, float]) -> None:
 
 
 def shared() -> None:
-    """Six points, in one session; and each in a session of its own, one after the other."""
+    """Runs six points in one session, and then in six sessions, one after the other."""
     common = ("hardware=cpu", "engine.enforce_eager=true", "workload=random", "workload.output_len=32")
     points = [("workload.num_prompts=" + str(count), *common) for count in POINTS]
     one, _ = carried_out([composed(*each) for each in points])
@@ -136,7 +137,7 @@ def shared() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hold", type=float, nargs=2, default=(8.0, 16.0), metavar=("LEAST", "MOST"), help="seconds")
-    parser.add_argument("--servers", action="store_true", help="compare servers instead")
+    parser.add_argument("--servers", action="store_true", help="compare a shared server with one per point")
     options = parser.parse_args()
     setup_globals()
     launcher.register()

@@ -1,13 +1,14 @@
-"""How long does an SLO search take, beside that of another revision, and does a separate run confirm its answer?
+"""Compares the time of an SLO search with another revision's, and checks the answers in separate runs.
 
     python benchmarks/search.py REVISION [--rounds 3] [--fake] [OVERRIDE …]
 
-Asks this build and a checkout of REVISION (a git worktree in a temporary folder) the same question, in turns:
-by default the highest concurrency of the tiny model on real vLLM on this CPU. Told: seconds from the server's readiness
-to the answer and their ratio, each round, then the answers, and which share of 300 requests meets the SLO at each of
-them, in a separate run by this build (its first max_concurrency requests, which are sent all at once, left out).
+The script runs the same search with this build and with a checkout of REVISION (a git worktree in a temporary folder),
+in turns. By default it searches the highest concurrency of the tiny model on real vLLM on this CPU. It prints, for each
+round, each build's answer and the seconds from the server's readiness to that answer, and then the ratio of the times.
+For each answer, this build then runs that concurrency separately, and the script prints the share of 300 requests that
+meets the SLO. The first and the last max_concurrency requests of that run are left out.
 
-`--fake` asks the tests' fake server instead, to see in a minute that the script works.
+`--fake` uses the tests' fake server instead, which shows in a minute whether the script works.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ QUESTION = [
 ]  # fmt: skip
 SLO = {"vllm": {"ttft_ms": 500, "tpot_ms": 50}, "fake": {"ttft_ms": 150}}
 FAKE = ["--itl-s", "0.02", "--ttft-s", "0.05", "--max-num-seqs", "6"]
-CONFIRMING = 300  # requests
+CONFIRMING = 300  # requests judged in a separate run
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def checkout(revision: str) -> Iterator[Path]:
 
 
 def ask(tree: Path, words: Sequence[str], home: Path) -> tuple[Path, float]:
-    """Runs `python -m vbench` of this checkout; the session's folder, and seconds from readiness to its end."""
+    """Runs `python -m vbench` of this checkout; returns the session's folder, and the seconds from readiness to end."""
     home.mkdir(parents=True)
     ended = subprocess.run(
         [sys.executable, "-m", "vbench", *words, "hydra/launcher=inline"], cwd=home, text=True, capture_output=True,
@@ -71,7 +72,7 @@ def ask(tree: Path, words: Sequence[str], home: Path) -> tuple[Path, float]:
 
 
 def answer(session: Path) -> tuple[int, int]:
-    """The level that the search of a session found, and how many probes it took."""
+    """The concurrency that a session's search found, and the number of its probes."""
     found = [json.loads(path.read_text())["metrics"] for path in session.glob("*/record.json")]
     search = next((metrics for metrics in found if "slo_max_concurrency" in metrics), None)
     if search is None:
@@ -80,7 +81,7 @@ def answer(session: Path) -> tuple[int, int]:
 
 
 def confirmed(words: Sequence[str], slo: dict[str, float], level: int, home: Path) -> float:
-    """The share of requests, in a separate run at this level, that meets the SLO."""
+    """Runs this concurrency separately; returns the share of requests that meets the SLO, or NaN if too few ran."""
     load = [
         f"workload.num_prompts={CONFIRMING + 2 * level}",
         f"workload.max_concurrency={level}",
@@ -93,11 +94,11 @@ def confirmed(words: Sequence[str], slo: dict[str, float], level: int, home: Pat
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("revision", help="a tag or commit to compare with")
-    parser.add_argument("--rounds", type=int, default=3, help="searches by each build, in turns")
-    parser.add_argument("--fake", action="store_true", help="ask the fake server of the tests")
-    parser.add_argument("--ttft-ms", type=float, help="the objectives, in place of the defaults")
-    parser.add_argument("--tpot-ms", type=float)
+    parser.add_argument("revision", help="the tag or commit to compare with")
+    parser.add_argument("--rounds", type=int, default=3, help="how many searches each build runs")
+    parser.add_argument("--fake", action="store_true", help="use the tests' fake server instead of vLLM")
+    parser.add_argument("--ttft-ms", type=float, help="TTFT objective instead of the default")
+    parser.add_argument("--tpot-ms", type=float, help="TPOT objective instead of the default; ignored with --fake")
     given = parser.parse_known_args()
     options, overrides = given
     slo = dict(SLO["fake" if options.fake else "vllm"])

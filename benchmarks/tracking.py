@@ -1,11 +1,11 @@
-"""What tracking costs: milliseconds to file a run, seconds to read all of them back; beside MLflow's plain way.
+"""Measures the time to file a run and to read all runs back, and compares it with plain MLflow calls.
 
     python benchmarks/tracking.py            a thousand runs, about two minutes
     python benchmarks/tracking.py 200        fewer
 
-The plain way is what most scripts do: `start_run`, `log_param` and `log_metric` key by key, `log_artifact` a file, and
-`search_runs` to read. Both keep the same 60 parameters, 80 metrics, tags and three artifacts of each run, in a
-SQLite store of their own in a temporary folder.
+The peer does what most scripts do: `start_run`, `log_param` and `log_metric` for each key, `log_artifact` for each
+file, and `search_runs` to read. Both store the same 60 parameters, 80 metrics, tags and three artifacts of each run,
+each in its own SQLite store in a temporary folder.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from vbench import tracking  # noqa: E402  the checkout is the package
 from vbench.schema.record import REQUESTS, Record  # noqa: E402
 
 PARAMS, METRICS = 60, 80
-COUNTED = 50  # the last of ours, in a full store
-PLAIN = 20  # of theirs: half a second each
+COUNTED = 50  # of vbench's runs: the last ones, filed into a full store
+PLAIN = 20  # runs filed by plain MLflow, which takes half a second for each
 SAMPLES = 64_000  # of requests.npz: 320 replies of 200 tokens
 
 
@@ -69,7 +69,7 @@ def use(folder: Path) -> None:
 
 
 def made(session: Path, index: int) -> Path:
-    """A run folder with a record of the common size, raw samples, and its session's server log."""
+    """Makes a run folder with a record of typical size and raw samples, and its session's server log."""
     folder = session / f"n{index}"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(index)
