@@ -11,21 +11,21 @@ from vbench.engine import routing
 from vbench.plan.sessions import Session
 from vbench.schema import Engine, Weights
 
-MARK = "VBENCH_SERVER"  # in the environment of a server and of all that it starts: how they are found again
+MARK = "VBENCH_SERVER"  # set in the environment of a server and of its child processes, to find them again
 
 PYTHON = re.compile(r"python[\d.]*")
 
 
 def resolve_program(engine: Engine) -> list[str]:
-    """The engine's command; a first word `python` is the interpreter that runs vbench."""
+    """Returns the engine's command; a first word `python` becomes the interpreter that runs vbench."""
     first, *rest = engine.command
     return [sys.executable if first == "python" else first, *rest]
 
 
 def find_package_position(command: Sequence[str]) -> int | None:
-    """Where the command names the package whose server it starts; None if it starts a script or another program.
+    """Index of the word that names the server's package; None if the command starts a script or another program.
 
-    That is the word after a Python's `-m`, or `vllm` itself. Words before it (numactl, env, apptainer exec) may be any.
+    That is the word after a Python's `-m`, or `vllm` itself. Any words may precede it (numactl, env, apptainer exec).
     """
     names = [PurePath(word).name for word in command]
     python = next((place for place, name in enumerate(names) if PYTHON.fullmatch(name)), len(names))
@@ -36,7 +36,7 @@ def find_package_position(command: Sequence[str]) -> int | None:
 
 
 def starts_vllm(command: Sequence[str]) -> bool:
-    """Whether it starts vLLM's own server, from any environment, wrapper or image of vLLM's."""
+    """Whether the command starts vLLM's own server, from any environment, wrapper or container image."""
     place = find_package_position(command)
     if place is None:
         return any(PurePath(word).name.startswith("vllm-openai") for word in command)
@@ -60,7 +60,7 @@ def build_server_argv(session: Session, model: str, served_model_name: str, port
         ("--load-format", "dummy" if engine.weights is Weights.dummy else None),
     ]
     flags = [
-        ("--disable-uvicorn-access-log", True),  # a line a request costs the front end throughput
+        ("--disable-uvicorn-access-log", True),  # logging each request would cost the front end throughput
         ("--enforce-eager", engine.enforce_eager),
         ("--enable-expert-parallel", split.enable_expert_parallel),
         ("--enable-prefix-caching", engine.enable_prefix_caching is True),
@@ -77,12 +77,12 @@ def build_server_argv(session: Session, model: str, served_model_name: str, port
 def build_server_env(
     surroundings: Mapping[str, str], session: Session, gpus: Sequence[str], mark: str
 ) -> dict[str, str]:
-    """The environment of one replica. `gpus` are UUIDs; none leaves the engine on the CPU."""
+    """The environment of one replica. `gpus` are UUIDs; if there are none, the engine runs on the CPU."""
     env = {
         **surroundings,
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_SERVER_DEV_MODE": "1",  # serves /reset_prefix_cache, on loopback only
-        "SPT_NOENV": "1",  # process titles are not written over the environment, where the mark is read
+        "VLLM_SERVER_DEV_MODE": "1",  # enables /reset_prefix_cache; the server listens on loopback only
+        "SPT_NOENV": "1",  # keeps setproctitle from overwriting the environment, which holds the mark
         MARK: mark,
         **routing.build_environment(session.engine),
         **session.engine.env,

@@ -1,4 +1,4 @@
-"""What a server's log says of compilation: kernels compiled while it served requests, and the state of its caches.
+"""Reads a server's log for compilation: kernels compiled while it served requests, and the state of its caches.
 
 vLLM watches its kernels once it has warmed up ("Kernel JIT monitor activated") and logs the first compilation of each
 kernel in each process: "Triton kernel JIT compilation during inference: NAME. This causes …". A later compilation of
@@ -16,7 +16,7 @@ from pathlib import Path
 
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 STAMP = re.compile(r"(?:DEBUG|INFO|WARNING|ERROR) (\d\d-\d\d \d\d:\d\d:\d\d) ")  # as vLLM's logger writes it: no year
-COMPILED = {  # what was compiled, where the line itself names no kernel
+COMPILED = {  # names for lines that do not name a kernel
     "kernel": re.compile(r"JIT compilation during inference: (?P<kernel>\S+?)(?=\.\s|\.?$| \()"),
     "autotuned kernel": re.compile(r"Triton autotuning for function (?P<kernel>\w+)"),
     "torch.compile": re.compile(r"Starting torch\.compile|Compiling a graph for |torch\.compile t(?:akes|ook) "),
@@ -29,14 +29,14 @@ LOADED, BUILT = re.compile(r"Directly load .*compil", re.IGNORECASE), re.compile
 
 @dataclass(frozen=True)
 class Compilation:
-    """One compilation that a log tells of."""
+    """One compilation found in a log."""
 
     kernel: str
-    at_s: float | None = None  # seconds since 1970, to the second below; None where the line has no time
+    at_s: float | None = None  # seconds since 1970, rounded down; None if the line has no time
 
 
 def find_compilations(text: str, now: datetime) -> list[Compilation]:
-    """What `text`, a part of a log in the host's local time, says was compiled. `now` supplies the year."""
+    """Finds the compilations in `text`, part of a log in the host's local time. `now` supplies the year."""
     found = []
     for line in COLOUR.sub("", text).splitlines():
         for unnamed, pattern in COMPILED.items():
@@ -47,10 +47,10 @@ def find_compilations(text: str, now: datetime) -> list[Compilation]:
 
 
 def read_facts(log: str) -> dict[str, str]:
-    """What a good start's log says, where it does: `kernel_monitor` "on", `compile_cache` "warm" or "cold".
+    """Facts from the log of a successful start, if present: `kernel_monitor` "on", `compile_cache` "warm" or "cold".
 
-    Warm: the start loaded all its compiled graphs from vLLM's cache, which outlives sessions; cold: it compiled one.
-    With --enforce-eager there are none.
+    Warm: all compiled graphs came from vLLM's cache, which outlives sessions. Cold: at least one was compiled.
+    With --enforce-eager there are no graphs.
     """
     found = {"kernel_monitor": "on"} if MONITORED in log else {}
     if BUILT.search(log):
@@ -69,7 +69,7 @@ class LogPosition:
         return cls(tuple((log, log.stat().st_size) for log in logs))
 
     def read_since(self) -> str:
-        """Everything that the servers have logged since then, one server's log after the other's."""
+        """Returns everything that the servers have logged since then, one log after the other."""
         parts = []
         for log, size in self.sizes:
             with log.open("rb") as file:
@@ -78,7 +78,7 @@ class LogPosition:
         return "\n".join(parts)
 
     def find_compilations(self) -> list[Compilation]:
-        """What was compiled since then."""
+        """Returns what was compiled since then."""
         return find_compilations(self.read_since(), datetime.now())  # noqa: DTZ005  the log is in local time
 
 

@@ -1,12 +1,12 @@
-"""A model's folder without its weights: config.json and a synthetic tokenizer, for `vllm --load-format dummy`.
+"""A model folder without weights: config.json and a synthetic tokenizer, for `vllm --load-format dummy`.
 
-A dense model's speed depends on the shapes of its weights, not on their values, nor on the words behind token ids; and
-on the size of the vocabulary and on text coming out of every token. So a folder made from facts serves like the model
-and needs no download.
+A dense model's speed depends on the shapes of its weights, on the size of its vocabulary, and on every token producing
+text. It does not depend on the weights' values or on the words behind token ids. So a folder generated from the model's
+facts serves like the model and needs no download.
 
-Two things do depend on values. With experts, random gates route tokens unevenly, unlike trained ones, which changes the
-speed where the busiest expert decides (`routing` records it; `engine.moe_routing` sets it). And speculative drafts are
-practically never accepted.
+Two things do depend on values. In a mixture of experts, random gates route tokens unevenly, unlike
+trained ones, which changes the speed if the busiest expert sets the pace (`routing` records it; `engine.moe_routing`
+sets it). And speculative drafts are practically never accepted.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
     from vbench.schema import Model
 
-EXPERTS_KEY = {"qwen3_moe": "num_experts"}  # every other family here writes num_local_experts
-SPACE = "\u0120"  # how byte-level BPE spells the space in front of a word
+EXPERTS_KEY = {"qwen3_moe": "num_experts"}  # all other families here use num_local_experts
+SPACE = "\u0120"  # byte-level BPE's symbol for the space in front of a word
 LETTERS = [*string.ascii_letters, *string.digits, *string.punctuation, SPACE, "\u010a"]  # ASCII; the last is a newline
 
 
 def build_config_json(model: Model) -> dict[str, Any]:
     """The model's config.json, as dict: its facts, then what `model.config_json` adds or overrides, as published.
 
-    A null sliding window or rope scaling is written as null: transformers fills an absent one with a family's default.
+    A null sliding window or rope scaling is written as null: if it is absent, transformers uses the family's default.
     """
     facts: dict[str, Any] = {
         "architectures": [model.architecture],
         "model_type": model.model_type,
-        # gpt-oss publishes none and leaves it to be read off the weights, which a dummy folder does not have
+        # gpt-oss publishes none: it is read from the weights, which a dummy folder does not have
         "torch_dtype": "bfloat16",
-        # without it transformers takes every large vocabulary for an old Mistral tokenizer, and warns that it is wrong
+        # without it transformers mistakes every large vocabulary for an old Mistral tokenizer, and warns
         "transformers_version": "5.0.0",
         "num_hidden_layers": model.num_hidden_layers,
         "hidden_size": model.hidden_size,
@@ -67,10 +67,10 @@ def build_tokenizer_files(model: Model) -> dict[str, dict[str, Any]]:
     """tokenizer.json and tokenizer_config.json, as dicts by file name: `model.vocab_size` tokens, all distinct.
 
     Byte-level BPE without merges: single ASCII characters, then words of one to four letters with a space in front.
-    That makes text of about 4.5 bytes a token, as a trained tokenizer does. A word of the vocabulary encodes to its one
-    token; any other text falls apart into characters, and what is not ASCII becomes "?".
+    Text has about 4.5 bytes a token, as with a trained tokenizer. A word of the vocabulary encodes to one token; other
+    text is split into characters, and characters beyond ASCII become "?".
 
-    Raises Refused when a special token's id lies outside the vocabulary.
+    Raises Refused if a special token's id lies outside the vocabulary.
     """
     special = name_special_tokens(model)
     ordinary = itertools.chain(LETTERS, (SPACE + word for word in generate_words()))
@@ -97,7 +97,7 @@ def build_tokenizer_files(model: Model) -> dict[str, dict[str, Any]]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": True,  # look a whole word up before taking it apart
+            "ignore_merges": True,  # look up the whole word before splitting it
             "vocab": vocab,
             "merges": [],
         },
@@ -115,7 +115,7 @@ def build_tokenizer_files(model: Model) -> dict[str, dict[str, Any]]:
 
 
 def name_special_tokens(model: Model) -> dict[int, str]:
-    """The text of the special tokens by id: those that the model's config.json names as bos, eos and pad."""
+    """The text of the special tokens by id: the ids that config.json gives for bos, eos and pad."""
     named = {i: f"<|{key}_{i}|>" for key in ("pad", "bos", "eos") for i in read_token_ids(model, key)}
     outside = [i for i in named if not 0 <= i < model.vocab_size]
     if outside:
@@ -124,23 +124,23 @@ def name_special_tokens(model: Model) -> dict[int, str]:
 
 
 def read_token_ids(model: Model, key: str) -> list[int]:
-    """The ids that config.json gives for `key` (bos, eos or pad): it writes none, one, or a list."""
+    """The ids that config.json gives for `key` (bos, eos or pad): none, one, or a list."""
     ids = model.config_json.get(f"{key}_token_id")
     return [] if ids is None else ids if isinstance(ids, list) else [ids]
 
 
 def generate_words() -> Iterator[str]:
-    """a, b, ... z, aa, ab, ...: every word of lower-case letters, the short ones first."""
+    """a, b, ... z, aa, ab, ...: all words of lower-case letters, shortest first."""
     for length in itertools.count(1):
         for letters in itertools.product(string.ascii_lowercase, repeat=length):
             yield "".join(letters)
 
 
 def materialise(model: Model, cache: Path) -> Path:
-    """The folder below `cache` that vLLM serves with `--load-format dummy`; written if it is not there.
+    """The folder below `cache` that vLLM serves with `--load-format dummy`; written if missing.
 
-    Its name carries a hash of its content, so a folder never changes and a changed fact makes a new one. It appears in
-    one rename: several processes may do this at once, and each returns a whole folder.
+    Its name contains a hash of its content, so a folder never changes, and a changed fact makes a new one. One rename
+    puts it in place: several processes may do this at once, and each returns a complete folder.
     """
     files = {"config.json": build_config_json(model), **build_tokenizer_files(model)}
     texts = {name: json.dumps(content, indent=1, ensure_ascii=False) for name, content in files.items()}
@@ -150,13 +150,13 @@ def materialise(model: Model, cache: Path) -> Path:
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".") as scratch:
-        written = Path(scratch, folder.name)  # below it, for the scratch folder itself is private to its owner
+        written = Path(scratch, folder.name)  # a subfolder, because the scratch folder itself is private to its owner
         written.mkdir()
         for name, text in texts.items():
             (written / name).write_text(text, encoding="utf-8")
         try:
             written.rename(folder)
         except OSError:
-            if not folder.is_dir():  # not the other process that was first: a real failure
+            if not folder.is_dir():  # no other process was first: a real failure
                 raise
     return folder

@@ -1,6 +1,6 @@
-"""Which engine a command starts, asked of what is installed, and whether the server that answers is that engine.
+"""Asks which engine a command would start, and checks that the server that answers is that engine.
 
-The version is part of every run key, so a server that reports another one than the plan assumed is refused.
+The version is part of every run key, so a server that reports a version other than the planned one is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vbench.plan.sessions import Session, planned
 from vbench.schema import Engine
 from vbench.schema.record import Failure
 
-ASK_S = 120.0  # for an answer: importing vLLM for its --version takes half a minute on a busy host
+ASK_S = 120.0  # limit for an answer: `vllm --version` imports vLLM, which takes half a minute on a busy host
 ASK_VERSIONS = """
 import importlib.metadata as m, json, sys
 def version(name):
@@ -29,12 +29,12 @@ print(json.dumps({name: v for name in names if (v := version(name))}))
 """
 SHEBANG = re.compile(r"#!\s*(\S*python[\d.]*)\s*$")
 VERSION = re.compile(r"\d+\.\d+\S*")
-OF_VLLM = re.compile(r"vllm(?:-cpu)? (\S+)")  # an engine_version
+OF_VLLM = re.compile(r"vllm(?:-cpu)? (\S+)")  # matches an engine_version of vLLM
 UNKNOWN = "unknown"
 
 
 def ask_engine_version(engine: Engine) -> str:
-    """What the engine's command would start: "vllm 0.26.0", "sglang 0.5.2", or "unknown" if that cannot be asked here.
+    """The engine that the command would start: "vllm 0.26.0", "sglang 0.5.2", or "unknown" if we cannot ask here.
 
     "not vLLM: fake_vllm.py" for a script, "remote: http://host:8000" for a server that already runs.
     """
@@ -49,14 +49,14 @@ def ask_engine_version(engine: Engine) -> str:
 
 
 def ask_versions(engine: Engine) -> dict[str, str]:
-    """Versions by package, as the engine's own environment has them installed; empty if it cannot be asked."""
+    """Versions by package, as installed in the engine's environment; empty if we cannot ask it."""
     return _ask(tuple(resolve_program(engine)))
 
 
 def describe_reported(version: str, owner: str | None, log: str) -> str:
-    """What the server says that it is: "vllm 0.32.0", from /version, the owner of its models, or its log's first lines.
+    """The engine that the server reports: "vllm 0.32.0", from /version, its models' owner, or its log's first lines.
 
-    "unknown" stands for each part that it does not say.
+    Each part that it does not report is "unknown".
     """
     printed = re.search(r" version (\d+\.\d+\S*)", log)
     found = printed[1] if version == UNKNOWN and printed else version
@@ -64,7 +64,7 @@ def describe_reported(version: str, owner: str | None, log: str) -> str:
 
 
 def find_contradiction(assumed: str, said: str) -> str | None:
-    """Why the server is not the engine that the plan assumed (an engine_version); None if nothing speaks against it."""
+    """Why the server is not the planned engine (an engine_version); None if nothing contradicts it."""
     owner, _, version = said.partition(" ")
     ours = OF_VLLM.fullmatch(assumed)
     if ours is None:
@@ -76,9 +76,9 @@ def find_contradiction(assumed: str, said: str) -> str | None:
 
 
 def find_plan_mismatch(session: Session, here: str) -> Failure | None:
-    """Why the session was planned for another engine than this host's, whose engine_version is `here`; None if not.
+    """Why the plan is for another engine than this host's, whose engine_version is `here`; None if it is not.
 
-    A plan that could not ask for the engine's version assumes none, and a search's key depends on more than the engine.
+    A plan that could not ask for the engine's version matches any; a search's key depends on more than the engine.
     """
     run = session.runs[0]
     fitting = {planned(run.config, version).key for version in (here, UNKNOWN)}
@@ -89,7 +89,7 @@ def find_plan_mismatch(session: Session, here: str) -> Failure | None:
 
 
 def _strip_build(version: str) -> str:
-    return version.partition("+")[0]  # 0.26.0+cu129 reports itself with and without its build
+    return version.partition("+")[0]  # 0.26.0+cu129 may report itself without its build
 
 
 @cache
@@ -108,7 +108,7 @@ def _ask(command: tuple[str, ...]) -> dict[str, str]:
 
 
 def _build_question(command: Sequence[str]) -> list[str] | None:
-    """The command that asks the same environment, a container's too, for versions; None if there is no way to."""
+    """The command that asks the engine's environment (or container) for versions; None if that is impossible."""
     place = find_package_position(command)
     if place is None:
         return None

@@ -1,7 +1,7 @@
-"""How a model with experts chooses among them, and whether the server does as it was told. Pure.
+"""How a mixture-of-experts model routes tokens, and whether the server does what the config asks for. Pure.
 
-Random gates (`engine.weights=dummy`) send unlike numbers of tokens to the experts, trained gates do so in another way,
-and vLLM can simulate a choice of known shape. With expert parallelism the rank with the most tokens sets the pace.
+Random gates (`engine.weights=dummy`) spread tokens over the experts differently from trained gates, and vLLM can
+simulate a known distribution. With expert parallelism the rank with the most tokens sets the pace.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import re
 from vbench.schema import Engine, Model, Weights
 
 VARIABLE = "VLLM_MOE_ROUTING_SIMULATION_STRATEGY"
-SIMULATED = re.compile(r"Simulating MoE routing using an? (\w+) strategy")  # vLLM's warning, in its profile run
+SIMULATED = re.compile(r"Simulating MoE routing using an? (\w+) strategy")  # vLLM logs this in its profile run
 
 
 def build_environment(engine: Engine) -> dict[str, str]:
-    """The variables that make vLLM simulate the choice, where it is asked for."""
+    """The variables that make vLLM simulate the routing, if the config asks for it."""
     return {VARIABLE: engine.moe_routing.value} if engine.moe_routing else {}
 
 
 def describe(model: Model, engine: Engine, log: str) -> dict[str, str]:
-    """`moe_routing`, for a model with experts: whose choice it was. The log's word counts before the config's."""
+    """`moe_routing` of a mixture of experts: what chose the experts. The log takes precedence over the config."""
     if not model.num_experts:
         return {}
     if simulated := SIMULATED.search(log):
@@ -30,7 +30,7 @@ def describe(model: Model, engine: Engine, log: str) -> dict[str, str]:
 
 
 def find_mismatch(engine: Engine, log: str) -> str | None:
-    """Why the server, ready, does not simulate the choice that the config asks for; None if it does."""
+    """Why the ready server does not simulate the routing that the config asks for; None if it does."""
     found = SIMULATED.search(log)
     if engine.moe_routing is None or (found and found[1] == engine.moe_routing.value):
         return None

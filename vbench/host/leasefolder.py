@@ -1,11 +1,11 @@
-"""The folder with the leases of this host: where it is, the queue in it, and what killed jobs have left there.
+"""The folder with the leases of this host: where it is, the queue in it, and the cleanup after killed jobs.
 
 FOLDER/NUMBER.waiting   a session's ticket in the queue, locked by its job while the job lives
 FOLDER/NUMBER.lease     the same file once the session has its GPUs; the environment of its servers names it
 FOLDER/turn             locked by the head of the queue while it collects its GPUs
-FOLDER/GPU-…, cpu       locked by the session that has it and, by inheritance, by its servers
+FOLDER/GPU-…, cpu       locked by the session that has it; its servers inherit the lock
 
-It knows files and processes; which GPUs a session gets is decided in `leases`.
+This module knows files and processes; `leases` decides which GPUs a session gets.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from vbench.schema.errors import Refused
 LEASE = "VBENCH_LEASE"  # in the environment of a lease's servers: the path of its file
 CPU, TURN = "cpu", "turn"
 WAITING, HELD = ".waiting", ".lease"
-LOCKS = (CPU, TURN, "GPU-*", "MIG-*")  # the lock files of a folder, which a tidied one loses
-ATTEMPTS = 100  # to put a ticket into a folder that others, leaving, remove
+LOCKS = (CPU, TURN, "GPU-*", "MIG-*")  # the lock files of a folder, which _tidy removes
+ATTEMPTS = 100  # to create a ticket: sessions that leave may remove the folder meanwhile
 
 
 def find() -> Path:
     """The folder of this host: one local folder for all users, or VBENCH_LEASES (for containers that share GPUs).
 
-    A SLURM job has a folder of its own below it, because the scheduler has divided the node. It is created if need be.
+    A SLURM job has its own folder below it, because the scheduler has divided the node. A missing folder is created.
     Raises Refused if another user has planted something in its place.
     """
     given = os.environ.get("VBENCH_LEASES")
@@ -53,9 +53,9 @@ def find() -> Path:
 
 @contextmanager
 def hold_ticket(text: str) -> Iterator[Path]:
-    """A ticket in the queue of this host; `text` tells others whose it is.
+    """Holds a ticket in the queue of this host; `text` says which session owns it.
 
-    When the block ends, neither the ticket nor the lease that it became is left. Raises Refused if this user cannot
+    At the end of the block the ticket, or the lease that it became, is removed. Raises Refused if this user cannot
     write to the folder.
     """
     path, descriptor = _create_ticket(text)
@@ -85,8 +85,8 @@ def describe_holders(folder: Path) -> list[str]:
 def end_orphans(folder: Path) -> None:
     """Ends the servers of leases whose jobs were killed. Servers of other users keep their locks: we may not end them.
 
-    Only leases in this folder count; those of other folders (a container's, say) are unknown here. The jobs of SLURM
-    look after each other's: where the scheduler ends only process trees it knows, nobody else ends such a server.
+    Only leases in this folder count, not those of other folders (such as a container's). SLURM jobs clean up after each
+    other: a scheduler that ends only the process trees it knows leaves such a server running.
     """
     for lease in folder.parent.glob(f"slurm-*/*{HELD}") if _is_of_slurm(folder) else folder.glob(f"*{HELD}"):
         if _is_ours(lease) and (descriptor := locks.try_lock(lease)) is not None:
@@ -98,7 +98,7 @@ def end_orphans(folder: Path) -> None:
 def _create_ticket(text: str) -> tuple[Path, int]:
     for _ in range(ATTEMPTS):
         folder = find()
-        # All processes of a host share the clock; tickets of the same nanosecond are told apart at random.
+        # All processes of a host share the clock; a random suffix distinguishes tickets of the same nanosecond.
         path = folder / f"{time.monotonic_ns():020d}-{secrets.token_hex(4)}{WAITING}"
         try:
             return path, locks.create_locked(path, text)
@@ -113,14 +113,14 @@ def _is_alive(ticket: Path) -> bool:
     try:
         if locks.is_locked(ticket):
             return True
-    except Refused:  # unreadable or no regular file: no session of vbench waits like that
+    except Refused:  # unreadable or not a regular file: not a ticket of vbench
         return False
     locks.remove(ticket)
     return False
 
 
 def _tidy_jobs(folder: Path) -> None:
-    """Removes folders of SLURM jobs that nobody uses any more: a job's number does not come again."""
+    """Removes the folders of SLURM jobs that have ended: SLURM does not reuse their numbers."""
     if _is_of_slurm(folder):
         for each in folder.parent.glob("slurm-*"):
             with suppress(OSError, Refused):
@@ -131,7 +131,7 @@ def _tidy_jobs(folder: Path) -> None:
 def _tidy(folder: Path) -> None:
     """Removes lock files that nobody holds, then the folder if it is empty.
 
-    A session that comes meanwhile finds its lock file gone after locking it, and creates another.
+    A session that arrives meanwhile notices that the file it locked was removed, and creates another.
     """
     turn = locks.try_lock(locks.create(folder / TURN))
     if turn is None:

@@ -1,8 +1,8 @@
-"""Lock files for processes of several users and nodes, by flock. The kernel frees a lock when its last holder ends.
+"""Lock files for processes of several users and nodes, by flock. The kernel releases a lock when its last holder ends.
 
 The filelock package (4.2) is not used. It has no shared lock and does not pass a lock on to child processes, which GPU
-leases need. Where a file system has no flock it falls back to a marker file, which stays when its holder is killed;
-ENOLCK and EOPNOTSUPP leave it as bare OSErrors; and it accepts a lock on a file that was renamed meanwhile.
+leases need. On a file system without flock it falls back to a marker file, which remains when its holder is killed;
+it raises ENOLCK and EOPNOTSUPP as bare OSErrors; and it accepts a lock on a file that was renamed meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vbench.schema.errors import Refused
 
 T = TypeVar("T")
 ALONE, SHARED = fcntl.LOCK_EX, fcntl.LOCK_SH
-RETRY_S = 10.0  # how long a network file system may fail before the lock is given up
+RETRY_S = 10.0  # how long a network file system may fail before we give up
 POLL_S = 0.05
 TRANSIENT = {errno.ENOLCK, errno.ESTALE}  # the lock daemon restarts; another client replaced the file
 UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, 524}  # 524: the kernel's ENOTSUPP, which NFS may return
@@ -31,14 +31,14 @@ UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, 524}  # 524: the ke
 def try_lock(path: Path, kind: int = ALONE) -> int | None:
     """The descriptor of the file, locked; None if another process holds it, or if there is no such file.
 
-    Raises Refused if the path is no regular file, is not ours to open, or lies where files cannot be locked.
+    Raises Refused if the path is not a regular file, if we may not open it, or if its file system has no locks.
     """
     return _lock(path, kind | fcntl.LOCK_NB, os.O_RDWR)
 
 
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
-    """Holds the file for the block, created if need be; waits for its holder. Raises Refused as `try_lock`."""
+    """Locks the file for the block, created if missing; waits for its holder. Raises Refused as `try_lock`."""
     descriptor = _lock(path, ALONE, os.O_RDWR | os.O_CREAT)
     try:
         yield
@@ -77,7 +77,7 @@ def create_locked(path: Path, text: str = "") -> int:
 
 
 def create(path: Path) -> Path:
-    """The same path; its file is created if it does not exist."""
+    """Creates the file if it does not exist; returns the path."""
     if not os.path.lexists(path):
         with suppress(FileExistsError):
             os.close(create_locked(path))
@@ -85,13 +85,13 @@ def create(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Removes the file if it exists and is ours to remove."""
+    """Removes the file if it exists and we may remove it."""
     with suppress(FileNotFoundError, PermissionError):
         path.unlink()
 
 
 def ensure_folder(path: Path) -> Path:
-    """The folder for lock files, created if need be like /tmp: every user adds files, nobody removes those of others.
+    """Returns the folder for lock files, created if missing with /tmp's mode: users cannot remove each other's files.
 
     Raises Refused if another user has put a link or a file there.
     """
@@ -110,12 +110,12 @@ def ensure_folder(path: Path) -> Path:
 
 
 def _lock(path: Path, operation: int, flags: int) -> int | None:
-    """As `try_lock`; waits for the holder where the operation does."""
+    """As `try_lock`; a blocking operation waits for the holder."""
     return _retry(path, lambda: _lock_named_file(path, operation, flags))
 
 
 def _lock_named_file(path: Path, operation: int, flags: int) -> int | None:
-    """Opens and locks; once more if the file was removed or replaced in between, for such a lock guards nothing."""
+    """Opens and locks; tries again if the file was removed or replaced in between, because that lock guards nothing."""
     while (descriptor := _open(path, flags)) is not None:
         named = False
         try:
@@ -123,7 +123,7 @@ def _lock_named_file(path: Path, operation: int, flags: int) -> int | None:
             named = _is_same_file(descriptor, path)
             if named:
                 return descriptor
-        except (BlockingIOError, PermissionError):  # some file systems say EACCES for a held lock
+        except (BlockingIOError, PermissionError):  # some file systems report EACCES for a held lock
             return None
         finally:
             if not named:
@@ -134,10 +134,10 @@ def _lock_named_file(path: Path, operation: int, flags: int) -> int | None:
 def _open(path: Path, flags: int) -> int | None:
     """The open file, None if there is none.
 
-    For writing, because NFSv4 locks exclusively only what is open for writing; for reading where the file is another
-    user's, which suffices for shared locks, and on local disks for all.
+    Opened for writing, because NFSv4 grants exclusive locks only then. Another user's file is opened for reading: this
+    suffices for shared locks, and on local disks for exclusive ones too.
     """
-    safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a planted link or pipe neither leads astray nor blocks
+    safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # do not follow a planted link or block on a pipe
     try:
         try:
             descriptor = os.open(path, flags | safe, 0o644)
@@ -156,7 +156,7 @@ def _open(path: Path, flags: int) -> int | None:
 
 
 def _retry(path: Path, action: Callable[[], T]) -> T:
-    """What the action returns. Network file systems get RETRY_S to recover; raises Refused for what does not pass."""
+    """Returns the action's result. Transient errors are retried for RETRY_S; raises Refused if they persist."""
     deadline = time.monotonic() + RETRY_S
     while True:
         try:
@@ -179,7 +179,7 @@ def _explain(path: Path, error: OSError) -> Refused:
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:
-    """Whether the path still names the open file."""
+    """Whether the path still refers to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:

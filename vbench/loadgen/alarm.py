@@ -1,4 +1,4 @@
-"""A kernel timer that wakes the loop: uvloop's own timers count whole milliseconds, arrivals are finer."""
+"""A kernel timer that wakes the loop: uvloop's own timers, in whole milliseconds, are too coarse for arrivals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Alarm:
-    """Calls `ring` once, at the instant it is set to; setting it anew replaces the old instant."""
+    """Calls `ring` once, at the instant that was set; setting it again replaces the instant."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._loop = loop
@@ -34,6 +34,6 @@ class Alarm:
         os.close(self._fd)
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # set anew since it rang
+        with contextlib.suppress(BlockingIOError):  # set again since it rang
             os.read(self._fd, 8)
             self._ring()

@@ -1,7 +1,7 @@
-"""One process's share of a load: sends on time, stamps what arrives, parses nothing until the load has ended.
+"""One process's part of a load: sends on time, stamps what arrives, parses nothing until the load has ended.
 
 A request is measured from the instant its bytes are handed to the socket. Connections are opened ahead of the schedule,
-so that no reply's time includes connecting. Knows nothing of other processes.
+so that no reply's time includes connecting. It knows nothing about other processes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from vbench.loadgen.load import Load, Progress
 from vbench.loadgen.wire import Reply
 from vbench.schema.record import Floats, Ints
 
-AT_ONCE = 8  # requests sent in a row before replies are looked at
-AHEAD_S = 1.0  # connections are opened for what is due this soon
+AT_ONCE = 8  # requests sent in a row before replies are read
+AHEAD_S = 1.0  # connections are opened for requests due this soon
 OPENING_AT_ONCE = 128  # a server's backlog is finite
 HEARTBEAT_NS = 10_000_000
 NEVER = -1
@@ -38,7 +38,7 @@ class Outcome:
     finished: Ints  # (n,) NEVER where it was not sent
     replica: Ints  # (n,)
     replies: list[Reply]
-    errors: list[str]  # what went wrong outside the reply
+    errors: list[str]  # failures outside the reply
     cpu_s: float
     wall_s: float
     lags_s: Floats  # how late each heartbeat was
@@ -71,7 +71,7 @@ async def drive(load: Load, first_replica: int, barrier: Callable[[Sender], Awai
 
 
 async def resolve_replicas(load: Load) -> list[Replica]:
-    """The endpoints, resolved, with the requests' bodies: written once for all replicas of one model."""
+    """Returns the resolved endpoints with the requests' bodies, built once for all replicas of one model."""
     written: dict[tuple[str, bool], list[bytes]] = {}
     replicas = []
     for index, endpoint in enumerate(load.endpoints):
@@ -87,7 +87,7 @@ async def resolve_replicas(load: Load) -> list[Replica]:
 
 
 class Sender:
-    """Sends a load's requests when they are due and allowed, and keeps what comes back."""
+    """Sends a load's requests when they are due and allowed, and keeps the replies."""
 
     def __init__(self, load: Load, replicas: list[Replica], first_replica: int) -> None:
         self.replicas = replicas
@@ -95,17 +95,17 @@ class Sender:
         self.timeout_s = load.timeout_s
         self.order = np.argsort(load.scheduled, kind="stable").tolist()
         self.due_s = np.sort(load.scheduled)
-        self.due: list[int] = []  # ns of clock, once it has started
-        self.preferred = first_replica  # of the replicas with equally few requests in flight; rotates
-        self.next = 0  # place in the order of the next to send
+        self.due: list[int] = []  # ns of `clock`, set at the start
+        self.preferred = first_replica  # the replica to take if several have equally few requests in flight; rotates
+        self.next = 0  # position in `order` of the next request to send
         self.in_flight = self.completed = self.reads = 0  # reads: received by completed requests
-        self.reported = 0  # how many of the order the last progress has seen sent
-        self.awaited: list[int] = []  # of these, the ones without an answer then
+        self.reported = 0  # how many of `order` the last progress report covered
+        self.awaited: list[int] = []  # those of them that had no answer then
         self.live: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.over = asyncio.Event()
         self.lags: list[int] = []
-        # What is found, a place a request:
+        # Results, one entry for each request:
         self.sent = [NEVER] * len(load)
         self.finished = [NEVER] * len(load)
         self.replica = [0] * len(load)
@@ -113,7 +113,7 @@ class Sender:
         self.errors = [""] * len(load)
 
     async def run(self, start: int) -> None:
-        """Sends everything from `start` on; returns when all is over, at the latest after `timeout_s`."""
+        """Sends everything from `start` on; returns when all requests have ended, at the latest after `timeout_s`."""
         loop = asyncio.get_running_loop()
         self.start = start
         self.due = (start + (self.due_s * 1e9).astype(np.int64)).tolist()
@@ -136,7 +136,7 @@ class Sender:
         """Sends what is due and allowed, a few at a time so that replies are stamped in between."""
         for _ in range(AT_ONCE):
             if self.next == len(self.order) or self.in_flight >= self.limit or self.over.is_set():
-                return  # in the second case the end of a reply pumps again
+                return  # in the second case, the end of a reply calls pump again
             if self.due[self.next] > clock():
                 self.alarm.set(self.due[self.next])
                 return
@@ -196,7 +196,7 @@ class Sender:
         return reply
 
     def count(self, replica: Replica) -> None:
-        """Counts a request as completed, and sends the next if the limit had held it back."""
+        """Counts a request as completed, and sends the next if the concurrency limit was delaying it."""
         was_full = self.in_flight >= self.limit
         replica.in_flight -= 1
         self.in_flight -= 1
@@ -207,7 +207,7 @@ class Sender:
             self.pump()
 
     def give_up(self, why: str) -> None:
-        """Ends open requests with this error; requests not yet sent are never sent."""
+        """Ends open requests with this error; those not yet sent are never sent."""
         if self.over.is_set():
             return
         self.over.set()
@@ -228,7 +228,7 @@ class Sender:
             await asyncio.sleep(0)
 
     async def open_ahead(self, now_s: float) -> None:
-        """Opens connections for the requests due soon, so many that any replica could take its part of them."""
+        """Opens connections for the requests due soon, enough for any replica to take its part of them."""
         soon = int(np.searchsorted(self.due_s, now_s + AHEAD_S, side="right")) - self.next
         wanted = -(-min(soon, self.limit - self.in_flight) // len(self.replicas))
         missing = [replica for replica in self.replicas for _ in range(wanted - len(replica.idle) - replica.opening)]
@@ -238,7 +238,7 @@ class Sender:
                 await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
 
     async def open_spare(self, replica: Replica) -> None:
-        with contextlib.suppress(OSError):  # the request that needs it will say so
+        with contextlib.suppress(OSError):  # the request that needs it will report the error
             replica.idle.append(await replica.open(self))
 
     async def stay_ahead(self, start: int) -> None:
@@ -253,13 +253,13 @@ class Sender:
 
     def beat(self) -> None:
         now = clock()
-        missed = range(now - self.beat_at, -1, -HEARTBEAT_NS)  # a long stall is late to every beat in it
+        missed = range(now - self.beat_at, -1, -HEARTBEAT_NS)  # a long stall delays every heartbeat in it
         self.lags += missed
         self.beat_at += len(missed) * HEARTBEAT_NS
         self.heart.set(self.beat_at)
 
     def progress(self) -> Progress:
-        """How far it has come, from what is stamped anyway: looking costs the streams a tenth of a millisecond."""
+        """The progress so far, from existing time stamps: computing it delays the streams by 0.1 ms."""
         self.awaited += self.order[self.reported : self.next]
         self.reported = self.next
         answered = [index for index in self.awaited if len(self.replies[index].times) > 1]

@@ -1,4 +1,4 @@
-"""Connections to a replica: opened ahead, kept alive, with at most one request each at a time."""
+"""Connections to a replica: opened ahead, kept alive, each with at most one request at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vbench.loadgen.load import Endpoint
 from vbench.loadgen.wire import Reply
 
 CONNECT_TIMEOUT_S = 30.0
-ADDRESS_S = 2.0  # for each of several addresses of a name to take a connection
+ADDRESS_S = 2.0  # to connect, for each of a name's several addresses
 KEEP_NS = 1_000_000_000  # a used connection that idled longer may be closing at the server's end
 
 clock = time.perf_counter_ns  # CLOCK_MONOTONIC on Linux: one clock for all processes
@@ -27,14 +27,14 @@ class Owner(Protocol):
     """Is notified when a request ends."""
 
     def ended(self, connection: Connection) -> None:
-        """Its reply is whole, or can never be."""
+        """The request's reply is complete, or can never be."""
 
     def lost(self, connection: Connection, error: Exception | None) -> None:
-        """The connection closed under it."""
+        """The connection closed during the request."""
 
 
 class Connection(asyncio.Protocol):
-    """Stamps what arrives, and says when a reply is over."""
+    """Stamps what arrives, and notifies its owner when a reply is over."""
 
     __slots__ = ("_owner", "_socket", "index", "replica", "reply", "transport", "used_at")
     transport: asyncio.Transport
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self._socket = own
         self.replica = replica
-        self.reply: Reply | None = None  # the one under way
+        self.reply: Reply | None = None  # the one in progress
         self.index = -1  # its request
         self.used_at = 0  # when its last reply ended; 0 if it never had one
 
@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         reply = self.reply
-        if reply is None:  # nothing was asked
+        if reply is None:  # no request was sent
             self.transport.abort()
         elif reply.feed(data, clock()):
             self._owner.ended(self)
@@ -63,13 +63,13 @@ class Connection(asyncio.Protocol):
             self._owner.lost(self, error)
 
     def send(self, index: int, reply: Reply) -> int:
-        """Hands request `index` to the kernel now, not in the loop's next iteration. Returns when, in ns of `clock`."""
+        """Hands request `index` to the kernel now, not in the loop's next iteration; returns the time, ns of `clock`."""
         self.index, self.reply = index, reply
         message = self.replica.message(index)
         sent_at = clock()
         handed = 0
         if not self.replica.tls:
-            with contextlib.suppress(OSError):  # full, or lost: the transport waits, or learns it
+            with contextlib.suppress(OSError):  # full or lost: the transport waits, or notices the loss
                 handed = self._socket.send(message)
         if handed < len(message):
             self.transport.write(memoryview(message)[handed:])
@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
 
 @dataclass(eq=False)
 class Replica:
-    """An endpoint as one process sees it: where it is, what to send there, and what is under way."""
+    """An endpoint as one process sees it: its address, what to send there, and what is in flight."""
 
     index: int
     endpoint: Endpoint
@@ -93,7 +93,7 @@ class Replica:
     idle: list[Connection] = field(default_factory=list)
 
     async def find(self) -> None:
-        """Resolves its name, once for all connections."""
+        """Resolves the endpoint's name, once for all connections."""
         url = urlsplit(self.endpoint.base_url)
         secure = url.scheme == "https"
         self.head = request.head(self.endpoint)
@@ -110,7 +110,7 @@ class Replica:
         return b"%b%d\r\n\r\n%b" % (self.head, len(body), body)
 
     def take(self) -> Connection | None:
-        """An idle connection that is safe to use, the last used first."""
+        """Takes an idle connection that is safe to use, the most recently used first."""
         while self.idle:
             connection = self.idle.pop()
             if connection.used_at and clock() - connection.used_at > KEEP_NS:
@@ -120,7 +120,7 @@ class Replica:
         return None
 
     async def open(self, owner: Owner) -> Connection:
-        """A new connection, however long it takes. Raises OSError, as which TLS complains too."""
+        """Opens a new connection, however long it takes. Raises OSError; TLS errors are OSErrors too."""
         if self.unreachable:
             raise self.unreachable
         loop = asyncio.get_running_loop()
@@ -131,7 +131,7 @@ class Replica:
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(BlockingIOError):
                 own.connect(self.address)
-            if not _connected(own):  # a server on this host has answered by now
+            if not _connected(own):  # a server on this host would have answered by now
                 await loop.sock_connect(own, self.address)
             _, connection = await loop.create_connection(
                 lambda: Connection(owner, self, own),
@@ -149,7 +149,7 @@ class Replica:
 
 
 async def _first_that_answers(addresses: Sequence[tuple[int, Any]]) -> tuple[int, Any]:
-    """Of a name's addresses (localhost is ::1 and 127.0.0.1) the first that takes a connection, else the first."""
+    """The first of a name's addresses (localhost: ::1 and 127.0.0.1) that accepts a connection, else the first."""
     for family, address in addresses if len(addresses) > 1 else ():
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setblocking(False)

@@ -1,4 +1,4 @@
-"""How late an idle client stamps: stamps sent over loopback by a thread, read by the loop that will read replies."""
+"""Measures how late an idle client stamps: a thread sends times over loopback to the loop that will read replies."""
 
 from __future__ import annotations
 

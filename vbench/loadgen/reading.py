@@ -1,4 +1,4 @@
-"""Reads a reply that is over: its chunks, tokens, finish reason and error. Pure, and never in the hot path."""
+"""Reads a finished reply: its chunks, tokens, finish reason and error. Pure; it never runs in the hot path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vbench.schema.record import Ints
 
 ERROR_LENGTH = 300
 MOST_TOKENS = 2**31  # of a reply
-FINISHED = {"stop", "length", "tool_calls", "content_filter"}  # OpenAI's; any other reason says that the server gave up
+FINISHED = {"stop", "length", "tool_calls", "content_filter"}  # OpenAI's; any other means that the server gave up
 REASONING = ("reasoning", "reasoning_content")
 VISIBLE = ("content", "refusal", "tool_calls", "function_call")  # of a chat's delta
 TEXT = re.compile(rb'"(?:text|content)": ?("(?:[^"\\]|\\.)+")')
@@ -23,7 +23,7 @@ TEXT = re.compile(rb'"(?:text|content)": ?("(?:[^"\\]|\\.)+")')
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reply said. `error` is one line, empty if all went well; a reply may break off after m chunks.
+    """The content of a reply. `error` is one line, empty on success; a reply may break off after m chunks.
 
     `tokens` sum to `output_tokens`, less the tokens that the server counted and never streamed (hidden reasoning).
     """
@@ -36,7 +36,7 @@ class Reading:
 
 
 def read(reply: Reply, asked: int) -> Reading:
-    """Reads a reply that is over, however it ended. `asked` is the request's max_tokens."""
+    """Reads a finished reply, however it ended. `asked` is the request's max_tokens."""
     if reply.status != 200:
         return _without_tokens(_status_error(reply))
     transcript, stream = _Transcript(asked), Stream(reply)
@@ -55,8 +55,8 @@ class _Transcript:
     def __init__(self, asked: int) -> None:
         self.asked = asked
         self.times: list[int] = []
-        self.texts: list[bool] = []  # whether there was text in it
-        self.counts: list[int | None] = []  # tokens so far, where the server says so in every event
+        self.texts: list[bool] = []  # for each chunk, whether it has text
+        self.counts: list[int | None] = []  # tokens so far, if the server counts them in every event
         self.total: int | None = None
         self.hidden = 0  # reasoning tokens, as the server counts them
         self.streams_reasoning = False
@@ -66,7 +66,7 @@ class _Transcript:
         self.events = 0
 
     def add(self, event: Event) -> tuple[bytes, bytes] | None:
-        """Takes one event; returns what stands around its text if it is one plain token."""
+        """Adds one event; returns the bytes around its text if it is one plain token."""
         self.events += 1
         if event.is_error:
             self.error = self.error or _error_in(event.data)
@@ -97,7 +97,7 @@ class _Transcript:
         return _around_text(data, event)
 
     def _add_usage(self, usage: dict[str, Any]) -> int | None:
-        """The reply's tokens so far; None where the event does not say."""
+        """Returns the reply's tokens so far; None if the event does not say."""
         if usage.get("completion_tokens") is None:
             return None
         details = usage.get("completion_tokens_details") or {}
@@ -105,7 +105,7 @@ class _Transcript:
         return _count(usage["completion_tokens"])
 
     def add_plain_tokens(self, times: list[int]) -> None:
-        """Plain tokens that arrived then."""
+        """Adds plain tokens that arrived at these times."""
         self.times += times
         self.texts += [True] * len(times)
         self.counts += [None] * len(times)
@@ -125,12 +125,12 @@ class _Transcript:
         )
 
     def _total(self, spoken: int) -> int | None:
-        """The reply's tokens: what the server counted, or what its end at max_tokens proves; else nobody knows."""
+        """The reply's tokens: as the server counted them, or max_tokens if the reply ended there; else unknown."""
         proven = self.finish_reason == "length" and self.asked in (spoken, len(self.texts))
         return self.asked if self.total is None and proven else self.total
 
     def _unbelievable(self, total: int | None, spoken: int) -> str:
-        """Why a reply that is whole is no measurement; empty if it is one."""
+        """Why a complete reply cannot be used as a measurement; empty if it can."""
         if self.finish_reason not in FINISHED:
             why = f"finish reason {one_line(str(self.finish_reason))}" if self.finish_reason else "no finish reason"
             return f"the server gave up: {why}"
@@ -150,7 +150,7 @@ def one_line(text: bytes | str) -> str:
 
 
 def _broken_off(reply: Reply, transcript: _Transcript) -> str:
-    """Why the reply is not whole; empty if it is."""
+    """Why the reply is incomplete; empty if it is complete."""
     if not reply.whole:
         return reply.broken or "the reply never ended"
     if transcript.done or transcript.finish_reason:
@@ -165,7 +165,7 @@ def _broken_off(reply: Reply, transcript: _Transcript) -> str:
 
 
 def _around_text(data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes] | None:
-    """What stands before and after the text of an event that is one plain token; None for any other."""
+    """The bytes before and after the text of an event that is one plain token; None for any other event."""
     choices = event.get("choices") or []
     if event.get("usage") or len(choices) != 1 or choices[0].get("finish_reason") or not _has_text(choices[0]):
         return None
@@ -174,9 +174,9 @@ def _around_text(data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes] | No
 
 
 def _has_text(choice: dict[str, Any]) -> bool | None:
-    """Whether a choice has text; None where it only announces the speaker, as a chat's first event does.
+    """Whether a choice has text; None if it only announces the role, as a chat's first event does.
 
-    A choice without text counts: tokens such as half a character have none.
+    A choice without text still counts: a token that is half a character has none.
     """
     if "text" in choice:
         return bool(choice["text"])
@@ -187,7 +187,7 @@ def _has_text(choice: dict[str, Any]) -> bool | None:
 
 
 def _count(number: Any) -> int:
-    """Tokens, as a server counts them. Raises ValueError where nobody can have made so many."""
+    """A server's token count. Raises ValueError if the number is impossible."""
     count = int(number)
     if not 0 <= count <= MOST_TOKENS:
         raise ValueError(count)
@@ -195,7 +195,7 @@ def _count(number: Any) -> int:
 
 
 def _complaint(event: dict[str, Any]) -> str:
-    """The error that an event carries; empty if none. An object with a message and no choices is one too."""
+    """The error that an event carries; empty if none. An object with a message and no choices is an error too."""
     error = event.get("error") or (event if event.get("object") == "error" else None)
     if not error and "choices" not in event:
         error = event.get("message") or event.get("detail")
@@ -203,7 +203,7 @@ def _complaint(event: dict[str, Any]) -> str:
 
 
 def _error_in(body: bytes) -> str:
-    """The error that a body tells, as JSON or in plain words; never empty where there are words."""
+    """The error in a body, as JSON or plain text; never empty if the body has text."""
     try:
         return _complaint(json.loads(body)) or one_line(body)
     except (ValueError, AttributeError):
@@ -211,7 +211,7 @@ def _error_in(body: bytes) -> str:
 
 
 def _status_error(reply: Reply) -> str:
-    """Why there was no stream, with the body as the server's word for it."""
+    """Why there was no stream, with the server's body as the explanation."""
     if not reply.status:
         return reply.broken or "no reply"
     if 300 <= reply.status < 400 and (place := header(reply, "location")):

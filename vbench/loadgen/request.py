@@ -1,4 +1,4 @@
-"""The bytes of a request. Pure; all of them are made before the clock starts."""
+"""The bytes of a request. Pure; all requests are built before the clock starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vbench.loadgen.load import Endpoint
 
-# A chat needs text. Common words are one token each in most vocabularies; the template adds a few of its own.
+# A chat needs text. Common words are one token each in most vocabularies; the template adds a few tokens.
 _COMMON = (
     "time year people way day man thing woman life child world school state family student group country problem hand "
     "part place case week company system program question work government number night point home water room mother "
@@ -39,13 +39,13 @@ def head(endpoint: Endpoint) -> bytes:
 
 
 def body(model: str, chat: bool, prompt: npt.NDArray[np.int32], output_len: int, ignore_eos: bool) -> bytes:
-    """The request's JSON: greedy, streamed, usage at its end.
+    """The request's JSON: greedy, streamed, with usage at the end.
 
-    Usage with every chunk (`continuous_usage_stats`), which would tell the tokens of merged ones, is not asked for: it
-    costs vLLM's front end some 3 % more CPU a token (benchmarks/counted_chunks.py), and is the bound where it matters.
-    A server that sends it unasked (`--enable-force-include-usage`) is read by it.
+    Usage with every chunk (`continuous_usage_stats`) would count the tokens of merged chunks, but we do not ask for it:
+    it costs vLLM's front end some 3 % more CPU a token (benchmarks/counted_chunks.py), and where chunks merge the front
+    end is the bottleneck. If a server sends it anyway (`--enable-force-include-usage`), it is used.
 
-    `ignore_eos` is vLLM's own: where it is not asked for it is not named, for OpenAI refuses what it does not know.
+    `ignore_eos` is vLLM's own: it is sent only if requested, because OpenAI refuses unknown fields.
     """
     ids = prompt.tolist()
     if chat:

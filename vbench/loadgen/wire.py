@@ -24,14 +24,14 @@ _STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: |\r\n)")
 _BLANK_LINE = re.compile(rb"\n\r?\n|\r\r")
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})+"')  # of JSON, not empty
 _END = b"\n\n\r\n"  # of a chunk that is one event
-# A chunk's size line, by the length of the whole with that line and the line's end behind it; longer ones are rare.
+# A chunk's size line, by the total length of that line, the data and the final line end; longer chunks are rare.
 _SIZE_LINES = {len(b"%x" % size) + size + 4: b"%x\r\n" % size for size in range(1, 4096)}
-BOM = b"\xef\xbb\xbf"  # may stand once, ahead of everything
-GLANCE = 16  # reads that are looked at first for plain chunks: there may be none
+BOM = b"\xef\xbb\xbf"  # may occur once, at the very start
+GLANCE = 16  # reads that are checked first for plain chunks: there may be none
 
 
 class Reply:
-    """One reply as it arrives. Nothing here raises: bytes that cannot be a reply make it `broken`."""
+    """One reply as it arrives. Nothing here raises: bytes that cannot be a reply set `broken`."""
 
     __slots__ = (
         "_between_chunks", "_kept", "_left", "body_at", "broken", "framing", "reads", "reusable", "status", "times",
@@ -46,13 +46,13 @@ class Reply:
         self.body_at = 0  # where the body starts in the joined reads
         self.reusable = False  # whether the connection stays open for another request
         self.whole = False
-        self.broken = ""  # why it can never be whole
+        self.broken = ""  # why it can never be complete
         self._between_chunks = False
         self._left = 0  # bytes until the body's end, or until the next chunk's size
-        self._kept = b""  # a head or a size line that is not whole yet
+        self._kept = b""  # an incomplete head or size line
 
     def feed(self, data: bytes, now: int) -> bool:
-        """Takes what arrived at `now` (ns). True once the reply is whole or broken: then feed it no more."""
+        """Adds what arrived at `now` (ns). True once the reply is complete or broken: then feed it no more."""
         self.reads.append(data)
         self.times.append(now)
         if self._between_chunks and (line := _SIZE_LINES.get(len(data))) and data.startswith(line):
@@ -60,7 +60,7 @@ class Reply:
         return self._follow(data)
 
     def close(self) -> None:
-        """The connection closed: this ends a reply without a length, and breaks any other."""
+        """Notes that the connection closed: this completes a reply without a length, and breaks any other."""
         if self.framing == UNTIL_CLOSE:
             self.whole = True
         elif not (self.whole or self.broken):
@@ -109,7 +109,7 @@ class Reply:
         return data[end:]
 
     def _skip_chunks(self, data: bytes) -> bool:
-        """Steps from size to size; true at the end of the reply."""
+        """Skips from size line to size line; true at the end of the reply."""
         self._kept = b""
         at = 0
         while (at := at + self._left) < len(data):
@@ -141,7 +141,7 @@ class Reply:
 
 
 class Event(NamedTuple):
-    """A server-sent event that has data, or says by its type that it is an error."""
+    """A server-sent event that has data, or whose type is an error."""
 
     time: int  # arrival of its last byte, ns
     data: bytes
@@ -149,24 +149,24 @@ class Event(NamedTuple):
 
 
 class Stream:
-    """The events of a reply that is over, taken apart chunk by chunk."""
+    """The events of a finished reply, parsed chunk by chunk."""
 
     def __init__(self, reply: Reply) -> None:
         self._reads, self._times = reply.reads, reply.times
-        self._next = 0  # of these
-        self._raw = bytearray()  # what was pulled of them and is not taken apart yet
-        self._ends: list[tuple[int, int]] = []  # of the reads in it, and when they arrived
-        self._event = bytearray()  # one that is not whole yet
-        self._begun = False  # whether an event was taken
+        self._next = 0  # index of the next read
+        self._raw = bytearray()  # bytes pulled from the reads and not parsed yet
+        self._ends: list[tuple[int, int]] = []  # of the reads in `_raw`, and when they arrived
+        self._event = bytearray()  # an incomplete event
+        self._begun = False  # whether an event was returned
         self._chunked = reply.framing == CHUNKED
         while len(self._raw) < reply.body_at:
             self._pull()
         self._drop(reply.body_at)
 
     def take(self) -> list[Event] | None:
-        """The events that the next chunk completes. None at the end.
+        """Returns the events that the next chunk completes. None at the end.
 
-        The last byte of an event is that of the blank line behind it. Where there are no chunks it is all one.
+        An event ends with the last byte of the blank line after it. A reply without chunks is read as one chunk.
         """
         start, stop, end = self._chunk()
         if not end:
@@ -185,10 +185,10 @@ class Stream:
     def skim(self, before: bytes, after: bytes) -> list[int]:
         """Skips the next chunks as long as each is one event: `before`, a JSON string, `after`.
 
-        Returns their arrivals. Nearly all chunks of a stream look like this, and parsing each costs 50 times as much.
+        Returns their arrival times. Nearly all chunks look like this, and parsing one would cost 50 times as much.
         """
         start, end = b"data: " + before, after + _END
-        plain: dict[bytes, int] = {}  # how many such chunks a piece is; 0 if it is anything else
+        plain: dict[bytes, int] = {}  # number of such chunks in a piece; 0 if it has anything else
         found: list[int] = []
         reach = GLANCE if self._chunked and not (self._raw or self._event) else 0
         while reach:
@@ -205,7 +205,7 @@ class Stream:
         return found
 
     def rest(self) -> bytes:
-        """What is left of the body, without its framing."""
+        """Returns the rest of the body, without its framing."""
         parts = []
         while (chunk := self._chunk())[2]:
             parts.append(bytes(self._raw[chunk[0] : chunk[1]]))
@@ -213,7 +213,7 @@ class Stream:
         return b"".join(parts)
 
     def _chunk(self) -> tuple[int, int, int]:
-        """Pulls the next chunk, as far as it has come: where its data start and stop, and its end; zeros if none."""
+        """Pulls the next chunk, as far as it arrived: start and stop of its data, and its end; zeros if none."""
         if not self._chunked:
             while self._pull():
                 pass
@@ -224,13 +224,13 @@ class Stream:
         if not size or not length:
             return 0, 0, 0
         start, end = size.end(), size.end() + length + 2
-        del size  # it holds the bytes where they are
+        del size  # the match keeps the buffer from being resized
         while len(self._raw) < end and self._pull():
             pass
         return start, min(start + length, len(self._raw)), end
 
     def _pull(self) -> bool:
-        """Takes in one more piece, if there is one."""
+        """Appends one more piece, if there is one."""
         if self._next == len(self._reads):
             return False
         self._raw += self._reads[self._next]
@@ -239,17 +239,17 @@ class Stream:
         return True
 
     def _drop(self, count: int) -> None:
-        """Forgets the first bytes of what was pulled."""
+        """Drops the first pulled bytes."""
         del self._raw[:count]
         self._ends = [(end - count, time) for end, time in self._ends if end > count]
 
     def _arrival(self, end: int) -> int:
-        """When the byte before this place arrived."""
+        """Arrival time of the byte before this position."""
         return self._ends[bisect_left(self._ends, (end,))][1]
 
 
 def _plain_chunks(piece: bytes, start: bytes, end: bytes) -> int:
-    """How many whole chunks a piece is that start and end so, with a JSON string between; 0 if it is anything else."""
+    """The number of complete chunks in a piece, each `before`, a JSON string, `after`; 0 if it has anything else."""
     line = _SIZE_LINES.get(len(piece), b"")
     if line and piece.startswith(line + start) and piece.endswith(end):
         return int(_is_string(piece[len(line + start) : -len(end)]))
@@ -260,14 +260,14 @@ def _plain_chunks(piece: bytes, start: bytes, end: bytes) -> int:
 
 @lru_cache(maxsize=65_536)
 def _is_string(text: bytes) -> bool:
-    """Whether it is a JSON string and not empty. Text that may be broken UTF-8 is left to the parser."""
+    """Whether it is a non-empty JSON string. Text that may be broken UTF-8 is left to the parser."""
     return text.isascii() and _STRING.fullmatch(text) is not None
 
 
 def _data(block: bytes) -> tuple[bytes, bool] | None:
-    """An event's data, and whether it is an error by its type; None for comments (pings) and events without any."""
+    """An event's data, and whether its type is an error; None for comments (pings) and events without data."""
     if block.startswith(b"data:") and block.find(b"\n") == len(block) - 2 and b"\r" not in block:
-        return block[5:].strip(), False  # nearly always: one line and a blank one
+        return block[5:].strip(), False  # nearly always: one line and a blank line
     fields = [line.partition(b":") for line in block.splitlines()]
     data = [value.removeprefix(b" ") for name, _, value in fields if name == b"data"]
     is_error = any(name == b"event" and value.strip() == b"error" for name, _, value in fields)
@@ -275,9 +275,9 @@ def _data(block: bytes) -> tuple[bytes, bool] | None:
 
 
 def header(reply: Reply, name: str) -> str:
-    """The value of a field of the reply's head; empty where it has none."""
+    """The value of a field of the reply's head; empty if absent."""
     head = b"".join(reply.reads)[: reply.body_at].decode("latin-1")
-    for line in reversed(head.split("\r\n")):  # of an interim reply's head and the real one's, the latter
+    for line in reversed(head.split("\r\n")):  # the real reply's head follows an interim one's
         key, _, value = line.partition(":")
         if key.strip().lower() == name.lower():
             return value.strip()

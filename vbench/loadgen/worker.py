@@ -1,13 +1,13 @@
-"""The load process: `python -m vbench.loadgen.worker FD`, started once a session; it gets its share of each run.
+"""The load process: `python -m vbench.loadgen.worker FD`, started once a session; it gets a part of each run's load.
 
-It imports neither vllm, torch, mlflow nor hydra: a lean process is a steady clock. Its parent speaks over the socket
-FD in pickled plain data, private to the two:
+It imports neither vllm, torch, mlflow nor hydra: a lean process keeps time steadily. Parent and process exchange
+pickled plain data over the socket FD:
 
     →  (Load, int)                   what to prepare, and which of the processes this is
     ←  ("ready",)
     →  int                           the start, an instant of CLOCK_MONOTONIC in ns
     ←  ("progress", Progress)         twice a second
-    →  None                          break off (it may come when all is over)
+    →  None                          break off (may arrive after the load has ended)
     ←  ("result", Requests, facts)   or ("failed", text)
 """
 
@@ -44,25 +44,25 @@ def main(fd: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     parent.send(("skew", loop.run_until_complete(measure_skew_s())))
     gc.collect()
-    gc.freeze()  # what is there now is there to the end: no collection looks at it again
+    gc.freeze()  # these objects live to the end: garbage collection skips them from now on
     while True:
         try:
             asked = parent.recv()
         except EOFError:
             return
-        if asked is None:  # told to break off a load that has ended meanwhile
+        if asked is None:  # asked to break off a load that has ended meanwhile
             continue
         load, number = asked
         try:
             parent.send(run(load, number, parent, loop))
-        except Exception:  # noqa: BLE001  the parent must know, whatever it is
+        except Exception:  # noqa: BLE001  the parent must learn of any error
             parent.send(("failed", traceback.format_exc()))
 
 
 def run(
     load: Load, number: int, parent: Connection, loop: asyncio.AbstractEventLoop
 ) -> tuple[str, Requests, dict[str, Any]]:
-    """Sends a share and reads what came back, in this order."""
+    """Sends this process's part of the load; afterwards reads the replies."""
     gc.collect()
     gc.disable()
     try:
@@ -101,12 +101,12 @@ async def wait_at_barrier(sender: Sender, parent: Connection, loop: asyncio.Abst
 
 
 def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
-    """The facts in columns, seconds since the start."""
+    """The results in columns, with times in seconds since the start."""
     readings: list[Reading] = []
     for index, reply in enumerate(outcome.replies):
         readings.append(read(reply, int(load.output_len[index])))
         reply.reads.clear()
-        if index % 1000 == 999:  # the parent takes silence as a lost process
+        if index % 1000 == 999:  # the parent treats silence as a lost process
             reads = sum(len(each.times) for each in outcome.replies)
             parent.send(("progress", Progress(outcome.wall_s, len(outcome.replies), reads, in_flight=0)))
     replies = outcome.replies
@@ -143,7 +143,7 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
 
 
 def redact_keys(text: str, load: Load) -> str:
-    """The text without API keys: some servers quote the request that they refuse."""
+    """Removes API keys from the text: some servers quote the request that they refuse."""
     for endpoint in load.endpoints:
         text = text.replace(endpoint.api_key, "***") if endpoint.api_key else text
     return text

@@ -1,4 +1,4 @@
-"""The load processes, warm for a session: each run is dealt to them, started at one instant, and gathered."""
+"""The load processes, kept for a session: each run is divided among them, started at one instant, and collected."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from vbench.loadgen.load import Client, Load, Progress, deal, gather
 from vbench.schema.errors import Refused, VbenchError
 from vbench.schema.record import Floats, Requests
 
-SILENCE_S = 120.0  # a process that says nothing for so long is lost
-START_IN_NS = 10_000_000  # time for the start's message to reach every process
-SPARE_FILES = 64  # descriptors of a process beside its streams
+SILENCE_S = 120.0  # a process that is silent for this long is lost
+START_IN_NS = 10_000_000  # time for the start message to reach every process
+SPARE_FILES = 64  # file descriptors that a process needs besides its streams
 
 Tick = Callable[[int, int], None]  # requests completed, chunks received
 Enough = Callable[[Progress], bool]  # whether to break the load off
@@ -54,7 +54,7 @@ class _Worker:
         self.pipe = Connection(ours.detach())
 
     def receive(self) -> Any:
-        """Its next message. Raises ClientLost with its last words."""
+        """Returns its next message. Raises ClientLost with the end of its stderr."""
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
@@ -104,12 +104,12 @@ class Workers:
         self._stop()
 
     def run(self, load: Load, tick: Tick | None = None, enough: Enough | None = None) -> tuple[Requests, Client]:
-        """Sends a load and returns what became of it, in its order. A failed request is data.
+        """Sends a load and returns its results, in the load's order. A failed request is a result.
 
-        Once `enough` says so the rest is broken off or never sent, with the error ENDED_EARLY.
+        Once `enough` returns true, the rest is broken off or never sent, with the error ENDED_EARLY.
 
-        Raises Refused, before anything is sent, where so many streams cannot be open or there are none; ClientLost
-        where a load process does not survive, after which these workers are of no more use.
+        Raises Refused, before anything is sent, if so many streams cannot be open or there are none; ClientLost if a
+        load process dies, after which these workers cannot be used again.
         """
         if not len(load):
             raise Refused("workload.num_prompts: a load of no requests measures nothing")
@@ -137,14 +137,14 @@ class Workers:
         )
 
     def kill(self) -> None:
-        """Ends the load processes: a run in another thread ends at once, with ClientLost."""
+        """Kills the load processes: a run in another thread ends at once with ClientLost."""
         for worker in self._workers:
             worker.process.kill()
 
     def _collect(
         self, workers: list[_Worker], kind: str, tick: Tick | None = None, enough: Enough | None = None
     ) -> list[Any]:
-        """One message of this kind from each worker, in their order. Raises ClientLost."""
+        """Returns one message of this kind from each worker, in order. Raises ClientLost."""
         found: dict[_Worker, Any] = {}
         last: dict[_Worker, Progress] = {}
         while len(found) < len(workers):
@@ -171,7 +171,7 @@ class Workers:
 
 
 def combine(last: Iterable[Progress], answered: tuple[tuple[float, float], ...]) -> Progress:
-    """The latest progress of all processes as one; `answered` comes from the message that was just received."""
+    """Combines the latest progress of all processes; `answered` is from the message just received."""
     told = list(last)
     return Progress(
         elapsed_s=max(each.elapsed_s for each in told),
@@ -191,7 +191,7 @@ def _wait_for_messages(workers: list[_Worker]) -> Iterable[_Worker]:
 
 
 def refuse_more_streams_than_files(shares: list[Load]) -> None:
-    """Raises Refused where a process would need more files than the hard limit of RLIMIT_NOFILE."""
+    """Raises Refused if a process would need more files than the hard limit of RLIMIT_NOFILE."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     streams = max(share.most_in_flight for share in shares)
     if most != resource.RLIM_INFINITY and streams + SPARE_FILES > most:
@@ -202,14 +202,14 @@ def refuse_more_streams_than_files(shares: list[Load]) -> None:
 
 
 def processes_for(streams: int, cores: int) -> int:
-    """How many load processes to start for so many streams, leaving half of the cores free."""
+    """How many load processes to start for this many streams, leaving half of the cores free."""
     return max(1, min(enough_for(streams), cores // 2))
 
 
 def enough_for(streams: int) -> int:
-    """How many load processes so many streams need, on a host with cores to spare.
+    """How many load processes this many streams need, on a host with cores to spare.
 
     A token costs a process about 10 µs (benchmarks/load_client.py), so of 256 that arrive together the last is stamped
-    2.6 ms late, the most by which an engine's step may be blurred.
+    2.6 ms late, the largest error that we accept for an engine's step.
     """
     return -(-streams // 256)

@@ -13,7 +13,7 @@ from vbench.schema.series import Series, growth
 
 
 def energy(series: Series, end: float, tokens: int) -> dict[str, float]:
-    """Energy metrics of all GPUs together from 0 to `end` s, with `tokens` made; empty if a GPU lacks data."""
+    """Energy metrics of all GPUs together from 0 to `end` s, for `tokens` generated; empty if a GPU lacks data."""
     by_counter = [growth(*series.samples(f"{gpu}/energy_j"), end) for gpu in series.gpus()]
     is_counter = bool(np.isfinite(by_counter).all())
     by_gpu = by_counter if is_counter else [_by_power(series, gpu, end) for gpu in series.gpus()]
@@ -29,7 +29,7 @@ def energy(series: Series, end: float, tokens: int) -> dict[str, float]:
 
 
 def integrate(times: Floats, power: Floats) -> Floats:
-    """The running total (k,) in joules of sampled power (k,) in watts, by trapezoids from the first sample on."""
+    """The cumulative energy (k,) in joules from sampled power (k,) in watts, by trapezoids from the first sample."""
     steps = np.diff(times) * (power[1:] + power[:-1]) / 2
     return np.concatenate([np.zeros(min(1, len(times))), np.cumsum(steps)])
 

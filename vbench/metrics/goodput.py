@@ -17,21 +17,21 @@ from vbench.schema.record import Floats, Requests
 Bools = npt.NDArray[np.bool_]
 
 QUARTERS = 4
-GROWTH = 1.5  # last quarter's median over the first's; beyond it in TTFT and in requests in flight, the queue grows
+GROWTH = 1.5  # last quarter's median over the first's; if both TTFT and requests in flight exceed it, the queue grows
 
 
 def ttft(requests: Requests) -> Floats:
-    """Seconds from send to the first token, (n,); NaN where no token came."""
+    """Seconds from send to the first token, (n,); NaN if no token came."""
     return _seconds_until(requests, requests.offsets[:-1])
 
 
 def e2el(requests: Requests) -> Floats:
-    """Seconds from send to the last token, (n,); NaN where no token came."""
+    """Seconds from send to the last token, (n,); NaN if no token came."""
     return _seconds_until(requests, requests.offsets[1:] - 1)
 
 
 def tpot(requests: Requests) -> Floats:
-    """Seconds a visible token after the first, (n,); 0 for one token, NaN where none came."""
+    """Seconds for each visible token after the first, (n,); 0 for one token, NaN if none came."""
     tokens = requests.output_tokens - hidden_tokens(requests)
     per_token: Floats = (e2el(requests) - ttft(requests)) / np.maximum(tokens - 1, 1)
     return per_token
@@ -49,7 +49,7 @@ def meets(requests: Requests, slo: Mapping[str, float]) -> Bools:
 
 
 def goodput(requests: Requests, slo: Mapping[str, float]) -> dict[str, float]:
-    """`request_goodput` in requests a second, `slo_met` in requests, `slo_attainment` as a share; empty without SLO."""
+    """`request_goodput` in requests a second, `slo_met` in requests, `slo_attainment` from 0 to 1; empty without SLO."""
     if not slo or not len(requests):
         return {}
     met = int(meets(requests, slo).sum())
@@ -60,11 +60,11 @@ def goodput(requests: Requests, slo: Mapping[str, float]) -> dict[str, float]:
 
 
 def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> dict[str, float]:
-    """What the judged requests, (n,), say of the objectives; nothing without judged requests.
+    """Metrics of the objectives over the judged requests, (n,); empty if there are none.
 
-    `slo_steady_requests` and `slo_steady_met` count them, `slo_steady_attainment` is their share. `slo_p99_…` is the
+    `slo_steady_requests` and `slo_steady_met` count them, `slo_steady_attainment` is their ratio. `slo_p99_…` is the
     99th percentile of each objective's latency; absent if a judged request has none. `slo_request_goodput` and
-    `slo_output_throughput` are rates over the time in which they were sent: as many end in the steady state as begin.
+    `slo_output_throughput` are rates over the time in which they were sent: in the steady state as many end as begin.
     """
     count, met = int(judged.sum()), int((meets(requests, slo) & judged).sum())
     found: dict[str, float] = {"slo_steady_requests": count, "slo_steady_met": met}

@@ -1,4 +1,4 @@
-"""How busy servers and GPUs were during a run, and the energy it took: metrics from the sampled series. Pure.
+"""How busy servers and GPUs were during a run, and the energy it took: from the sampled series. Pure.
 
 A run lasts from its start to the end of its last reply; samples outside it are used only to interpolate at its ends.
 GPU metrics cover all GPUs of the session, CPU metrics of a part (front end, engine core, worker) all its processes.
@@ -16,11 +16,11 @@ from vbench.schema.record import Floats, Requests
 from vbench.schema.series import Series, growth
 
 PARTS = ("frontend", "engine_core", "worker")
-LOOP_LIMIT = 0.9  # cores: an event loop this busy keeps its streams waiting
+LOOP_LIMIT = 0.9  # cores: an event loop this busy delays its streams
 
 
 def summaries(series: Series, requests: Requests) -> dict[str, float]:
-    """The metrics of a run's series; those that were not sampled during the run, or not on every GPU, are absent."""
+    """The metrics of a run's series; a metric is absent if not sampled during the run, or not on every GPU."""
     end = float(np.max(requests.finished, initial=0.0, where=~np.isnan(requests.finished)))
     tokens = int(requests.output_tokens[succeeded(requests)].sum())
     found = {"telemetry_missed": float(series.missed)}
@@ -37,7 +37,7 @@ def _server(series: Series, end: float) -> dict[str, float]:
 
 
 def _cpu(series: Series, end: float) -> dict[str, float]:
-    """Cores that each part of the servers used, and the share of the run with some front end's loop at its limit.
+    """Cores that each part of the servers used, and the fraction of the run with a front end's loop at its limit.
 
     A mean is over the run, a maximum over the time between two samples.
     """
@@ -86,7 +86,7 @@ def _gpus(series: Series, end: float) -> dict[str, float]:
 
 
 def _by_gpu(series: Series, column: str, end: float) -> Sequence[Floats]:
-    """A column's samples during the run, one array a GPU; none at all unless every GPU has some."""
+    """A column's samples during the run, one array for each GPU; empty unless every GPU has samples."""
     found = [_during(series, f"{gpu}/{column}", end) for gpu in series.gpus()]
     return found if all(len(values) for values in found) else []
 

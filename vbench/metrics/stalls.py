@@ -1,13 +1,13 @@
-"""Pauses: when no token came from any request though some were in flight, and why. Pure.
+"""Pauses: spans in which requests were in flight but none received a token, and their causes. Pure.
 
 A pause begins with the last token before it, or when a request is sent to an idle server; it ends with the next token,
 or when nothing is in flight any more. Requests that wait for their first token count as in flight. Its cause:
 
-compile      the engine's log tells of a compilation within it
+compile      the engine's log shows a compilation within it
 prefill      the prompts in flight explain it, at the rate at which this server has processed prompts at other times
 unexplained  neither
 
-The rate is taken from outside of the pause: from the session's rehearsal, from the other pauses, and from requests that
+The rate comes from outside the pause: from the session's rehearsal, from the other pauses, and from requests that
 got their first token soon. Every piece of evidence is a lower bound of the rate, so the highest is used.
 """
 
@@ -19,12 +19,12 @@ import numpy as np
 
 from vbench.schema.record import Floats, Requests
 
-LEAST_S = 0.5  # shorter pauses have no cause told
+LEAST_S = 0.5  # shorter pauses get no cause
 STEP_TOKENS = 8192  # prompt tokens in one step of the engine: vLLM's default on large GPUs
-SLACK = 2.0  # a prefill explains a pause of this many times its expected length: prompts differ, and share the step
+SLACK = 2.0  # a prefill explains a pause of this many times its expected length: prompts differ, and share steps
 TOGETHER_S = 0.05  # first tokens that come so soon after one another left the engine in one step
 LOG_S = 1.0  # a log's time is cut to the second
-EVIDENCE = 500  # requests at most that are looked at for the rate
+EVIDENCE = 500  # requests at most from which the rate is estimated
 PAUSED_REPLY_S = 1.0
 
 
@@ -34,7 +34,7 @@ class Pause(NamedTuple):
     start: float
     end: float
     waiting: int  # prompt tokens of all requests that waited for their first token
-    brought: int  # of those, what got its first token as the pause ended
+    brought: int  # of those, the prompts whose first token ended the pause
     replying: bool  # some request was between its first and its last token
 
     @property
@@ -43,17 +43,17 @@ class Pause(NamedTuple):
 
 
 class EngineFacts(NamedTuple):
-    """What is known of the engine besides a run's requests."""
+    """What is known about the engine besides a run's requests."""
 
-    compiled_at: Floats = np.empty(0)  # (k,) when it compiled during the run, as its log tells; seconds of the run
-    prefill_rate: float = 0.0  # prompt tokens a second that it was seen to process before the run; 0: not known
+    compiled_at: Floats = np.empty(0)  # (k,) when it compiled during the run, by its log; seconds since the run's start
+    prefill_rate: float = 0.0  # observed prompt tokens a second before the run; 0: unknown
     step_tokens: int = STEP_TOKENS  # prompt tokens in one step at most
 
 
 def stalls(requests: Requests, engine: EngineFacts) -> dict[str, float]:
     """The longest pause, in ms, whatever its cause; the longest of each cause; and the gaps within single replies.
 
-    Prefill pauses count where they held replies up: without any, such a pause is an ordinary TTFT.
+    Prefill pauses count only if they delayed replies under way; otherwise such a pause is an ordinary TTFT.
     """
     starts, ends = _quiet(requests)
     found = {"longest_stall_ms": float((ends - starts).max(initial=0.0)) * 1e3}
@@ -70,7 +70,7 @@ def stalls(requests: Requests, engine: EngineFacts) -> dict[str, float]:
 
 
 def prefill_rate(requests: Requests) -> float:
-    """Prompt tokens a second that the server was seen to process, a lower bound; 0 if the run does not tell."""
+    """Prompt tokens a second that the server processed, a lower bound; 0 if the run gives no evidence."""
     return max([_rate_of_soon_answered(requests), *(each.brought / each.seconds for each in _pauses(requests))])
 
 
@@ -99,7 +99,7 @@ def _pauses(requests: Requests) -> list[Pause]:
     first, last = _ends_of_replies(requests)
     found = []
     for start, end in zip(starts[long], ends[long], strict=True):
-        # One that has no token waits until its end.
+        # A request without a token waits until its end.
         waiting = (requests.sent < end) & ~(first <= start) & (requests.finished > start)
         brought = waiting & (first <= end + TOGETHER_S)
         replying = bool(((first <= start) & (last >= end)).any())
@@ -117,7 +117,7 @@ def _cause(pause: Pause, rate: float, engine: EngineFacts) -> str:
 
 
 def _rate_of_soon_answered(requests: Requests) -> float:
-    """By requests whose first token came within LEAST_S: the prompts that began and were done in that time."""
+    """The rate by requests whose first token came within LEAST_S: all prompts sent and prefilled in that time."""
     first, _ = _ends_of_replies(requests)
     answered = np.flatnonzero(first - requests.sent < LEAST_S)
     if not len(answered):
@@ -132,7 +132,7 @@ def _rate_of_soon_answered(requests: Requests) -> float:
 
 
 def _ends_of_replies(requests: Requests) -> tuple[Floats, Floats]:
-    """When each request got its first and its last token, both (n,); NaN where none came."""
+    """When each request got its first and its last token, both (n,); NaN if none came."""
     first, last = requests.offsets[:-1], requests.offsets[1:] - 1
     answered = last >= first
     times = np.full((2, len(requests)), np.nan)
@@ -141,7 +141,7 @@ def _ends_of_replies(requests: Requests) -> tuple[Floats, Floats]:
 
 
 def _gaps_of_replies(requests: Requests) -> dict[str, float]:
-    """The longest gap between two tokens of one reply: over all replies, their p99, and the share beyond 1 s."""
+    """The longest gap between two tokens of one reply: the maximum, the p99, and the fraction beyond 1 s."""
     chunks = np.diff(requests.offsets)
     several = chunks > 1
     if not several.any():

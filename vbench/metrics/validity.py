@@ -1,6 +1,6 @@
-"""Whether a run is to be trusted, and why not: each reason is a fixed code to count by and a sentence to read. Pure.
+"""Whether a run can be trusted, and why not: each reason has a fixed code to count and a sentence to read. Pure.
 
-An INVALID run is kept and marked; a warning says what to know of a VALID one.
+An INVALID run is kept and marked; a warning says what to consider about a VALID one.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from vbench.metrics.definitions import hidden_tokens, latencies, succeeded
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
-LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client made the arrivals, not the workload
+LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client shaped the arrivals, not the workload
 RATE_SHARE = 0.95  # of the requested rate
-RATE_SAMPLES = 20  # below this a Poisson process's own rate scatters more than that
-LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags so much measures itself
-HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache though no workload of ours shares prefixes
+RATE_SAMPLES = 20  # with fewer, a Poisson process's own rate scatters more than that
+LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags more measures itself
+HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache, although our workloads have no common prefixes
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 P99_SAMPLES = 100
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (metrics.occupancy.LOOP_LIMIT)
 STALL_MS, STALL_TOKENS = 1000.0, 10  # warn about a pause longer than both 1 s and 10 median inter-token latencies
-PAUSED_SHARE = 0.01  # of replies with a gap beyond 1 s: more than that and p99 over requests shows them
-NAMED_KERNELS = 3  # in a sentence
+PAUSED_SHARE = 0.01  # of replies with a gap beyond 1 s: above it, p99 over requests shows them
+NAMED_KERNELS = 3  # listed in a sentence
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
-TOGETHER_S, BUFFERED_SHARE = 1e-4, 0.2  # chunks so close to the one before came with it; of our own records 0.3 % do
+TOGETHER_S, BUFFERED_SHARE = 1e-4, 0.2  # chunks this close to the one before arrived with it; in our records 0.3 % do
 
 
 class Judgement(NamedTuple):
@@ -43,8 +43,8 @@ def judge(
 ) -> Judgement:
     """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts).
 
-    `compiled` names the kernels that the engine compiled during the run, by its log. `compiles_on_demand`: it was seen
-    to compile kernels after its start, so a pause that nothing explains is taken for another compilation.
+    `compiled` names the kernels that the engine compiled during the run, by its log. `compiles_on_demand`: it compiled
+    kernels after its start, so an unexplained pause counts as another compilation.
     """
     invalid = (
         _compiled_under_load(found, compiled) or (_compiled_unlogged(found) if compiles_on_demand else None),
@@ -52,7 +52,7 @@ def judge(
         _failed_requests(requests),
         _late_client(requests, load),
         _slow_arrivals(requests, load),
-        _buffered_replies(requests) or _lagging_client(found),  # what came in one piece has no ITL to lag behind
+        _buffered_replies(requests) or _lagging_client(found),  # a reply in one piece has no ITL to compare with
         _no_tokens(requests),
         _short_replies(requests, load),
         _prefix_cache_hits(found),
@@ -91,7 +91,7 @@ def _failed_requests(requests: Requests) -> Reason | None:
 
 
 def _late_client(requests: Requests, load: Workload) -> Reason | None:
-    if load.max_concurrency:  # waiting for a place is what a closed loop does
+    if load.max_concurrency:  # in a closed loop requests wait for a place by design
         return None
     late = float(np.nanpercentile(requests.sent - requests.scheduled, 99)) if len(requests) else 0.0
     if late <= LATE_S or not load.paced:
@@ -224,7 +224,7 @@ def _stalled_unexplained(found: dict[str, float]) -> Reason | None:
 
 
 def _stall_ms(found: dict[str, float], key: str) -> float:
-    """The pause, if it is long enough to speak of; else 0."""
+    """The pause, if it is long enough to report; else 0."""
     stall_ms = found.get(key, 0.0)
     return stall_ms if stall_ms >= max(STALL_MS, STALL_TOKENS * found.get("median_itl_ms", 0.0)) else 0.0
 

@@ -1,4 +1,4 @@
-"""What the parts of a session share: where it runs, its load client, its servers, and how its runs are recorded."""
+"""State common to all parts of a session: its folder, load client and servers, and how its runs are recorded."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ IDLE_S = 30.0
 
 @dataclass(frozen=True)
 class SessionContext:
-    """A session and where it runs: folder, GPUs and cores, load client, and the facts that every record repeats."""
+    """A session and where it runs: folder, GPUs and cores, load client, and the facts common to all records."""
 
     session: Session
     folder: Path
-    lease: HostLease  # of the servers: their GPUs and cores
+    lease: HostLease  # the servers' GPUs and cores
     workers: Workers
     environment: dict[str, Any]
     events: Events
     started: datetime
 
     def folder_of(self, run: Run) -> Path:
-        """The run's folder, created if it does not exist."""
+        """Returns the run's folder, created if missing."""
         folder = self.folder / run.folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -52,14 +52,14 @@ class SessionContext:
         tick: Callable[[int, int], None] | None = None,
         enough: Callable[[Progress], bool] | None = None,
     ) -> tuple[Requests, Client]:
-        """Sends a load, in a thread of its own. Cancelling this kills the load processes.
+        """Sends a load from a separate thread. Cancelling this kills the load processes.
 
         Raises ClientLost, Refused as `Workers.run` does.
         """
         try:
             return await asyncio.to_thread(self.workers.run, load, tick, enough)
         except asyncio.CancelledError:
-            self.workers.kill()  # a thread cannot be cancelled: it would wait for the load's end
+            self.workers.kill()  # a thread cannot be cancelled: it would run until the load ends
             raise
 
     def save(self, run: Run, record: Record) -> None:
@@ -110,12 +110,12 @@ class Servers:
             server.check_alive()
 
     async def fresh(self) -> None:
-        """Checks that each is up and still itself; clears the prefix caches of servers started here."""
+        """Checks that each server is up and unchanged; clears the prefix caches of servers started here."""
         for server in self.servers:
             await server.reset()
 
     async def wait_until_idle(self) -> None:
-        """Waits until the servers have dropped aborted requests; at most IDLE_S."""
+        """Waits, at most IDLE_S, until the servers have dropped aborted requests."""
         deadline = time.monotonic() + IDLE_S
         while time.monotonic() < deadline:
             if not sum(count_earlier_requests(await self.counters()).values()):
@@ -123,7 +123,7 @@ class Servers:
             await asyncio.sleep(0.1)
 
     async def counters(self) -> dict[str, float]:
-        """Their counters, summed."""
+        """Returns the servers' counters, summed."""
         total: Counter[str] = Counter()
         for server in self.servers:
             total.update(await server.control.read_counters())

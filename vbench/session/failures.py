@@ -1,4 +1,4 @@
-"""What a session that cannot go on records: before its start, for want of hope; later, for the run that failed."""
+"""Records the failures of a session: before its start, if it cannot succeed; later, for the run that failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vbench.watch import Events
 
 
 def infeasible_reason(session: Session, folder: Path) -> Failure | None:
-    """Why a start cannot succeed: by the session's plan, or by the records of other sessions of the experiment."""
+    """Why a start cannot succeed, from the session's plan or from records of the experiment's other sessions."""
     version = identity.ask_engine_version(session.engine)
     smaller = ladders.find_smaller_oom(session, version, _neighbours(session, folder))
     return identity.find_plan_mismatch(session, version) or fit.find_infeasibility(session) or smaller
@@ -42,7 +42,7 @@ def record_unstarted(session: Session, folder: Path, events: Events, runs: Itera
 def record_failure(context: SessionContext, left: deque[Run], error: ServerFailed | ClientLost | Refused) -> None:
     """Records the failure for the run that was being measured; if none was, the start failed, and so do all runs.
 
-    A run that failed is not tried again in this session. Runs that fail with the start are taken off `left`.
+    A failed run is not tried again in this session. Runs that fail with the start are removed from `left`.
     """
     failure = _failure(error)
     context.events.failed(failure)
@@ -67,5 +67,5 @@ def _neighbours(session: Session, folder: Path) -> Iterator[Record]:
         if not is_aside(path.parent):
             try:
                 yield Record.load(path.parent)
-            except (OSError, ValueError, KeyError, TypeError):  # of another version, or removed meanwhile
+            except (OSError, ValueError, KeyError, TypeError):  # from another version, or removed meanwhile
                 continue

@@ -1,4 +1,4 @@
-"""One run on the servers of its session: loaded, measured, judged; or, where nothing is sent, their start itself."""
+"""Measures one run on its session's servers: load, metrics, verdict; without load, the servers' start itself."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from vbench.workload.arrivals import scheduled
 from vbench.workload.prompts import Prompts, generator, prompts, redrawn
 from vbench.workload.search import streams
 
-RETRIES = {  # how often a run is measured again for this, at once and on the same servers
-    "compiled_under_load": 2,  # its kernels are there by then, but its batches are never quite the same
+RETRIES = {  # by code: how often a run is measured again, at once and on the same servers
+    "compiled_under_load": 2,  # the kernels exist by then, but no two attempts form exactly the same batches
     "stalled_unexplained": 1,
     "lagging_client": 1,
     "late_client": 1,
-    "buffered_replies": 1,  # a client without CPU reads several tokens at once
+    "buffered_replies": 1,  # a client that lacks CPU time reads several tokens at once
 }
 MakePrompts = Callable[[Workload, int, str, int], Prompts]
-SEED_STRIDE = 1_000_003  # between attempts: repeats of a run take the seeds next to its own
+SEED_STRIDE = 1_000_003  # between attempts: repeats of a run use the adjacent seeds
 
 
 async def measure_until_trusted(context: SessionContext, servers: Servers, run: Run) -> Record:
-    """Measures the run, and again at once if the engine was not warm yet or the host or the client got in the way.
+    """Measures the run; repeats it at once if the engine was not warm yet, or if the host or the client disturbed it.
 
-    Earlier measurements are put aside in folders of their own, which the record names; see RETRIES.
+    Earlier measurements move to separate folders, which the record names; see RETRIES.
     Raises as `measure`.
     """
     aside: list[str] = []
@@ -69,12 +69,12 @@ async def measure(
     attempt: int = 0,
     make_prompts: MakePrompts = prompts,
 ) -> Record:
-    """Loads the servers with the run's workload; the record is not yet saved, the raw files are.
+    """Loads the servers with the run's workload; saves the raw files, but not yet the record.
 
-    Where an overload is watched for, the load ends once it shows: that record is INVALID as a measurement of its load.
-    A server whose prefix cache is not ours to clear gets fresh prompts each time, by a nonce that the record has; where
-    they come from a file, each attempt takes others of it.
-    Raises ServerFailed where a server ends meanwhile, ClientLost where a load process does.
+    If the run watches for overload, the load ends once it is detected: that record is INVALID as a measurement of its
+    load. A server whose prefix cache we may not clear gets new prompts each time, by a nonce that is in the record; if
+    they come from a file, each attempt takes different ones.
+    Raises ServerFailed if a server ends meanwhile, ClientLost if a load process does.
     """
     model, workload = run.config.model, run.config.workload
     from_file = workload.lengths is Lengths.sharegpt_file
@@ -108,7 +108,7 @@ async def measure(
         found["saturated"] = float(saturated(requests))
     if overload and overload.at_s:
         found |= {"saturated": 1.0, "ended_early_s": overload.at_s}
-    # Prompts that were never sent before share only the text that a chat's template puts ahead of each of them.
+    # New prompts have only the chat template's leading text in common.
     of_template = {"server_prefix_cache_hits"} if nonce and context.session.engine.chat else set()
     judged = {key: value for key, value in found.items() if key not in of_template}
     judgement = judge(requests, workload, judged, [each.kernel for each in compiled], _compiles_on_demand(servers))
@@ -127,7 +127,7 @@ def _compiles_on_demand(servers: Servers) -> bool:
 
 
 def _retriable_codes(record: Record) -> list[str]:
-    """The codes for which another measurement may do better; none where another reason makes the run INVALID anyway."""
+    """The codes that another measurement may clear; none if another reason makes the run INVALID anyway."""
     lasting = [each for each in record.invalid if each.code not in RETRIES]
     return [] if lasting else [each.code for each in (*record.invalid, *record.warnings) if each.code in RETRIES]
 
@@ -151,12 +151,12 @@ def _engine_facts(servers: Servers, compiled: Sequence[Compilation], client: Cli
 
 
 async def record_start(context: SessionContext, servers: Servers, run: Run) -> Record:
-    """The record of a run without load, from the session's start to now: what the servers said of themselves."""
+    """The record of a run without load, from the session's start to now: what the servers report about themselves."""
     return replace(context.record(run, context.started), server=servers.facts)
 
 
 def longest(servers: Servers, model: Model) -> int:
-    """Tokens of the longest context: what the servers say, else what the model has."""
+    """The longest context in tokens: as the servers report it, else the model's."""
     return int(servers.facts["max_model_len"] or model.max_position_embeddings)
 
 

@@ -1,12 +1,12 @@
-"""The rehearsal: before a clock runs, the servers meet the shapes of batch and prefill that the session's runs have.
+"""The rehearsal: before any measurement, warms the servers up with the batch and prefill shapes of the session's runs.
 
-An engine compiles kernels when it first meets a shape: by the tokens of a prefill step, and by the requests of a decode
-step. The rehearsal sends, largest run first, as many requests at once as a run will, with its prompts' lengths and
-replies that end one after another, so that the decode batch walks down to one. It repeats each shape until the engine
-compiles nothing by its log, no pause is left unexplained, and, on an engine that has compiled, until the shape takes no
-less time than before: a kernel's second compilation for other constants is not in vLLM's log.
+An engine compiles kernels when it first meets a shape: the number of tokens in a prefill step, or of requests in a
+decode step. The rehearsal starts with the largest run. It sends as many requests at once as the run will, with the
+run's prompt lengths and with replies that end one after another, so that the decode batch shrinks to one. It repeats
+each shape until the log shows no compilation, no pause is unexplained, and, if the engine has compiled anything, the
+shape takes no less time than before: vLLM does not log a kernel's second compilation for other constants.
 
-A server without a log (it runs already, and is not ours) gets one request, to see that it answers.
+A server without a log (it was already running, and is not ours) gets one request, to check that it answers.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ DIVISIBLE, ODD = 16, 7  # Triton compiles a kernel once for sizes divisible by 1
 LONGEST_REPLY = 64  # tokens: the last of a burst's replies; the others end before it, one after another
 MOST_AT_ONCE = 1024  # requests; vLLM's default max_num_seqs on large GPUs
 FOLLOWING = 64  # requests of a burst that wait for a place in it
-SEARCHED_AT_ONCE = 256  # of a search, whose loads are not known yet
-FULL_STEPS = 4  # of prefill in one burst: beyond them prompts are cut to SHORT tokens, for the steps would be no other
+SEARCHED_AT_ONCE = 256  # for a search, whose loads are not known yet
+FULL_STEPS = 4  # of prefill in one burst; further prompts are cut to SHORT tokens, as more full steps would be alike
 SHORT = 16
-BUDGET_S, BUDGET_OF_START = 20.0, 0.4  # whichever is more: a start takes 90 to 230 s on GPUs, a kernel up to 2 s
-SETTLED = 0.9  # of the seconds of the round before: a shape that still gets faster is still being compiled
+BUDGET_S, BUDGET_OF_START = 20.0, 0.4  # the larger counts: a start takes 90 to 230 s on GPUs, a kernel up to 2 s
+SETTLED = 0.9  # of the previous round's seconds: a shape that still gets faster is still being compiled
 MOST_ROUNDS = 6  # of one shape
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A burst: tokens of each prompt and of each reply, both (n,); those beyond `at_once` wait for a place."""
+    """A burst: tokens of each prompt and of each reply, both (n,); at most `at_once` requests are in flight."""
 
     input_len: Ints
     output_len: Ints
@@ -60,15 +60,15 @@ class Shape:
 
 @dataclass
 class Rehearsal:
-    """What a session's rehearsal came to, as its records tell it."""
+    """The outcome of a session's rehearsal, for its records."""
 
     began: float
     budget_s: float
     rounds: int = 0
-    left_out: int = 0  # shapes, for want of time
+    left_out: int = 0  # shapes, for lack of time
     compiled: list[str] = field(default_factory=list)  # kernels, in order, each once
-    still_compiling: list[str] = field(default_factory=list)  # likewise, when their shape was given up
-    prefill_rate: float = 0.0  # prompt tokens a second, by the rounds in which nothing was compiled
+    still_compiling: list[str] = field(default_factory=list)  # likewise, when we gave up on their shape
+    prefill_rate: float = 0.0  # prompt tokens a second, from the rounds without compilation
 
     @property
     def left_s(self) -> float:
@@ -76,7 +76,7 @@ class Rehearsal:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For the record's `server`: seconds, rounds, kernels compiled, and what still compiled at its end."""
+        """For the record's `server`: seconds, rounds, kernels compiled, and those still being compiled at its end."""
         found: dict[str, Any] = {
             "rehearsal_s": round(time.monotonic() - self.began, 3),
             "rehearsal_rounds": self.rounds,
@@ -91,10 +91,10 @@ class Rehearsal:
 
 
 async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) -> dict[str, Any]:
-    """Warms the servers up for the session's runs, within the budget, and returns the facts that the records repeat.
+    """Warms the servers up for the session's runs, within the budget, and returns the facts for the records.
 
-    Raises ServerFailed if a server cannot answer. If it fails under the shape of some runs, these are taken off `left`:
-    they failed, and the others did not.
+    Raises ServerFailed if a server cannot answer. If it fails under the shape of some runs, only these count as failed
+    and are removed from `left`.
     """
     session = context.session
     start_s = servers.facts.get("start_s", 0.0)
@@ -119,7 +119,7 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
 
 @contextmanager
 def _failing(runs: Sequence[Run], left: deque[Run]) -> Iterator[None]:
-    """Takes the runs off `left` if the block fails."""
+    """Removes the runs from `left` if the block fails."""
     try:
         yield
     except Exception:
@@ -129,9 +129,9 @@ def _failing(runs: Sequence[Run], left: deque[Run]) -> Iterator[None]:
 
 
 def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
-    """What every server is warmed up with: (requests at once, tokens of each prompt, of each reply), within `context`.
+    """The bursts that warm every server up: (requests at once, tokens of each prompt, of each reply), within `context`.
 
-    On GPUs also prefills of growing size.
+    On GPUs they include prefills of growing size.
     """
     wanted = [(count, max(1, min(length, context - reply)), reply) for count, length, reply in BURSTS]
     if session.attached:
@@ -142,14 +142,14 @@ def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
 
 
 def one_step(tokens: int, context: int) -> tuple[int, int]:
-    """(requests at once, tokens of each prompt) that make one prefill step of about so many tokens."""
+    """(requests at once, tokens of each prompt) that make one prefill step of about this many tokens."""
     together = -(-tokens // max(1, context - 1))
-    alone = together > 1  # the first request to arrive is a step of its own, and the others are the next
+    alone = together > 1  # the first request to arrive makes one step alone, and the others make the next
     return together + alone, tokens // together
 
 
 def step_sizes(most: int) -> list[int]:
-    """Tokens of one step, largest first, a size divisible by 16 and one that is not of each order of size."""
+    """Tokens of one step, largest first; for each order of size one divisible by 16 and one that is not."""
     count = int(np.log(most / SMALLEST_STEP) / np.log(STEP_GROWTH)) + 1
     divisible = [int(most / STEP_GROWTH**place) // DIVISIBLE * DIVISIBLE for place in range(count)]
     return [tokens for size in dict.fromkeys(divisible) for tokens in (size, size - ODD)]
@@ -186,8 +186,8 @@ def _shape_of(run: Run, servers: Servers) -> Shape:
 def shape(input_len: Sequence[int], at_once: int, context: int, most_tokens: int) -> Shape:
     """`at_once` requests with prompts of these lengths, and replies that end one after another.
 
-    Where the run has more prompts, some follow, so that prompts are prefilled beside replies. Once the prompts come to
-    `most_tokens`, the others are short.
+    If the run has more prompts, some follow, so that prefills and replies mix. Once the prompts total `most_tokens`,
+    the others are short.
     """
     count = min(at_once + FOLLOWING, max(len(input_len), at_once))
     replies = 1 + np.arange(at_once) * (min(LONGEST_REPLY, context - 1) - 1) // max(at_once - 1, 1)
@@ -210,7 +210,7 @@ async def _until_warm(context: SessionContext, servers: Servers, shape: Shape, d
         if done.left_s <= before:
             break
         requests, kernels = await _round(context, servers, shape, done)
-        if not succeeded(requests).all():  # the run itself will tell of it
+        if not succeeded(requests).all():  # the run itself will report it
             await servers.counters()  # raises if the server is dying
             return
         seconds = float(np.nanmax(requests.finished))
@@ -247,7 +247,7 @@ def _step_tokens(servers: Servers) -> int:
 
 
 def _load(session: Session, servers: Servers, shape: Shape) -> Load:
-    rng = np.random.default_rng()  # prompts that no run will send
+    rng = np.random.default_rng()  # no run sends these prompts
     ids = rng.integers(FIRST_ID, session.model.vocab_size * 3 // 4, int(shape.input_len.sum()), dtype=np.int32)
     return Load(
         endpoints=servers.endpoints,

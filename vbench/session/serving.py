@@ -1,4 +1,4 @@
-"""The session's servers: started here or already running, and the facts that they give of themselves."""
+"""The session's servers: started here or already running, and the facts that they report."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from vbench.session.context import Servers, SessionContext
 
 @asynccontextmanager
 async def ready_servers(context: SessionContext) -> AsyncIterator[Servers]:
-    """The servers, ready and not yet warm, for the block; those started here are ended after it.
+    """Yields the servers, ready but not yet warm; those started here are stopped after the block.
 
-    Raises as `engine.server.start_replicas` and `engine.attached.connect` do.
+    Raises the errors of `engine.server.start_replicas` and `engine.attached.connect`.
     """
     began = time.monotonic()
     async with _start_or_attach(context) as servers:

@@ -1,4 +1,4 @@
-"""`session.json`: what a job will do, readable, and all that it needs. No pickled config crosses a process."""
+"""`session.json`: all that a job needs to know what to do, in readable form instead of a pickled config."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCK = "session.lock"
 
 
 def write(session: Session, folder: Path) -> Path:
-    """Writes the session's file into its folder, whole or not at all."""
+    """Writes the session's file into its folder atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / SESSION) as partial:
         partial.write_text(json.dumps(to_plain(session), indent=1) + "\n")
@@ -26,7 +26,7 @@ def write(session: Session, folder: Path) -> Path:
 
 
 def read(path: Path) -> Session:
-    """Reads a session's file. Raises Refused where it is none."""
+    """Reads a session's file. Raises Refused if it is not one."""
     try:
         data = json.loads(path.read_text())
         runs = [Run(**run | {"config": from_plain(RunConfig, run["config"])}) for run in data["runs"]]
@@ -36,12 +36,12 @@ def read(path: Path) -> Session:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds the session of this folder."""
+    """Whether a process holds the lock on this folder's session."""
     return locks.is_locked(folder / LOCK)
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Holds the session of this folder for the block; waits for its holder. The kernel frees it when we end."""
+    """Locks this folder's session for the block; waits for its holder. The kernel releases the lock when we end."""
     with locks.hold(folder / LOCK):
         yield

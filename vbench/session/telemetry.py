@@ -1,7 +1,6 @@
-"""What servers, their processes and GPUs tell of a run, sampled while it is loaded. Never ends a run: what fails is
-missed.
+"""Samples the servers, their processes and GPUs during a run. Never ends a run: a failed sample is counted as missed.
 
-It runs beside the load, not in it: the load has processes of its own, and NVML, which may block, a thread of its own.
+Sampling does not disturb the load: the load has its own processes, and NVML, which may block, has its own thread.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from vbench.schema.series import Sample, Series
 INTERVAL_S = 1.0
 SUMS = ("requests_running", "requests_waiting", "generation_tokens", "prompt_tokens", "preemptions")
 
-Source = Callable[[], Awaitable[dict[str, float] | None]]  # what is found now by column; None where it failed
+Source = Callable[[], Awaitable[dict[str, float] | None]]  # current values by column; None if the source failed
 
 
 class Watch:
-    """What has been sampled so far. A sample's instant (`time.perf_counter`) is that of its arrival."""
+    """What has been sampled so far. A sample's time (`time.perf_counter`) is when it arrived."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
@@ -41,11 +40,11 @@ class Watch:
         await asyncio.gather(*map(self._ask, self._sources))
 
     async def keep_sampling(self, interval_s: float) -> None:
-        """Asks each source every `interval_s` until cancelled; a slow one skips turns and delays no other."""
+        """Asks each source every `interval_s` until cancelled; a slow source skips samples and delays no other."""
         await asyncio.gather(*(self._keep_asking(source, interval_s) for source in self._sources))
 
     def series(self, started_at_monotonic_s: float) -> Series:
-        """What was sampled, on the time axis of the run that started then (seconds of `time.perf_counter`)."""
+        """Returns the samples on the time axis of the run that started then (seconds of `time.perf_counter`)."""
         started_at = time.time() - (time.perf_counter() - started_at_monotonic_s)
         return Series.from_samples(self._rows, started_at_monotonic_s, started_at, self._missed)
 
@@ -59,7 +58,7 @@ class Watch:
         found = await source()
         if found is None:
             self._missed += 1
-        elif found:  # a server that is not vLLM may have nothing to tell
+        elif found:  # a server other than vLLM may export nothing
             self._rows.append((time.perf_counter(), found))
 
 
@@ -67,10 +66,10 @@ class Watch:
 async def watch(
     servers: Sequence[Endpoint], pids: Sequence[int], uuids: Sequence[str], interval_s: float = INTERVAL_S
 ) -> AsyncIterator[Watch]:
-    """Samples the servers' /metrics, their processes (`pids` are those that were started) and the GPUs.
+    """Samples the servers' /metrics, their processes (`pids`: of the servers that were started) and the GPUs.
 
-    It does so until the block ends, and once before and once after it: those two enclose the run, so that its energy
-    can be told. A block that fails gets no last sample.
+    It samples during the block, once before it and once after it, so that the samples enclose the run and its energy
+    can be computed. A block that fails gets no last sample.
     """
     with gpus.open_meter(uuids) as read, ThreadPoolExecutor(1, "nvml") as thread:
 
@@ -97,7 +96,7 @@ async def watch(
 def server_columns(replicas: Sequence[dict[str, float]]) -> dict[str, float]:
     """One row of all replicas: requests and tokens summed, cache usage (0 to 1) as their mean.
 
-    What one of them lacks is absent: a part is no total.
+    A value that one replica lacks is absent, because the sum of the others is not the total.
     """
     found = {}
     for name in (*SUMS, *MEANS):
@@ -108,7 +107,7 @@ def server_columns(replicas: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def gpu_columns(readings: Sequence[GpuReading]) -> dict[str, float]:
-    """One row of all GPUs, numbered by their place in the session's share; what a card does not tell is absent."""
+    """One row of all GPUs, numbered by their place in the session's lease; values that a GPU lacks are absent."""
     return {
         f"gpu{index}/{name}": value
         for index, reading in enumerate(readings)
@@ -118,7 +117,7 @@ def gpu_columns(readings: Sequence[GpuReading]) -> dict[str, float]:
 
 
 def process_columns(readings: Sequence[ProcessReading]) -> dict[str, float]:
-    """One row of all processes, numbered within their part; of a front end also what its event loop used."""
+    """One row of all processes, numbered within their part; for a front end also the CPU time of its event loop."""
     found: dict[str, float] = {}
     numbers: Counter[str] = Counter()
     for reading in readings:
@@ -133,5 +132,5 @@ def process_columns(readings: Sequence[ProcessReading]) -> dict[str, float]:
 async def _scraped(servers: Sequence[Endpoint]) -> dict[str, float] | None:
     try:
         return server_columns(await asyncio.gather(*(server.read_counters() for server in servers)))
-    except (*UNANSWERED, ValueError):  # not there, too busy, or garbled: the load itself will tell
+    except (*UNANSWERED, ValueError):  # unreachable, too busy, or garbled: the load itself will show it
         return None
