@@ -1,4 +1,4 @@
-"""How many sessions may be submitted beside the jobs that are already in flight. Pure."""
+"""How many sessions may be submitted in addition to the jobs already in flight. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds the jobs of a campaign."""
+    """The limits on the jobs of a campaign."""
 
     max_parallel: int | None  # jobs of one experiment, counting those of other commands
-    host_gpus: int | None  # GPUs of this host where its sessions run here; None: a scheduler queues the jobs
+    host_gpus: int | None  # GPUs of this host if the sessions run here; None: a scheduler queues the jobs
     exclusive: bool = False  # a session has this host for itself
 
 
@@ -20,7 +20,7 @@ def admitted(waiting: Sequence[int], in_flight: Sequence[int], others: int, limi
 
     `waiting` and `in_flight` are the GPUs of each session; `others` counts the jobs of other commands.
 
-    With a scheduler and no job in flight, all sessions are submitted at once: the batch carries `max_parallel` with it,
+    With a scheduler and no job in flight, all sessions are submitted at once: `max_parallel` is part of the batch,
     and the scheduler enforces it whether or not a driver is running.
     """
     jobs = len(in_flight) + others
@@ -32,10 +32,10 @@ def admitted(waiting: Sequence[int], in_flight: Sequence[int], others: int, limi
 
 
 def _that_keep_this_host_busy(waiting: Sequence[int], in_flight: Sequence[int], limits: Limits) -> int:
-    """Sessions are submitted until as many GPUs are waited for as this host has.
+    """How many sessions to submit so that the waiting jobs ask for as many GPUs as this host has.
 
-    No GPU then idles while a job starts, and other campaigns get their turn in between. Where servers run on the CPU,
-    no session waits beside one that runs: its start would take cores from the measurement.
+    Then no GPU idles while a job starts, and other campaigns get GPUs in between. If servers run on the CPU, no job
+    waits while another runs: its start would take cores from the measurement.
     """
     gpus = limits.host_gpus or 0
     most = 2 * gpus if gpus and not limits.exclusive else 1

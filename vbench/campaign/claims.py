@@ -1,6 +1,6 @@
-"""Which command may submit a session. One command at a time decides, under a lock, from what is on disk.
+"""Decides which command may submit a session: one command at a time, under a lock, from what is on disk.
 
-A job that another command has submitted meanwhile is followed instead of a second one.
+If another command has submitted a job meanwhile, we follow that job instead of submitting a second one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def deciding(tasks: Sequence[Task]) -> Iterator[None]:
 
 
 def follow_living_jobs(tasks: Sequence[Task], jobs: Jobs) -> list[Task]:
-    """Follows the jobs that job.json names for these tasks, where they are alive; the tasks that have one.
+    """Follows the living jobs that job.json names for these tasks; returns the tasks that have one.
 
-    What the command that submitted such a job asked to measure again is not asked for a second time.
+    If the command that submitted such a job asked for the same rerun, the rerun is not requested again.
     """
     backends = {jobs.name: jobs}
     found = []
@@ -61,7 +61,7 @@ def forget(tasks: Sequence[Task], jobs: Jobs) -> None:
 
 
 def jobs_of_other_commands(tasks: Sequence[Task], jobs: Jobs) -> int:
-    """How many jobs of this backend are alive that other commands have in the experiments of these tasks."""
+    """How many living jobs other commands have on this backend in the experiments of these tasks."""
     ours = {task.folder for task in tasks}
     folders = {path.parent for folder in {task.folder.parent for task in tasks} for path in folder.glob(f"*/{JOB}")}
     files = ((folder, job_file(folder)) for folder in folders - ours)
@@ -70,14 +70,14 @@ def jobs_of_other_commands(tasks: Sequence[Task], jobs: Jobs) -> int:
 
 
 def unreadable(tasks: Sequence[Task]) -> Iterator[str]:
-    """A line for each job.json of these tasks that is cut or foreign."""
+    """A line for each job.json of these tasks that is truncated or foreign."""
     for task in tasks:
         if (task.folder / JOB).exists() and job_file(task.folder) is None:
             yield f"{task.folder / JOB}: passed over, not a job file of this version"
 
 
 def job_file(folder: Path) -> JobFile | None:
-    """The session's job.json. One that is cut or foreign names no job, and is overwritten by the next submission."""
+    """The session's job.json. A truncated or foreign one counts as none; the next submission overwrites it."""
     try:
         file = JobFile.read(folder)
     except ValueError:

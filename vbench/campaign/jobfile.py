@@ -1,7 +1,7 @@
-"""`job.json`: which job a session was given to, from just before its submission until its campaign has ended.
+"""`job.json`: names the job that has a session, from just before its submission until its campaign has ended.
 
-A driver that starts after another was killed reads it to find jobs that are still alive, and to know that `rerun` has
-already been acted upon.
+A driver that starts after another was killed reads it to find jobs that are still alive, and to see that `rerun` has
+already been applied.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class JobFile:
     """One submission of a session."""
 
     launcher: str
-    rerun: str  # what the command asked to measure again
+    rerun: str  # what the command asked to be measured again
     id: str  # "" while it is being submitted
     submitted_at: str  # ISO 8601, UTC
     host: str
 
     @property
     def name(self) -> str:
-        """For people: the backend's number of the job, without what the backend needs to find the job again."""
+        """For display: the backend's number of the job, without what the backend needs to find the job again."""
         return f"{self.launcher} job {self.id.partition('@')[0] or '(being submitted)'}"
 
     @classmethod
@@ -38,14 +38,14 @@ class JobFile:
         return cls(launcher, rerun.name, job_id, datetime.now(timezone.utc).isoformat(), platform.node())
 
     def write(self, folder: Path) -> JobFile:
-        """Writes the file into the session's folder, whole or not at all."""
+        """Writes the file into the session's folder atomically."""
         with atomic(folder / JOB) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
         return self
 
     @classmethod
     def read(cls, folder: Path) -> JobFile | None:
-        """The session's file; None where there is none. Raises ValueError where it is not such a file."""
+        """Reads the session's file; None if there is none. Raises ValueError if it is not a job file."""
         try:
             data = json.loads((folder / JOB).read_text())
         except FileNotFoundError:
@@ -53,7 +53,7 @@ class JobFile:
         keys = [field.name for field in fields(cls)]
         if not isinstance(data, dict) or any(not isinstance(data.get(key), str) for key in keys):
             raise ValueError(f"it needs {', '.join(keys)}, each a string")
-        return cls(**{key: data[key] for key in keys})  # a later version may say more
+        return cls(**{key: data[key] for key in keys})  # a later version may have more keys
 
     @staticmethod
     def remove(folder: Path) -> None:

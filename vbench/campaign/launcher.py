@@ -1,4 +1,4 @@
-"""Hydra's way into a campaign: all points of a grid are composed, typed and carried out together."""
+"""Hydra's entry point to a campaign: composes all points of a grid, checks their types, and runs them together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vbench.schema import RunConfig
 from vbench.schema.errors import Refused
 
 MODULE = "hydra_plugins.vbench"
-MULTIRUN = ("-m", "--multirun")  # conf/config.yaml says so already, and argparse takes no words on both sides of a flag
+MULTIRUN = ("-m", "--multirun")  # conf/config.yaml sets it already, and argparse takes no words on both sides of a flag
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Choice:
 
 
 class CampaignLauncher(Launcher):
-    """Carries a campaign out on a backend."""
+    """Runs a campaign on a backend."""
 
     exit_code = 0  # of the last campaign; Hydra offers no way to return it
 
@@ -55,7 +55,7 @@ class CampaignLauncher(Launcher):
         return []
 
     def _refuse_auto(self, configs: Sequence[RunConfig], points: Sequence[Sequence[str]]) -> None:
-        """Raises Refused if the hardware is taken from this host although the sessions run on others."""
+        """Raises Refused if hardware=auto reads this host although the sessions run on others."""
         given = str(self.config.hydra.runtime.choices["hardware"])
         for config, point in zip(configs, points, strict=True):
             words = [word.removeprefix("hardware=") for word in point if word.startswith("hardware=")]
@@ -67,11 +67,11 @@ class CampaignLauncher(Launcher):
 
 
 def run(words: Sequence[str]) -> int:
-    """Composes these words of a command line and carries the campaign out, by `hydra/launcher`.
+    """Composes these command-line arguments and runs the campaign on `hydra/launcher`.
 
-    The exit code is 0 if all runs are VALID, 1 if some are not, 2 if the words were refused, 130 after Ctrl-C.
+    The exit code is 0 if all runs are VALID, 1 if some are not, 2 if the arguments were refused, 130 after Ctrl-C.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print, and one line of ours says it
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them; we print one line
     compose.register()
     sys.argv[1:] = [word for word in words if word not in MULTIRUN]
     try:
@@ -88,7 +88,7 @@ def run(words: Sequence[str]) -> int:
 
 def register() -> None:
     """Registers these choices of hydra/launcher and hydra/sweeper with Hydra."""
-    Plugins.instance()  # its first scan makes Hydra's own plugin classes anew; what derives from them comes after
+    Plugins.instance()  # the first scan recreates Hydra's plugin classes; derive from them only after it
     from vbench.compose import sweeper
 
     offer("hydra/launcher", CampaignLauncher, **{name: Choice(name) for name in compose.LAUNCHERS})
@@ -96,10 +96,10 @@ def register() -> None:
 
 
 def offer(group: str, plugin: type, **choices: Any) -> None:
-    """Makes a plugin a choice of one of Hydra's groups, under each of these names; a value is the node of its options.
+    """Adds a plugin to one of Hydra's groups under each of these names; each value is the config node of its options.
 
-    Hydra 1.3 takes a plugin only under `hydra_plugins.`, registered and importable there: hence the alias and the two
-    modules, in place of a folder of that name at the top of the tree.
+    Hydra 1.3 accepts a plugin only if it is importable below `hydra_plugins.`: hence the alias and the two modules,
+    instead of a folder of that name at the top of the repository.
     """
     package = sys.modules.setdefault("hydra_plugins", types.ModuleType("hydra_plugins"))
     package.__path__ = getattr(package, "__path__", [])

@@ -1,4 +1,4 @@
-"""What Ctrl-C does: the command leaves and its jobs go on, unless the user confirms that they are to be cancelled."""
+"""Ctrl-C: the command ends and its jobs go on, unless the user confirms that they are to be cancelled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def confirm_cancelling(tasks: Sequence[Task], screen: Screen, watcher: Watcher) 
 
 
 def say_where_it_goes_on(tasks: Sequence[Task], screen: Screen) -> None:
-    """Says how to look after jobs that go on by themselves, and how to collect what they measure."""
+    """Prints how to check on jobs that go on by themselves, and how to collect what they measure."""
     for task in in_state(tasks, TaskState.in_flight):
         if task.job:
             screen.print(marked_up("{}: {}/events.jsonl", task.job.file.name, task.folder))

@@ -1,4 +1,4 @@
-"""What has been recorded of a session: records in its folder, and those that only the store has."""
+"""The records of a session: those in its folder, and those that only the store has."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Results:
 
     session: Session
     folder: Path
-    in_store: dict[str, Record] = dataclasses.field(default_factory=dict)  # by run key: what only the store has
+    in_store: dict[str, Record] = dataclasses.field(default_factory=dict)  # by run key: records that only the store has
 
     def by_run(self) -> Iterator[tuple[Run, Record | None]]:
         """The runs of the plan with their records, from disk or from the store."""
@@ -44,14 +44,14 @@ class Results:
                 yield self.folder / run.folder, record
 
     def for_summary(self) -> list[Record]:
-        """All records, under this campaign's names: an earlier one may have told its runs apart by other words."""
+        """All records, under this campaign's run names: an earlier one may have named the same runs differently."""
         found = [record for _, record in self.on_disk()]
         found += [record for run, record in self.in_store.items() if all(run != each.run_key for each in found)]
         names = {run.key: run.name for run in self.session.runs}
         return [dataclasses.replace(each, name=names.get(each.run_key, each.name)) for each in found]
 
     def record_failure(self, run: Run, failure: Failure, began: datetime) -> Event:
-        """Records the run as failed, beside what was recorded before; the event that tells of it."""
+        """Records the run as failed, and puts an earlier record aside; returns the event for it."""
         folder = self.folder / run.folder
         put_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,12 +60,12 @@ class Results:
         return Event.recorded(record, folder)
 
     def put_probes_aside(self, runs: Sequence[Run]) -> None:
-        """Makes way for other probes of these searches: those on disk would be taken for theirs."""
+        """Puts old probes of these searches aside, so that they are not mistaken for new ones."""
         for folder, _ in [each for run in runs if run.config.workload.search for each in self._probes(run)]:
             put_aside(folder)
 
     def unreadable(self) -> Iterator[str]:
-        """A line for each record on disk that this version cannot read; it is kept beside its successor."""
+        """A line for each record on disk that this version cannot read; such a record is kept next to its successor."""
         for run in self.session.runs:
             folder = self.folder / run.folder
             if flaw := record_flaw(folder):
@@ -79,9 +79,9 @@ class Results:
 
 
 def look_up_store(results: list[Results]) -> set[str]:
-    """The digests of the records that the store has; what it alone has is added to the results.
+    """Returns the digests of the records in the store; adds records that only the store has to the results.
 
-    Where the store is out of reach nothing is added: delivery will say why records cannot be filed.
+    If the store is unreachable, nothing is added; the delivery reports why records cannot be filed.
     """
     try:
         filed = {name: tracking.standing(name) for name in {each.session.experiment for each in results}}

@@ -1,7 +1,8 @@
-"""The story of a campaign: check all of it, plan sessions, skip what is known, attach to jobs that are alive, submit
-what is missing, watch, retry what failed transiently, file, sum up.
+"""The story of a campaign: check all of it, plan sessions, skip measured runs, attach to living jobs, submit what is
+missing, watch, retry transient failures, file, sum up.
 
-It can be killed at any moment, and the same command goes on: measured runs are on disk, and `job.json` names the jobs.
+It can be killed at any moment, and the same command continues: measured runs are on disk, and `job.json` names the
+jobs.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ DETACHED = 130  # the exit code of a command that Ctrl-C ended
 
 
 def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
-    """Carries the campaign out on this backend. The exit code: 0 if all runs are VALID, else 1; 130 if detached.
+    """Runs the campaign on this backend. Returns the exit code: 0 if all runs are VALID, else 1; 130 if detached.
 
-    Raises Refused, before anything is started, where any part of it cannot be run; KeyboardInterrupt where no job is
-    left that would go on by itself.
+    Raises Refused, before anything is started, if any part of it cannot be run; KeyboardInterrupt if no job is left
+    that would go on by itself.
     """
     runs = [attached.name_by_server(checked(config), compose.known_models) for config in configs]
     sessions = ladders.order_by_demand(plan((run, ask_engine_version(run.engine)) for run in runs))
@@ -76,7 +77,7 @@ def _carry_out(tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, delivery: 
             raise
         if not confirm_cancelling(tasks, screen, watcher):
             say_where_it_goes_on(tasks, screen)
-            return DETACHED  # what is not filed yet is on disk, and the next command files it
+            return DETACHED  # records not filed yet are on disk, and the next command files them
     return _conclude(tasks, jobs, screen, watcher, delivery)
 
 
@@ -93,7 +94,7 @@ def _one_launcher(sessions: Sequence[Session], jobs: Jobs) -> Launcher:
 
 
 def _take_stock(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watcher, delivery: Delivery) -> None:
-    """Finds what is known, which jobs are alive and what is missing. Raises Refused where that cannot be run."""
+    """Finds what is recorded, which jobs are alive and what is missing. Raises Refused if that cannot be run."""
     claims.follow_living_jobs(tasks, jobs)
     for line in (*claims.unreadable(tasks), *(line for task in tasks for line in task.results.unreadable())):
         screen.print(marked_up("[yellow]{}[/]", line))
@@ -120,7 +121,7 @@ def _check(session: Session, jobs: Jobs) -> None:
 
 
 def _conclude(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watcher, delivery: Delivery) -> int:
-    """Sums up: the table, what failed and why, where everything is, what to do next."""
+    """Sums up: prints the table, what failed and why, where everything is, and what to do next."""
     for task in tasks:
         watcher.file_records(task)
     claims.forget(tasks, jobs)

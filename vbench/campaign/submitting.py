@@ -1,4 +1,4 @@
-"""Submits the sessions of a campaign, as far as there is room for their jobs."""
+"""Submits the sessions of a campaign within the limits on jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vbench.session import infeasible_reason
 
 
 class Submitter:
-    """Submits what is missing of these tasks to one backend."""
+    """Submits the missing runs of these tasks to one backend."""
 
     def __init__(self, tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, watcher: Watcher) -> None:
         self._tasks = tasks
@@ -29,18 +29,18 @@ class Submitter:
         self._counted_at = 0.0
 
     def submit_admitted(self) -> None:
-        """Submits as many sessions as fit beside the jobs in flight, those of other commands included."""
+        """Submits as many sessions as the jobs in flight, including other commands' jobs, leave room for."""
         if time.monotonic() - self._counted_at > POLL_S:
             self._count_others()
         if self._admitted():
             self._submit(admit_all=False)
 
     def submit_for_detaching(self) -> None:
-        """Submits what a command that leaves may submit: on this host everything, for nobody else will do it later."""
+        """Submits before the command leaves: on this host everything, because nothing else will submit it later."""
         self._submit(admit_all=self._jobs.on_this_host)
 
     def waiting(self) -> str:
-        """Says how many sessions have to wait for others; empty where the first of them can start."""
+        """Says how many sessions have to wait for others; empty if the first of them can start."""
         self._count_others()
         left = to_submit(self._tasks)
         if not left or self._admitted():
@@ -49,7 +49,7 @@ class Submitter:
         return f"{sessions} for room: {len(self._in_flight()) + self._others} jobs are in flight"
 
     def _submit(self, *, admit_all: bool) -> None:
-        # An inline session ends before its submission returns. Only max_parallel is worth keeping others out so long.
+        # An inline session ends before its submission returns. Only max_parallel justifies so long a lock.
         alone = self._launcher.max_parallel or not self._jobs.in_driver
         with claims.deciding(self._tasks) if alone else nullcontext():
             for task in claims.follow_living_jobs(to_submit(self._tasks), self._jobs):
@@ -71,7 +71,7 @@ class Submitter:
             self._watcher.queued(task)
 
     def _recorded_as_infeasible(self, task: Task) -> bool:
-        """Whether the session cannot work, by its plan or by what others found; it is recorded as failed then."""
+        """Whether the session cannot work, by its plan or by other sessions' records; if so, records it as failed."""
         failure = infeasible_reason(task.session, task.folder)
         if failure:
             self._watcher.infeasible(task, failure)

@@ -31,9 +31,9 @@ from vbench.watch import EVENTS, Event, EventReader
 class TaskState(Enum):
     """Where a session is."""
 
-    to_submit = "to submit"  # runs are missing, and no job has the session
+    to_submit = "to submit"  # runs are missing, and no job has this session
     in_flight = "in flight"  # a job has it
-    done = "done"  # nothing is to be measured, or nothing more will be tried
+    done = "done"  # nothing is left to measure, or we no longer try
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Job:
     folder: Path
 
     def last_words(self) -> str:
-        """The last line that the job printed, and where its log is; empty where it printed nothing.
+        """The last line that the job printed, and where its log is; empty if it printed nothing.
 
-        submitit's own progress is left out: `submitit INFO … Exiting after successful completion` explains no failure.
+        submitit's own messages are left out: `submitit INFO … Exiting after successful completion` explains no failure.
         """
         log = self.backend.log(self.file.id, self.folder)
         printed = log.read_text(errors="replace").splitlines() if log and log.exists() else []
@@ -61,11 +61,11 @@ class Task:
 
     session: Session
     folder: Path
-    rerun_requested: Rerun  # which runs are to be measured again although they have a record
+    rerun_requested: Rerun  # which runs to measure again although they have a record
     state: TaskState = TaskState.to_submit
     job: Job | None = None  # while in flight
     submissions: int = 0  # by this driver
-    rerun_pending: Rerun = dataclasses.field(init=False)  # what of rerun_requested no job has been given yet
+    rerun_pending: Rerun = dataclasses.field(init=False)  # the part of rerun_requested that no job has yet
 
     def __post_init__(self) -> None:
         self.rerun_pending = self.rerun_requested
@@ -80,7 +80,7 @@ class Task:
 
     @cached_property
     def order(self) -> tuple[float, ...]:
-        """Sorts the largest first, then the longest, so that what is left over at the end is small."""
+        """Sort key: largest first, then longest, so that small sessions remain for the end."""
         return -self.resources.gpus, -expected_s(self.session)
 
     @cached_property
@@ -94,30 +94,30 @@ class Task:
     # Transitions
 
     def follow(self, job: Job) -> None:
-        """The job of another command, or of an earlier one, has the session."""
-        self.__dict__.pop("events", None)  # its events are read from the first
+        """Notes that a job of another or an earlier command has the session."""
+        self.__dict__.pop("events", None)  # read its events from the start
         self.job, self.rerun_pending, self.state = job, Rerun.none, TaskState.in_flight
 
     def submitted(self, jobs: Jobs, job_id: str) -> None:
-        """A job of this command has the session; job.json says so."""
+        """Notes, also in job.json, that a job of this command has the session."""
         self.job = Job(jobs, self._note(jobs.name, job_id), self.folder)
         self.rerun_pending, self.state = Rerun.none, TaskState.in_flight
         self.submissions += 1
 
     def retry(self) -> None:
-        """Its job has ended, and what is missing is to be submitted again."""
+        """Notes that its job has ended, and that the missing runs are to be submitted again."""
         self.job, self.state = None, TaskState.to_submit
 
     def finish(self) -> None:
-        """Nothing of it is submitted any more."""
+        """Marks it done: nothing of it will be submitted any more."""
         self.job, self.state = None, TaskState.done
 
-    # What a submission and an end leave on disk
+    # What submission and end write to disk
 
     def prepare(self, launcher: str, on_event: Callable[[], object]) -> Submission | None:
-        """Writes the session file of what is missing, and makes room for its records.
+        """Writes the session file for the missing runs, and puts old records aside.
 
-        None while another process measures the session, and where nothing is missing any more: it is done then.
+        None if another process is measuring the session, or if nothing is missing any more: then the task is done.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if sessionfile.is_held(self.folder):
@@ -138,12 +138,12 @@ class Task:
         return Submission(left, path, self.resources, on_event, partial(self._note, launcher))
 
     def record_infeasible(self, failure: Failure) -> list[Event]:
-        """Records what is missing as failed, without a job; the events that tell of it."""
+        """Records the missing runs as failed, without a job; returns the events for it."""
         now = datetime.now(timezone.utc)
         return [self.results.record_failure(run, failure, now) for run in self.missing()]
 
     def record_unmeasured(self, ended: JobState) -> list[Event]:
-        """Records as failed what its job, which has ended, left without a record; the events that tell of it."""
+        """Records as failed the runs that the ended job left without a record; returns the events for it."""
         end = ended.end or JobEnd.lost
         failure = Failure(KINDS[end], f"its job ended ({end.name}) before it was measured: {self.why(ended)}")
         began = datetime.fromisoformat(self.job.file.submitted_at) if self.job else datetime.now(timezone.utc)
@@ -151,7 +151,7 @@ class Task:
         return [self.results.record_failure(run, failure, began) for run in unmeasured]
 
     def why_missing(self, ended: JobState) -> str:
-        """Why runs are missing now that the job has ended: the failures that it recorded, else how it ended."""
+        """Why runs are missing after the job's end: the failures that it recorded, else how it ended."""
         records = [record for _, record in self.results.by_run()]
         failures = [record.failure for record in records if record and record.failure and not record.final]
         reasons = list(dict.fromkeys(f"{failure.kind}: {failure.line}" for failure in failures))
@@ -160,7 +160,7 @@ class Task:
         return "; ".join(reasons)
 
     def why(self, ended: JobState) -> str:
-        """Why its job ended: what the backend says, and what the job printed last."""
+        """Why its job ended: what the backend reports, and the job's last line of output."""
         printed = self.job.last_words() if self.job else ""
         return ": ".join(filter(None, [ended.detail, printed])) or "it printed nothing"
 
@@ -185,7 +185,7 @@ def in_state(tasks: Sequence[Task], state: TaskState) -> list[Task]:
 
 
 def to_submit(tasks: Sequence[Task]) -> list[Task]:
-    """What is still to be submitted, in that order."""
+    """The tasks still to be submitted, in that order."""
     return sorted(in_state(tasks, TaskState.to_submit), key=lambda task: task.order)
 
 

@@ -16,11 +16,11 @@ from vbench.watch.board import ENDED, MISSING, QUEUED
 from vbench.watch.markup import marked_up
 from vbench.watch.screen import Screen
 
-POLL_S = 1.0  # between two questions to the backend: a job that ended without an event is noticed by them
+POLL_S = 1.0  # between two queries of the backend, which reveal jobs that ended without an event
 
 
 class Watcher:
-    """The driver's eyes on its tasks. `retries` is how often the runs that a job left unmeasured are tried again."""
+    """Follows the driver's tasks. `retries` is how often runs that a job left unmeasured are tried again."""
 
     def __init__(self, tasks: Sequence[Task], jobs: Jobs, screen: Screen, delivery: Delivery, retries: int) -> None:
         self._tasks = tasks
@@ -31,7 +31,7 @@ class Watcher:
         self._polled_at = 0.0
 
     def look(self) -> None:
-        """Reads new events; asks the backends when a session has ended, or when it is time to."""
+        """Reads new events; asks the backends when a session has ended, or every POLL_S."""
         ended = [self.show_events(task) for task in in_state(self._tasks, TaskState.in_flight)]
         if any(ended) or time.monotonic() - self._polled_at > POLL_S:
             self._polled_at = time.monotonic()
@@ -46,20 +46,20 @@ class Watcher:
         return ended
 
     def collect(self) -> None:
-        """Collects the jobs that have ended: their records, and what becomes of the runs that they did not measure."""
+        """Collects the jobs that have ended: files their records, and retries or fails the runs without one."""
         in_flight = in_state(self._tasks, TaskState.in_flight)
         for task, state in zip(in_flight, states([task.job for task in in_flight if task.job]), strict=True):
             if state.phase is JobPhase.ended:
                 self._collect(task, state)
 
     def attached(self, task: Task) -> None:
-        """Says that the task follows a job that was there before, or of another command."""
+        """Shows that the task follows a job of an earlier or another command."""
         self._screen.progress_of(task.folder).state = QUEUED
         if task.job:
             self._screen.print(marked_up("[bold]{}[/]: attached to {}", task.folder.name, task.job.file.name))
 
     def queued(self, task: Task) -> None:
-        """Shows that a job has the task, unless its session has already said more."""
+        """Shows that a job has the task, unless its session has already reported more."""
         progress = self._screen.progress_of(task.folder)
         progress.state = QUEUED if progress.state == MISSING else progress.state
 
@@ -104,5 +104,5 @@ class Watcher:
     def _pass_on(self, task: Task, event: Event) -> None:
         self._screen.show_event(task.folder, event)
         recorded = event.kind == "recorded" and (task.folder / event.facts["folder"] / RECORD).exists()
-        if recorded and tracking.database():  # jobs file for themselves where the store is a server
+        if recorded and tracking.database():  # if the store is a server, jobs file their own records
             self._delivery.add(task.folder / event.facts["folder"])

@@ -4,9 +4,9 @@ A dense model's speed depends on the shapes of its weights, on the size of its v
 text. It does not depend on the weights' values or on the words behind token ids. So a folder generated from the model's
 facts serves like the model and needs no download.
 
-Two things do depend on values. In a mixture of experts, random gates route tokens unevenly, unlike
-trained ones, which changes the speed if the busiest expert sets the pace (`routing` records it; `engine.moe_routing`
-sets it). And speculative drafts are practically never accepted.
+Two things do depend on values. In a mixture of experts, random gates route tokens unevenly, unlike trained ones, which
+changes the speed if the busiest expert sets the pace (`routing` records it; `engine.moe_routing` sets it). And
+speculative drafts are practically never accepted.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class File:
 
     name: str
     size: int  # bytes
-    etag: str  # the name of its content in the cache, and the SHA-256 of it where the file is large
+    etag: str  # the name of its content in the cache; for large files this is their SHA-256
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Server:
     control: Endpoint
 
     def check_alive(self) -> None:
-        """Raises ServerFailed, with what its log tells, if the process has ended."""
+        """Raises ServerFailed, with the cause from its log, if the process has ended."""
         returncode = self.process.poll()
         if returncode is not None:
             raise ServerFailed(*serverlog.diagnose(self.log.read_text(errors="replace"), returncode), self.log)
@@ -82,7 +82,7 @@ class Server:
 async def start_replicas(session: Session, share: HostLease, folder: Path) -> AsyncIterator[list[Server]]:
     """All servers of a session, ready; ended when the block ends, with the processes and GPU memory seen gone.
 
-    They run on the share's cores. Each replica gets its part of the share's GPUs in order and logs to `server.log`
+    They run on the lease's cores. Each replica gets its part of the lease's GPUs in order and logs to `server.log`
     (`server-1.log`, …) in the folder. Raises ServerFailed if one does not become ready within
     `engine.start_timeout_s`, or stops answering in the block.
     """
@@ -109,7 +109,7 @@ async def start_replicas(session: Session, share: HostLease, folder: Path) -> As
 
 
 def keep_logs(folder: Path, run_folder: Path) -> None:
-    """Copies the servers' logs as they are to the folder of the run that they tell about."""
+    """Copies the servers' current logs to the folder of the run that they describe."""
     for log in folder.glob(SERVER_LOGS):
         shutil.copy(log, run_folder)
 

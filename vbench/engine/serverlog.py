@@ -77,7 +77,7 @@ TELLING: tuple[tuple[Kind, re.Pattern[str]], ...] = (
 
 class Diagnosis(NamedTuple):
     kind: Kind
-    line: str  # the line of the log that tells
+    line: str  # the line of the log that shows it
 
 
 def diagnose(log: str, returncode: int) -> Diagnosis:

@@ -87,7 +87,7 @@ def is_folder(hub_id: str) -> bool:
 
 
 def require_complete(hub_id: str) -> None:
-    """Raises Refused where the folder, or what the cache holds of the repository, is not all that a server loads."""
+    """Raises Refused if the folder, or the repository's cached files, lack anything that a server loads."""
     folder = Path(hub_id) if is_folder(hub_id) else hub.find_snapshot(hub_id)
     if folder is None or not folder.is_dir():
         raise Refused(f"model.hub_id={hub_id}: no such folder")

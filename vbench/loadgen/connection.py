@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
             self._owner.lost(self, error)
 
     def send(self, index: int, reply: Reply) -> int:
-        """Hands request `index` to the kernel now, not in the loop's next iteration; returns the time, ns of `clock`."""
+        """Hands request `index` to the kernel now, not in the loop's next iteration. Returns when (ns of `clock`)."""
         self.index, self.reply = index, reply
         message = self.replica.message(index)
         sent_at = clock()

@@ -125,7 +125,7 @@ class _Transcript:
         )
 
     def _total(self, spoken: int) -> int | None:
-        """The reply's tokens: as the server counted them, or max_tokens if the reply ended there; else unknown."""
+        """The reply's tokens: as the server counted them, or max_tokens if the reply's end proves that; else None."""
         proven = self.finish_reason == "length" and self.asked in (spoken, len(self.texts))
         return self.asked if self.total is None and proven else self.total
 

@@ -249,7 +249,7 @@ class Stream:
 
 
 def _plain_chunks(piece: bytes, start: bytes, end: bytes) -> int:
-    """The number of complete chunks in a piece, each `before`, a JSON string, `after`; 0 if it has anything else."""
+    """The number of complete chunks in a piece, each `start`, a JSON string, `end`; 0 if it has anything else."""
     line = _SIZE_LINES.get(len(piece), b"")
     if line and piece.startswith(line + start) and piece.endswith(end):
         return int(_is_string(piece[len(line + start) : -len(end)]))

@@ -49,7 +49,7 @@ def meets(requests: Requests, slo: Mapping[str, float]) -> Bools:
 
 
 def goodput(requests: Requests, slo: Mapping[str, float]) -> dict[str, float]:
-    """`request_goodput` in requests a second, `slo_met` in requests, `slo_attainment` from 0 to 1; empty without SLO."""
+    """`request_goodput` in requests a second, `slo_met` in requests, `slo_attainment` (0 to 1); empty without SLO."""
     if not slo or not len(requests):
         return {}
     met = int(meets(requests, slo).sum())

@@ -96,12 +96,12 @@ class Servers:
 
     @property
     def pids(self) -> list[int]:
-        """Of the servers started here."""
+        """Pids of the servers started here."""
         return [server.process.pid for server in self.servers if server.process]
 
     @property
     def logs(self) -> list[Path]:
-        """Of the servers started here."""
+        """Logs of the servers started here."""
         return [server.log for server in self.servers if server.log]
 
     def check_alive(self) -> None:

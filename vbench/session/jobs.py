@@ -14,7 +14,7 @@ from vbench.watch import Event, Events
 
 
 def job(path: str, minutes: float | None = None, listener: Callable[[Event], object] = lambda _: None) -> None:
-    """Executes the session of this file; its events go to events.jsonl beside it, and to the listener.
+    """Executes the session of this file; its events go to events.jsonl next to it, and to the listener.
 
     After `minutes`, counted from when it has its GPUs, the process gets the signal by which a scheduler ends a job.
     Raises SystemExit if the file is unusable, and Interrupted, a SystemExit, if the job is ended early.
@@ -22,7 +22,7 @@ def job(path: str, minutes: float | None = None, listener: Callable[[Event], obj
     folder = Path(path).parent
     try:
         session = sessionfile.read(Path(path))
-    except Refused as refused:  # written by another version, or out of reach
+    except Refused as refused:  # written by another version, or unreachable
         Events(folder).ended("refused")
         raise SystemExit(f"vbench: {refused}") from None
 

@@ -1,9 +1,9 @@
-"""Files records in MLflow and reads them back as one table; the only importer of mlflow, and only once it is needed.
+"""Files records in MLflow and reads them back as one table. Only this room imports mlflow, and only when it is needed.
 
-It neither measures nor judges: the record on disk is the truth, and the store is a copy that can be made again.
+It neither measures nor judges: the record on disk is authoritative, and the store is a copy that can be recreated.
 
     store()            where runs are tracked
-    file(folder)       one record -> one MLflow run, however often it is filed
+    file(folder)       one record -> one MLflow run, even if filed repeatedly
     query(experiment)  every run -> one row of a DataFrame
     standing(…)        the records of an experiment that the store has, by run key
     report(experiment, tables, files)   a report -> artifacts and description of the experiment
@@ -36,11 +36,11 @@ __all__ = [
 
 
 def file(folder: Path) -> str:
-    """The id of the MLflow run that holds the record of this run folder, filed now unless it already was.
+    """Files this run folder's record unless it already was; returns the id of the MLflow run that holds it.
 
-    With `record.json` it stores `requests.npz` and `server.log` (the folder's, otherwise its parent's). Of records with
+    With `record.json` it stores `requests.npz` and `server.log` (the folder's, or else its parent's). Of records with
     the same run key the store keeps the one with the best verdict (VALID, INVALID, FAILED), then the latest.
-    Raises TrackingFailed (the store; file again later) or UnreadableRecord (this folder).
+    Raises TrackingFailed (a fault of the store: file again later) or UnreadableRecord (a fault of this folder).
     """
     return deliver(folder).run_id
 
@@ -53,7 +53,7 @@ def deliver(folder: Path) -> Filed:
 
 
 def digest(folder: Path) -> str:
-    """A digest of this folder's record, by which it differs from others of its run key. Raises UnreadableRecord."""
+    """A digest of this folder's record, which distinguishes it from others of its run key. Raises UnreadableRecord."""
     try:
         return hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()[:16]
     except OSError as error:
@@ -78,7 +78,7 @@ def record(run_id: str) -> Record:
 
 
 def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Pages:
-    """Files the report of an experiment in place of an earlier one, and returns the pages that show it.
+    """Files the report of an experiment, replacing an earlier one, and returns the pages that show it.
 
     The files become artifacts of a run named `report`, which `query` leaves out; the parts, tables in Markdown, become
     the experiment's description. Raises TrackingFailed.
@@ -89,7 +89,7 @@ def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Page
 
 
 def page(experiment: str) -> str | None:
-    """The address of the experiment's runs in MLflow's pages; None if the store is not a server."""
+    """The URL of the experiment's runs in MLflow's UI; None if the store is not a server."""
     from vbench.tracking import reporting  # as above
 
     return reporting.page(experiment)
@@ -98,8 +98,8 @@ def page(experiment: str) -> str | None:
 def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:
     """One row for each run of one experiment or of all; `where` is an MLflow filter string.
 
-    Columns: run_id, run_name, experiment, start_time (UTC), status, `params.*` (numbers and booleans where the schema
-    has them), `metrics.*` (float), `tags.*`. A missing value is NaN or None.
+    Columns: run_id, run_name, experiment, start_time (UTC), status, `params.*` (numbers and booleans if the schema
+    says so), `metrics.*` (float), `tags.*`. A missing value is NaN or None.
     Raises Refused (no store, no such experiment, a filter MLflow cannot read) or TrackingFailed.
     """
     from vbench.tracking import reading  # pandas: a session that only files never needs it

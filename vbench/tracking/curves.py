@@ -1,6 +1,6 @@
-"""A run's series as points of MLflow metrics, one chart section a group. Pure; it knows MLflow's limits only.
+"""A run's series as points of MLflow metrics, one chart section for each group. Pure; it knows only MLflow's limits.
 
-All samples stay in `telemetry.npz`, among the run's artifacts; these are enough to see what happened.
+All samples are in `telemetry.npz`, among the run's artifacts; these points suffice to see what happened.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from vbench.schema.series import Series, with_rates
 from vbench.tracking.mapping import rounded
 
 MOST_A_SERIES = 200
-MOST_A_RUN = 800  # each costs the store 150 to 250 µs, so eight GPUs are drawn more coarsely than one
-GROWING = ("server/generation_tokens", "server/prompt_tokens", "server/preemptions")  # drawn as their growth a second
+MOST_A_RUN = 800  # a point costs the store 150 to 250 µs, so eight GPUs are drawn more coarsely than one
+GROWING = ("server/generation_tokens", "server/prompt_tokens", "server/preemptions")  # drawn as growth per second
 NOT_DRAWN = "/energy_j"  # a total since the driver was loaded: its slope is the power, which is drawn
 
 

@@ -1,4 +1,4 @@
-"""The errors of the store, as exceptions of ours."""
+"""The store's errors, as our own exceptions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrackingFailed(VbenchError):
 
 
 class UnreadableRecord(VbenchError):
-    """The folder has no record, or its record is not one of vbench's."""
+    """The folder has no record, or its record is not from vbench."""
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def store_errors(doing: str) -> Iterator[None]:
     except (OSError, sqlite3.Error) as error:
         raise TrackingFailed(f"{doing}: {first_line(error)}") from error
     except Exception as error:
-        # By the library's name, so that nothing heavy is imported to find out.
+        # Checks the library's name, which avoids importing anything heavy.
         if type(error).__module__.split(".")[0] in STORE_LIBRARIES:
             raise TrackingFailed(f"{doing}: {first_line(error)}") from error
         raise

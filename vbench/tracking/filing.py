@@ -1,9 +1,9 @@
-"""One record becomes one MLflow run, however often and by however many processes it is filed.
+"""One record becomes one MLflow run, even if several processes file it repeatedly.
 
-A run has its run key and the digest of its record from its creation, and gets its status last: a run of our key that is
-still RUNNING was left by a filing that died, and the next filing of the record removes it. Of several records of one
-key the best verdict is kept, then the latest, so a failed rerun hides no measurement. A superseded run is deleted
-(MLflow keeps it in its bin) only after its successor is complete.
+A run gets its run key and its record's digest at creation, and its status last: a run of our key that is still RUNNING
+was left by a process that died while filing, and the next filing of the record removes it. Of several records of one
+key the store keeps the best verdict, then the latest, so a failed rerun hides no measurement. A superseded run is
+deleted (MLflow keeps it in its bin) only after its successor is complete.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ KEY = "vbench.run_key"
 DIGEST = "vbench.record"
 VERDICT = "vbench.validity"
 VERDICT_RANK = ("FAILED", "INVALID", "VALID")
-PER_CALL = 100  # parameters and tags that MLflow takes at once
-METRICS_PER_CALL = 800  # it takes 1000 of all three
+PER_CALL = 100  # parameters and tags that MLflow accepts in one call
+METRICS_PER_CALL = 800  # MLflow accepts 1000 of all three
 
 
 @dataclass(frozen=True)
 class Filed:
-    """Where a record is; `new` is False if it, or a better one of its key, was there before."""
+    """Where a record is filed; `new` is False if it, or a better one of its key, was there before."""
 
     run_id: str
     experiment: str  # its name
@@ -50,7 +50,7 @@ class Filed:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A record ready to be filed; times in milliseconds since 1970, as MLflow wants them."""
+    """A record ready to be filed; times in milliseconds since 1970, as in MLflow."""
 
     record: Record
     columns: Row
@@ -72,7 +72,7 @@ def deliver(folder: Path) -> Filed:
         new = standing is None
         if standing is None:
             standing = _write(client, experiment, entry)
-            # Asked again because a server has no lock: two processes that filed at once choose the same run to keep.
+            # Checked again because a server has no lock: two processes that file at once thus keep the same run.
             runs = _runs(client, experiment, entry)
             standing = _standing(runs, entry) or standing
         for run in runs:
@@ -109,7 +109,7 @@ def _artifacts(folder: Path) -> Iterable[Path]:
 
 
 def _milliseconds(moment: str) -> int:
-    # Python 3.10 does not read the Z of ISO 8601.
+    # Python 3.10 does not parse the Z of ISO 8601.
     return round(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1e3)
 
 
@@ -118,13 +118,13 @@ def _runs(client: MlflowClient, experiment: str, entry: _Entry) -> list[Run]:
 
 
 def _standing(runs: list[Run], entry: _Entry) -> str | None:
-    """The complete run that makes filing the entry needless: of the same record, or of a better one."""
+    """A complete run of the same or a better record, which makes filing the entry unnecessary."""
     own = _rank(entry.record.verdict, entry.started_ms)
     good = []
     for run in runs:
         if run.info.status != "RUNNING":
             rank = _rank(run.data.tags[VERDICT], run.info.start_time)
-            # A run of the same start is this record before its numbers were recomputed, whatever its rank then.
+            # A run with the same start is an earlier computation of this record, whatever its rank.
             better = rank > own and run.info.start_time != entry.started_ms
             if better or run.data.tags[DIGEST] == entry.digest:
                 good.append((rank, str(run.info.run_id)))
@@ -132,7 +132,7 @@ def _standing(runs: list[Run], entry: _Entry) -> str | None:
 
 
 def _rank(verdict: str, started_ms: int) -> tuple[int, int]:
-    """Of two records of one key the better verdict is kept, then the later start."""
+    """Sort key: of two records of one run key, the better verdict is kept, then the later start."""
     return VERDICT_RANK.index(verdict), started_ms
 
 
@@ -152,10 +152,10 @@ def _write(client: MlflowClient, experiment: str, entry: _Entry) -> str:
 
 
 def attach(client: MlflowClient, run: Run, paths: Iterable[Path]) -> None:
-    """Makes the files artifacts of the run."""
+    """Attaches the files to the run as artifacts."""
     uri = urlparse(run.info.artifact_uri)
     for path in paths:
-        if uri.scheme == "file":  # copied directly: MLflow's own way takes five milliseconds a file
+        if uri.scheme == "file":  # copied directly: MLflow needs five milliseconds a file
             target = Path(url2pathname(uri.path))
             target.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / path.name)

@@ -1,4 +1,4 @@
-"""Which records the store has, so that a campaign neither measures nor files them again."""
+"""Finds the records that the store has, so that a campaign neither measures nor files them again."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _selected(path: Path, experiment: str) -> list[tuple[str, str, str]]:
         try:
             return connection.execute(TAGS, wanted).fetchall()
         except sqlite3.OperationalError as error:
-            if "no such table" in str(error):  # a store that is just being created has no tables yet
+            if "no such table" in str(error):  # a store that is still being created has no tables yet
                 return []
             raise
 

@@ -4,9 +4,9 @@
     restore(key, column)     a parameter's text -> numbers and booleans, by the types of the schema
     COLUMN_NAMES             a column of `tracking.query` -> the name by which analysis knows the fact
 
-A fact that is neither a leaf of the config nor of the environment costs one line in FACTS. MLflow cuts long values
-silently: a value beyond its limit stays in `record.json`, among the run's artifacts; the tag `vbench.only_in_record`
-names it, and a parameter `….sha256` tells two such values apart.
+A fact that is a leaf of neither the config nor the environment takes one line in FACTS. MLflow truncates long values
+silently: a value beyond its limit is only in `record.json`, among the run's artifacts; the tag `vbench.only_in_record`
+names it, and a parameter `….sha256` distinguishes two such values.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 LONGEST_KEY = 250
 DIGITS = 9
-BLOBS = {"config_json"}  # whole files of facts: of use to a program, noise in a table
+BLOBS = {"config_json"}  # whole files of facts: useful to a program, noise in a table
 TRUTH = {"true": True, "false": False}
 
 
 class Fact(NamedTuple):
-    """A value that is derived from a record, or a leaf that analysis knows by another name than its path."""
+    """A value derived from a record, or a leaf whose name in analysis differs from its path."""
 
     column: str  # of `tracking.query`: params.… or tags.…
     derive: Callable[[Record], str | None] | None = None  # None: a leaf of the config or the environment
-    name: str = ""  # in analysis, if it reads the fact under a name of its own
+    name: str = ""  # in analysis, if it differs from the column's
 
 
 def _hardware_name(record: Record) -> str | None:
@@ -61,7 +61,7 @@ def _parallelism_name(record: Record) -> str | None:
 
 
 def _point(record: Record) -> str:
-    """The session and the load: repeats of a point, which differ in their seed, share it."""
+    """The session and the load: the same for repeats of a point, which differ only in their seed."""
     load = record.name.removesuffix(f" s{record.config.get('workload', {}).get('seed', 0)}")
     return f"{record.session} · {load.rpartition(' · ')[2]}"
 
@@ -136,11 +136,11 @@ def flatten(record: Record) -> Row:
 
 
 def restore(key: str, column: pd.Series) -> pd.Series:
-    """A parameter's column in the type of the schema: numbers, booleans, or the text as it was; `null` is missing.
+    """A parameter's column in the type of the schema: numbers, booleans, or unchanged text; `null` is missing.
 
-    An option that takes a number or a word (max_model_len=auto) keeps its words.
+    An option that accepts a number or a word (max_model_len=auto) keeps its words.
     """
-    import pandas as pd  # a session that only files does without it
+    import pandas as pd  # a session that only files does not need it
 
     kinds = _schema_types().get(key, frozenset({str}))
     column = column.where(column != "null", None)
@@ -153,12 +153,12 @@ def restore(key: str, column: pd.Series) -> pd.Series:
 
 
 def storable(value: str) -> str:
-    """The text without halves of surrogate pairs, which no database stores."""
+    """The text without lone surrogates, which no database stores."""
     return value.encode(errors="replace").decode()
 
 
 def rounded(value: float) -> float:
-    """To nine digits, never before the decimal point: a table that shows five would round fewer a second time."""
+    """Rounds to nine digits, never before the decimal point; with fewer, a table of five digits would round twice."""
     if value == 0 or float(value).is_integer():
         return float(value)
     return round(value, max(0, DIGITS - 1 - math.floor(math.log10(abs(value)))))

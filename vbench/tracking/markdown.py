@@ -1,22 +1,22 @@
-"""Text for Markdown pages: names from records and files of others are shown as they are, never read as markup. Pure."""
+"""Text for Markdown pages: names from records and others' files are shown literally, never as markup. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
-# What CommonMark, GitHub and MLflow read as markup within a line: code, emphasis, tables, formulas, links, HTML.
+# What CommonMark, GitHub and MLflow interpret as markup within a line: code, emphasis, tables, formulas, links, HTML.
 MARKUP = re.compile(r"[\\`*|$~<]|(?<=\])\(|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 ENTITIES = {"<": "&lt;", "&": "&amp;"}
 
 
 def one_line(text: object) -> str:
-    """The text without line breaks and control characters: a terminal, a figure and a page show it on one line."""
+    """The text without line breaks and control characters, so that terminals, figures and pages show it on one line."""
     return " ".join("".join(each if each.isprintable() else " " for each in str(text)).split())
 
 
 def escape_markdown(text: object) -> str:
-    """The text as one line that Markdown shows as it is."""
+    """The text as one line that Markdown shows literally."""
     return MARKUP.sub(lambda found: ENTITIES.get(found[0], f"\\{found[0]}"), one_line(text))
 
 

@@ -1,4 +1,4 @@
-"""A run in a few lines of Markdown, for its page in MLflow. Pure."""
+"""A summary of a run in a few lines of Markdown, for its page in MLflow. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from vbench.schema.record import Reason, Record
 
-LONGEST_LINE = 500  # of a log: short enough for the page and for MLflow's limit on a note
+LONGEST_LINE = 500  # of a log line: short enough for the page and for MLflow's limit on a note
 
 
 def note(record: Record) -> str:
@@ -24,7 +24,7 @@ def note(record: Record) -> str:
 def _failure(record: Record) -> list[str]:
     if not record.failure:
         return []
-    line = one_line(record.failure.line.replace("`", "'"))[:LONGEST_LINE]  # nothing is markup within code
+    line = one_line(record.failure.line.replace("`", "'"))[:LONGEST_LINE]  # a code span has no markup
     return [f"Not measured: **{record.failure.kind}**", "", f"`{line}`", ""]
 
 

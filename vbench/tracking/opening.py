@@ -1,8 +1,8 @@
 """Opens the store, and creates a local one on first use.
 
-Many processes may open a new store at once. MLflow's creation of the tables is not safe against that, so it happens
-under a lock on a file beside the database. The journal mode is WAL, which lets readers and one writer work at the same
-time; like the lock, it needs a local disk.
+Many processes may open a new store at once. MLflow's creation of the tables is not safe then, so it happens under
+a lock on a file next to the database. The journal mode is WAL, which lets readers and one writer work at the same time;
+like the lock, it needs a local disk.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ PATIENCE_S = 60.0  # for a lock: filing one run takes well under a second
 
 
 def connect() -> MlflowClient:
-    """A client of the store, which is created and migrated on first use."""
+    """Returns a client of the store; creates and migrates the store on first use."""
     return _connect(store())
 
 
 @contextmanager
 def locked(purpose: str) -> Iterator[None]:
-    """Holds a local store's lock for one purpose; for a server it does nothing.
+    """Holds a local store's lock during the block; does nothing for a server.
 
     Raises TrackingFailed if another process does not release it in time.
     """
@@ -74,7 +74,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 def _connect(uri: str) -> MlflowClient:
     for name, value in ENVIRONMENT.items():  # read when mlflow is imported
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient  # over a second, and only who tracks pays it
+    from mlflow import MlflowClient  # takes over a second; only tracking needs it
 
     logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # it logs every table that it creates
     with locked("open"):
@@ -86,7 +86,7 @@ def _connect(uri: str) -> MlflowClient:
 
 
 def _make() -> None:
-    """Creates a missing local store under another name, so that no process opens a half-created one."""
+    """Creates a missing local store under a temporary name, so that no process opens a half-created one."""
     path = database()
     if path is None or path.exists():
         return
@@ -119,7 +119,7 @@ def _create(client: MlflowClient, name: str) -> str:
 
 
 def _artifacts(experiment: str) -> str | None:
-    # By default MLflow puts a local store's artifacts below the current folder.
+    # By default MLflow puts a local store's artifacts below the working directory.
     path: Path | None = database()
     return (path.parent / "artifacts" / re.sub(r"[^\w.-]+", "-", experiment)).as_uri() if path else None
 

@@ -1,4 +1,4 @@
-"""The addresses of MLflow's own pages, if the store is a server. Pure."""
+"""The URLs of MLflow's own pages, if the store is a server. Pure."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def _page(store: str, route: str) -> str | None:
     address = urlsplit(store)
     if address.scheme not in ("http", "https"):
         return None
-    host = address.netloc.rpartition("@")[2]  # without the password that may precede it
+    host = address.netloc.rpartition("@")[2]  # without a password that may precede it
     return f"{address.scheme}://{host}{address.path.rstrip('/')}/#/{route}"

@@ -9,7 +9,7 @@ SQLITE = "sqlite:///"
 
 
 def store() -> str:
-    """The tracking URI: MLFLOW_TRACKING_URI, otherwise a SQLite file below the current folder."""
+    """The tracking URI: MLFLOW_TRACKING_URI, or else a SQLite file below the working directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path.cwd() / 'mlruns' / 'mlflow.db'}"
 
 

@@ -1,7 +1,7 @@
-"""Every run of the store as one table.
+"""Reads all runs of the store as one table.
 
-A local store is read with SQL over its tables, about ten times faster than MLflow's own search, read-only, and only if
-its schema is one that this was written against. Any other store is searched page by page.
+A local store is read by SQL, read-only, about ten times faster than MLflow's own search, but only if its schema is one
+that this module was written for. Any other store is searched page by page.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Cell = tuple[str, str, Any]  # run id, column, value
 
 @dataclass(frozen=True)
 class _Rows:
-    """Long form: runs (id, name, experiment, start in ms, status) and a cell for each of their values."""
+    """Long format: runs (id, name, experiment, start in ms, status) and a cell for each of their values."""
 
     runs: list[tuple[str, str, str, int, str]]
     params: Iterable[Cell]
@@ -77,7 +77,7 @@ def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:
 
 
 def has_known_schema(path: Path) -> bool:
-    """Whether the SQL here was written against the tables of this local store."""
+    """Whether the SQL here was written for the tables of this local store."""
     with open_reader(path) as connection:
         return {revision for (revision,) in connection.execute("SELECT version_num FROM alembic_version")} <= (
             KNOWN_REVISIONS
@@ -86,9 +86,9 @@ def has_known_schema(path: Path) -> bool:
 
 @contextmanager
 def open_reader(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection to a local store, as it is at this moment."""
+    """Opens a read-only connection to a local store, as a snapshot."""
     with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)) as connection:
-        connection.execute("BEGIN")  # all selects see one moment, whatever is filed meanwhile
+        connection.execute("BEGIN")  # all selects see the same snapshot, even if runs are filed meanwhile
         yield connection
 
 
@@ -114,7 +114,7 @@ def _select(connection: sqlite3.Connection, experiment: str | None, ids: set[str
 
 def _search(experiment: str | None, where: str) -> list[tuple[str, Run]]:
     """(experiment name, run) of every run that passes the filter."""
-    from mlflow.exceptions import MlflowException  # over a second, and a plain query needs none of it
+    from mlflow.exceptions import MlflowException  # takes over a second; a plain query does not need it
 
     client = connect()
     known: list[Experiment] = list(client.search_experiments())
@@ -140,7 +140,7 @@ def _pages(client: MlflowClient, experiments: list[str], where: str) -> Iterator
 
 @contextmanager
 def _without_gc() -> Iterator[None]:
-    # A search creates a million small objects that all stay; collecting garbage among them takes half of its time.
+    # A search creates a million small objects that all stay; garbage collection would take half of its time.
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -174,7 +174,7 @@ def _check_experiment(experiment: str | None, names: list[str]) -> None:
 
 
 def _public(uri: str) -> str:
-    """The address without a password that may be in it."""
+    """The URL without a password that may be in it."""
     scheme, _, rest = uri.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
 
@@ -186,7 +186,7 @@ def _table(rows: _Rows) -> pd.DataFrame:
     place = {run[0]: row for row, run in enumerate(runs)}
     table = pd.DataFrame(runs, columns=RUN_COLUMNS)
     table["start_time"] = pd.to_datetime(table["start_time"], unit="ms", utc=True)
-    # The last sample of a series (group/name) is not a result of the run.
+    # A series (group/name) is left out: its last sample is not a result of the run.
     results = (cell for cell in rows.metrics if "/" not in cell[1])
     metrics = {f"metrics.{key}": column.astype(float) for key, column in _pivot(results, place, np.nan).items()}
     params = {f"params.{key}": restore(key, column) for key, column in _pivot(rows.params, place, None).items()}
@@ -195,7 +195,7 @@ def _table(rows: _Rows) -> pd.DataFrame:
 
 
 def _pivot(cells: Iterable[Cell], place: dict[str, int], missing: Any) -> dict[str, pd.Series]:
-    """The cells of the runs that have a place, as one column for each key."""
+    """One column for each key, from the cells of the runs that have a row."""
     columns: dict[str, np.ndarray[Any, Any]] = {}
     for run, key, value in cells:
         if run not in place:

@@ -1,7 +1,7 @@
 """A campaign's report in MLflow: the files as artifacts of one run, the tables as the campaign's description.
 
-That run measured nothing: `reading` leaves it out by its tag `vbench.report`. A campaign has one; the run of an earlier
-report is deleted once its successor is complete.
+That run measured nothing: `reading` excludes it by its tag `vbench.report`. A campaign has one such run; an earlier
+report's run is deleted once its successor is complete.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Pages:
 
 
 def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Pages:
-    """Files the report of an experiment in place of an earlier one; `parts` are its tables in Markdown.
+    """Files the report of an experiment, replacing an earlier one; `parts` are its tables in Markdown.
 
     Raises TrackingFailed.
     """
@@ -58,7 +58,7 @@ def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Page
 
 
 def page(experiment: str) -> str | None:
-    """The page of an experiment; None if the store is not a server. Raises TrackingFailed."""
+    """The URL of an experiment's page; None if the store is not a server. Raises TrackingFailed."""
     with store_errors(f"cannot find {experiment}"):
         found = connect().get_experiment_by_name(experiment)
         return campaign_page(store(), found.experiment_id) if found else None

@@ -1,8 +1,8 @@
-"""What MLflow's own pages show of an experiment: its description and the columns of its runs table.
+"""What MLflow's own pages show for an experiment: its description and the columns of its runs table.
 
-By default the table shows no metrics. A view stored as an experiment tag does, at
+By default the table shows no metrics. A view stored as an experiment tag shows them, at
 `#/experiments/ID/runs?workflowType=machine_learning&viewStateShareKey=vbench`. MLflow writes such tags itself when a
-view is shared, but does not document them: if a later version ignores them, the page looks as by default.
+view is shared, but does not document them: if a later version ignores them, the page shows its default columns.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HEADLINES = (
     "completed",
     "failed",
     "duration",
-    "steady_output_throughput",  # needs the next one: how many seconds it covers
+    "steady_output_throughput",  # read together with the next one: the seconds that it covers
     "steady_duration",
 )
 

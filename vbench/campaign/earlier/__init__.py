@@ -1,1 +1,1 @@
-"""Modules under the names that they had in earlier builds, for jobs that these builds left in a queue."""
+"""Modules under the names that they had in earlier builds, for jobs that these builds left in the queue."""

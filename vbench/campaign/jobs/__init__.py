@@ -40,7 +40,7 @@ class JobEnd(Enum):
     preempted = "preempted"
     out_of_memory = "out_of_memory"  # of the host: the job used more than it asked for
     node_failed = "node_failed"
-    lost = "lost"  # it is gone, and nothing tells why
+    lost = "lost"  # it is gone, and the reason is unknown
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class JobState:
 
     phase: JobPhase
     end: JobEnd | None = None  # of a job that has ended
-    detail: str = ""  # for people: why it waits, which node it runs on, how it ended
+    detail: str = ""  # for display: why it waits, which node it runs on, how it ended
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,25 @@ NAMES = ("local", "slurm", "inline")
 
 
 def backend(name: str) -> Jobs:
-    """The backend of this name. Each is imported only where it is used."""
+    """The backend of this name. A backend is imported only when it is used."""
     jobs: Jobs = getattr(import_module(f"{__name__}.{name}"), name.capitalize())()
     return jobs
 
 
 def strict(setup: Sequence[str]) -> list[str]:
-    """These lines of bash, such that a line that fails ends the job."""
+    """These lines of bash, changed so that a failing line ends the job."""
     return ["set -e", *setup, "set +e"] if setup else []
 
 
 class Jobs(Protocol):
-    """A backend. No method raises because a job is gone; `submit` raises Refused where a scheduler refuses a job."""
+    """A backend. No method raises because a job is gone; `submit` raises Refused if a scheduler refuses a job."""
 
     name: str  # as in hydra/launcher=NAME
     on_this_host: bool  # its sessions use this host's GPUs and cores
     in_driver: bool  # its jobs have ended when `submit` returns
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
-        """Submits the sessions; their job ids, in order, which another driver on this host or cluster can use too.
+        """Submits the sessions; returns their job ids, in order, valid for any driver on this host or cluster.
 
         If the batch exceeds `launcher.max_parallel`, no other job of these experiments exists, and the backend enforces
         the limit.
@@ -97,9 +97,9 @@ class Jobs(Protocol):
         ...
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Asks these jobs to end; returns at once."""
+        """Asks these jobs to end, and returns at once."""
         ...
 
     def log(self, job_id: str, folder: Path) -> Path | None:
-        """The file that the job of the session in this folder prints to, there once it has started. None: no log."""
+        """The file that the job of the session in this folder prints to, created when it starts. None: no log."""
         ...

@@ -1,7 +1,7 @@
-"""What a SLURM job does: it carries out its session, and asks to be requeued where the scheduler cuts it short.
+"""What a SLURM job does: it executes its session, and asks to be requeued if the scheduler cuts it short.
 
-A job that is started again finds on disk what it has recorded and goes on behind it. If it is started again and again
-and records nothing, the run in its way is given up, so that those behind it get their turn.
+A restarted job finds its records on disk and continues after them. If it is restarted repeatedly and records nothing,
+it gives up on the run that blocks it, so that the runs after that one can be measured.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ class Attempt:
     """One start of a job, kept in the session's folder for the next start."""
 
     job: str
-    recorded: int  # records, of whatever verdict, that there were when it started
-    number: int  # of the starts that found so many
-    cut: Kind = "preempted"  # how the start before it ended, where it could tell: its node may also have failed
+    recorded: int  # records, of any verdict, that existed when it started
+    number: int  # of this start among those that found as many records
+    cut: Kind = "preempted"  # how the previous start ended, as far as known: its node may also have failed
 
     @classmethod
     def begin(cls, folder: Path, job_id: str) -> Attempt:
         first = cls(job_id, sum(1 for _ in folder.glob(f"*/{RECORD}")), 1)
         try:
             last = cls(**json.loads((folder / ATTEMPT).read_text()))
-        except (OSError, ValueError, TypeError):  # none yet, or the disk of a node that failed kept half of it
+        except (OSError, ValueError, TypeError):  # none yet, or truncated because the node failed
             return first
         if last.job != job_id:
             return first
@@ -54,9 +54,9 @@ class Attempt:
 
 
 def job(path: str) -> None:
-    """Carries out the session of this file. Raises Interrupted, a SystemExit, where the job is cut short.
+    """Executes the session of this file. Raises Interrupted, a SystemExit, if the job is cut short.
 
-    SLURM requeues a preempted job only if SLURM had to kill it; one that ends when asked to has ended for good. So this
+    SLURM requeues a preempted job only if SLURM had to kill it; a job that ends when asked to is not requeued. So this
     job asks to be requeued, unless the scheduler has decided otherwise (scancel, scontrol requeue).
     """
     folder, job_id = Path(path).parent, os.environ["SLURM_JOB_ID"]
@@ -89,7 +89,7 @@ def _give_up(interrupted: Session, folder: Path, attempt: Attempt) -> None:
 
 
 def _runs_in_the_way(interrupted: Session, folder: Path) -> Sequence[Run]:
-    """The next run; all runs that are left if not even the servers became ready."""
+    """The next run, or all runs that are left if not even the servers became ready."""
     left = [run for run in interrupted.runs if not (folder / run.folder / RECORD).exists()]
     reached = [event.kind for event in EventReader(folder).read() if event.kind in {"starting", "ready", "measuring"}]
     return left if reached[-1:] == ["starting"] else left[:1]

@@ -1,4 +1,4 @@
-"""What a job's process starts with: the session, and its records on their way into a store that takes many writers."""
+"""Entry point of a job's process: executes the session, and files its records in a store that takes many writers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vbench.watch import Event
 def job(path: str, minutes: float | None = None) -> None:
     """Executes the session of this file, and delivers each record as it is written. Raises as `session.job`.
 
-    A local store has one writer, the driver: the job delivers nothing then.
+    If the store is local, only the driver writes to it, and the job delivers nothing.
     """
     if tracking.database() is not None:
         session.job(path, minutes)
@@ -28,4 +28,4 @@ def job(path: str, minutes: float | None = None) -> None:
     finally:
         delivery.close()
         for line in delivery.report():
-            print(f"not filed: {line}")  # noqa: T201  into the job's log: a driver tells what it cannot file itself
+            print(f"not filed: {line}")  # noqa: T201  into the job's log: the driver reports what it cannot file itself

@@ -11,21 +11,21 @@ from vbench.watch import Events
 
 
 class Inline:
-    """`hydra/launcher=inline`. A job has ended when its submission returns."""
+    """`hydra/launcher=inline`. Each job has ended by the time its submission returns."""
 
     name = "inline"
     on_this_host = True
     in_driver = True
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
-        """Raises Refused where this host cannot serve a session."""
+        """Raises Refused if this host cannot serve a session."""
         return [_carry_out(each) for each in batch]
 
     def states(self, ids: Sequence[str]) -> dict[str, JobState]:
         return dict.fromkeys(ids, JobState(JobPhase.ended, JobEnd.completed))
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Does nothing: no job is left to end."""
+        """Does nothing: all jobs have ended."""
 
     def log(self, job_id: str, folder: Path) -> None: ...
 

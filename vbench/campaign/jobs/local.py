@@ -1,7 +1,7 @@
 """Sessions as processes of this host, which outlive the driver.
 
-Each job waits for its lease of the host and keeps its time limit in its own process. The kernel says whether a job is
-alive, by its pid and by the lock on its session's folder, so a later driver can ask as well as the one that started it.
+Each job waits for its lease of the host and enforces its time limit in its own process. The job's pid and the lock on
+its session's folder show whether it is alive, so any later driver can find out as well as the one that started it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Local:
     in_driver = False
 
     def __init__(self) -> None:
-        self._started: list[Any] = []  # our children: polled, so that none stays a zombie
-        self._cancelled: set[str] = set()  # by us, perhaps before their first event
+        self._started: list[Any] = []  # our child processes, polled so that none stays a zombie
+        self._cancelled: set[str] = set()  # cancelled by us, perhaps before their first event
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
         return [self._start(each) for each in batch]
@@ -50,7 +50,7 @@ class Local:
         return {each: _state(pid, folder, pid in ours, silent[each]) for each in ids for pid, folder in [_parts(each)]}
 
     def cancel(self, ids: Sequence[str]) -> None:
-        """Ends the jobs as a scheduler does, by SIGTERM."""
+        """Ends the jobs by SIGTERM, as a scheduler does."""
         self._cancelled.update(ids)
         for each in ids:
             _, folder = _parts(each)
@@ -66,7 +66,7 @@ class Local:
     def _start(self, each: Submission) -> str:
         folder = each.path.parent
         executor = submitit.LocalExecutor(_logs(folder), python=_python(each.session.launcher.setup))
-        here = [gpu.index for gpu in gpus.find_gpus()]  # submitit hides all other GPUs
+        here = [gpu.index for gpu in gpus.find_gpus()]  # submitit hides all GPUs not listed
         executor.update_parameters(
             timeout_min=NO_LIMIT_MIN,
             stderr_to_stdout=True,
@@ -76,15 +76,15 @@ class Local:
         with _apart():
             job = executor.submit(entry.job, str(each.path), each.resources.minutes)
         self._started.append(job)
-        # The kernel shows its command line shortly after its start; until then other drivers would take it for dead.
+        # The command line appears shortly after the start; until then other drivers would think that the job is dead.
         while not (_minds(int(job.job_id), folder) or job.done()):
             time.sleep(SHOWN_EACH_S)
         return f"{job.job_id}@{folder}"
 
 
 def _state(pid: int, folder: Path, our_child: bool, silent: JobEnd) -> JobState:
-    """The job's state; `silent` is the end of a job whose session did not say how it ended."""
-    # Our own children are known as such: while setup's shell becomes the job, the kernel shows no command line.
+    """The job's state; `silent` is how a job ended if its session did not report it."""
+    # We know our own children without it: while setup's shell becomes the job, there is no command line.
     if our_child or _minds(pid, folder) or sessionfile.is_held(folder):
         return JobState(JobPhase.running, detail=f"pid {pid}")
     events = EventReader(folder).read()
@@ -106,9 +106,9 @@ def _logs(folder: Path) -> Path:
 
 
 def _python(setup: Sequence[str]) -> str:
-    """The command that starts a job's interpreter, quoted for a shell: after these lines, which print to the job's log.
+    """The command, quoted for a shell, that runs these lines, whose output goes to the job's log, then the interpreter.
 
-    submitit's own `setup` takes the job's number from the parent process, which is the driver's where sh is bash.
+    submitit's own `setup` takes the job's number from the parent process, which is the driver if sh is bash.
     """
     lines = [*strict(setup), 'exec "$@"']
     return shlex.join(["bash", "-c", "\n".join(lines), "setup", sys.executable] if setup else [sys.executable])
@@ -121,9 +121,9 @@ def _parts(job_id: str) -> tuple[int, Path]:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """Processes started in the block ignore Ctrl-C and the closing of the terminal, and hold none of our streams.
+    """Processes started in the block ignore Ctrl-C and the closing of the terminal, and do not inherit our streams.
 
-    submitit has no option for either. If a job held a pipe open, its reader would wait on after the driver had ended.
+    submitit has no option for either. If a job held a pipe open, its reader would still wait after the driver's end.
     """
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
     streams = {number: os.dup(number) for number in (0, 1, 2)}

@@ -1,8 +1,8 @@
 """SLURM's queue: the states of jobs, and the commands that cancel or requeue them.
 
-squeue knows an ended job for a while (MinJobAge), afterwards accounting does. Without slurmdbd a completion file may,
-if the site keeps one; it does not tell the jobs of an array apart. If the controller does not answer, the jobs run on
-and their states are unknown.
+squeue lists an ended job for a while (MinJobAge), afterwards accounting does. Without slurmdbd a completion file may
+list it, if the site keeps one; it does not distinguish the jobs of an array. If the controller does not answer, the
+jobs go on and their states are unknown.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ ENDED = {
 GONE = JobState(JobPhase.ended, JobEnd.lost, "SLURM no longer knows it")
 AWAY = JobState(JobPhase.unknown, detail="SLURM's controller does not answer")
 ANSWER_S = 60.0  # for one command's answer; SLURM's own commands give up on a controller earlier
-AWAY_S = 300.0  # how long to wait for a controller before a job is not submitted, or not cancelled
+AWAY_S = 300.0  # how long to wait for a controller before giving up a submission or cancellation
 RETRY_S = 5.0
 REQUEUE_S = 60.0  # how long to try to requeue a job that is being ended
 NEAR_S = 150.0  # before a time limit: its warning comes 90 s before, or up to a minute earlier
-COMMENT = "comment:"  # prefix of an id that is known before SLURM gives its own
+COMMENT = "comment:"  # prefix of our own id for a job whose SLURM id is not known yet
 AT_ONCE = 500  # ids in one query
 
 
@@ -75,7 +75,7 @@ class Running:
 
     @classmethod
     def find(cls, job_id: str) -> Running | None:
-        """The job; None where it is being ended, or where SLURM does not answer."""
+        """The job; None if it is being ended, or if SLURM does not answer."""
         answer = patiently(["squeue", "--noheader", "--format=%T|%M|%l", f"--jobs={job_id}"], REQUEUE_S)
         state, elapsed, limit = (*answer.stdout.strip().split("|"), "", "")[:3]
         return cls(seconds(elapsed), seconds(limit)) if state == "RUNNING" else None
@@ -118,12 +118,12 @@ def cancel(ids: Sequence[str]) -> None:
 
 
 def foretold(comment: str, place: int | str) -> str:
-    """The id, known before SLURM gives its own, of the job with this comment at this place of its array, from 0."""
+    """Our own id, before SLURM's is known, of the job with this comment at this index (from 0) of its array."""
     return f"{COMMENT}{comment}_{place}"
 
 
 def parsed(listing: str) -> dict[str, JobState]:
-    """States by id, from lines of `id|STATE|detail`; a later line of an id wins. Pure."""
+    """States by id, from lines of `id|STATE|detail`; the last line of an id counts. Pure."""
     found: dict[str, JobState] = {}
     for line in filter(None, listing.splitlines()):
         jobs, state, *detail = line.split("|")
@@ -133,7 +133,7 @@ def parsed(listing: str) -> dict[str, JobState]:
 
 
 def patiently(command: list[str], patience_s: float = AWAY_S) -> subprocess.CompletedProcess[str]:
-    """The command's answer; the command is repeated while the controller is away, for `patience_s` at most."""
+    """The command's answer; repeats the command while no controller answers, for `patience_s` at most."""
     deadline = time.monotonic() + patience_s
     while (answer := _answer(command)) and away(answer.stderr) and time.monotonic() < deadline:
         time.sleep(RETRY_S)
@@ -141,13 +141,13 @@ def patiently(command: list[str], patience_s: float = AWAY_S) -> subprocess.Comp
 
 
 def away(message: str) -> bool:
-    """Whether this error of a SLURM command means that no controller answered, so that it may be repeated. Pure."""
+    """Whether this error means that no controller answered, so that the command may be repeated. Pure."""
     signs = ("contact slurm controller", "timed out", "onnection refused", "Zero Bytes", "ommunication", "temporarily")
     return any(sign in message for sign in signs)
 
 
 def _own(ids: Iterable[str], patience_s: float = 0) -> dict[str, str] | None:
-    """SLURM's ids by the given ones, leaving out foretold ids that the queue does not know; None: no answer."""
+    """SLURM's ids by the given ones, without our own ids that the queue does not know; None: no answer."""
     own = {each: each for each in ids}
     unnamed = {each for each in own if each.startswith(COMMENT)}
     if not unnamed:
@@ -162,7 +162,7 @@ def _own(ids: Iterable[str], patience_s: float = 0) -> dict[str, str] | None:
 
 
 def _queued(ids: Sequence[str]) -> dict[str, JobState] | None:
-    """The states of the jobs that squeue knows; None where it does not answer."""
+    """The states of the jobs that squeue knows; None if it does not answer."""
     form = "--format=%i|%T|%r|%N"
     answer = _answer(["squeue", "--noheader", "--array", "--all", "--states=all", form, f"--jobs={_bare(ids)}"])
     if answer.returncode:
@@ -171,23 +171,23 @@ def _queued(ids: Sequence[str]) -> dict[str, JobState] | None:
 
 
 def _bare(ids: Iterable[str]) -> str:
-    """The ids of whole arrays: sacct finds a job of an array that never started only by these."""
+    """The ids of whole arrays: sacct finds array jobs that never started only by these."""
     return ",".join(sorted({job.partition("_")[0] for job in ids}))
 
 
 def _each(jobs: str) -> Iterator[str]:
-    """The ids in one of sacct's: `A_[0-3,6-8:2%2]` stands for the jobs of an array that never started."""
+    """Expands one of sacct's ids: `A_[0-3,6-8:2%2]` stands for the jobs of an array that never started."""
     array, some, tasks = jobs.partition("_[")
     if not some:
         yield jobs
     for span in tasks.rstrip("]").partition("%")[0].split(","):
-        if whole := re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", span):  # a long list is cut short
+        if whole := re.fullmatch(r"(\d+)(?:-(\d+))?(?::(\d+))?", span):  # skips the end of a truncated list
             first, last, step = whole.groups()
             yield from (f"{array}_{task}" for task in range(int(first), int(last or first) + 1, int(step or 1)))
 
 
 def _state(text: str, detail: str) -> JobState:
-    word = next(iter(text.split()), "").rstrip("+")  # "CANCELLED by 1000"; what sacct cuts short ends in a plus
+    word = next(iter(text.split()), "").rstrip("+")  # "CANCELLED by 1000"; sacct marks a truncated word with +
     if word in QUEUED:
         return JobState(JobPhase.queued, detail=detail)
     if word in RUNNING:

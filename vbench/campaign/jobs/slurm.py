@@ -1,4 +1,4 @@
-"""Sessions as batch jobs of SLURM, submitted by submitit: one array for all that ask for the same resources.
+"""Sessions as SLURM batch jobs, submitted by submitit: one array for all sessions with the same resources.
 
 submitit pickles the name of a function and the path of a session file. Its own account of how a job ended is not used:
 its result file says "error" for a job that was preempted and runs again, and its polling hangs without slurmdbd.
@@ -45,9 +45,9 @@ class Slurm:
         self._known: dict[str, JobState] = {}
 
     def submit(self, batch: Sequence[Submission]) -> list[str]:
-        """Submits the sessions; their job ids, in order. Waits for a controller that is away.
+        """Submits the sessions; returns their job ids, in order. Waits for a controller that does not answer.
 
-        Raises Refused, with sbatch's message, if SLURM refuses one of them; the others are cancelled then.
+        Raises Refused, with sbatch's message, if SLURM refuses one of them; it then cancels the others.
         """
         ids: dict[Path, str] = {}
         try:
@@ -76,7 +76,7 @@ class Slurm:
         return folder.parent / FOLDER / f"{job_id}_0_log.out"
 
     def _cancelled_while_queued(self, job_id: str, state: JobState) -> JobState:
-        """The state, or CANCELLED: a waiting job of an array that is cancelled just vanishes from SLURM's books."""
+        """The state, or CANCELLED: a cancelled job of an array that was still waiting vanishes from SLURM's records."""
         waited = job_id in self._known and self._known[job_id].phase is JobPhase.queued
         return CANCELLED if state is queue.GONE and waited else state
 
@@ -85,7 +85,7 @@ def submissions(batch: Sequence[Submission]) -> Iterator[tuple[Sequence[Submissi
     """The sessions of each sbatch, and the parameters that submitit passes to it for all of them. Pure.
 
     A single array enforces `launcher.max_parallel` by its own limit. Several arrays cannot: then each session is
-    submitted singly, under one of `max_parallel` job names, and of each name one job runs at a time (singleton).
+    submitted singly under one of `max_parallel` job names, and one job of each name runs at a time (singleton).
     """
     groups = list(_alike(batch))
     bound = (batch[0].session.launcher.max_parallel if batch else None) or len(batch)
@@ -101,11 +101,11 @@ def submissions(batch: Sequence[Submission]) -> Iterator[tuple[Sequence[Submissi
 
 
 def parameters(each: Submission) -> dict[str, Any]:
-    """The parameters for submitit of one session's job. Pure.
+    """submitit's parameters for one session's job. Pure.
 
     From SLURM 22.05 on a step does not inherit its job's cores, so srun gets --cpus-per-task. submitit chooses the
-    signal of the time limit's warning: USR2, to all processes of the step. The job may be requeued, whatever the site's
-    default.
+    signal of the time limit's warning: USR2, to all processes of the step. The job may be requeued, regardless of the
+    site's default.
     """
     asked = each.resources
     kind = f":{asked.gpu_type}" if asked.gpu_type else ""
@@ -140,7 +140,7 @@ def _submit(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[str
     deadline = time.monotonic() + queue.AWAY_S
     while True:
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # submitit repeats there what it raises
+            with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it also raises
                 jobs = executor.map_array(job, [str(each.path) for each in members])
         except FailedJobError as error:
             if not queue.away(str(error)) or time.monotonic() > deadline:
@@ -148,7 +148,7 @@ def _submit(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[str
         else:
             return [str(each.job_id) for each in jobs]
         time.sleep(queue.RETRY_S)
-        queue.cancel(ids)  # the submission may have arrived although its answer did not
+        queue.cancel(ids)  # the submission may have succeeded although its answer was lost
 
 
 def _alike(batch: Sequence[Submission]) -> Iterator[list[Submission]]:

@@ -1,1 +1,1 @@
-"""Where an earlier build had its jobs."""
+"""The package that held the jobs in earlier builds."""

@@ -1,6 +1,6 @@
-"""`vbench.jobs.batch.job`: what batch jobs that an earlier build queued are pickled to call.
+"""`vbench.jobs.batch.job`: the function that batch jobs queued by an earlier build call by its pickled name.
 
-`vbench/__init__.py` puts the folder two above this one on the package's path, so that they find it by that name.
+`vbench/__init__.py` puts the folder two above this one on the package's path, so that these jobs find it by that name.
 """
 
 from vbench.campaign.jobs.batch import job
