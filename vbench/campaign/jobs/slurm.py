@@ -101,7 +101,7 @@ def submissions(batch: Sequence[Submission]) -> Iterator[tuple[Sequence[Submissi
 
 
 def parameters(each: Submission) -> dict[str, Any]:
-    """submitit's parameters for one session's job. Pure.
+    """The parameters that submitit gets for one session's job. Pure.
 
     From SLURM 22.05 on a step does not inherit its job's cores, so srun gets --cpus-per-task. submitit chooses the
     signal of the time limit's warning: USR2, to all processes of the step. The job may be requeued, regardless of the
