@@ -40,7 +40,7 @@ class Submitter:
         self._submit(admit_all=self._jobs.on_this_host)
 
     def waiting(self) -> str:
-        """Says how many sessions have to wait for others; empty if the first of them can start."""
+        """A line on how many sessions have to wait for others; empty if the first of them can start."""
         self._count_others()
         left = to_submit(self._tasks)
         if not left or self._admitted():

@@ -141,7 +141,7 @@ def _ends_of_replies(requests: Requests) -> tuple[Floats, Floats]:
 
 
 def _gaps_of_replies(requests: Requests) -> dict[str, float]:
-    """The longest gap between two tokens of one reply: the maximum, the p99, and the fraction beyond 1 s."""
+    """The longest gap within each reply: its maximum and p99 over replies, and the fraction beyond 1 s."""
     chunks = np.diff(requests.offsets)
     several = chunks > 1
     if not several.any():

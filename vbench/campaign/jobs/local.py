@@ -106,7 +106,7 @@ def _logs(folder: Path) -> Path:
 
 
 def _python(setup: Sequence[str]) -> str:
-    """The command, quoted for a shell, that runs these lines, whose output goes to the job's log, then the interpreter.
+    """The shell-quoted command that runs these lines, then the job's interpreter; their output goes to the job's log.
 
     submitit's own `setup` takes the job's number from the parent process, which is the driver if sh is bash.
     """
