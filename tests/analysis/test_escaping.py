@@ -17,6 +17,8 @@ from vbench.schema.record import Failure, Reason
 from vbench.tracking.mapping import flatten
 from vbench.tracking.markdown import escape_markdown, markdown_table
 
+pytestmark = pytest.mark.slow  # takes seconds
+
 NAMES = [
     "<script>alert(1)</script>",
     "a $x_{1$ b",

@@ -18,7 +18,10 @@ from vbench import compose, ingest, tracking
 from vbench.analysis import __main__ as analysis
 from vbench.schema import to_plain
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
+    pytest.mark.slow,
+]  # MLflow's own
 
 
 @pytest.fixture(autouse=True)

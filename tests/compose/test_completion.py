@@ -13,6 +13,8 @@ from vbench.compose.choices import groups
 from vbench.compose.completion import candidates, script
 from vbench.schema import RunConfig, keys
 
+pytestmark = pytest.mark.slow  # takes seconds
+
 COMMANDS = ["analyze", "ingest", "fetch", "session"]
 ROOT = Path(__file__).parents[2]
 

@@ -86,6 +86,7 @@ def test_every_system_of_a_campaign_keeps_the_rules(campaign):
     assert len([checked(run) for run in ours.grid(loader, master, points)]) == len(points) > 1
 
 
+@pytest.mark.slow
 def test_a_grid_composes_each_point_as_hydra_does_alone():
     points = [
         [f"model={model}", f"hardware={hardware}", f"workload.num_prompts={n}", f"engine.extra_args=[--seed,{n}]"]

@@ -175,6 +175,7 @@ def test_repeats_of_a_point_share_the_tag_by_which_they_can_be_grouped():
     assert points[0] == points[1] != points[2]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_that_cannot_be_opened(tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path}/fresh/mlflow.db"
     making = subprocess.Popen(
