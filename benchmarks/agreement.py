@@ -45,7 +45,7 @@ from vbench.host import cores, cputime  # noqa: E402
 from vbench.host.leases import HostLease, hold_lease  # noqa: E402
 from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
 from vbench.metrics.definitions import metrics  # noqa: E402
-from vbench.plan.rules import checked  # noqa: E402
+from vbench.plan.rules import check_run  # noqa: E402
 from vbench.plan.sessions import Session, plan  # noqa: E402
 from vbench.schema import RunConfig  # noqa: E402
 
@@ -231,7 +231,7 @@ def composed(overrides: list[str]) -> RunConfig:
     launcher.register()
     ours.register()
     with initialize_config_dir(str(ours.CONF), version_base="1.3"):
-        return checked(ours.run_config(compose("config", overrides, return_hydra_config=True)))
+        return check_run(ours.run_config(compose("config", overrides, return_hydra_config=True)))
 
 
 def main() -> None:

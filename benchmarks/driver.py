@@ -30,7 +30,7 @@ from omegaconf import DictConfig  # noqa: E402
 
 from vbench import compose  # noqa: E402
 from vbench.campaign import launcher  # noqa: E402
-from vbench.plan.rules import checked  # noqa: E402
+from vbench.plan.rules import check_run  # noqa: E402
 from vbench.plan.sessions import plan  # noqa: E402
 
 MODELS = "llama8b,mistral7b,nemo12b,mixtral8x7b,llama70b,mistral_large,mixtral8x22b,llama405b"
@@ -85,7 +85,7 @@ def measured(name: str) -> dict[str, float]:
         else:
             runs = list(compose.grid(loader, master, points))
             composed = time.perf_counter()
-            sessions = plan((checked(run), "vllm 0.26.0") for run in runs)
+            sessions = plan((check_run(run), "vllm 0.26.0") for run in runs)
             planned = time.perf_counter()
             assert sum(len(session.runs) for session in sessions) == len(points)
     return {

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from vbench import tracking  # noqa: E402  the checkout is the package
-from vbench.plan.rules import checked  # noqa: E402
+from vbench.plan.rules import check_run  # noqa: E402
 from vbench.plan.sessions import Session, plan  # noqa: E402
 from vbench.schema import RunConfig, from_plain  # noqa: E402
 from vbench.schema.record import REQUESTS, TELEMETRY, Requests  # noqa: E402
@@ -79,7 +79,7 @@ def session(sizes: list[int], engine: dict[str, object], output_len: int) -> Ses
     load = {"lengths": "random", "input_len": 220, "output_len": output_len, "repeats": POINTS}
     parts = {"model": model, "hardware": {}, "parallelism": {}, "engine": {"weights": "dummy", **engine}}
     runs = (from_plain(RunConfig, {**parts, "workload": {**load, "num_prompts": size}}) for size in sizes)
-    (made,) = plan((checked(run), "benchmark") for run in runs)
+    (made,) = plan((check_run(run), "benchmark") for run in runs)
     return made
 
 

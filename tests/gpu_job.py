@@ -19,7 +19,7 @@ from pathlib import Path
 from builders import run_config
 
 from vbench.host.leases import LEASE, HostLease, hold_lease, refuse_if_unavailable
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.errors import Refused
 
@@ -52,7 +52,7 @@ def server(share: HostLease, marked: bool) -> subprocess.Popen:
 def main(gpus: int, words: list[str]) -> None:
     Path(os.environ["USES"]).mkdir(exist_ok=True)
     hold = [float(word.removeprefix("hold:")) for word in words if word.startswith("hold:")]
-    config = checked(run_config(hardware={"gpus": gpus}, parallelism={"data_parallel_size": None}))
+    config = check_run(run_config(hardware={"gpus": gpus}, parallelism={"data_parallel_size": None}))
     (session,) = plan([(config, "fake")])
     if "unchecked" not in words:
         refuse_if_unavailable(session, "exclusive" in words)

@@ -8,13 +8,13 @@ from doors import FAKE
 
 from vbench.engine.server import start_replicas
 from vbench.host.leases import HostLease
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 
 
 def session(*flags, timeout_s=30, **parts):
     engine = {"weights": "dummy", "command": ["python", str(FAKE), *flags], "start_timeout_s": timeout_s}
-    (made,) = plan([(checked(run_config(engine=engine, **parts)), "fake")])
+    (made,) = plan([(check_run(run_config(engine=engine, **parts)), "fake")])
     return made
 
 

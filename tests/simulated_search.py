@@ -10,7 +10,7 @@ from simulated_engine import SimulatedEngine
 
 from vbench.metrics.goodput import meets
 from vbench.schema import RunConfig
-from vbench.workload.arrivals import scheduled
+from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.probe import is_growing, probe_plan, steady
 from vbench.workload.prompts import drawn_lengths
 from vbench.workload.search import Probe, answer, is_whole, next_question
@@ -47,4 +47,4 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int)
 
 def serve(engine: SimulatedEngine, config: RunConfig, rng: np.random.Generator):
     load = config.workload
-    return engine.serve(scheduled(load, rng), drawn_lengths(load, rng), load.max_concurrency, rng)
+    return engine.serve(schedule_arrivals(load, rng), drawn_lengths(load, rng), load.max_concurrency, rng)

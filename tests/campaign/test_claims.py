@@ -14,7 +14,7 @@ from vbench.campaign.jobs.queue import parsed
 from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState
 from vbench.campaign.watching import Watcher
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema import Launcher, Rerun
 from vbench.schema.record import Failure, find_record
@@ -54,7 +54,7 @@ class Command:
         loads = {"lengths": "random", "input_len": 8, "output_len": 5}
         sizes = [1000 + 100 * place for place in range(sessions)]
         configs = [run_config(engine={"max_model_len": size}, workload=loads) for size in sizes]
-        planned = plan((checked(config), "unknown") for config in configs)
+        planned = plan((check_run(config), "unknown") for config in configs)
         self.tasks = [Task(each, Path("multirun") / each.experiment / each.folder, rerun) for each in planned]
         self.screen = Screen({task.folder: task.session for task in self.tasks})
         self.watcher = Watcher(self.tasks, queue, self.screen, Undelivered(), retries)

@@ -17,7 +17,7 @@ from vbench.campaign.jobs import JobEnd, JobPhase, Submission, queue
 from vbench.campaign.jobs.batch import ATTEMPT, PATIENCE
 from vbench.campaign.jobs.slurm import Slurm
 from vbench.plan.resources import resources
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.errors import Refused
 from vbench.schema.record import Record, is_aside
@@ -80,7 +80,7 @@ def submission(slurm, *num_prompts, gpus=1, gpu="h100", launcher=(), slurm_parts
     }
     load = {"lengths": "random", "input_len": 16, "output_len": 40, **dict(workload)}
     configs = [run_config(**parts, workload={**load, "num_prompts": n}) for n in num_prompts]
-    (session,) = plan((checked(config), "fake") for config in configs)
+    (session,) = plan((check_run(config), "fake") for config in configs)
     path = sessionfile.write(session, Path.cwd() / "multirun" / "x" / session.folder)
     return Submission(session, path, resources(session))
 

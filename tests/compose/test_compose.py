@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from vbench import compose as ours
 from vbench.campaign import launcher
 from vbench.compose.choices import SIZES as GPU_COUNTS
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.schema import RunConfig, Weights, from_plain, to_plain
 from vbench.schema.errors import Refused
 
@@ -46,7 +46,7 @@ def test_every_choice_composes(group, choice):
 
 
 def test_without_overrides_it_is_one_point_of_the_tiny_model_on_what_this_host_has():
-    run = checked(composed("hardware=cpu"))
+    run = check_run(composed("hardware=cpu"))
     assert (run.model.name, run.hardware.name, run.workload.num_prompts) == ("tiny", "cpu", 10)
     assert run.engine.weights is Weights.dummy
     assert math.isinf(run.workload.request_rate)
@@ -59,8 +59,8 @@ def test_a_hub_model_keeps_its_hub_weights():
 def test_several_api_servers_are_left_to_the_entry_that_heeds_them():
     several = ("model=llama8b", "hardware=1xh100", "engine.extra_args=[--api-server-count,4]")
     with pytest.raises(Refused, match="add engine=vllm_serve"):
-        checked(composed(*several))
-    run = checked(composed(*several, "engine=vllm_serve"))
+        check_run(composed(*several))
+    run = check_run(composed(*several, "engine=vllm_serve"))
     assert run.engine.command[2:] == ["vllm.entrypoints.cli.main", "serve"]
     assert run.engine.extra_args == ["--api-server-count", "4"]
 
@@ -83,7 +83,7 @@ def test_every_system_of_a_campaign_keeps_the_rules(campaign):
     ]
     loader = GlobalHydra.instance().config_loader()
     master = loader.load_configuration("config", [], RunMode.MULTIRUN)
-    assert len([checked(run) for run in ours.grid(loader, master, points)]) == len(points) > 1
+    assert len([check_run(run) for run in ours.grid(loader, master, points)]) == len(points) > 1
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_what_one_point_of_a_grid_merges_into_a_dict_does_not_reach_the_next():
 
 
 def test_plain_and_typed_are_opposites():
-    run = checked(composed("model=gpt_oss_120b", "hardware=4xh200", "parallelism=tp2dp"))
+    run = check_run(composed("model=gpt_oss_120b", "hardware=4xh200", "parallelism=tp2dp"))
     assert from_plain(RunConfig, to_plain(run)) == run
 
 

@@ -4,7 +4,7 @@ import pytest
 from builders import run_config
 
 from vbench.compose import help as pages
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.schema import RunConfig, keys
 from vbench.schema.errors import Refused
 
@@ -69,9 +69,9 @@ BOUNDED = [(key, said) for key in KEYS for said in LEAST if key.allowed.startswi
 def test_what_the_page_allows_is_what_the_rules_allow(key, said):
     part, name = key.name.split(".")
     least, too_small = LEAST[said]
-    assert checked(run_config(**{part: {name: least}}))
+    assert check_run(run_config(**{part: {name: least}}))
     with pytest.raises(Refused, match=key.name):
-        checked(run_config(**{part: {name: too_small}}))
+        check_run(run_config(**{part: {name: too_small}}))
 
 
 def test_the_bounded_keys_are_those():

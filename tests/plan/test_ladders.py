@@ -4,7 +4,7 @@ import pytest
 from builders import run_config
 
 from vbench.plan.ladders import find_smaller_oom, order_by_demand
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema import to_plain
 from vbench.schema.failures import MEANING
@@ -16,7 +16,9 @@ OOM = Failure("oom_kv", "No available memory for the cache blocks.")
 def sessions(*engines, hardware=None, loads=(10,)):
     """One session of the tiny model for each of these engines."""
     runs = [
-        checked(run_config(engine={"weights": "dummy", **engine}, hardware=hardware or {}, workload={"num_prompts": n}))
+        check_run(
+            run_config(engine={"weights": "dummy", **engine}, hardware=hardware or {}, workload={"num_prompts": n})
+        )
         for engine in engines
         for n in loads
     ]

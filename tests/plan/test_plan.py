@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vbench.plan import sessions
 from vbench.plan.naming import split_name
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.errors import Refused
 from vbench.workload import search
@@ -15,7 +15,7 @@ from vbench.workload.prompts import lengths
 
 
 def planned(*configs, version="vllm 1"):
-    return plan((checked(config), version) for config in configs)
+    return plan((check_run(config), version) for config in configs)
 
 
 def loads(*numbers, **parts):
@@ -53,18 +53,18 @@ def test_the_engines_version_is_part_of_the_key():
 
 
 def test_a_probe_is_known_by_its_search_and_not_as_the_run_of_its_load():
-    load = checked(run_config(workload={"max_concurrency": 8}))
+    load = check_run(run_config(workload={"max_concurrency": 8}))
     parents = (None, "one search", "its repeat")
-    assert len({sessions.planned(load, "v", parent=parent).key for parent in parents}) == 3
+    assert len({sessions.plan_run(load, "v", parent=parent).key for parent in parents}) == 3
 
 
 def test_a_search_of_another_meaning_is_another_run(monkeypatch):
     load, sought = (
-        checked(run_config(workload={"slo": {"ttft_ms": 9.0}, "search": kind})) for kind in (None, "request_rate")
+        check_run(run_config(workload={"slo": {"ttft_ms": 9.0}, "search": kind})) for kind in (None, "request_rate")
     )
-    before = [sessions.planned(each, "v").key for each in (load, sought)]
+    before = [sessions.plan_run(each, "v").key for each in (load, sought)]
     monkeypatch.setattr(search, "RECIPE", search.RECIPE + 1)
-    after = [sessions.planned(each, "v").key for each in (load, sought)]
+    after = [sessions.plan_run(each, "v").key for each in (load, sought)]
     assert after[0] == before[0]
     assert after[1] != before[1]
 
@@ -153,9 +153,9 @@ def test_every_repeats_prompts_must_fit_the_context():
     longest = [int(lengths(run_config(workload=load | {"seed": seed}).workload).sum()) for seed in range(8)]
     assert longest[0] < max(longest)
     limit = {"weights": "dummy", "max_model_len": max(longest) - 1}
-    checked(run_config(engine=limit, workload=load))
+    check_run(run_config(engine=limit, workload=load))
     with pytest.raises(Refused, match=f"take {max(longest)} tokens"):
-        checked(run_config(engine=limit, workload=load | {"repeats": 8}))
+        check_run(run_config(engine=limit, workload=load | {"repeats": 8}))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_every_repeats_prompts_must_fit_the_context():
     ],
 )
 def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
-    run = checked(run_config(hardware={"gpus": gpus}, parallelism=split))
+    run = check_run(run_config(hardware={"gpus": gpus}, parallelism=split))
     assert split_name(run.parallelism) == name
 
 
@@ -210,4 +210,4 @@ def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
 )
 def test_values_that_contradict_each_other_are_refused_by_name(parts, message):
     with pytest.raises(Refused, match=message):
-        checked(run_config(**parts))
+        check_run(run_config(**parts))

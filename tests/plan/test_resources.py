@@ -4,14 +4,14 @@ import pytest
 from builders import run_config
 
 from vbench.plan.resources import expected_s, load_timeout_s, resources
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import Session, plan
 from vbench.workload import sequential
 
 
 def session(*loads: int, **parts) -> Session:
     configs = (run_config(**parts | {"workload": parts.get("workload", {}) | {"num_prompts": n}}) for n in loads)
-    (planned,) = plan((checked(config), "vllm 1") for config in configs)
+    (planned,) = plan((check_run(config), "vllm 1") for config in configs)
     return planned
 
 

@@ -3,7 +3,7 @@
 import pytest
 from builders import run_config
 
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.schema.errors import Refused
 
 SHAPE = {"lengths": "random", "num_prompts": 1, "input_len": 1000, "output_len": 100}
@@ -44,9 +44,9 @@ def parts(key, value):
     ],
 )
 def test_a_rule_holds_up_to_its_edge_and_its_refusal_names_the_key(key, allowed, refused):
-    checked(run_config(**parts(key, allowed)))
+    check_run(run_config(**parts(key, allowed)))
     with pytest.raises(Refused, match=key if key != "workload.slo" else "workload.slo.tpot_ms") as refusal:
-        checked(run_config(**parts(key, refused)))
+        check_run(run_config(**parts(key, refused)))
     assert "\n" not in str(refusal.value)
 
 
@@ -54,9 +54,9 @@ def test_a_rule_holds_up_to_its_edge_and_its_refusal_names_the_key(key, allowed,
 def test_tensor_parallelism_divides_the_attention_heads(size, allowed):
     run = run_config(hardware={"gpus": size}, parallelism={"tensor_parallel_size": size})
     if allowed:
-        assert checked(run).parallelism.tensor_parallel_size == size
+        assert check_run(run).parallelism.tensor_parallel_size == size
     else:
         with pytest.raises(
             Refused, match=f"parallelism.tensor_parallel_size={size}: must divide the 8 attention heads"
         ):
-            checked(run)
+            check_run(run)

@@ -5,7 +5,7 @@ import json
 from builders import run_config
 from doors import FAKE, fake, vbench
 
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.record import RECORD, Record, is_aside
 from vbench.session import sessionfile
@@ -19,7 +19,7 @@ LOAD = {"lengths": "random", "input_len": 8, "output_len": 2, "search": "max_con
 def searched(folder, **workload):
     """Executes a search that one probe answers; its records, those put aside apart."""
     engine = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.05", "--ttft-s", "0.05"]}
-    (session,) = plan([(checked(run_config(engine=engine, workload={**LOAD, **workload})), "fake")])
+    (session,) = plan([(check_run(run_config(engine=engine, workload={**LOAD, **workload})), "fake")])
     sessionfile.write(session, folder)
     execute(session, folder, Events(folder))
     return records(folder)

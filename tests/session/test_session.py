@@ -13,7 +13,7 @@ from builders import run_config
 from doors import FAKE
 
 from vbench.engine.command import MARK
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.record import RECORD, REQUESTS, Failure, Record
 from vbench.session import execute, sessionfile
@@ -27,7 +27,7 @@ def session(*flags, loads=(2, 30, 40), workload=None, **engine):
     """A session of runs of 5 tokens on the fake server; its rehearsal is 9 requests."""
     given = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.02", *flags], **engine}
     load = {"lengths": "random", "input_len": 8, "output_len": 5} | (workload or {})
-    runs = [checked(run_config(engine=given, workload={**load, "num_prompts": count})) for count in loads]
+    runs = [check_run(run_config(engine=given, workload={**load, "num_prompts": count})) for count in loads]
     (made,) = plan((run, "fake") for run in runs)
     return made
 
@@ -60,7 +60,7 @@ def happened(folder, event):
 def test_on_gpus_steps_of_every_size_are_gone_through_before_a_clock_runs():
     def sent(context, gpus):
         hardware = {"gpus": gpus} if gpus else {}
-        (made,) = plan([(checked(run_config(engine={"weights": "dummy"}, hardware=hardware)), "fake")])
+        (made,) = plan([(check_run(run_config(engine={"weights": "dummy"}, hardware=hardware)), "fake")])
         return bursts(made, context)
 
     def steps(context, gpus):

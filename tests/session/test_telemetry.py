@@ -17,8 +17,8 @@ import records
 from servers import served, session
 
 from vbench import tracking
-from vbench.engine.attached import ExternalServer
 from vbench.engine.endpoint import Endpoint
+from vbench.engine.external import ExternalServer
 from vbench.metrics.occupancy import summaries
 from vbench.schema.record import TELEMETRY
 from vbench.schema.series import Series, growth, with_rates

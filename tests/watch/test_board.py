@@ -5,7 +5,7 @@ from builders import run_config
 from records import record
 
 from vbench.plan.reusable import is_reusable
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import Session, plan
 from vbench.schema import Rerun
 from vbench.schema.record import Failure, Reason
@@ -15,7 +15,7 @@ from vbench.watch.board import ENDED, MEASURING, MISSING, STARTING, WAITING, Boa
 
 def session(*loads: int, **engine) -> Session:
     configs = (run_config(workload={"num_prompts": n}, engine={"weights": "dummy"} | engine) for n in loads)
-    (planned,) = plan((checked(config), "vllm 1") for config in configs)
+    (planned,) = plan((check_run(config), "vllm 1") for config in configs)
     return planned
 
 

@@ -6,10 +6,10 @@ from builders import run_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.schema import RampUp
 from vbench.schema.errors import Refused
-from vbench.workload.arrivals import arrivals, ramp, scheduled
+from vbench.workload.arrivals import arrivals, ramp, schedule_arrivals
 
 SHAPES = st.sampled_from([0.2, 1.0, 5.0, math.inf])
 
@@ -51,7 +51,7 @@ def test_a_ramp_of_one_request_is_at_its_start():
 
 
 def test_with_a_constant_gap_a_ramp_is_exact():
-    times = scheduled(run_config(workload=RAMP | {"num_prompts": 4, "burstiness": math.inf}).workload, None)
+    times = schedule_arrivals(run_config(workload=RAMP | {"num_prompts": 4, "burstiness": math.inf}).workload, None)
     assert times == pytest.approx([0.0, 1 / 4, 1 / 4 + 1 / 6, 1 / 4 + 1 / 6 + 1 / 8])
 
 
@@ -60,7 +60,7 @@ def test_with_a_constant_gap_a_ramp_is_exact():
 def test_the_gaps_of_a_ramp_have_the_rate_of_their_place_and_the_spread_of_the_shape(strategy, burstiness):
     n = 50_000
     load = run_config(workload=RAMP | {"num_prompts": n, "ramp_up_strategy": strategy, "burstiness": burstiness})
-    gaps = np.diff(scheduled(load.workload, np.random.default_rng(1)))
+    gaps = np.diff(schedule_arrivals(load.workload, np.random.default_rng(1)))
     relative = gaps * ramp(n, RampUp[strategy], 2.0, 8.0)[1:]
     for part in np.array_split(relative, 4):
         assert part.mean() == pytest.approx(1.0, rel=0.06)
@@ -79,7 +79,7 @@ def test_the_gaps_of_a_ramp_have_the_rate_of_their_place_and_the_spread_of_the_s
 )
 def test_a_ramp_that_is_half_given_or_contradicted_is_refused_by_name(values, why):
     with pytest.raises(Refused, match=why):
-        checked(run_config(workload=RAMP | values))
+        check_run(run_config(workload=RAMP | values))
 
 
 @pytest.mark.parametrize("burstiness", [0.5, 1.0, 4.0, math.inf])
@@ -100,7 +100,7 @@ def test_the_gaps_are_those_of_the_draw_up_to_one_factor():
 def test_a_ramp_keeps_the_gaps_that_were_drawn():
     load = run_config(workload=RAMP | {"num_prompts": 20}).workload
     drawn = np.random.default_rng(5).gamma(1.0, 1.0 / ramp(20, RampUp.linear, 2.0, 8.0))
-    assert np.diff(scheduled(load, np.random.default_rng(5))) == pytest.approx(drawn[1:])
+    assert np.diff(schedule_arrivals(load, np.random.default_rng(5))) == pytest.approx(drawn[1:])
 
 
 def test_gaps_too_small_for_a_float_are_sent_at_once():

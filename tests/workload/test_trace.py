@@ -7,10 +7,10 @@ import pytest
 from builders import run_config
 from doors import fake, vbench
 
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.schema.errors import Refused
 from vbench.schema.record import REQUESTS, Record, Requests
-from vbench.workload.arrivals import scheduled
+from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.prompts import digest, lengths, prompts
 
 BURST_GPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type
@@ -39,24 +39,24 @@ def load(tmp_path):
 
 def test_burst_gpts_columns_are_read_in_seconds_from_zero_and_a_failed_reply_counts_one_token(load):
     replayed = load(BURST_GPT, 3)
-    assert scheduled(replayed, RNG).tolist() == [0.0, 40.0, 41.5]
+    assert schedule_arrivals(replayed, RNG).tolist() == [0.0, 40.0, 41.5]
     assert lengths(replayed).tolist() == [[472, 18], [1087, 230], [417, 1]]
 
 
 def test_mooncakes_times_are_milliseconds(load):
     replayed = load(MOONCAKE, 2)
-    assert scheduled(replayed, RNG) == pytest.approx([0.0, 3.053])
+    assert schedule_arrivals(replayed, RNG) == pytest.approx([0.0, 3.053])
     assert lengths(replayed).tolist() == [[6955, 52], [6472, 26]]
 
 
 def test_plain_columns_are_read_and_rows_put_in_the_order_of_their_times(load):
     replayed = load(PLAIN, 3)
-    assert scheduled(replayed, RNG).tolist() == [0.0, 0.5, 2.0]
+    assert schedule_arrivals(replayed, RNG).tolist() == [0.0, 0.5, 2.0]
     assert lengths(replayed).tolist() == [[10, 5], [30, 7], [20, 6]]
 
 
 def test_only_the_first_rows_are_taken_and_begin_at_zero(load):
-    assert scheduled(load(BURST_GPT, 2), RNG).tolist() == [0.0, 40.0]
+    assert schedule_arrivals(load(BURST_GPT, 2), RNG).tolist() == [0.0, 40.0]
 
 
 def test_prompts_are_random_ids_of_the_traces_lengths(load):
@@ -99,12 +99,12 @@ def test_what_is_no_trace_is_refused_by_its_line(load, text, why):
 )
 def test_what_contradicts_a_trace_is_refused(load, values, why):
     with pytest.raises(Refused, match=why):
-        checked(run_config(workload={**vars(load(PLAIN, 2)), "slo": {}, **values}))
+        check_run(run_config(workload={**vars(load(PLAIN, 2)), "slo": {}, **values}))
 
 
 def test_a_request_that_does_not_fit_the_context_is_refused_before_anything_starts(load):
     with pytest.raises(Refused, match=r"take 7007 tokens, but engine\.max_model_len=2000"):
-        checked(run_config(workload={**vars(load(MOONCAKE, 2)), "slo": {}}))
+        check_run(run_config(workload={**vars(load(MOONCAKE, 2)), "slo": {}}))
 
 
 def test_a_trace_is_replayed_at_its_times_through_the_front_door(tmp_path):

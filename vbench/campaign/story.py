@@ -20,12 +20,12 @@ from vbench.campaign.results import look_up_store
 from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState, in_state, to_submit
 from vbench.campaign.watching import Watcher
-from vbench.engine import attached, weights
+from vbench.engine import external, weights
 from vbench.engine.identity import ask_engine_version
 from vbench.host import leases
 from vbench.plan import ladders
 from vbench.plan.reusable import is_reusable
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import Session, plan
 from vbench.schema import Launcher, RunConfig
 from vbench.schema.errors import Refused
@@ -46,7 +46,7 @@ def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
     Raises Refused, before anything is started, if any part of it cannot be run; KeyboardInterrupt if no job is left
     that would go on by itself.
     """
-    runs = [attached.name_by_server(checked(config), compose.known_models) for config in configs]
+    runs = [external.name_by_server(check_run(config), compose.known_models) for config in configs]
     sessions = ladders.order_by_demand(plan((run, ask_engine_version(run.engine)) for run in runs))
     launcher = _one_launcher(sessions, jobs)
     tasks = [Task(each, ROOT / each.experiment / each.folder, each.runs[0].config.rerun_mode) for each in sessions]
@@ -114,7 +114,7 @@ def _take_stock(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watc
 
 def _check(session: Session, jobs: Jobs) -> None:
     if session.attached:
-        attached.check_config(session.engine)
+        external.check_config(session.engine)
     elif jobs.on_this_host:
         leases.refuse_if_unavailable(session, session.launcher.exclusive)
     weights.require(session.model, session.engine)

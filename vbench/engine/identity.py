@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from vbench.engine.command import find_package_position, resolve_program, starts_vllm
-from vbench.plan.sessions import Session, planned
+from vbench.plan.sessions import Session, plan_run
 from vbench.schema import Engine
 from vbench.schema.record import Failure
 
@@ -81,7 +81,7 @@ def find_plan_mismatch(session: Session, here: str) -> Failure | None:
     A plan that could not ask for the engine's version matches any; a search's key depends on more than the engine.
     """
     run = session.runs[0]
-    fitting = {planned(run.config, version).key for version in (here, UNKNOWN)}
+    fitting = {plan_run(run.config, version).key for version in (here, UNKNOWN)}
     if not OF_VLLM.fullmatch(here) or run.key in fitting or run.config.workload.search:
         return None
     line = f"planned with another engine than {here}, which this host has; install one version on all hosts"

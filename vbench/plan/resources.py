@@ -9,7 +9,7 @@ from vbench.plan.sessions import Run, Session
 from vbench.schema import Lengths, RunConfig, Workload
 from vbench.schema.record import Ints
 from vbench.workload import sequential
-from vbench.workload.arrivals import scheduled
+from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.prompts import generator, lengths
 from vbench.workload.search import HIGHEST
 
@@ -75,7 +75,7 @@ def point_s(run: Run) -> float:
     if load.start_only:
         return POINT_S
     replies = _lengths(load)[:, 1]
-    once = POINT_S + float(scheduled(load, generator(load, "arrivals"))[-1]) + _served_s(run.config)
+    once = POINT_S + float(schedule_arrivals(load, generator(load, "arrivals"))[-1]) + _served_s(run.config)
     if load.search:
         reply_s = float(replies.mean()) * TOKEN_S
         return PROBES * (POINT_S + PROBE_DURATIONS * reply_s) + DECIDING_REQUESTS / SEARCHED_PLACES * reply_s

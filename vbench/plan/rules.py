@@ -18,7 +18,7 @@ LONGEST_FOLDER = 255  # bytes: NAME_MAX of Linux's file systems
 SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # accepts --api-server-count but starts one server
 
 
-def checked(run: RunConfig) -> RunConfig:
+def check_run(run: RunConfig) -> RunConfig:
     """The run with its open parallel size filled in. Raises Refused if its values contradict each other."""
     run = dataclasses.replace(run, engine=_normalise_base_url(run.engine))
     run = dataclasses.replace(run, parallelism=_fill_sizes(run.parallelism, run.hardware.devices, run.hardware.name))

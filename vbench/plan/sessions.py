@@ -82,7 +82,7 @@ def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
     groups: dict[str, dict[str, Run]] = {}
     for config, engine_version in configs:
         group = groups.setdefault(_hash([config.experiment, server_facts(to_plain(config)), engine_version]), {})
-        for run in (planned(repeat, engine_version) for repeat in repeats(config)):
+        for run in (plan_run(repeat, engine_version) for repeat in repeats(config)):
             group.setdefault(run.key, run)
     return _distinguish([_session(key, _order_in_rounds([*runs.values()])) for key, runs in groups.items()])
 
@@ -99,10 +99,10 @@ def repeats(config: RunConfig) -> list[RunConfig]:
 
 def server_facts(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a run's config (as plain data) that shapes its server."""
-    return {key: _without(config[key], SURROUNDINGS) for key in ("model", "hardware", "parallelism", "engine")}
+    return {key: _drop_keys(config[key], SURROUNDINGS) for key in ("model", "hardware", "parallelism", "engine")}
 
 
-def planned(config: RunConfig, engine_version: str, parent: str | None = None) -> Run:
+def plan_run(config: RunConfig, engine_version: str, parent: str | None = None) -> Run:
     """The run of a config: its key, its name and its folder. `parent` is the key of the search whose probe it is."""
     facts: list[Any] = [_shaping(config), engine_version, prompts.digest(config.workload)]
     facts += [search.RECIPE] if config.workload.search else []
@@ -161,15 +161,15 @@ def _load(run: Run) -> tuple[float, float, int]:
 
 def _shaping(config: RunConfig) -> dict[str, Any]:
     # The whole resolved config, not its difference from the defaults: a changed default changes the key.
-    facts: dict[str, Any] = _without(to_plain(config), LABELS | SURROUNDINGS)
+    facts: dict[str, Any] = _drop_keys(to_plain(config), LABELS | SURROUNDINGS)
     return facts
 
 
-def _without(facts: Any, keys: set[str]) -> Any:
+def _drop_keys(facts: Any, keys: set[str]) -> Any:
     if not isinstance(facts, dict):
         return facts
     absent = keys | {key for key in ADDED if facts.get(key) is None}
-    return {key: _without(value, keys) for key, value in facts.items() if key not in absent}
+    return {key: _drop_keys(value, keys) for key, value in facts.items() if key not in absent}
 
 
 def _hash(facts: Any) -> str:

@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from vbench.engine.attached import ExternalServer
 from vbench.engine.counters import count_earlier_requests
+from vbench.engine.external import ExternalServer
 from vbench.engine.server import Server
 from vbench.host.leases import HostLease
 from vbench.loadgen import Client, Endpoint, Load, Progress, Workers

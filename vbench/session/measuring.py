@@ -27,7 +27,7 @@ from vbench.schema.record import REQUESTS, TELEMETRY, Reason, Record, put_aside
 from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
 from vbench.session.saturation import OverloadDetector
-from vbench.workload.arrivals import scheduled
+from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.prompts import Prompts, generator, prompts, redrawn
 from vbench.workload.search import streams
 
@@ -166,7 +166,7 @@ def _load(run: Run, servers: Servers, asked: Prompts) -> Load:
         endpoints=servers.endpoints,
         prompts=asked.ids,
         output_len=asked.output_len,
-        scheduled=scheduled(load, generator(load, "arrivals")),
+        scheduled=schedule_arrivals(load, generator(load, "arrivals")),
         max_concurrency=load.max_concurrency,
         ignore_eos=load.ignore_eos,
         timeout_s=load_timeout_s(run),

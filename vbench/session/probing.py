@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 
 from vbench.metrics.goodput import meets, slo_metrics
 from vbench.plan.naming import load_name, replace_load
-from vbench.plan.sessions import Run, planned
+from vbench.plan.sessions import Run, plan_run
 from vbench.schema import Workload
 from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record, put_aside
 from vbench.session.context import Servers, SessionContext
@@ -108,7 +108,7 @@ class _Progress:
 
 
 def _probe_run(context: SessionContext, run: Run, plan: Plan) -> Run:
-    probe = planned(plan.config, context.environment["engine"], parent=run.key)
+    probe = plan_run(plan.config, context.environment["engine"], parent=run.key)
     return replace(probe, name=replace_load(run.name, load_name(plan.config)))
 
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from vbench.engine import attached, compilelog, identity, routing, serverlog
-from vbench.engine.attached import ExternalServer
+from vbench.engine import compilelog, external, identity, routing, serverlog
+from vbench.engine.external import ExternalServer
 from vbench.engine.server import Server, start_replicas
 from vbench.plan.sessions import Session
 from vbench.session.context import Servers, SessionContext
@@ -18,7 +18,7 @@ from vbench.session.context import Servers, SessionContext
 async def ready_servers(context: SessionContext) -> AsyncIterator[Servers]:
     """Yields the servers, ready but not yet warm; those started here are stopped after the block.
 
-    Raises the errors of `engine.server.start_replicas` and `engine.attached.connect`.
+    Raises the errors of `engine.server.start_replicas` and `engine.external.connect`.
     """
     began = time.monotonic()
     async with _start_or_attach(context) as servers:
@@ -28,7 +28,7 @@ async def ready_servers(context: SessionContext) -> AsyncIterator[Servers]:
 
 def _start_or_attach(context: SessionContext) -> AbstractAsyncContextManager[Sequence[Server | ExternalServer]]:
     if context.session.attached:
-        return attached.connect(context.session.engine)
+        return external.connect(context.session.engine)
     return start_replicas(context.session, context.lease, context.folder)
 
 

@@ -9,7 +9,7 @@ from vbench.schema.record import Floats
 from vbench.workload import trace
 
 
-def scheduled(workload: Workload, rng: np.random.Generator) -> Floats:
+def schedule_arrivals(workload: Workload, rng: np.random.Generator) -> Floats:
     """Seconds after the start at which each request of a workload is to be sent, shape (num_prompts,), ascending.
 
     A trace's own times; else arrivals at `request_rate`, or at the rates of the ramp.
