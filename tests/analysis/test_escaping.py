@@ -12,6 +12,7 @@ import records
 from vbench.analysis import comparisons, figures, frame, report, terminal
 from vbench.analysis.axes import axis
 from vbench.analysis.options import Options
+from vbench.analysis.plot import Plot
 from vbench.analysis.section import Section, slug
 from vbench.schema.record import Failure, Reason
 from vbench.tracking.mapping import flatten
@@ -94,7 +95,7 @@ def test_a_figure_shows_dollars_and_a_first_underscore_as_they_are():
     rows = comparisons.curves.mean_points(comparisons.curves.add_labels(points, []))
     names = dict(zip(rows["system_label"].unique(), ("$a$ and $b", "_under"), strict=True))
     drawn = rows.assign(system_label=rows["system_label"].map(names))
-    figure = figures.curves(drawn, "$t_{", "$s", axis("median_itl_ms"), axis("output_throughput"))
+    figure = figures.draw(Plot(drawn, "$t_{", "$s", axis("median_itl_ms"), axis("output_throughput")))
     figure.canvas.draw()
     labels = {line.get_label().strip() for line in figure.axes[0].lines}
     assert labels == {"$a$ and $b", "_under"}

@@ -18,6 +18,7 @@ from vbench.analysis.comparisons import max_context
 from vbench.analysis.comparisons import repeats as repetition
 from vbench.analysis.options import Options
 from vbench.analysis.pareto import pareto_front
+from vbench.analysis.plot import Plot
 from vbench.schema import Lengths
 from vbench.schema.record import Failure, Reason
 
@@ -99,7 +100,8 @@ def test_the_table_says_what_repeats_say_and_of_how_many(runs):
 def test_a_curve_has_a_bar_for_each_interval(runs):
     found = runs(*repeated(), records.record(num_prompts=10, output_throughput=300, median_itl_ms=5.0))
     curves = section(comparisons.sections(found, Options()), "curves-llama8b")
-    [axes] = curves.figure.axes
+    figure = figures.draw(curves.figure)
+    [axes] = figure.axes
     [bars] = axes.collections
     across, up = (bar.tolist() for bar in bars.get_segments())
     assert across == [pytest.approx([20 - 2.484, 9500], abs=1e-3), pytest.approx([20 + 2.484, 9500], abs=1e-3)]
@@ -107,7 +109,7 @@ def test_a_curve_has_a_bar_for_each_interval(runs):
     assert axes.get_xlim()[1] > 22.484
     assert axes.get_ylim()[1] > 10639
     assert "n = 1 to 3 repeats" in curves.caption
-    assert "bars: 95 % interval, n = 1 to 3" in [text.get_text() for text in curves.figure.texts]
+    assert "bars: 95 % interval, n = 1 to 3" in [text.get_text() for text in figure.texts]
 
 
 # ---- figures
@@ -115,7 +117,7 @@ def test_a_curve_has_a_bar_for_each_interval(runs):
 
 def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_numbered(runs):
     found = runs(*curve(), *curve(gpus=2, tp=2, slower=0.6))
-    figure = section(comparisons.sections(found, Options()), "curves-llama8b").figure
+    figure = figures.draw(section(comparisons.sections(found, Options()), "curves-llama8b").figure)
     [axes] = figure.axes
     drawn = {line.get_label(): line.get_xydata().round(3).tolist() for line in axes.lines}
     assert drawn["1xh100 · tp1"] == [[5.625, 300], [10, 2400], [25, 9600]]
@@ -135,7 +137,7 @@ def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_nu
 def test_no_two_words_of_a_figure_overlap(curves, noise):
     names = [f"{2**rank}xh100 · tp{2**rank}" for rank in range(curves)]
     drawn = points(names, noise=noise)
-    figure = figures.curves(drawn.assign(pareto=pareto_front(drawn, ITL, RATE)), "m", "what", ITL, RATE)
+    figure = figures.draw(Plot(drawn.assign(pareto=pareto_front(drawn, ITL, RATE)), "m", "what", ITL, RATE))
     figure.canvas.draw()
     edge = figure.bbox
     boxes = [text.get_window_extent() for text in annotations(figure)]
@@ -153,7 +155,7 @@ def test_no_two_words_of_a_figure_overlap(curves, noise):
 
 def test_curves_too_close_for_their_names_get_a_key():
     names = [f"2xh100 · tp2dp2 · max_model_len={k}000 · enforce_eager=false" for k in range(10)]
-    figure = figures.curves(points(names, spread=0.01), "m", "what", ITL, RATE)
+    figure = figures.draw(Plot(points(names, spread=0.01), "m", "what", ITL, RATE))
     [key] = figure.legends
     assert {text.get_text() for text in key.get_texts()} == set(names)
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
@@ -164,7 +166,7 @@ def test_curves_too_close_for_their_names_get_a_key():
 
 def test_a_single_point_is_a_picture_and_says_so(runs):
     found = section(comparisons.sections(runs(records.record()), Options()), "curves-llama8b")
-    assert len(found.figure.axes[0].lines) == 1
+    assert len(figures.draw(found.figure).axes[0].lines) == 1
     assert found.notes == ("One load a system: points, not yet curves.",)
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import records
 
-from vbench.analysis import comparisons, frame
+from vbench.analysis import comparisons, figures, frame
 from vbench.analysis.comparisons import against
 from vbench.analysis.labels import add_labels, load_axis
 from vbench.analysis.options import Options
@@ -40,10 +40,11 @@ def swept(key, values, num_prompts=512, **what):
 def test_a_sweep_of_one_load_parameter_is_one_curve_and_says_its_unit(key, values, words):
     found = sections(runs(*swept(key, values), *swept(key, values, gpus=2, tp=2)))
     curve = found["curves-llama8b"]
-    [axes] = curve.figure.axes
+    figure = figures.draw(curve.figure)
+    [axes] = figure.axes
     assert [len(line.get_xydata()) for line in axes.lines] == [len(values)] * 2
     assert set(words[:-1]) <= {text.get_text() for text in axes.texts}
-    assert any(f"numbers: {key}" in text.get_text() for text in curve.figure.texts)
+    assert any(f"numbers: {key}" in text.get_text() for text in figure.texts)
     assert "512 prompts" in curve.caption
     table = found["throughput-latency"]
     assert table.table.index.tolist() == ["1xh100 · tp1", "2xh100 · tp2"]

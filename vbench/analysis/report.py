@@ -6,7 +6,6 @@ of one report and tables of another. Other files in the folder stay as they are.
 
 from __future__ import annotations
 
-import io
 import platform
 import re
 import shlex
@@ -21,13 +20,12 @@ from typing import TYPE_CHECKING
 import jinja2
 
 import vbench
-from vbench.analysis import figures
+from vbench.analysis import rendering
 from vbench.schema.errors import Refused
 from vbench.tracking.markdown import escape_markdown, markdown_table
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from vbench.analysis.frame import Runs
     from vbench.analysis.section import Section
@@ -116,17 +114,9 @@ def markdown_tables(sections: Iterable[Section]) -> list[str]:
 
 
 def _write_files(sections: list[Section], origin: Provenance, folder: Path, formats: Sequence[str]) -> list[str]:
-    drawings = {each.slug: _svg(each.figure) for each in sections if each.figure and formats}
-    names = []
-    for section in sections:
-        for kind in formats:
-            if section.figure is None:
-                break
-            names.append(f"{section.slug}.{kind}")
-            if kind == "svg":
-                _write_text(folder / names[-1], drawings[section.slug])  # drawn once; the page needs it too
-            else:
-                figures.render(section.figure, folder / names[-1], kind)
+    plots = {each.slug: each.figure for each in sections if each.figure and formats}
+    drawings = rendering.render_all(plots, folder, formats)
+    names = [f"{slug}.{kind}" for slug in plots for kind in formats]
     for section in sections:
         if section.data is not None:
             names.append(f"{section.slug}.csv")
@@ -159,12 +149,6 @@ def _swap(staging: Path, out: Path, names: Sequence[str]) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="replace")  # a name may hold half of a surrogate pair
-
-
-def _svg(figure: Figure) -> str:
-    written = io.StringIO()
-    figures.render(figure, written, "svg")
-    return written.getvalue()
 
 
 def _markdown(sections: Iterable[Section], origin: Provenance, formats: Sequence[str]) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from vbench.analysis.plot import Plot
 
 LONGEST_SLUG = 100  # characters; a file name may have 255 bytes
 
@@ -23,7 +24,7 @@ class Section:
     caption: str = ""  # what was measured and how to read it
     table: pd.DataFrame | None = None  # for people: text cells
     data: pd.DataFrame | None = None  # for programs: one value a cell
-    figure: Figure | None = None
+    figure: Plot | None = None
     notes: tuple[str, ...] = field(default=())
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from vbench.analysis import figures
 from vbench.analysis.axes import axis
 from vbench.analysis.frame import LENGTH, value_text
 from vbench.analysis.labels import add_labels, shared_conditions
+from vbench.analysis.plot import Plot
 from vbench.analysis.points import mean_points, repeats_caption
 from vbench.analysis.ratios import log_means, match_points, mean_ratios, ratio_text
 from vbench.analysis.section import Section, slug
@@ -98,7 +98,7 @@ def _figure(labels: pd.DataFrame, model: str, system: str, options: Options) -> 
         return Section(name, title, notes=(f"No run has both {y.short} and {x.short}: nothing to draw.",))
     bars = repeats_caption(drawable)
     caption = f"One point a load{f': {bars}' if bars else ''}."
-    figure = figures.curves(drawable, title, shared_conditions(rows), x, y)
+    figure = Plot(drawable, title, shared_conditions(rows), x, y)
     return Section(name, title, caption, data=drawable, figure=figure)
 
 

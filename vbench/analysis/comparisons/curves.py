@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vbench.analysis import figures
 from vbench.analysis.axes import axis
 from vbench.analysis.frame import UNKNOWN
 from vbench.analysis.labels import add_labels, load_axis, shared_conditions
 from vbench.analysis.loads import NUM_PROMPTS
 from vbench.analysis.pareto import pareto_front
+from vbench.analysis.plot import Plot
 from vbench.analysis.points import mean_points, repeats_caption
 from vbench.analysis.section import Section, slug
 
@@ -55,7 +55,7 @@ def _section(name: str, subject: str, rows: pd.DataFrame, options: Options) -> S
     repeats = repeats_caption(drawable)
     swept = "" if load is NUM_PROMPTS else f" ({load.name})"
     caption = f"One point a load{swept}{f': {repeats}' if repeats else ''}. {subtitle}."
-    figure = figures.curves(drawable, title, subtitle, x, y)
+    figure = Plot(drawable, title, subtitle, x, y)
     return Section(name, title, caption, data=drawable, figure=figure, notes=tuple(notes))
 
 

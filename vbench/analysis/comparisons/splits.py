@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from vbench.analysis import figures
 from vbench.analysis.axes import Axis, axis
 from vbench.analysis.comparisons.ratio_table import ratio_caption
 from vbench.analysis.frame import SIZES
 from vbench.analysis.labels import add_labels, load_axis, shared_conditions
+from vbench.analysis.plot import Plot
 from vbench.analysis.points import HALF_WIDTH, mean_points
 from vbench.analysis.ratios import log_means, match_points, mean_ratios, ratio_text
 from vbench.analysis.section import Section, slug
@@ -135,7 +135,7 @@ def _detail(
     caption = (
         "By load; of ideal: divided by whole copies, each under its share of the load (dashed; one copy was measured)."
     )
-    figure = figures.curves(pd.concat([drawn, ideal], ignore_index=True), title, shared_conditions(here), x, y)
+    figure = Plot(pd.concat([drawn, ideal], ignore_index=True), title, shared_conditions(here), x, y)
     return Section(slug("splits", *setting), title, caption, _by_load(data, drawn, ideal, x, y), data, figure)
 
 

@@ -1,0 +1,57 @@
+"""Plots to files. Several are drawn at once on the cores of this host: drawing takes most of a report's time."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vbench.analysis.plot import Plot
+
+FEW = 3  # so many plots are drawn sooner than processes are started
+MOST_PROCESSES = 8  # each holds some 60 MiB of its own
+
+
+def render_all(plots: Mapping[str, Plot], folder: Path, formats: Sequence[str]) -> dict[str, str]:
+    """Writes NAME.FORMAT for each plot and format (png, svg, pdf), and returns the SVG of each plot by its name."""
+    from vbench.analysis import figures  # noqa: F401  matplotlib, imported once for all processes
+
+    tasks = [(plot, folder / name, tuple(formats)) for name, plot in plots.items()]
+    processes = min(len(tasks), len(os.sched_getaffinity(0)), MOST_PROCESSES)
+    if len(tasks) <= FEW or processes < 2:
+        return dict(zip(plots, map(_render, tasks), strict=True))
+    with _forked(processes) as pool:
+        return dict(zip(plots, pool.map(_render, tasks), strict=True))
+
+
+@contextmanager
+def _forked(processes: int) -> Iterator[ProcessPoolExecutor]:
+    # A fork shares what is imported: starting anew would import pandas and matplotlib again in each process.
+    with warnings.catch_warnings():
+        # NumPy's idle threads are the only ones here, and its library handles a fork.
+        warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+            yield pool
+
+
+def _render(task: tuple[Plot, Path, tuple[str, ...]]) -> str:
+    from vbench.analysis import figures
+
+    plot, path, formats = task
+    figure = figures.draw(plot)
+    written = io.StringIO()
+    figures.render(figure, written, "svg")
+    for kind in formats:
+        file = path.with_name(f"{path.name}.{kind}")  # a name may hold dots of its own
+        if kind == "svg":
+            file.write_text(written.getvalue(), encoding="utf-8", errors="replace")
+        else:
+            figures.render(figure, file, kind)
+    return written.getvalue()
