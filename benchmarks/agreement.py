@@ -43,7 +43,7 @@ from vbench.engine.counters import parse_samples  # noqa: E402
 from vbench.engine.server import Server, find_cache, start_replicas  # noqa: E402
 from vbench.host import cores, cputime  # noqa: E402
 from vbench.host.leases import HostLease, hold_lease  # noqa: E402
-from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
+from vbench.loadgen import Load, Workers, choose_count  # noqa: E402
 from vbench.metrics.definitions import metrics  # noqa: E402
 from vbench.plan.rules import check_run  # noqa: E402
 from vbench.plan.sessions import Session, plan  # noqa: E402
@@ -188,7 +188,7 @@ async def measure(session: Session, options: argparse.Namespace) -> dict[int, li
 async def measure_on(session: Session, share: HostLease, options: argparse.Namespace) -> dict[int, list[Pair]]:
     loads, tokens = options.num_prompts, options.output_len
     tokenizer = dummy.materialise(session.model, find_cache())
-    processes = processes_for(max(loads), len(share.cores))
+    processes = choose_count(max(loads), len(share.cores))
     server_cores, client_cores = cores.split_servers_and_client(share.cores, not session.hardware.gpus, processes)
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -28,7 +28,7 @@ from agreement import composed, frontend_s  # noqa: E402  benchmarks/agreement.p
 from vbench.engine.server import Server, start_replicas  # noqa: E402
 from vbench.host import cores  # noqa: E402  the checkout is the package
 from vbench.host.leases import HostLease, hold_lease  # noqa: E402
-from vbench.loadgen import Load, Workers, processes_for  # noqa: E402
+from vbench.loadgen import Load, Workers, choose_count  # noqa: E402
 from vbench.metrics.definitions import metrics  # noqa: E402
 from vbench.plan.sessions import Session, plan  # noqa: E402
 from vbench.workload.prompts import FIRST_ID  # noqa: E402
@@ -63,7 +63,7 @@ Pair = tuple[dict[str, float], dict[str, float]]  # with, without
 
 
 async def measure(sessions: list[Session], share: HostLease, count: int, pairs: int) -> list[Pair]:
-    processes = processes_for(count, len(share.cores))
+    processes = choose_count(count, len(share.cores))
     server_cores, client_cores = cores.split_servers_and_client(share.cores, not sessions[0].hardware.gpus, processes)
     share, vocab = dataclasses.replace(share, cores=server_cores), sessions[0].model.vocab_size
     async with contextlib.AsyncExitStack() as stack:

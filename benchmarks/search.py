@@ -30,7 +30,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from vbench.metrics.goodput import meets  # noqa: E402  the checkout is the package
+from vbench.metrics.goodput import meets_slo  # noqa: E402  the checkout is the package
 from vbench.schema.record import REQUESTS, Requests  # noqa: E402
 
 QUESTION = [
@@ -89,7 +89,7 @@ def confirmed(words: Sequence[str], slo: dict[str, float], level: int, home: Pat
     ]
     session, _ = ask(ROOT, [*words, *load, "workload.seed=12345"], home)
     requests = Requests.load(next(session.glob(f"*/{REQUESTS}")))
-    return float(meets(requests, slo)[level:-level].mean()) if len(requests) > 2 * level else float(np.nan)
+    return float(meets_slo(requests, slo)[level:-level].mean()) if len(requests) > 2 * level else float(np.nan)
 
 
 def main() -> None:

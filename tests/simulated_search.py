@@ -8,11 +8,11 @@ import numpy as np
 from builders import run_config
 from simulated_engine import SimulatedEngine
 
-from vbench.metrics.goodput import meets
+from vbench.metrics.goodput import meets_slo
 from vbench.schema import RunConfig
 from vbench.workload.arrivals import schedule_arrivals
-from vbench.workload.probe import is_growing, probe_plan, steady
-from vbench.workload.prompts import drawn_lengths
+from vbench.workload.probe import is_growing, is_steady, probe_plan
+from vbench.workload.prompts import draw_lengths
 from vbench.workload.search import Probe, answer, is_whole, next_question
 
 
@@ -36,8 +36,8 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int)
         requests = serve(
             engine, plan.config, np.random.default_rng([seed, question.attempt, int(question.level * 1e6)])
         )
-        judged = steady(plan, requests)
-        met = meets(requests, slo)[judged]
+        judged = is_steady(plan, requests)
+        met = meets_slo(requests, slo)[judged]
         probes.append(Probe(question.level, int(met.sum()), len(met), growing=is_growing(plan, requests)))
         durations[question.level] = float((requests.finished - requests.sent).mean())
         found.seconds += float(requests.finished.max())
@@ -47,4 +47,4 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int)
 
 def serve(engine: SimulatedEngine, config: RunConfig, rng: np.random.Generator):
     load = config.workload
-    return engine.serve(schedule_arrivals(load, rng), drawn_lengths(load, rng), load.max_concurrency, rng)
+    return engine.serve(schedule_arrivals(load, rng), draw_lengths(load, rng), load.max_concurrency, rng)

@@ -96,7 +96,7 @@ class Download:
     def size(self) -> int:
         return sum(file.size for file in self.files)
 
-    def missing(self) -> int:
+    def missing_bytes(self) -> int:
         """Bytes that are not in the cache."""
         return self.size - sum(hub.count_cached_bytes(self.repository, file) for file in self.files)
 
@@ -143,7 +143,7 @@ def _look_up(hub_id: str, name: str, console: Console) -> list[Download]:
     if not weights.has_weights(loaded):
         raise Refused(f"model.hub_id={hub_id}: it has no weights that vLLM loads by themselves")
     download = Download(name, repository, tuple(file for file in repository.files if file.name in loaded))
-    missing = download.missing()
+    missing = download.missing_bytes()
     console.print(
         f"{name}: {decimal(download.size)} in {len(download.files)} files of {hub_id}, "
         + (f"{decimal(missing)} to fetch" if missing else "all here")
@@ -153,7 +153,7 @@ def _look_up(hub_id: str, name: str, console: Console) -> list[Download]:
 
 def _require_room(downloads: Sequence[Download], console: Console) -> None:
     place = next(folder for folder in (hub.find_cache(), *hub.find_cache().parents) if folder.exists())
-    need, free = sum(each.missing() for each in downloads), shutil.disk_usage(place).free
+    need, free = sum(each.missing_bytes() for each in downloads), shutil.disk_usage(place).free
     if need > free:
         raise Refused(
             f"{decimal(need)} to fetch, but only {decimal(free)} free in {hub.find_cache()}; make room, "
@@ -165,11 +165,11 @@ def _require_room(downloads: Sequence[Download], console: Console) -> None:
 
 def _download(download: Download, console: Console) -> bool:
     """Completes the files of a repository. Raises HubFailed if the hub breaks off."""
-    missing, began = download.missing(), time.monotonic()
+    missing, began = download.missing_bytes(), time.monotonic()
     try:
         _download_files(download, missing, console)
     except HubFailed as error:
-        got = f"{decimal(download.size - download.missing())} of {decimal(download.size)}"
+        got = f"{decimal(download.size - download.missing_bytes())} of {decimal(download.size)}"
         raise HubFailed(f"{error}; {got} are cached and kept: the same command continues") from error
     hub.set_main_commit(download.repository)
     weights.require_complete(download.repository.hub_id)

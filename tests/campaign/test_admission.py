@@ -2,7 +2,7 @@
 
 import pytest
 
-from vbench.campaign.admission import Limits, admitted
+from vbench.campaign.admission import Limits, count_admitted
 
 
 @pytest.mark.parametrize(
@@ -36,4 +36,4 @@ from vbench.campaign.admission import Limits, admitted
     ],
 )
 def test_sessions_are_admitted_up_to_the_bound(waiting, in_flight, others, limits, expected):
-    assert admitted(waiting, in_flight, others, limits) == expected
+    assert count_admitted(waiting, in_flight, others, limits) == expected

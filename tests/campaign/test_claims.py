@@ -10,7 +10,7 @@ from builders import run_config
 from vbench.campaign import claims
 from vbench.campaign.jobfile import JOB, JobFile
 from vbench.campaign.jobs import JobEnd, JobPhase, JobState
-from vbench.campaign.jobs.queue import parsed
+from vbench.campaign.jobs.queue import parse_listing
 from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState
 from vbench.campaign.watching import Watcher
@@ -136,7 +136,7 @@ def test_a_campaign_that_has_ended_leaves_the_job_file_of_another_commands_job(q
     for task in first.tasks:
         task.finish()
     (first.tasks[1].folder).mkdir(parents=True)
-    JobFile.now("slurm", Rerun.none, "7").write(first.tasks[1].folder)
+    JobFile.create("slurm", Rerun.none, "7").write(first.tasks[1].folder)
     claims.forget(first.tasks, queue)
     assert [(task.folder / JOB).exists() for task in first.tasks] == [True, False]
     assert first.states() == {TaskState.done}
@@ -209,5 +209,5 @@ def test_the_last_words_of_a_job_are_shown_and_recorded_as_they_are(ended_job, c
 )
 def test_the_scheduler_s_word_for_an_end_becomes_the_kind_of_failure(queue, word, kind):
     (task,) = Command(queue, sessions=1).tasks
-    task.record_unmeasured(parsed(f"1|{word}|")["1"])
+    task.record_unmeasured(parse_listing(f"1|{word}|")["1"])
     assert find_record(task.folder / task.session.runs[0].folder).failure.kind == kind

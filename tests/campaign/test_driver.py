@@ -257,7 +257,7 @@ def test_a_job_ends_at_its_time_limit_and_says_so(campaign, tmp_path):
     for pid in pids(tmp_path):
         kill(pid)
     path = folder(tmp_path) / "session.json"
-    code = f"from vbench.session import job; job({str(path)!r}, 0.01)"
+    code = f"from vbench.session import run_job; run_job({str(path)!r}, 0.01)"
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=host(tmp_path), check=False, timeout=60)
     assert ended.returncode != 0
     assert events(tmp_path, "ended")[-1]["how"] == "SIGUSR2"

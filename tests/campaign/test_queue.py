@@ -9,7 +9,7 @@ from vbench.campaign.jobs import JobEnd, JobPhase, JobState, queue
 
 def test_a_line_of_the_queue_becomes_a_state_with_why_it_waits_or_where_it_runs():
     listing = "7|PENDING|Priority|\n8_0|RUNNING|None|h100n1\n8_1|COMPLETING|None|h100n1\n9|TIMEOUT|TimeLimit|h100n0\n"
-    assert queue.parsed(listing) == {
+    assert queue.parse_listing(listing) == {
         "7": JobState(JobPhase.queued, detail="Priority"),
         "8_0": JobState(JobPhase.running, detail="h100n1"),
         "8_1": JobState(JobPhase.running, detail="h100n1"),
@@ -18,7 +18,7 @@ def test_a_line_of_the_queue_becomes_a_state_with_why_it_waits_or_where_it_runs(
 
 
 def test_a_job_that_ran_more_than_once_is_what_its_last_line_says():
-    assert queue.parsed("7|PREEMPTED\n7|COMPLETED\n")["7"].end is JobEnd.completed
+    assert queue.parse_listing("7|PREEMPTED\n7|COMPLETED\n")["7"].end is JobEnd.completed
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_job_that_ran_more_than_once_is_what_its_last_line_says():
     [("[0-2,7%2]", (0, 1, 2, 7)), ("[3]", (3,)), ("[0-6:3]", (0, 3, 6)), ("[5,8-9,1...]", (5, 8, 9))],
 )
 def test_accounting_tells_of_the_jobs_of_an_array_that_never_started_in_one_line(listed, tasks):
-    assert queue.parsed(f"7_{listed}|CANCELLED by 0\n") == {
+    assert queue.parse_listing(f"7_{listed}|CANCELLED by 0\n") == {
         f"7_{task}": JobState(JobPhase.ended, JobEnd.cancelled, "CANCELLED") for task in tasks
     }
 
@@ -43,11 +43,11 @@ def test_accounting_tells_of_the_jobs_of_an_array_that_never_started_in_one_line
     ],
 )
 def test_accounting_says_how_a_job_ended(said, end):
-    assert queue.parsed(f"7|{said}\n")["7"].end is end
+    assert queue.parse_listing(f"7|{said}\n")["7"].end is end
 
 
 def test_a_word_that_is_new_to_us_ends_nothing():
-    assert queue.parsed("7|POWERING_DOWN|None|\n")["7"].phase is JobPhase.unknown
+    assert queue.parse_listing("7|POWERING_DOWN|None|\n")["7"].phase is JobPhase.unknown
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_word_that_is_new_to_us_ends_nothing():
     [("0:05", 5), ("31:00", 1860), ("1:00:00", 3600), ("2-01:00:00", 176400), ("UNLIMITED", math.inf)],
 )
 def test_spans_of_time(span, seconds):
-    assert queue.seconds(span) == seconds
+    assert queue.parse_span(span) == seconds
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_spans_of_time(span, seconds):
     ],
 )
 def test_nobody_at_home_is_told_from_a_refusal(said, away):
-    assert queue.away(said) is away
+    assert queue.is_controller_away(said) is away

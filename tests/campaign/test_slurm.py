@@ -212,7 +212,7 @@ def test_a_job_is_known_before_slurm_has_told_its_id(slurm):
     later.cancel([noted[1]])
     slurm.until(lambda: later.states(noted)[noted[1]].end is JobEnd.cancelled)
     assert [queue.states(ids)[job].phase for job in ids] == [JobPhase.queued, JobPhase.ended, JobPhase.queued]
-    assert queue.states([queue.foretold("vbench that never arrived", 0)]).popitem()[1].phase is JobPhase.ended
+    assert queue.states([queue.provisional_id("vbench that never arrived", 0)]).popitem()[1].phase is JobPhase.ended
 
 
 def test_sessions_that_ask_for_different_things_keep_the_bound_too(slurm):
@@ -244,8 +244,8 @@ def test_a_controller_that_is_away_says_nothing_of_jobs_and_is_waited_for(slurm)
 def test_a_job_that_the_queue_has_forgotten_is_found_in_the_completion_file_or_is_lost(slurm):
     job = sbatch(slurm, "--wrap=true")
     ended(slurm, [job])
-    slurm.until(lambda: queue.accounted([job]))
-    assert queue.accounted([job])[job].end is JobEnd.completed
+    slurm.until(lambda: queue.read_accounting([job]))
+    assert queue.read_accounting([job])[job].end is JobEnd.completed
     assert queue.states(["999999"])["999999"].end is JobEnd.lost
 
 
@@ -257,8 +257,8 @@ def test_accounting_tells_how_jobs_ended_of_arrays_too_that_never_started(monkey
         array = sbatch(slurm, "--hold", "--array=0-3%1", "--wrap=true")
         slurm.call("scancel", array)
         ids = [done, failed, f"{array}_0", f"{array}_3"]
-        slurm.until(lambda: queue.accounted(ids).keys() == {*ids})
-        ends = [queue.accounted(ids)[each].end for each in ids]
+        slurm.until(lambda: queue.read_accounting(ids).keys() == {*ids})
+        ends = [queue.read_accounting(ids)[each].end for each in ids]
         assert ends == [JobEnd.completed, JobEnd.failed, JobEnd.cancelled, JobEnd.cancelled]
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from tests.fake_vllm import running
-from vbench.loadgen import ClientLost, Endpoint, Load, Workers, processes_for
+from vbench.loadgen import ClientLost, Endpoint, Load, Workers, choose_count
 from vbench.schema.errors import Refused
 from vbench.session.saturation import OverloadDetector
 
@@ -408,7 +408,7 @@ def test_a_load_may_be_borne_by_fewer_processes_than_there_are(two):
 
 
 def test_processes_by_streams_and_cores():
-    assert processes_for(streams=10, cores=1) == 1
-    assert processes_for(streams=10, cores=64) == 1
-    assert processes_for(streams=5000, cores=2) == 1
-    assert processes_for(streams=5000, cores=64) > 1
+    assert choose_count(streams=10, cores=1) == 1
+    assert choose_count(streams=10, cores=64) == 1
+    assert choose_count(streams=5000, cores=2) == 1
+    assert choose_count(streams=5000, cores=64) > 1

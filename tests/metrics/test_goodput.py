@@ -3,7 +3,7 @@ import pytest
 from builders import requests
 
 from vbench.metrics.definitions import metrics
-from vbench.metrics.goodput import goodput, grows, meets, saturated
+from vbench.metrics.goodput import goodput, has_grown, is_saturated, meets_slo
 
 FAST = [(0.2, 1), (0.3, 1), (0.4, 1)]
 LATE = [(0.9, 1), (1.0, 1), (1.1, 1)]
@@ -20,15 +20,15 @@ SLOW = [(0.2, 1), (0.7, 1), (1.2, 1)]
     ],
 )
 def test_a_request_is_good_where_it_meets_every_objective(slo, met):
-    assert meets(requests(FAST, LATE, SLOW), slo).tolist() == met
+    assert meets_slo(requests(FAST, LATE, SLOW), slo).tolist() == met
 
 
 def test_hidden_reasoning_does_not_make_a_slow_reply_meet_its_tpot():
     # Two visible tokens 0.5 s apart: 500 ms a token, whatever else the server counts.
     made = requests([(0.2, 1), (0.7, 1)], output_tokens=np.array([12]), asked_tokens=np.array([12]))
     assert metrics(made)["median_tpot_ms"] == pytest.approx(500)
-    assert meets(made, {"tpot_ms": 100}).tolist() == [False]
-    assert meets(made, {"tpot_ms": 501}).tolist() == [True]
+    assert meets_slo(made, {"tpot_ms": 100}).tolist() == [False]
+    assert meets_slo(made, {"tpot_ms": 501}).tolist() == [True]
 
 
 def test_goodput_is_good_requests_a_second_and_failed_ones_are_not_good():
@@ -38,7 +38,7 @@ def test_goodput_is_good_requests_a_second_and_failed_ones_are_not_good():
 
 
 def test_an_empty_reply_is_not_good_and_one_token_cannot_miss_its_tpot():
-    assert meets(requests([], [(0.2, 1)]), {"tpot_ms": 1}).tolist() == [False, True]
+    assert meets_slo(requests([], [(0.2, 1)]), {"tpot_ms": 1}).tolist() == [False, True]
 
 
 def test_without_objectives_there_is_no_goodput():
@@ -48,17 +48,17 @@ def test_without_objectives_there_is_no_goodput():
 def test_a_server_that_falls_behind_is_saturated():
     sent = [i * 0.1 for i in range(40)]
     behind = requests(*([(s + 0.1 + i * 0.2, 1)] for i, s in enumerate(sent)), sent=sent)
-    assert saturated(behind)
+    assert is_saturated(behind)
 
 
 def test_a_server_that_keeps_up_is_not_saturated():
     sent = [i * 0.1 for i in range(40)]
-    assert not saturated(requests(*([(s + 0.25, 1)] for s in sent), sent=sent))
+    assert not is_saturated(requests(*([(s + 0.25, 1)] for s in sent), sent=sent))
 
 
 @pytest.mark.parametrize(("slo", "met"), [({"ttft_ms": 500}, True), ({"ttft_ms": 499.9}, False)])
 def test_an_objective_is_met_up_to_its_limit(slo, met):
-    assert meets(requests([(0.5, 1), (1.0, 1)]), slo).tolist() == [met]
+    assert meets_slo(requests([(0.5, 1), (1.0, 1)]), slo).tolist() == [met]
 
 
 def test_attainment_is_a_share_of_all_requests_and_goodput_lasts_until_the_last_of_them_ended():
@@ -79,27 +79,27 @@ def test_attainment_is_a_share_of_all_requests_and_goodput_lasts_until_the_last_
     ],
 )
 def test_a_column_grows_where_its_last_quarters_median_is_above_one_and_a_half_of_its_firsts(column, growing):
-    assert grows(np.array(column, dtype=float)) is growing
+    assert has_grown(np.array(column, dtype=float)) is growing
 
 
 def test_seven_answers_say_nothing_of_saturation_and_eight_do():
     def behind(n):
         return requests(*([(i * 0.1 + 0.1 + i * 0.5, 1)] for i in range(n)), sent=[i * 0.1 for i in range(n)])
 
-    assert not saturated(behind(7))
-    assert saturated(behind(8))
+    assert not is_saturated(behind(7))
+    assert is_saturated(behind(8))
 
 
 def test_ttft_that_grows_while_requests_in_flight_do_not_is_no_saturation():
     sent = [i * 10.0 for i in range(40)]
-    assert not saturated(requests(*([(s + 0.1 + i * 0.1, 1)] for i, s in enumerate(sent)), sent=sent))
+    assert not is_saturated(requests(*([(s + 0.1 + i * 0.1, 1)] for i, s in enumerate(sent)), sent=sent))
 
 
 def test_requests_in_flight_that_grow_while_ttft_does_not_are_no_saturation():
     sent = [i * 0.1 for i in range(40)]
-    assert not saturated(requests(*([(s + 0.1, 1), (s + 0.1 + i, 1)] for i, s in enumerate(sent)), sent=sent))
+    assert not is_saturated(requests(*([(s + 0.1, 1), (s + 0.1 + i, 1)] for i, s in enumerate(sent)), sent=sent))
 
 
 def test_saturation_follows_the_order_of_the_sends_not_of_the_rows():
     sent = [i * 0.1 for i in range(40)][::-1]
-    assert saturated(requests(*([(s + 0.1 + s * 2, 1)] for s in sent), sent=sent))
+    assert is_saturated(requests(*([(s + 0.1 + s * 2, 1)] for s in sent), sent=sent))

@@ -21,7 +21,7 @@ from vbench.engine.endpoint import Endpoint
 from vbench.engine.external import ExternalServer
 from vbench.metrics.occupancy import summaries
 from vbench.schema.record import TELEMETRY
-from vbench.schema.series import Series, growth, with_rates
+from vbench.schema.series import Series, growth, replace_by_rates
 from vbench.session import telemetry
 from vbench.session.telemetry import server_columns
 from vbench.tracking.curves import MOST_A_RUN, MOST_A_SERIES, points
@@ -66,7 +66,7 @@ def test_a_series_is_saved_and_loaded_as_it_was(tmp_path):
 
 
 def test_a_growing_column_becomes_its_rate_over_its_own_samples():
-    found = with_rates(
+    found = replace_by_rates(
         made([0, 1, 2, 4], cpu__frontend0_s=[10, NAN, 30, 130]), {"cpu/frontend0_s": "cpu/frontend0_cores"}
     )
     assert list(found.columns) == ["cpu/frontend0_cores"]

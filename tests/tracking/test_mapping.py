@@ -157,13 +157,13 @@ def test_what_is_not_finite_is_no_metric(tmp_path):
 
 
 def test_metrics_keep_nine_digits_and_counts_keep_all():
-    from vbench.tracking.mapping import rounded
+    from vbench.tracking.mapping import round_digits
 
-    assert rounded(9612.348723847283) == 9612.34872
-    assert rounded(0.0001234567894) == 0.000123456789
-    assert rounded(12345678) == 12345678
-    assert rounded(1234567890.123) == 1234567890
-    assert rounded(-0.0) == 0
+    assert round_digits(9612.348723847283) == 9612.34872
+    assert round_digits(0.0001234567894) == 0.000123456789
+    assert round_digits(12345678) == 12345678
+    assert round_digits(1234567890.123) == 1234567890
+    assert round_digits(-0.0) == 0
 
 
 @pytest.mark.parametrize(

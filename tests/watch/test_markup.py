@@ -7,7 +7,7 @@ from records import record
 from rich.console import Console
 
 from vbench.schema.record import Failure
-from vbench.watch.markup import marked_up
+from vbench.watch.markup import fill_markup
 from vbench.watch.outcome import summary
 
 ODD = ["[rank0]: CUDA error", "[/red] closes nothing", "a [bold]name[/]", "[link=x]", "{braces}"]
@@ -15,7 +15,7 @@ ODD = ["[rank0]: CUDA error", "[/red] closes nothing", "a [bold]name[/]", "[link
 
 @pytest.mark.parametrize("text", ODD)
 def test_text_with_brackets_is_shown_as_it_is(text, capsys):
-    Console(width=200, highlight=False).print(marked_up("[bold]{}[/]: {}", Path("s"), text))
+    Console(width=200, highlight=False).print(fill_markup("[bold]{}[/]: {}", Path("s"), text))
     assert capsys.readouterr().out.rstrip("\n") == f"s: {text}"
 
 

@@ -8,9 +8,9 @@ from builders import run_config
 from simulated_engine import SimulatedEngine
 from simulated_search import search, serve
 
-from vbench.metrics.goodput import meets, ttft
-from vbench.workload.probe import is_growing, probe_plan, steady
-from vbench.workload.prompts import drawn_lengths, drawn_prompts, lengths
+from vbench.metrics.goodput import meets_slo, ttft
+from vbench.workload.probe import is_growing, is_steady, probe_plan
+from vbench.workload.prompts import draw_lengths, draw_prompts, lengths
 from vbench.workload.search import Question
 
 ENGINE = SimulatedEngine(base_s=0.02, per_sequence_s=0.001, per_prompt_token_s=4e-5)
@@ -45,7 +45,7 @@ def test_a_closed_loop_judges_two_requests_for_each_place_and_one_where_it_explo
 def test_the_requests_between_the_first_replies_and_the_last_sends_are_judged():
     plan = probe_plan(config(), question(16), duration_s=6.0)
     requests = serve(ENGINE, plan.config, np.random.default_rng(0))
-    judged = steady(plan, requests)
+    judged = is_steady(plan, requests)
     began = np.sort(requests.finished)[16 - 1]
     assert judged.sum() >= 343
     assert requests.sent[judged].min() >= began
@@ -59,15 +59,15 @@ def test_a_closed_loop_that_starts_in_one_burst_would_be_judged_by_it():
     engine = replace(ENGINE, per_prompt_token_s=1e-4)
     plan = probe_plan(config(), question(24), None)
     requests = serve(engine, plan.config, np.random.default_rng(0))
-    assert meets(requests, SLO)[:24].mean() < 0.8
-    assert meets(requests, SLO)[steady(plan, requests)].mean() > 0.95
+    assert meets_slo(requests, SLO)[:24].mean() < 0.8
+    assert meets_slo(requests, SLO)[is_steady(plan, requests)].mean() > 0.95
 
 
 def test_no_request_is_judged_where_fewer_replies_ended_than_there_are_places():
     plan = probe_plan(config(), question(16), 6.0)
     requests = serve(ENGINE, plan.config, np.random.default_rng(0))
     never = replace(requests, finished=np.where(np.arange(len(requests)) < 15, requests.finished, np.nan))
-    assert not steady(plan, never).any()
+    assert not is_steady(plan, never).any()
     assert not is_growing(plan, requests)
 
 
@@ -79,7 +79,7 @@ def test_an_open_loop_is_judged_once_its_queue_has_built_up():
     load = plan.config.workload
     assert (load.request_rate, load.max_concurrency) == (2.0, None)
     assert load.num_prompts == 120 + 500 + 10
-    judged = steady(plan, serve(ENGINE, plan.config, np.random.default_rng(0)))
+    judged = is_steady(plan, serve(ENGINE, plan.config, np.random.default_rng(0)))
     assert np.flatnonzero(judged).tolist() == list(range(120, 120 + 500))
 
 
@@ -121,13 +121,13 @@ def test_each_probe_of_each_repeat_has_fresh_prompts():
     assert len(set(seeds)) == 9
     assert not {0, 1, 2} & set(seeds)
     loads = [probe_plan(config(seed=seed), question(4), 1.0).config.workload for seed in (0, 1)]
-    first, second = (drawn_prompts(load, 32000, "", 0) for load in loads)
+    first, second = (draw_prompts(load, 32000, "", 0) for load in loads)
     assert len(first.ids[0]) != len(second.ids[0])
 
 
 def test_sharegpts_pairs_are_drawn_each_once_before_any_comes_again():
     load = replace(config().workload, num_prompts=1280 + 10)
-    drawn = drawn_lengths(load, np.random.default_rng(0))
+    drawn = draw_lengths(load, np.random.default_rng(0))
     assert sorted(map(tuple, drawn[:1280])) == sorted(map(tuple, lengths(replace(load, num_prompts=1280))))
     assert len(drawn) == 1290
     assert (drawn[:100] != lengths(load)[:100]).any()
@@ -135,8 +135,8 @@ def test_sharegpts_pairs_are_drawn_each_once_before_any_comes_again():
 
 def test_lengths_that_follow_from_the_seed_are_not_drawn_again():
     load = replace(config(lengths="random", input_len=[1, 99]).workload, num_prompts=10)
-    assert (drawn_lengths(load, np.random.default_rng(0)) == lengths(load)).all()
-    assert drawn_prompts(load, 32000, "", 0).output_len.tolist() == lengths(load)[:, 1].tolist()
+    assert (draw_lengths(load, np.random.default_rng(0)) == lengths(load)).all()
+    assert draw_prompts(load, 32000, "", 0).output_len.tolist() == lengths(load)[:, 1].tolist()
 
 
 # ------------------------------------------------------------------------------------------------------ whole searches
@@ -161,7 +161,7 @@ def true_share(engine, slo, kind, level):
     for seed in range(100, 106):
         requests = serve(engine, sent, np.random.default_rng(seed))
         skipped = 4 * int(level) if kind == "max_concurrency" else int(120 * level)
-        met.append(meets(requests, slo)[skipped : -max(2 * int(level), 1)].mean())
+        met.append(meets_slo(requests, slo)[skipped : -max(2 * int(level), 1)].mean())
     return np.mean(met)
 
 

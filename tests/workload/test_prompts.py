@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vbench.schema import Lengths, Workload
 from vbench.schema.errors import Refused
-from vbench.workload.prompts import digest, lengths, prompts, redrawn
+from vbench.workload.prompts import digest, lengths, prompts, redraw
 
 
 def workload(**values):
@@ -196,7 +196,7 @@ def test_a_folder_without_a_readable_tokenizer_is_refused_by_its_key(tmp_path):
 
 def test_redrawn_prompts_have_the_same_lengths_and_follow_from_the_nonce():
     asked = prompts(Workload(lengths=Lengths.random, num_prompts=3, input_len=[4, 40]), 1000, "", 2000)
-    one, same, other = (redrawn(asked, 1000, nonce) for nonce in ("a", "a", "b"))
+    one, same, other = (redraw(asked, 1000, nonce) for nonce in ("a", "a", "b"))
     assert [len(each) for each in one.ids] == [len(each) for each in asked.ids]
     assert (one.output_len == asked.output_len).all()
     assert all((a == b).all() for a, b in zip(one.ids, same.ids, strict=True))

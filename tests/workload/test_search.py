@@ -17,9 +17,9 @@ from vbench.workload.search import (
     answer,
     bracket,
     decide,
+    find_unproven,
     next_question,
     streams,
-    unproven,
 )
 from vbench.workload.sequential import MOST
 
@@ -146,8 +146,8 @@ def test_a_level_whose_queue_grows_does_not_pass_until_a_longer_look_shows_other
 def test_levels_given_up_without_a_trusted_probe_are_unproven():
     invalid = Probe(8, 50, 100, trusted=False)
     told = [Probe(4, 100, 100), Probe(16, 0, 9, trusted=False, saturated=True)]
-    assert unproven([*told, invalid]) == [8]
-    assert unproven([*told, invalid, Probe(8, 50, 100)]) == []
+    assert find_unproven([*told, invalid]) == [8]
+    assert find_unproven([*told, invalid, Probe(8, 50, 100)]) == []
 
 
 def test_a_search_may_open_as_many_streams_as_its_highest_probe():

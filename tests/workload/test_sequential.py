@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vbench.workload import sequential
-from vbench.workload.sequential import DESIGN_EFFECT, ERROR, MOST, evidence, verdict, wanted
+from vbench.workload.sequential import DESIGN_EFFECT, ERROR, MOST, evidence, requests_needed, verdict
 
 SEARCHES = 2000
 
@@ -57,14 +57,14 @@ def test_a_hundred_of_a_hundred_prove_nothing():
     assert verdict(100, 100) is None
     assert verdict(342, 342) is None
     assert verdict(343, 343) is True
-    assert wanted(0, 0) == 343
+    assert requests_needed(0, 0) == 343
 
 
 def test_each_miss_costs_110_requests():
-    assert wanted(199, 200) == 143 + 111
+    assert requests_needed(199, 200) == 143 + 111
     assert verdict(199 + 254, 200 + 254) is True
     assert verdict(199 + 253, 200 + 253) is None
-    assert wanted(10_000, 10_000) == 0
+    assert requests_needed(10_000, 10_000) == 0
 
 
 def test_misses_alone_fail_a_level():

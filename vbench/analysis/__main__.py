@@ -104,7 +104,7 @@ def print_report(made: Report) -> None:
     console = open_console()
     for section in made.sections:
         print_section(console, section)
-    if made.runs.used.empty:
+    if made.runs.used_runs.empty:
         console.print("No VALID run yet, so there is nothing to compare; what went wrong stands above.")
     print_files(console, made.files)
     if made.outcome:

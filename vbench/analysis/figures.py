@@ -111,7 +111,7 @@ class Curve:
             name=figure_line(line["system_label"].iloc[0]),
             means=line[[x.key, y.key]].to_numpy(dtype=np.float64),
             half_widths=np.nan_to_num(found.to_numpy(dtype=np.float64)),
-            loads=[axis.at_point(load) for axis, load in zip(axes, line["load"], strict=True)],
+            loads=[axis.describe_point(load) for axis, load in zip(axes, line["load"], strict=True)],
             load_name=axes.iloc[0].name,
             runs=line["runs"],
             ringed=line.get("pareto", lacking).to_numpy(dtype=bool),

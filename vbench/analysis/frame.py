@@ -58,12 +58,12 @@ class Runs:
         return _concat(self.valid, self.starts, self.searches, self.left_out)
 
     @property
-    def used(self) -> pd.DataFrame:
+    def used_runs(self) -> pd.DataFrame:
         """The VALID runs."""
         return _concat(self.valid, self.starts, self.searches)
 
     @property
-    def loaded(self) -> pd.DataFrame:
+    def loaded_runs(self) -> pd.DataFrame:
         """The runs with a load of their own, VALID or not."""
         left_out = self.left_out[self.left_out["search"].isna() & ~_is_idle(self.left_out)]
         return _concat(self.valid, left_out)
@@ -92,7 +92,7 @@ def runs(table: pd.DataFrame, prices: Mapping[str, float] | None = None) -> Runs
     )
 
 
-def with_columns(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+def ensure_columns(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     """The rows with all of these columns; None where they had none."""
     return rows.assign(**{column: None for column in columns if column not in rows})
 

@@ -132,7 +132,7 @@ def describe_disjoint(one: pd.DataFrame, other: pd.DataFrame, conditions: Iterab
     for condition in conditions:
         values, others = _values(one, condition), _values(other, condition)
         if values and others and not values & others:
-            found.append(f"{condition} ({_listed(values)} against {_listed(others)})")
+            found.append(f"{condition} ({_join_values(values)} against {_join_values(others)})")
     return "; ".join(found)
 
 
@@ -198,7 +198,7 @@ def _values(rows: pd.DataFrame, condition: str) -> set[str]:
     return values - {""} if condition in FACTS else values
 
 
-def _listed(values: set[str]) -> str:
+def _join_values(values: set[str]) -> str:
     return ", ".join(sorted(value or NOT_SET for value in values))
 
 

@@ -22,7 +22,7 @@ class LoadAxis:
         """VLLM's argument name, as captions and figures give it."""
         return self.column.rpartition(".")[2]
 
-    def at_point(self, value: float) -> str:
+    def describe_point(self, value: float) -> str:
         """`320`, `8 req/s`, `16 at once`."""
         return f"{value:g} {self.unit}".strip()
 

@@ -81,7 +81,7 @@ class Paper:
     def _first(self, width: float, height: float, spots: Sequence[Spot], radii: Sequence[int]) -> Place | None:
         for radius in radii:
             for spot in spots:
-                for box in _around(spot, width, height, radius):
+                for box in _candidate_boxes(spot, width, height, radius):
                     if self._free(box) and (radius in BESIDE or self._sees(box, spot)):
                         return self._put(box, spot)
         return None
@@ -112,7 +112,7 @@ class Paper:
         self.occupied = np.concatenate([self.occupied, boxes])
 
 
-def _around(spot: Spot, width: float, height: float, radius: float) -> Iterator[Box]:
+def _candidate_boxes(spot: Spot, width: float, height: float, radius: float) -> Iterator[Box]:
     for degrees in DIRECTIONS:
         dx, dy = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         # The box's centre lies in the direction, its border at the radius.

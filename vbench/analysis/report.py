@@ -69,12 +69,12 @@ def provenance(runs: Runs, command: Sequence[str], store: str) -> Provenance:
         "device": values("device"),
         "weights": values("engine.weights") if "engine.weights" in used else "unknown",
         "recorded by": f"vbench {values('vbench')}",
-        "runs": f"{len(runs.used)} VALID used, {len(runs.left_out)} INVALID or FAILED left out",
+        "runs": f"{len(runs.used_runs)} VALID used, {len(runs.left_out)} INVALID or FAILED left out",
     }
-    ids = set(runs.used["run_id"])
+    ids = set(runs.used_runs["run_id"])
     if runs.baseline is not None:
-        facts["baseline"] = f"{len(runs.baseline.used)} VALID runs"
-        ids |= set(runs.baseline.used["run_id"])
+        facts["baseline"] = f"{len(runs.baseline.used_runs)} VALID runs"
+        ids |= set(runs.baseline.used_runs["run_id"])
     return Provenance(facts, tuple(sorted(ids)))
 
 

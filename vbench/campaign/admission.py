@@ -15,7 +15,7 @@ class Limits:
     exclusive: bool = False  # a session has this host for itself
 
 
-def admitted(waiting: Sequence[int], in_flight: Sequence[int], others: int, limits: Limits) -> int:
+def count_admitted(waiting: Sequence[int], in_flight: Sequence[int], others: int, limits: Limits) -> int:
     """How many sessions from the front of the queue may be submitted now.
 
     `waiting` and `in_flight` are the GPUs of each session; `others` counts the jobs of other commands.
@@ -28,10 +28,10 @@ def admitted(waiting: Sequence[int], in_flight: Sequence[int], others: int, limi
         return len(waiting)
     if limits.max_parallel:
         return min(len(waiting), max(limits.max_parallel - jobs, 0))
-    return _that_keep_this_host_busy(waiting, in_flight, limits)
+    return _count_to_keep_host_busy(waiting, in_flight, limits)
 
 
-def _that_keep_this_host_busy(waiting: Sequence[int], in_flight: Sequence[int], limits: Limits) -> int:
+def _count_to_keep_host_busy(waiting: Sequence[int], in_flight: Sequence[int], limits: Limits) -> int:
     """How many sessions to submit so that the waiting jobs ask for as many GPUs as this host has.
 
     Then no GPU idles while a job starts, and other campaigns get GPUs in between. If servers run on the CPU, no job

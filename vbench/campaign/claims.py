@@ -19,7 +19,7 @@ LOCK = "submit.lock"  # in the experiment's folder
 
 
 @contextmanager
-def deciding(tasks: Sequence[Task]) -> Iterator[None]:
+def hold_experiments(tasks: Sequence[Task]) -> Iterator[None]:
     """No other command submits to the experiments of these tasks during the block."""
     with ExitStack() as held:
         for folder in sorted({task.folder.parent for task in tasks}):
@@ -51,7 +51,7 @@ def follow_living_jobs(tasks: Sequence[Task], jobs: Jobs) -> list[Task]:
 
 def forget(tasks: Sequence[Task], jobs: Jobs) -> None:
     """Removes the job files of a campaign that has ended, except where another command's job has the session."""
-    with deciding(tasks):
+    with hold_experiments(tasks):
         others = follow_living_jobs([task for task in tasks if (task.folder / JOB).exists()], jobs)
         for task in tasks:
             if task in others:
@@ -69,7 +69,7 @@ def jobs_of_other_commands(tasks: Sequence[Task], jobs: Jobs) -> int:
     return sum(_alive(theirs))
 
 
-def unreadable(tasks: Sequence[Task]) -> Iterator[str]:
+def describe_unreadable(tasks: Sequence[Task]) -> Iterator[str]:
     """A line for each job.json of these tasks that is truncated or foreign."""
     for task in tasks:
         if (task.folder / JOB).exists() and job_file(task.folder) is None:

@@ -34,7 +34,7 @@ class JobFile:
         return f"{self.launcher} job {self.id.partition('@')[0] or '(being submitted)'}"
 
     @classmethod
-    def now(cls, launcher: str, rerun: Rerun, job_id: str) -> JobFile:
+    def create(cls, launcher: str, rerun: Rerun, job_id: str) -> JobFile:
         return cls(launcher, rerun.name, job_id, datetime.now(timezone.utc).isoformat(), platform.node())
 
     def write(self, folder: Path) -> JobFile:

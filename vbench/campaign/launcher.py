@@ -75,7 +75,7 @@ def run(words: Sequence[str]) -> int:
     compose.register()
     sys.argv[1:] = [word for word in words if word not in MULTIRUN]
     try:
-        hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_never)()
+        hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_fail_if_called)()
     except Refused as refused:
         return _refuse(str(refused))
     except compose.COMPOSE_ERRORS as error:
@@ -111,7 +111,7 @@ def offer(group: str, plugin: type, **choices: Any) -> None:
         ConfigStore.instance().store(group=group, name=name, node=node, provider="vbench")
 
 
-def _never(_: DictConfig) -> None:
+def _fail_if_called(_: DictConfig) -> None:
     raise AssertionError("conf/config.yaml sets hydra.mode=MULTIRUN: the launcher carries out every campaign")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from vbench.campaign.task import Task, TaskState, in_state, to_submit
 from vbench.campaign.watching import POLL_S, Watcher
-from vbench.watch.markup import marked_up
+from vbench.watch.markup import fill_markup
 from vbench.watch.screen import Screen
 
 SECOND_CTRL_C_S = 3.0
@@ -19,24 +19,24 @@ def confirm_cancelling(tasks: Sequence[Task], screen: Screen, watcher: Watcher) 
         screen.print(f"detaching; Ctrl-C again within {SECOND_CTRL_C_S:.0f} s to cancel the jobs instead")
         time.sleep(SECOND_CTRL_C_S)
     except KeyboardInterrupt:
-        if _confirmed(len(in_state(tasks, TaskState.in_flight))):
+        if _ask_confirmation(len(in_state(tasks, TaskState.in_flight))):
             _cancel(tasks, watcher)
             return True
     return False
 
 
-def say_where_it_goes_on(tasks: Sequence[Task], screen: Screen) -> None:
+def print_remaining_jobs(tasks: Sequence[Task], screen: Screen) -> None:
     """Prints how to check on jobs that go on by themselves, and how to collect what they measure."""
     for task in in_state(tasks, TaskState.in_flight):
         if task.job:
-            screen.print(marked_up("{}: {}/events.jsonl", task.job.file.name, task.folder))
+            screen.print(fill_markup("{}: {}/events.jsonl", task.job.file.name, task.folder))
     left = len(to_submit(tasks))
     if left:
         screen.print("1 session is not submitted" if left == 1 else f"{left} sessions are not submitted")
     screen.print("the same command looks again, collects what is measured, and submits what is missing")
 
 
-def _confirmed(jobs: int) -> bool:
+def _ask_confirmation(jobs: int) -> bool:
     try:
         answer = input(f"cancel {'1 job' if jobs == 1 else f'{jobs} jobs'}? what they have measured is kept [y/N] ")
     except EOFError:

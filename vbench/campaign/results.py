@@ -13,7 +13,7 @@ from vbench.plan.reusable import is_reusable
 from vbench.plan.sessions import Run, Session
 from vbench.schema import Rerun
 from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside, put_aside, record_flaw
-from vbench.session.context import blank
+from vbench.session.context import blank_record
 from vbench.watch import Event
 
 
@@ -25,16 +25,16 @@ class Results:
     folder: Path
     in_store: dict[str, Record] = dataclasses.field(default_factory=dict)  # by run key: records that only the store has
 
-    def by_run(self) -> Iterator[tuple[Run, Record | None]]:
+    def pair_with_records(self) -> Iterator[tuple[Run, Record | None]]:
         """The runs of the plan with their records, from disk or from the store."""
         for run in self.session.runs:
             yield run, find_record(self.folder / run.folder) or self.in_store.get(run.key)
 
-    def missing(self, rerun: Rerun) -> tuple[Run, ...]:
+    def find_missing(self, rerun: Rerun) -> tuple[Run, ...]:
         """The runs to be measured."""
-        return tuple(run for run, record in self.by_run() if not is_reusable(record, rerun))
+        return tuple(run for run, record in self.pair_with_records() if not is_reusable(record, rerun))
 
-    def on_disk(self) -> Iterator[tuple[Path, Record]]:
+    def find_on_disk(self) -> Iterator[tuple[Path, Record]]:
         """The records on disk with their run folders: the probes of a search before the search itself."""
         for run in self.session.runs:
             record = find_record(self.folder / run.folder)
@@ -43,9 +43,9 @@ class Results:
             if record:
                 yield self.folder / run.folder, record
 
-    def for_summary(self) -> list[Record]:
+    def collect_for_summary(self) -> list[Record]:
         """All records, under this campaign's run names: an earlier one may have named the same runs differently."""
-        found = [record for _, record in self.on_disk()]
+        found = [record for _, record in self.find_on_disk()]
         found += [record for run, record in self.in_store.items() if all(run != each.run_key for each in found)]
         names = {run.key: run.name for run in self.session.runs}
         return [dataclasses.replace(each, name=names.get(each.run_key, each.name)) for each in found]
@@ -55,16 +55,18 @@ class Results:
         folder = self.folder / run.folder
         put_aside(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        record = dataclasses.replace(blank(self.session, run, {"vbench": vbench.__version__}, began), failure=failure)
+        record = dataclasses.replace(
+            blank_record(self.session, run, {"vbench": vbench.__version__}, began), failure=failure
+        )
         record.save(folder)
-        return Event.recorded(record, folder)
+        return Event.for_record(record, folder)
 
     def put_probes_aside(self, runs: Sequence[Run]) -> None:
         """Puts old probes of these searches aside, so that they are not mistaken for new ones."""
         for folder, _ in [each for run in runs if run.config.workload.search for each in self._probes(run)]:
             put_aside(folder)
 
-    def unreadable(self) -> Iterator[str]:
+    def describe_unreadable(self) -> Iterator[str]:
         """A line for each record on disk that this version cannot read; such a record is kept next to its successor."""
         for run in self.session.runs:
             folder = self.folder / run.folder
@@ -86,7 +88,7 @@ def look_up_store(results: list[Results]) -> set[str]:
     try:
         filed = {name: tracking.standing(name) for name in {each.session.experiment for each in results}}
         for each in results:
-            for run, record in each.by_run():
+            for run, record in each.pair_with_records():
                 there = filed[each.session.experiment].get(run.key)
                 if record is None and there:
                     each.in_store[run.key] = tracking.record(there.run_id)

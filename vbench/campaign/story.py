@@ -15,7 +15,7 @@ from pathlib import Path
 from vbench import compose
 from vbench.campaign import claims
 from vbench.campaign.jobs import Jobs
-from vbench.campaign.leaving import confirm_cancelling, say_where_it_goes_on
+from vbench.campaign.leaving import confirm_cancelling, print_remaining_jobs
 from vbench.campaign.results import look_up_store
 from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState, in_state, to_submit
@@ -30,7 +30,7 @@ from vbench.plan.sessions import Session, plan
 from vbench.schema import Launcher, RunConfig
 from vbench.schema.errors import Refused
 from vbench.tracking.delivery import Delivery
-from vbench.watch.markup import marked_up
+from vbench.watch.markup import fill_markup
 from vbench.watch.outcome import advice, exit_code, summary
 from vbench.watch.screen import Screen
 from vbench.watch.searches import answer_lines
@@ -61,11 +61,11 @@ def _carry_out(tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, delivery: 
     try:
         with screen:
             _take_stock(tasks, jobs, screen, watcher, delivery)
-            if wait := submitter.waiting():
+            if wait := submitter.describe_waiting():
                 screen.print(wait)
             if launcher.detach:
                 submitter.submit_for_detaching()
-                say_where_it_goes_on(tasks, screen)
+                print_remaining_jobs(tasks, screen)
                 _close(delivery, screen)
                 return 0  # nothing has failed yet
             while any(task.state is not TaskState.done for task in tasks):
@@ -76,7 +76,7 @@ def _carry_out(tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, delivery: 
         if not in_state(tasks, TaskState.in_flight):
             raise
         if not confirm_cancelling(tasks, screen, watcher):
-            say_where_it_goes_on(tasks, screen)
+            print_remaining_jobs(tasks, screen)
             return DETACHED  # records not filed yet are on disk, and the next command files them
     return _conclude(tasks, jobs, screen, watcher, delivery)
 
@@ -96,24 +96,31 @@ def _one_launcher(sessions: Sequence[Session], jobs: Jobs) -> Launcher:
 def _take_stock(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watcher, delivery: Delivery) -> None:
     """Finds what is recorded, which jobs are alive and what is missing. Raises Refused if that cannot be run."""
     claims.follow_living_jobs(tasks, jobs)
-    for line in (*claims.unreadable(tasks), *(line for task in tasks for line in task.results.unreadable())):
-        screen.print(marked_up("[yellow]{}[/]", line))
+    for line in (
+        *claims.describe_unreadable(tasks),
+        *(line for task in tasks for line in task.results.describe_unreadable()),
+    ):
+        screen.print(fill_markup("[yellow]{}[/]", line))
     for task in tasks:
-        records = [record for _, record in task.results.by_run() if record and is_reusable(record, task.rerun_pending)]
+        records = [
+            record
+            for _, record in task.results.pair_with_records()
+            if record and is_reusable(record, task.rerun_pending)
+        ]
         screen.show_reused(task.folder, records)
-        for folder, record in task.results.on_disk():
+        for folder, record in task.results.find_on_disk():
             if is_reusable(record, task.rerun_pending):
                 delivery.add(folder)
         if task.state is TaskState.in_flight:
-            watcher.attached(task)
-        elif not task.missing():
+            watcher.show_attached(task)
+        elif not task.missing_runs():
             task.finish()
     for task in to_submit(tasks):
         _check(task.session, jobs)
 
 
 def _check(session: Session, jobs: Jobs) -> None:
-    if session.attached:
+    if session.is_external:
         external.check_config(session.engine)
     elif jobs.on_this_host:
         leases.refuse_if_unavailable(session, session.launcher.exclusive)
@@ -125,18 +132,18 @@ def _conclude(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watche
     for task in tasks:
         watcher.file_records(task)
     claims.forget(tasks, jobs)
-    records = [record for task in tasks for record in task.results.for_summary()]
+    records = [record for task in tasks for record in task.results.collect_for_summary()]
     experiments = sorted({task.session.experiment for task in tasks})
     screen.print("", *summary(records))
     _close(delivery, screen)
     told = "records: {}/{}    compare: python -m vbench.analysis {}"
     compared = shlex.quote(f"experiment={experiments[0]}")
-    screen.print(marked_up(told, ROOT, ", ".join(experiments), compared), *advice(records))
-    screen.print(*(marked_up("{}", line) for line in answer_lines(records)))
+    screen.print(fill_markup(told, ROOT, ", ".join(experiments), compared), *advice(records))
+    screen.print(*(fill_markup("{}", line) for line in answer_lines(records)))
     return exit_code(records)
 
 
 def _close(delivery: Delivery, screen: Screen) -> None:
     delivery.close()
     for line in delivery.report():
-        screen.print(marked_up("[yellow]not filed[/]: {}; later: python -m vbench.ingest {}", line, ROOT))
+        screen.print(fill_markup("[yellow]not filed[/]: {}; later: python -m vbench.ingest {}", line, ROOT))

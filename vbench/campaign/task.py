@@ -44,7 +44,7 @@ class Job:
     file: JobFile
     folder: Path
 
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """The last line that the job printed, and where its log is; empty if it printed nothing.
 
         submitit's own messages are left out: `submitit INFO … Exiting after successful completion` explains no failure.
@@ -87,9 +87,9 @@ class Task:
     def events(self) -> EventReader:
         return EventReader(self.folder)
 
-    def missing(self) -> tuple[Run, ...]:
+    def missing_runs(self) -> tuple[Run, ...]:
         """The runs to be measured."""
-        return self.results.missing(self.rerun_pending)
+        return self.results.find_missing(self.rerun_pending)
 
     # Transitions
 
@@ -98,7 +98,7 @@ class Task:
         self.__dict__.pop("events", None)  # read its events from the start
         self.job, self.rerun_pending, self.state = job, Rerun.none, TaskState.in_flight
 
-    def submitted(self, jobs: Jobs, job_id: str) -> None:
+    def note_submission(self, jobs: Jobs, job_id: str) -> None:
         """Notes, also in job.json, that a job of this command has the session."""
         self.job = Job(jobs, self._note(jobs.name, job_id), self.folder)
         self.rerun_pending, self.state = Rerun.none, TaskState.in_flight
@@ -123,7 +123,7 @@ class Task:
         if sessionfile.is_held(self.folder):
             return None
         with sessionfile.hold(self.folder):
-            left = dataclasses.replace(self.session, runs=self.missing())
+            left = dataclasses.replace(self.session, runs=self.missing_runs())
             if not left.runs:
                 self.finish()
                 return None
@@ -140,19 +140,19 @@ class Task:
     def record_infeasible(self, failure: Failure) -> list[Event]:
         """Records the missing runs as failed, without a job; returns the events for it."""
         now = datetime.now(timezone.utc)
-        return [self.results.record_failure(run, failure, now) for run in self.missing()]
+        return [self.results.record_failure(run, failure, now) for run in self.missing_runs()]
 
     def record_unmeasured(self, ended: JobState) -> list[Event]:
         """Records as failed the runs that the ended job left without a record; returns the events for it."""
         end = ended.end or JobEnd.lost
         failure = Failure(KINDS[end], f"its job ended ({end.name}) before it was measured: {self.why(ended)}")
         began = datetime.fromisoformat(self.job.file.submitted_at) if self.job else datetime.now(timezone.utc)
-        unmeasured = [run for run, record in self.results.by_run() if record is None]
+        unmeasured = [run for run, record in self.results.pair_with_records() if record is None]
         return [self.results.record_failure(run, failure, began) for run in unmeasured]
 
     def why_missing(self, ended: JobState) -> str:
         """Why runs are missing after the job's end: the failures that it recorded, else how it ended."""
-        records = [record for _, record in self.results.by_run()]
+        records = [record for _, record in self.results.pair_with_records()]
         failures = [record.failure for record in records if record and record.failure and not record.final]
         reasons = list(dict.fromkeys(f"{failure.kind}: {failure.line}" for failure in failures))
         if None in records or not reasons:
@@ -161,11 +161,11 @@ class Task:
 
     def why(self, ended: JobState) -> str:
         """Why its job ended: what the backend reports, and the job's last line of output."""
-        printed = self.job.last_words() if self.job else ""
+        printed = self.job.last_line() if self.job else ""
         return ": ".join(filter(None, [ended.detail, printed])) or "it printed nothing"
 
     def _note(self, launcher: str, job_id: str) -> JobFile:
-        return JobFile.now(launcher, self.rerun_requested, job_id).write(self.folder)
+        return JobFile.create(launcher, self.rerun_requested, job_id).write(self.folder)
 
 
 KINDS: dict[JobEnd, Kind] = {

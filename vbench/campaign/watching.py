@@ -13,7 +13,7 @@ from vbench.schema.record import RECORD, Failure
 from vbench.tracking.delivery import Delivery
 from vbench.watch import Event
 from vbench.watch.board import ENDED, MISSING, QUEUED
-from vbench.watch.markup import marked_up
+from vbench.watch.markup import fill_markup
 from vbench.watch.screen import Screen
 
 POLL_S = 1.0  # between two queries of the backend, which reveal jobs that ended without an event
@@ -52,18 +52,18 @@ class Watcher:
             if state.phase is JobPhase.ended:
                 self._collect(task, state)
 
-    def attached(self, task: Task) -> None:
+    def show_attached(self, task: Task) -> None:
         """Shows that the task follows a job of an earlier or another command."""
         self._screen.progress_of(task.folder).state = QUEUED
         if task.job:
-            self._screen.print(marked_up("[bold]{}[/]: attached to {}", task.folder.name, task.job.file.name))
+            self._screen.print(fill_markup("[bold]{}[/]: attached to {}", task.folder.name, task.job.file.name))
 
-    def queued(self, task: Task) -> None:
+    def show_queued(self, task: Task) -> None:
         """Shows that a job has the task, unless its session has already reported more."""
         progress = self._screen.progress_of(task.folder)
         progress.state = QUEUED if progress.state == MISSING else progress.state
 
-    def infeasible(self, task: Task, failure: Failure) -> None:
+    def record_infeasible(self, task: Task, failure: Failure) -> None:
         """Records that the session cannot work."""
         for event in task.record_infeasible(failure):
             self._pass_on(task, event)
@@ -71,15 +71,15 @@ class Watcher:
 
     def file_records(self, task: Task) -> None:
         """Files all records of the task that are on disk."""
-        for folder, _ in task.results.on_disk():
+        for folder, _ in task.results.find_on_disk():
             self._delivery.add(folder)
 
     def _collect(self, task: Task, ended: JobState) -> None:
         self.show_events(task)
-        if task.missing():
-            with claims.deciding([task]):  # another command may have decided already
+        if task.missing_runs():
+            with claims.hold_experiments([task]):  # another command may have decided already
                 if claims.follow_living_jobs([task], self._jobs):
-                    self.attached(task)
+                    self.show_attached(task)
                 else:
                     self._retry_or_give_up(task, ended)
         else:
@@ -90,7 +90,7 @@ class Watcher:
         if ended.end is not JobEnd.cancelled and task.submissions <= self._retries:
             self._screen.progress_of(task.folder).state = MISSING
             told = "[bold]{}[/]: {} to be taken up again: {}"
-            self._screen.print(marked_up(told, task.folder.name, len(task.missing()), task.why_missing(ended)))
+            self._screen.print(fill_markup(told, task.folder.name, len(task.missing_runs()), task.why_missing(ended)))
             task.retry()
         else:
             for event in task.record_unmeasured(ended):

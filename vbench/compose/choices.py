@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from vbench.compose import configfiles
-from vbench.compose.containers import structured
+from vbench.compose.containers import make_container
 from vbench.host import gpus
 from vbench.schema import Gpu, Model, RunConfig, from_plain
 
@@ -32,7 +32,7 @@ def register() -> None:
     """Registers the schema with Hydra, and the hardware choices: every size of every GPU in conf/gpu/, auto, remote."""
     configfiles.replace_dicts()
     store = ConfigStore.instance()
-    store.store(name="schema", node=structured(RunConfig))
+    store.store(name="schema", node=make_container(RunConfig))
     for gpu in gpu_names():
         for size in SIZES:
             parts = [{"/gpu@gpu": gpu}, {"optional /slurm@slurm": gpu}]  # the latter is the site's to write

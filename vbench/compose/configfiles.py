@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
-from vbench.compose.containers import structured
+from vbench.compose.containers import make_container
 
 _merge_overrides = ConfigLoaderImpl._apply_overrides_to_config  # noqa: SLF001
 
@@ -80,5 +80,5 @@ def _clear(config: DictConfig, key: str, value: Any) -> None:
     node = parent._get_node(name) if isinstance(parent, DictConfig) else None  # noqa: SLF001  parent[name] hides a null
     if isinstance(node, DictConfig):
         part = node._metadata.ref_type  # noqa: SLF001
-        cleared = structured(part) if dataclasses.is_dataclass(part) and isinstance(part, type) else value
+        cleared = make_container(part) if dataclasses.is_dataclass(part) and isinstance(part, type) else value
         OmegaConf.update(config, key, cleared, merge=False)

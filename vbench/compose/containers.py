@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 
-def structured(part: type) -> DictConfig:
+def make_container(part: type) -> DictConfig:
     """A config dataclass with its defaults, as a container that takes values."""
     node: DictConfig = OmegaConf.structured(part)
     _thaw(node)

@@ -49,7 +49,7 @@ def overview(command: str) -> str:
     """The page of `--help`; `command` is how vbench was called."""
     names = [f"{command} {words}" for words, _ in COMMANDS]
     examples = [f"{command} {words}".rstrip() for words, _ in EXAMPLES]
-    chosen = {group: ", ".join(_marked(group)) for group in groups()}
+    chosen = {group: ", ".join(_mark_default(group)) for group in groups()}
     return "\n".join(
         [
             SUMMARY,
@@ -82,13 +82,13 @@ def group_page(group: str) -> str:
     if group in found:
         lines += [f"Choices ({_prefix(group)}{group}=CHOICE)"]
         described = [" ".join(filter(None, (text, _settings(group, name)))) for name, text in found[group].items()]
-        lines += _columns(_marked(group), described)
+        lines += _columns(_mark_default(group), described)
     if own:
         lines += [*([""] if lines else []), "Keys", *_key_lines(own)]
     return "\n".join(lines)
 
 
-def _marked(group: str) -> list[str]:
+def _mark_default(group: str) -> list[str]:
     """The group's choices, the default one marked."""
     default = defaults().get(group)
     return [f"{name} (default)" if name == default else name for name in groups()[group]]
@@ -109,10 +109,10 @@ def _settings(group: str, choice: str) -> str:
 
 
 def _key_lines(found: Sequence[Key]) -> list[str]:
-    return _columns([key.name for key in found], [_described(key) for key in found])
+    return _columns([key.name for key in found], [_describe_key(key) for key in found])
 
 
-def _described(key: Key) -> str:
+def _describe_key(key: Key) -> str:
     unit = f" [{key.unit}]" if key.unit else ""
     default = "set by the choice" if key.default == MISSING else f"default {_text(key.default)}"
     return f"{key.meaning}{unit}; {'; '.join(filter(None, (_values(key), key.allowed, default)))}"

@@ -10,7 +10,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from vbench.compose.containers import structured
+from vbench.compose.containers import make_container
 from vbench.schema import RunConfig
 
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException)
@@ -44,7 +44,7 @@ def nearest(word: str, choices: Sequence[str]) -> str:
 
 def _unknown_key(key: str) -> str:
     *path, _ = key.removeprefix("+").split(".")
-    schema = structured(RunConfig)
+    schema = make_container(RunConfig)
     known = OmegaConf.select(schema, ".".join(path)) if path else schema
     if isinstance(known, DictConfig) and OmegaConf.get_type(known) is dict:
         return f"{key}: not set yet; +{key}=… adds it"

@@ -38,14 +38,16 @@ class GridSweeper(BasicSweeper):
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        points: list[list[list[str]]] = BasicSweeper.split_arguments([*map(_in_decimals, overrides)], max_batch_size)
+        points: list[list[list[str]]] = BasicSweeper.split_arguments(
+            [*map(_convert_to_decimals, overrides)], max_batch_size
+        )
         return points
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Left to the launcher, which composes every point before it starts anything."""
 
 
-def _in_decimals(override: Override) -> Override:
+def _convert_to_decimals(override: Override) -> Override:
     """A range of fractions as a person would list it; Hydra adds up binary fractions, to 0.30000000000000004."""
     sweep = override.value()
     if not isinstance(sweep, RangeSweep) or all(isinstance(end, int) for end in (sweep.start, sweep.stop, sweep.step)):

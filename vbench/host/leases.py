@@ -81,7 +81,7 @@ def refuse_if_unavailable(session: Session, exclusive: bool = False) -> None:
     """Raises Refused if this host cannot serve the session however long it waits for other sessions: it lacks GPUs, or
     strangers use them.
     """
-    if session.attached:
+    if session.is_external:
         return
     folder, request = leasefolder.find(), LeaseRequest(session.hardware, exclusive)
     leasefolder.end_orphans(folder)
@@ -98,7 +98,7 @@ def hold_lease(session: Session, on_wait: Callable[[str], None], exclusive: bool
     With `exclusive` it gets the whole host. A session of an external server leases nothing. Raises Refused as
     `refuse_if_unavailable`.
     """
-    if session.attached:
+    if session.is_external:
         yield HostLease(frozenset(cores.find_usable()))
         return
     say, request = _skip_repeats(on_wait), LeaseRequest(session.hardware, exclusive)

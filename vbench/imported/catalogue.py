@@ -41,10 +41,10 @@ class Catalogue:
 
 def _is_named(name: str, gpu: Gpu) -> bool:
     words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-    return gpu.name.lower() in words and all(_fits(word, gpu) for word in words)
+    return gpu.name.lower() in words and all(_matches(word, gpu) for word in words)
 
 
-def _fits(word: str, gpu: Gpu) -> bool:
+def _matches(word: str, gpu: Gpu) -> bool:
     if size := GIGABYTES.fullmatch(word):
         return abs(int(size[1]) * 1024 / gpu.memory_mib - 1) <= LABEL_TOLERANCE
     linked = (gpu.link or "").lower()

@@ -67,13 +67,13 @@ def convert(result: Result, source: Source, catalogue: Catalogue) -> Imported | 
     written, result = result, {str(key).rstrip(":"): value for key, value in result.items()}  # old: `request_goodput:`
     try:
         fields = _fields(result)
-        facts = {**source.facts, **_stated(fields)}
+        facts = {**source.facts, **_stated_conditions(fields)}
         if not facts.get("model"):
             raise NotAResult("neither it nor its path says which model; pattern='…(?P<model>…)' can find it there")
         config = conditions(facts, _extra(fields), catalogue) | {"experiment": source.experiment}
-        about = _about(result, source, facts, config) | {"run_key": _hash([written, source.facts])}
+        about = _record_fields(result, source, facts, config) | {"run_key": _hash([written, source.facts])}
         if result.keys() >= MEASURED:
-            return _measured(result, about)
+            return _convert_measured(result, about)
         if reason := result.get("reason") or result.get("error"):
             return Imported(Record(**about, failure=_failure(str(reason))))
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
@@ -81,7 +81,7 @@ def convert(result: Result, source: Source, catalogue: Catalogue) -> Imported | 
     raise NotAResult("JSON, but no result of vLLM's benchmark: it has no duration, completed and output_throughput")
 
 
-def _measured(result: Result, about: dict[str, Any]) -> Imported:
+def _convert_measured(result: Result, about: dict[str, Any]) -> Imported:
     requests = samples.requests(result)
     warnings = [*about.pop("warnings"), *flaws.warnings(result, requests)]
     found = _metrics(result, requests)
@@ -95,7 +95,7 @@ def _failure(reason: str) -> Failure:
     return Failure(found.kind, found.line)
 
 
-def _about(result: Result, source: Source, facts: Mapping[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+def _record_fields(result: Result, source: Source, facts: Mapping[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """The fields of a record that do not depend on what was measured."""
     place = [config["model"]["name"], *_system(config)]
     ended = _date(result) or source.modified  # vLLM writes its date when the load has ended
@@ -118,7 +118,7 @@ def _fields(result: Result) -> dict[str, Any]:
     return {str(key).replace("-", "_"): value for key, value in {**result, **overrides}.items()}
 
 
-def _stated(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _stated_conditions(fields: Mapping[str, Any]) -> dict[str, Any]:
     # Null is a value of an option (no limit); elsewhere it states nothing.
     known = {key: fields[key] for key in NAMES if key in fields}
     stated = {key: value for key, value in known.items() if value is not None or key in OPTIONS}
@@ -135,16 +135,16 @@ def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _metrics(result: Result, requests: Requests | None) -> dict[str, float]:
     """The numbers that the file gives, and what its arrays add to them."""
-    none = set(flaws.unsampled(result))
+    none = set(flaws.find_unsampled(result))
     numbers = {key: float(value) for key, value in result.items() if METRIC.fullmatch(key) and _finite(value)}
     given = {key: value for key, value in numbers.items() if _family(key) not in none}
-    return given if requests is None else _computed(result, requests, given) | given
+    return given if requests is None else _compute_metrics(result, requests, given) | given
 
 
-def _computed(result: Result, requests: Requests, given: Mapping[str, float]) -> dict[str, float]:
+def _compute_metrics(result: Result, requests: Requests, given: Mapping[str, float]) -> dict[str, float]:
     # Only whole families: their median beside our p90 would follow two definitions.
     given_families = {None, *map(_family, given)} | (set() if result.get("queue_times") else {"queue"})
-    others = {"empty"} | (OF_THE_CLOCK if samples.timed(result) else set())
+    others = {"empty"} | (OF_THE_CLOCK if samples.has_send_times(result) else set())
     found = definitions.metrics(requests)
     return {key: value for key, value in found.items() if key in others or _family(key) not in given_families}
 

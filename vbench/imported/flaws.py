@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench.metrics.definitions import succeeded
+from vbench.metrics.definitions import is_success
 from vbench.schema.record import Reason, Requests
 
 MERGED = 1.05  # tokens a chunk; beyond it the gaps between chunks are not those between tokens
@@ -41,7 +41,7 @@ def warnings(result: Mapping[str, Any], requests: Requests | None) -> list[Reaso
     return [reason for reason in found if reason]
 
 
-def unsampled(result: Mapping[str, Any]) -> list[str]:
+def find_unsampled(result: Mapping[str, Any]) -> list[str]:
     """The latencies whose statistics are all 0.0, which vLLM writes if it has no sample."""
     values = {name: [result.get(f"{shape}_{name}_ms") for shape in SHAPES] for name in LATENCIES}
     given = {name: [value for value in found if value is not None] for name, found in values.items()}
@@ -50,7 +50,7 @@ def unsampled(result: Mapping[str, Any]) -> list[str]:
 
 def _empty_replies(result: Mapping[str, Any], requests: Requests | None) -> Reason | None:
     if requests is not None:
-        empty = int((succeeded(requests) & (np.diff(requests.offsets) == 0)).sum())
+        empty = int((is_success(requests) & (np.diff(requests.offsets) == 0)).sum())
         if not empty:
             return None
         sentence = f"{empty} of {len(requests)} replies brought no token; the file counts each as a TTFT of 0.0"
@@ -73,7 +73,7 @@ def _chunk_gaps(result: Mapping[str, Any]) -> Reason | None:
 
 
 def _no_samples(result: Mapping[str, Any]) -> Reason | None:
-    names = ", ".join(name.upper() for name in unsampled(result))
+    names = ", ".join(name.upper() for name in find_unsampled(result))
     return Reason("no_samples", f"{names}: left out, the file writes 0.0 for lack of a sample") if names else None
 
 

@@ -24,7 +24,7 @@ def requests(result: Mapping[str, Any]) -> Requests | None:
     """
     if not all(result.get(key) for key in NEEDED) or len({len(result[key]) for key in NEEDED}) > 1:
         return None
-    sent = _sent(result)
+    sent = _send_times(result)
     if sent is None:
         return None
     n = len(sent)
@@ -59,14 +59,14 @@ def requests(result: Mapping[str, Any]) -> Requests | None:
     )
 
 
-def timed(result: Mapping[str, Any]) -> bool:
+def has_send_times(result: Mapping[str, Any]) -> bool:
     """Whether the result states when each request was sent."""
     return bool(result.get("start_times"))
 
 
-def _sent(result: Mapping[str, Any]) -> Floats | None:
+def _send_times(result: Mapping[str, Any]) -> Floats | None:
     n = len(result["ttfts"])
-    if timed(result):
+    if has_send_times(result):
         started: Floats = np.array(result["start_times"], dtype=np.float64)
         first: float = started.min()
         return started - first

@@ -150,29 +150,29 @@ class Sender:
         self.in_flight += 1
         self.replica[index] = replica.index
         if connection := replica.take():
-            self.hand(connection, index)
+            self.send_request(connection, index)
         else:
-            self.spawn(self.connect_and_hand(replica, index))
+            self.spawn(self.connect_and_send(replica, index))
 
     def least_loaded(self) -> Replica:
         count, preferred = len(self.replicas), self.preferred
         self.preferred = (preferred + 1) % count
         return min(self.replicas, key=lambda replica: (replica.in_flight, (replica.index - preferred) % count))
 
-    def hand(self, connection: Connection, index: int) -> None:
+    def send_request(self, connection: Connection, index: int) -> None:
         self.live.add(connection)
         self.sent[index] = connection.send(index, self.replies[index])
 
-    async def connect_and_hand(self, replica: Replica, index: int) -> None:
+    async def connect_and_send(self, replica: Replica, index: int) -> None:
         try:
             connection = await asyncio.wait_for(replica.open(self), CONNECT_TIMEOUT_S)
         except (OSError, asyncio.TimeoutError) as error:
             self.errors[index] = f"cannot connect: {error or 'no answer'}"
             self.count(replica)
         else:
-            self.hand(connection, index)
+            self.send_request(connection, index)
 
-    def ended(self, connection: Connection) -> None:
+    def on_end(self, connection: Connection) -> None:
         reply = self.finish(connection, self.replies[connection.index].times[-1])
         if reply.whole and reply.reusable:
             connection.used_at = reply.times[-1]
@@ -181,7 +181,7 @@ class Sender:
             connection.transport.close()
         self.count(connection.replica)
 
-    def lost(self, connection: Connection, error: Exception | None) -> None:
+    def on_loss(self, connection: Connection, error: Exception | None) -> None:
         if error:
             self.errors[connection.index] = f"the connection was lost: {error}"
         self.finish(connection, clock())

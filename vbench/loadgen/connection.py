@@ -26,10 +26,10 @@ clock = time.perf_counter_ns  # CLOCK_MONOTONIC on Linux: one clock for all proc
 class Owner(Protocol):
     """Is notified when a request ends."""
 
-    def ended(self, connection: Connection) -> None:
+    def on_end(self, connection: Connection) -> None:
         """The request's reply is complete, or can never be."""
 
-    def lost(self, connection: Connection, error: Exception | None) -> None:
+    def on_loss(self, connection: Connection, error: Exception | None) -> None:
         """The connection closed during the request."""
 
 
@@ -55,12 +55,12 @@ class Connection(asyncio.Protocol):
         if reply is None:  # no request was sent
             self.transport.abort()
         elif reply.feed(data, clock()):
-            self._owner.ended(self)
+            self._owner.on_end(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.reply is not None:
             self.reply.close()
-            self._owner.lost(self, error)
+            self._owner.on_loss(self, error)
 
     def send(self, index: int, reply: Reply) -> int:
         """Hands request `index` to the kernel now, not in the loop's next iteration. Returns when (ns of `clock`)."""
@@ -101,7 +101,7 @@ class Replica:
         port = url.port or (443 if secure else 80)
         try:
             found = await asyncio.get_running_loop().getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)
-            self.family, self.address = await _first_that_answers([(each[0], each[4]) for each in found])
+            self.family, self.address = await _find_answering_address([(each[0], each[4]) for each in found])
         except OSError as error:
             self.unreachable = error
 
@@ -131,7 +131,7 @@ class Replica:
             own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(BlockingIOError):
                 own.connect(self.address)
-            if not _connected(own):  # a server on this host would have answered by now
+            if not _is_connected(own):  # a server on this host would have answered by now
                 await loop.sock_connect(own, self.address)
             _, connection = await loop.create_connection(
                 lambda: Connection(owner, self, own),
@@ -148,7 +148,7 @@ class Replica:
         return connection
 
 
-async def _first_that_answers(addresses: Sequence[tuple[int, Any]]) -> tuple[int, Any]:
+async def _find_answering_address(addresses: Sequence[tuple[int, Any]]) -> tuple[int, Any]:
     """The first of a name's addresses (localhost: ::1 and 127.0.0.1) that accepts a connection, else the first."""
     for family, address in addresses if len(addresses) > 1 else ():
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -161,7 +161,7 @@ async def _first_that_answers(addresses: Sequence[tuple[int, Any]]) -> tuple[int
     return addresses[0]
 
 
-def _connected(own: socket.socket) -> bool:
+def _is_connected(own: socket.socket) -> bool:
     try:
         own.getpeername()
     except OSError:

@@ -38,7 +38,7 @@ class Reading:
 def read(reply: Reply, asked: int) -> Reading:
     """Reads a finished reply, however it ended. `asked` is the request's max_tokens."""
     if reply.status != 200:
-        return _without_tokens(_status_error(reply))
+        return _empty_reading(_status_error(reply))
     transcript, stream = _Transcript(asked), Stream(reply)
     while (events := stream.take()) is not None:
         around = None
@@ -46,7 +46,7 @@ def read(reply: Reply, asked: int) -> Reading:
             around = transcript.add(event)
         if around:
             transcript.add_plain_tokens(stream.skim(*around))
-    return transcript.reading(_broken_off(reply, transcript))
+    return transcript.reading(_explain_incomplete(reply, transcript))
 
 
 class _Transcript:
@@ -94,7 +94,7 @@ class _Transcript:
             self.streams_reasoning |= any(delta.get(key) for key in REASONING)
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
         self.total = self.total if count is None else count
-        return _around_text(data, event)
+        return _split_around_text(data, event)
 
     def _add_usage(self, usage: dict[str, Any]) -> int | None:
         """Returns the reply's tokens so far; None if the event does not say."""
@@ -121,7 +121,7 @@ class _Transcript:
             tokens=tokens[brought],
             output_tokens=int(tokens.sum()) if total is None else total,
             finish_reason=self.finish_reason,
-            error=self.error or broken_off or self._unbelievable(total, spoken),
+            error=self.error or broken_off or self._find_contradiction(total, spoken),
         )
 
     def _total(self, spoken: int) -> int | None:
@@ -129,7 +129,7 @@ class _Transcript:
         proven = self.finish_reason == "length" and self.asked in (spoken, len(self.texts))
         return self.asked if self.total is None and proven else self.total
 
-    def _unbelievable(self, total: int | None, spoken: int) -> str:
+    def _find_contradiction(self, total: int | None, spoken: int) -> str:
         """Why a complete reply cannot be used as a measurement; empty if it can."""
         if self.finish_reason not in FINISHED:
             why = f"finish reason {one_line(str(self.finish_reason))}" if self.finish_reason else "no finish reason"
@@ -149,7 +149,7 @@ def one_line(text: bytes | str) -> str:
     return " ".join(words.split())[:ERROR_LENGTH]
 
 
-def _broken_off(reply: Reply, transcript: _Transcript) -> str:
+def _explain_incomplete(reply: Reply, transcript: _Transcript) -> str:
     """Why the reply is incomplete; empty if it is complete."""
     if not reply.whole:
         return reply.broken or "the reply never ended"
@@ -164,7 +164,7 @@ def _broken_off(reply: Reply, transcript: _Transcript) -> str:
     return f"no stream of events: {words}" if words else "the reply has no body"
 
 
-def _around_text(data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes] | None:
+def _split_around_text(data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes] | None:
     """The bytes before and after the text of an event that is one plain token; None for any other event."""
     choices = event.get("choices") or []
     if event.get("usage") or len(choices) != 1 or choices[0].get("finish_reason") or not _has_text(choices[0]):
@@ -220,6 +220,6 @@ def _status_error(reply: Reply) -> str:
     return f"HTTP {reply.status}: {_error_in(body)}" if body.strip() else f"HTTP {reply.status}"
 
 
-def _without_tokens(error: str) -> Reading:
+def _empty_reading(error: str) -> Reading:
     none = np.empty(0, np.int64)
     return Reading(times=none, tokens=none, output_tokens=0, finish_reason="", error=error)

@@ -58,7 +58,7 @@ class _Worker:
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
-            raise self.lost("is gone") from None
+            raise self.describe_loss("is gone") from None
         if message[0] == "failed":
             raise ClientLost("a load process failed:\n" + message[1])
         return message
@@ -67,9 +67,9 @@ class _Worker:
         try:
             self.pipe.send(message)
         except OSError:
-            raise self.lost("is gone") from None
+            raise self.describe_loss("is gone") from None
 
-    def lost(self, how: str) -> ClientLost:
+    def describe_loss(self, how: str) -> ClientLost:
         self.words.seek(0)
         last_words = self.words.read().decode(errors="replace").strip().splitlines()[-1:]
         return ClientLost(": ".join([f"load process {self.process.pid} {how}", *last_words]))
@@ -186,7 +186,7 @@ def _wait_for_messages(workers: list[_Worker]) -> Iterable[_Worker]:
     by_pipe = {worker.pipe: worker for worker in workers}
     ready = wait(list(by_pipe), timeout=SILENCE_S)
     if not ready:
-        raise workers[0].lost(f"said nothing for {SILENCE_S:.0f} s")
+        raise workers[0].describe_loss(f"said nothing for {SILENCE_S:.0f} s")
     return [by_pipe[pipe] for pipe in ready]  # type: ignore[index]
 
 
@@ -201,12 +201,12 @@ def refuse_more_streams_than_files(shares: list[Load]) -> None:
         )
 
 
-def processes_for(streams: int, cores: int) -> int:
+def choose_count(streams: int, cores: int) -> int:
     """How many load processes to start for this many streams, leaving half of the cores free."""
-    return max(1, min(enough_for(streams), cores // 2))
+    return max(1, min(count_needed(streams), cores // 2))
 
 
-def enough_for(streams: int) -> int:
+def count_needed(streams: int) -> int:
     """How many load processes this many streams need, on a host with cores to spare.
 
     A token costs a process about 10 µs (benchmarks/load_client.py), so of 256 that arrive together the last is stamped

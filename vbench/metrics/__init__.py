@@ -3,7 +3,7 @@
 Pure: it knows neither where the columns come from nor where the numbers go. docs/metrics.md lists every key.
 """
 
-from vbench.metrics.definitions import latencies, metrics, succeeded
+from vbench.metrics.definitions import is_success, latencies, metrics
 from vbench.metrics.validity import Judgement, judge
 
-__all__ = ["Judgement", "judge", "latencies", "metrics", "succeeded"]
+__all__ = ["Judgement", "is_success", "judge", "latencies", "metrics"]

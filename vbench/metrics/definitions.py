@@ -38,7 +38,7 @@ class Latencies(NamedTuple):
 def latencies(requests: Requests) -> Latencies:
     """The latency samples of the requests that succeeded."""
     first, last = requests.offsets[:-1], requests.offsets[1:] - 1
-    answered = succeeded(requests) & (last >= first)
+    answered = is_success(requests) & (last >= first)
     ttft = requests.chunk_times[first[answered]] - requests.sent[answered]
     e2el = requests.chunk_times[last[answered]] - requests.sent[answered]
     tokens = (requests.output_tokens - hidden_tokens(requests))[answered]
@@ -58,12 +58,12 @@ def hidden_tokens(requests: Requests) -> Ints:
     """Shape (n,): tokens that the server counted and never streamed, gone before the first chunk; 0 without a chunk."""
     streamed = np.diff(np.concatenate([[0], np.cumsum(requests.chunk_tokens)])[requests.offsets])
     hidden = np.maximum(requests.output_tokens - streamed, 0)
-    return np.where(succeeded(requests) & (np.diff(requests.offsets) > 0), hidden, 0)
+    return np.where(is_success(requests) & (np.diff(requests.offsets) > 0), hidden, 0)
 
 
 def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str, float]:
     """All metrics of a run; keys without a sample are absent."""
-    ok = succeeded(requests)
+    ok = is_success(requests)
     found: dict[str, float] = {
         "num_prompts": len(requests),
         "completed": int(ok.sum()),
@@ -80,7 +80,7 @@ def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str
     return found | _statistics("queue", (requests.sent - requests.scheduled)[ok])
 
 
-def succeeded(requests: Requests) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def is_success(requests: Requests) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Shape (n,): which requests ended without an error."""
     return np.asarray(requests.error == "")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from vbench.metrics.definitions import hidden_tokens, in_flight, succeeded
+from vbench.metrics.definitions import hidden_tokens, in_flight, is_success
 from vbench.schema.record import Floats, Requests
 
 Bools = npt.NDArray[np.bool_]
@@ -40,9 +40,9 @@ def tpot(requests: Requests) -> Floats:
 OBJECTIVES: dict[str, Callable[[Requests], Floats]] = {"ttft_ms": ttft, "tpot_ms": tpot, "e2el_ms": e2el}
 
 
-def meets(requests: Requests, slo: Mapping[str, float]) -> Bools:
+def meets_slo(requests: Requests, slo: Mapping[str, float]) -> Bools:
     """Which requests met every objective of `slo` (keys of OBJECTIVES, limits in milliseconds), (n,)."""
-    met = succeeded(requests)
+    met = is_success(requests)
     for key, limit_ms in slo.items():
         met = met & (OBJECTIVES[key](requests) * 1e3 <= limit_ms)  # NaN meets nothing
     return met
@@ -52,9 +52,9 @@ def goodput(requests: Requests, slo: Mapping[str, float]) -> dict[str, float]:
     """`request_goodput` in requests a second, `slo_met` in requests, `slo_attainment` (0 to 1); empty without SLO."""
     if not slo or not len(requests):
         return {}
-    met = int(meets(requests, slo).sum())
+    met = int(meets_slo(requests, slo).sum())
     found = {"slo_met": float(met), "slo_attainment": met / len(requests)}
-    if succeeded(requests).any() and (duration := np.nanmax(requests.finished) - np.nanmin(requests.sent)) > 0:
+    if is_success(requests).any() and (duration := np.nanmax(requests.finished) - np.nanmin(requests.sent)) > 0:
         found["request_goodput"] = float(met / duration)
     return found
 
@@ -66,7 +66,7 @@ def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> 
     99th percentile of each objective's latency; absent if a judged request has none. `slo_request_goodput` and
     `slo_output_throughput` are rates over the time in which they were sent: in the steady state as many end as begin.
     """
-    count, met = int(judged.sum()), int((meets(requests, slo) & judged).sum())
+    count, met = int(judged.sum()), int((meets_slo(requests, slo) & judged).sum())
     found: dict[str, float] = {"slo_steady_requests": count, "slo_steady_met": met}
     if not count:
         return found
@@ -77,12 +77,12 @@ def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> 
             found[f"slo_p99_{key}"] = float(np.percentile(samples, 99)) * 1e3
     span = float(np.ptp(requests.sent[judged])) * count / max(count - 1, 1)
     if span > 0:
-        tokens = int(requests.output_tokens[judged & succeeded(requests)].sum())
+        tokens = int(requests.output_tokens[judged & is_success(requests)].sum())
         found |= {"slo_request_goodput": met / span, "slo_output_throughput": tokens / span}
     return found
 
 
-def saturated(requests: Requests) -> bool:
+def is_saturated(requests: Requests) -> bool:
     """Whether an open loop sent faster than the server could serve: TTFT and requests in flight both grow."""
     order = np.argsort(requests.sent)
     waits = ttft(requests)[order]
@@ -91,10 +91,10 @@ def saturated(requests: Requests) -> bool:
         return False
     times, counts = in_flight(requests)
     at_send = counts[np.searchsorted(times, requests.sent[order], side="right") - 1]
-    return all(grows(column[answered]) for column in (waits, at_send))
+    return all(has_grown(column[answered]) for column in (waits, at_send))
 
 
-def grows(column: Floats) -> bool:
+def has_grown(column: Floats) -> bool:
     """Whether the median of a column's last quarter exceeds GROWTH times that of its first quarter."""
     quarters = np.array_split(column, QUARTERS)
     first, *_, last = (float(np.median(quarter)) for quarter in quarters)

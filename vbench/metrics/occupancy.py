@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vbench.metrics.definitions import succeeded
+from vbench.metrics.definitions import is_success
 from vbench.metrics.energy import energy
 from vbench.schema.record import Floats, Requests
 from vbench.schema.series import Series, growth
@@ -22,7 +22,7 @@ LOOP_LIMIT = 0.9  # cores: an event loop this busy delays its streams
 def summaries(series: Series, requests: Requests) -> dict[str, float]:
     """The metrics of a run's series; a metric is absent if not sampled during the run, or not on every GPU."""
     end = float(np.max(requests.finished, initial=0.0, where=~np.isnan(requests.finished)))
-    tokens = int(requests.output_tokens[succeeded(requests)].sum())
+    tokens = int(requests.output_tokens[is_success(requests)].sum())
     found = {"telemetry_missed": float(series.missed)}
     return found | _server(series, end) | _cpu(series, end) | energy(series, end, tokens) | _gpus(series, end)
 

@@ -55,7 +55,7 @@ def stalls(requests: Requests, engine: EngineFacts) -> dict[str, float]:
 
     Prefill pauses count only if they delayed replies under way; otherwise such a pause is an ordinary TTFT.
     """
-    starts, ends = _quiet(requests)
+    starts, ends = _find_silences(requests)
     found = {"longest_stall_ms": float((ends - starts).max(initial=0.0)) * 1e3}
     causes = dict.fromkeys(("compile", "prefill", "unexplained"), 0.0)
     long = _pauses(requests)
@@ -74,7 +74,7 @@ def prefill_rate(requests: Requests) -> float:
     return max([_rate_of_soon_answered(requests), *(each.brought / each.seconds for each in _pauses(requests))])
 
 
-def _quiet(requests: Requests) -> tuple[Floats, Floats]:
+def _find_silences(requests: Requests) -> tuple[Floats, Floats]:
     """Starts and ends of all intervals without a token while something is in flight, both (k,), in order."""
     was_sent = ~np.isnan(requests.sent)
     if not was_sent.any():
@@ -94,7 +94,7 @@ def _quiet(requests: Requests) -> tuple[Floats, Floats]:
 
 def _pauses(requests: Requests) -> list[Pause]:
     """The pauses of at least LEAST_S, in order."""
-    starts, ends = _quiet(requests)
+    starts, ends = _find_silences(requests)
     long = ends - starts >= LEAST_S
     first, last = _ends_of_replies(requests)
     found = []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vbench.metrics.definitions import hidden_tokens, latencies, succeeded
+from vbench.metrics.definitions import hidden_tokens, is_success, latencies
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
@@ -82,7 +82,7 @@ def _ended_early(found: dict[str, float]) -> Reason | None:
 
 
 def _failed_requests(requests: Requests) -> Reason | None:
-    errors = requests.error[~succeeded(requests) & (requests.error != ENDED_EARLY)]
+    errors = requests.error[~is_success(requests) & (requests.error != ENDED_EARLY)]
     if not len(errors):
         return None
     kinds, counts = np.unique(errors, return_counts=True)
@@ -130,14 +130,14 @@ def _buffered_replies(requests: Requests) -> Reason | None:
 
 
 def _no_tokens(requests: Requests) -> Reason | None:
-    ok = succeeded(requests)
+    ok = is_success(requests)
     if not ok.any() or requests.output_tokens[ok].any():
         return None
     return Reason("no_tokens", f"none of {int(ok.sum())} replies brought a token")
 
 
 def _short_replies(requests: Requests, load: Workload) -> Reason | None:
-    short = int((succeeded(requests) & (requests.output_tokens < requests.asked_tokens)).sum())
+    short = int((is_success(requests) & (requests.output_tokens < requests.asked_tokens)).sum())
     if not load.ignore_eos or not short:
         return None
     return Reason("short_replies", f"{short} replies ended before the tokens asked, though ignore_eos was set")
@@ -278,7 +278,7 @@ def _hidden_tokens(requests: Requests) -> Reason | None:
 
 
 def _few_samples(requests: Requests) -> Reason | None:
-    answered = int(succeeded(requests).sum())
+    answered = int(is_success(requests).sum())
     if answered >= P99_SAMPLES:
         return None
     return Reason("few_samples", f"p99 over {answered} requests is their slowest few: it needs {P99_SAMPLES}")

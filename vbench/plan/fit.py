@@ -29,7 +29,7 @@ def find_infeasibility(session: Session) -> Failure | None:
     server, or a weight type that is not in BYTES.
     """
     gpu, model = session.hardware.gpu, session.model
-    if gpu is None or session.attached or session.engine.extra_args or model.weight_dtype not in BYTES:
+    if gpu is None or session.is_external or session.engine.extra_args or model.weight_dtype not in BYTES:
         return None
     weights = parameters(model) * BYTES[model.weight_dtype] / GIB
     memory = session.gpus_per_replica * gpu.memory_mib / 1024

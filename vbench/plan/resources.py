@@ -48,7 +48,7 @@ def resources(session: Session) -> Resources:
     A session with an external server requests no GPUs.
     """
     hardware, asked = session.hardware, session.hardware.slurm
-    gpus = 0 if session.attached else hardware.gpus
+    gpus = 0 if session.is_external else hardware.gpus
     limit_s = session.engine.start_timeout_s + MARGIN * expected_s(session)
     return Resources(
         gpus=gpus,

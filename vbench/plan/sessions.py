@@ -62,7 +62,7 @@ class Session:
         return self.runs[0].config.launcher
 
     @property
-    def attached(self) -> bool:
+    def is_external(self) -> bool:
         """Whether the server is external: none is started, and no GPU of this host is used."""
         return self.engine.base_url is not None
 

@@ -76,7 +76,7 @@ def growth(times: Floats, total: Floats, end: float) -> float:
     return float(after - before)
 
 
-def with_rates(series: Series, names: Mapping[str, str]) -> Series:
+def replace_by_rates(series: Series, names: Mapping[str, str]) -> Series:
     """The series with each of these running totals replaced, under a new name, by its growth per second.
 
     A rate spans the time since the sample before; the first sample has none and is NaN.

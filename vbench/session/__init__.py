@@ -4,7 +4,7 @@ It does not know where its job runs, where records are delivered, nor how a camp
 """
 
 from vbench.session.failures import infeasible_reason
-from vbench.session.jobs import job
+from vbench.session.jobs import run_job
 from vbench.session.story import execute
 
-__all__ = ["execute", "infeasible_reason", "job"]
+__all__ = ["execute", "infeasible_reason", "run_job"]

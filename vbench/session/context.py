@@ -44,7 +44,7 @@ class SessionContext:
 
     def record(self, run: Run, started: datetime) -> Record:
         """The record of a run that ends now, without results."""
-        return blank(self.session, run, self.environment, started)
+        return blank_record(self.session, run, self.environment, started)
 
     async def load(
         self,
@@ -66,10 +66,10 @@ class SessionContext:
         """Writes the record and reports it."""
         folder = self.folder_of(run)
         record.save(folder)
-        self.events.recorded(record, folder)
+        self.events.write_recorded(record, folder)
 
 
-def blank(session: Session, run: Run, environment: dict[str, Any], started: datetime) -> Record:
+def blank_record(session: Session, run: Run, environment: dict[str, Any], started: datetime) -> Record:
     """The record of a run that ends now, without results."""
     return Record(
         run_key=run.key,
@@ -109,7 +109,7 @@ class Servers:
         for server in self.servers:
             server.check_alive()
 
-    async def fresh(self) -> None:
+    async def reset(self) -> None:
         """Checks that each server is up and unchanged; clears the prefix caches of servers started here."""
         for server in self.servers:
             await server.reset()

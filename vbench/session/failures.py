@@ -15,7 +15,7 @@ from vbench.plan import fit, ladders
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import Refused, ServerFailed
 from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside
-from vbench.session.context import SessionContext, blank
+from vbench.session.context import SessionContext, blank_record
 from vbench.watch import Events
 
 
@@ -30,13 +30,13 @@ def record_unstarted(session: Session, folder: Path, events: Events, runs: Itera
     """Records the failure for runs whose servers were never started."""
     now = datetime.now(timezone.utc)
     facts = environment.describe_environment(session.engine, ())
-    events.failed(failure)
+    events.write_failed(failure)
     for run in runs:
         run_folder = folder / run.folder
         run_folder.mkdir(parents=True, exist_ok=True)
-        record = replace(blank(session, run, facts, now), failure=failure)
+        record = replace(blank_record(session, run, facts, now), failure=failure)
         record.save(run_folder)
-        events.recorded(record, run_folder)
+        events.write_recorded(record, run_folder)
 
 
 def record_failure(context: SessionContext, left: deque[Run], error: ServerFailed | ClientLost | Refused) -> None:
@@ -45,7 +45,7 @@ def record_failure(context: SessionContext, left: deque[Run], error: ServerFaile
     A failed run is not tried again in this session. Runs that fail with the start are removed from `left`.
     """
     failure = _failure(error)
-    context.events.failed(failure)
+    context.events.write_failed(failure)
     begun = [run for run in context.session.runs if run not in left and not find_record(context.folder / run.folder)]
     for run in begun or context.session.runs:
         keep_logs(context.folder, context.folder_of(run))

@@ -13,7 +13,7 @@ from vbench.session.story import execute
 from vbench.watch import Event, Events
 
 
-def job(path: str, minutes: float | None = None, listener: Callable[[Event], object] = lambda _: None) -> None:
+def run_job(path: str, minutes: float | None = None, listener: Callable[[Event], object] = lambda _: None) -> None:
     """Executes the session of this file; its events go to events.jsonl next to it, and to the listener.
 
     After `minutes`, counted from when it has its GPUs, the process gets the signal by which a scheduler ends a job.
@@ -23,7 +23,7 @@ def job(path: str, minutes: float | None = None, listener: Callable[[Event], obj
     try:
         session = sessionfile.read(Path(path))
     except Refused as refused:  # written by another version, or unreachable
-        Events(folder).ended("refused")
+        Events(folder).write_ended("refused")
         raise SystemExit(f"vbench: {refused}") from None
 
     def listen(event: Event) -> None:

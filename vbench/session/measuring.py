@@ -14,9 +14,9 @@ import numpy as np
 
 from vbench.engine.compilelog import Compilation, LogPosition
 from vbench.engine.counters import compute_changes, count_earlier_requests
-from vbench.loadgen import Client, Load, enough_for
+from vbench.loadgen import Client, Load, count_needed
 from vbench.metrics.definitions import metrics
-from vbench.metrics.goodput import goodput, saturated
+from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
 from vbench.metrics.stalls import STEP_TOKENS, EngineFacts
 from vbench.metrics.validity import judge
@@ -28,7 +28,7 @@ from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
 from vbench.session.saturation import OverloadDetector
 from vbench.workload.arrivals import schedule_arrivals
-from vbench.workload.prompts import Prompts, generator, prompts, redrawn
+from vbench.workload.prompts import Prompts, generator, prompts, redraw
 from vbench.workload.search import streams
 
 RETRIES = {  # by code: how often a run is measured again, at once and on the same servers
@@ -78,19 +78,19 @@ async def measure(
     """
     model, workload = run.config.model, run.config.workload
     from_file = workload.lengths is Lengths.sharegpt_file
-    nonce = secrets.token_hex(8) if context.session.attached and not from_file else None
+    nonce = secrets.token_hex(8) if context.session.is_external and not from_file else None
     others = replace(workload, seed=workload.seed + attempt * SEED_STRIDE)
-    sent = others if context.session.attached and from_file else workload
-    asked = make_prompts(sent, model.vocab_size, model.hub_id, longest(servers, model))
-    asked = redrawn(asked, model.vocab_size, nonce) if nonce else asked
+    sent = others if context.session.is_external and from_file else workload
+    asked = make_prompts(sent, model.vocab_size, model.hub_id, longest_context(servers, model))
+    asked = redraw(asked, model.vocab_size, nonce) if nonce else asked
     load = _load(run, servers, asked)
-    await servers.fresh()
+    await servers.reset()
 
     before, began = await servers.counters(), datetime.now(timezone.utc)
     controls = [server.control for server in servers.servers]
     logs = LogPosition.at_end(servers.logs)
     async with telemetry.watch(controls, servers.pids, context.lease.uuids) as watch:
-        requests, client = await context.load(load, context.events.measuring(run), overload)
+        requests, client = await context.load(load, context.events.write_measuring(run), overload)
     compiled = logs.find_compilations()
     servers.check_alive()
     if overload and overload.at_s:
@@ -105,7 +105,7 @@ async def measure(
         found["compilations"] = float(len(compiled))
     found |= goodput(requests, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not workload.max_concurrency:
-        found["saturated"] = float(saturated(requests))
+        found["saturated"] = float(is_saturated(requests))
     if overload and overload.at_s:
         found |= {"saturated": 1.0, "ended_early_s": overload.at_s}
     # New prompts have only the chat template's leading text in common.
@@ -155,7 +155,7 @@ async def record_start(context: SessionContext, servers: Servers, run: Run) -> R
     return replace(context.record(run, context.started), server=servers.facts)
 
 
-def longest(servers: Servers, model: Model) -> int:
+def longest_context(servers: Servers, model: Model) -> int:
     """The longest context in tokens: as the servers report it, else the model's."""
     return int(servers.facts["max_model_len"] or model.max_position_embeddings)
 
@@ -170,7 +170,7 @@ def _load(run: Run, servers: Servers, asked: Prompts) -> Load:
         max_concurrency=load.max_concurrency,
         ignore_eos=load.ignore_eos,
         timeout_s=load_timeout_s(run),
-        processes=load.client_processes or enough_for(streams(load)),
+        processes=load.client_processes or count_needed(streams(load)),
     )
 
 

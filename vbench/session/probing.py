@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
-from vbench.metrics.goodput import meets, slo_metrics
+from vbench.metrics.goodput import meets_slo, slo_metrics
 from vbench.plan.naming import load_name, replace_load
 from vbench.plan.sessions import Run, plan_run
 from vbench.schema import Workload
@@ -19,9 +19,9 @@ from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import measure
 from vbench.session.saturation import OverloadDetector
-from vbench.workload.probe import Plan, is_growing, probe_plan, steady
-from vbench.workload.prompts import drawn_prompts
-from vbench.workload.search import Probe, Question, bracket, is_whole, next_question, unproven
+from vbench.workload.probe import Plan, is_growing, is_steady, probe_plan
+from vbench.workload.prompts import draw_prompts
+from vbench.workload.search import Probe, Question, bracket, find_unproven, is_whole, next_question
 
 
 async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
@@ -34,16 +34,19 @@ async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
         plan = probe_plan(run.config, question, found.duration_s(question.level))
         probe = _probe_run(context, run, plan)
         earlier = find_record(context.folder / probe.folder)
-        if earlier is not None and _decides(earlier):
+        if earlier is not None and _is_decisive(earlier):
             found.take(question, plan, earlier, Requests.load(context.folder / probe.folder / REQUESTS))
             continue
         put_aside(context.folder / probe.folder)
         overload = _overload_detector(plan.config.workload)
-        measured = await measure(context, servers, probe, overload, make_prompts=drawn_prompts)
+        measured = await measure(context, servers, probe, overload, make_prompts=draw_prompts)
         requests = Requests.load(context.folder / probe.folder / REQUESTS)
         context.save(probe, found.take(question, plan, replace(measured, parent=run.key), requests))
     return replace(
-        context.record(run, began), server=servers.facts, metrics=found.metrics, invalid=_untrusted(found.probes)
+        context.record(run, began),
+        server=servers.facts,
+        metrics=found.metrics,
+        invalid=_explain_untrusted(found.probes),
     )
 
 
@@ -67,10 +70,10 @@ class _Progress:
 
     def take(self, question: Question, plan: Plan, record: Record, requests: Requests) -> Record:
         """Counts a probe, and returns its record with what the search made of it."""
-        judged, limits = steady(plan, requests), plan.config.workload.slo.limits
+        judged, limits = is_steady(plan, requests), plan.config.workload.slo.limits
         probe = Probe(
             question.level,
-            met=int(meets(requests, limits)[judged].sum()),
+            met=int(meets_slo(requests, limits)[judged].sum()),
             of=int(judged.sum()),
             trusted=record.verdict == "VALID",
             saturated=_is_saturated(record),
@@ -120,13 +123,13 @@ def _overload_detector(load: Workload) -> OverloadDetector | None:
     return OverloadDetector(limit_ms / 1e3 if limit_ms else None)
 
 
-def _untrusted(probes: Sequence[Probe]) -> list[Reason]:
-    levels = ", ".join(f"{level:g}" for level in unproven(probes))
+def _explain_untrusted(probes: Sequence[Probe]) -> list[Reason]:
+    levels = ", ".join(f"{level:g}" for level in find_unproven(probes))
     sentence = f"no probe of {levels} could be trusted, so the answer may be higher"
     return [Reason("untrusted_probes", sentence)] if levels else []
 
 
-def _decides(record: Record) -> bool:
+def _is_decisive(record: Record) -> bool:
     return record.verdict == "VALID" or _is_saturated(record)
 
 

@@ -22,14 +22,14 @@ import numpy as np
 
 from vbench.engine.compilelog import LogPosition
 from vbench.loadgen import Load
-from vbench.metrics.definitions import metrics, succeeded
+from vbench.metrics.definitions import is_success, metrics
 from vbench.metrics.stalls import STEP_TOKENS, EngineFacts, prefill_rate
 from vbench.plan.resources import SILENCE_S
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import ServerFailed
 from vbench.schema.record import Ints, Requests
 from vbench.session.context import Servers, SessionContext
-from vbench.session.measuring import longest
+from vbench.session.measuring import longest_context
 from vbench.workload.prompts import FIRST_ID, prompts
 from vbench.workload.search import streams
 
@@ -99,21 +99,21 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
     session = context.session
     start_s = servers.facts.get("start_s", 0.0)
     done = Rehearsal(time.monotonic(), budget_s=max(BUDGET_S, BUDGET_OF_START * start_s))
-    for count, length, reply in bursts(session, longest(servers, session.model)):
+    for count, length, reply in bursts(session, longest_context(servers, session.model)):
         total = count * len(servers.servers)
         burst = Shape(np.full(total, length), np.full(total, reply), total)
         requests, _ = await _round(context, servers, burst, done)
-        if not succeeded(requests).all():
-            line = f"a warm-up request failed: {requests.error[~succeeded(requests)][0]}"
+        if not is_success(requests).all():
+            line = f"a warm-up request failed: {requests.error[~is_success(requests)][0]}"
             raise ServerFailed("engine_error", line, servers.servers[0].log)
-    if session.attached:
+    if session.is_external:
         return {}
     if session.hardware.gpus and session.model.num_experts:
         await _walk_step_sizes(context, servers, done)
     if session.hardware.gpus or done.compiled:
         for runs in group_runs(session):
             with _failing(runs, left):
-                await _until_warm(context, servers, _shape_of(runs[0], servers), done)
+                await _load_until_warm(context, servers, _shape_of(runs[0], servers), done)
     return done.facts
 
 
@@ -134,7 +134,7 @@ def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
     On GPUs they include prefills of growing size.
     """
     wanted = [(count, max(1, min(length, context - reply)), reply) for count, length, reply in BURSTS]
-    if session.attached:
+    if session.is_external:
         return wanted[:1]
     if session.hardware.gpus and not session.model.num_experts:
         wanted += [(count, length, 1) for count, length in (one_step(tokens, context) for tokens in PREFILLS)]
@@ -157,7 +157,7 @@ def step_sizes(most: int) -> list[int]:
 
 async def _walk_step_sizes(context: SessionContext, servers: Servers, done: Rehearsal) -> None:
     """Sends one prefill step of every size: vLLM logs a kernel's first compilation only, so its log cannot guide us."""
-    most_context = longest(servers, context.session.model)
+    most_context = longest_context(servers, context.session.model)
     for tokens in step_sizes(_step_tokens(servers)):
         if done.left_s <= 0:
             done.left_out += 1
@@ -170,17 +170,17 @@ async def _walk_step_sizes(context: SessionContext, servers: Servers, done: Rehe
 def group_runs(session: Session) -> list[list[Run]]:
     """The session's runs by their shape, largest first."""
     groups: defaultdict[str, list[Run]] = defaultdict(list)
-    for run in sorted(session.runs, key=_at_once, reverse=True):
+    for run in sorted(session.runs, key=_choose_concurrency, reverse=True):
         if not run.config.workload.start_only:
-            groups[f"{_at_once(run)} {replace(run.config.workload, seed=0, num_prompts=0)}"].append(run)
+            groups[f"{_choose_concurrency(run)} {replace(run.config.workload, seed=0, num_prompts=0)}"].append(run)
     return list(groups.values())
 
 
 def _shape_of(run: Run, servers: Servers) -> Shape:
-    model, context = run.config.model, longest(servers, run.config.model)
+    model, context = run.config.model, longest_context(servers, run.config.model)
     asked = prompts(run.config.workload, model.vocab_size, model.hub_id, context)
     most_tokens = FULL_STEPS * _step_tokens(servers) * len(servers.servers)
-    return shape([len(ids) for ids in asked.ids], _at_once(run), context, most_tokens)
+    return shape([len(ids) for ids in asked.ids], _choose_concurrency(run), context, most_tokens)
 
 
 def shape(input_len: Sequence[int], at_once: int, context: int, most_tokens: int) -> Shape:
@@ -198,24 +198,24 @@ def shape(input_len: Sequence[int], at_once: int, context: int, most_tokens: int
     return Shape(np.maximum(lengths, 1), output_len, at_once)
 
 
-def _at_once(run: Run) -> int:
+def _choose_concurrency(run: Run) -> int:
     load, seats = run.config.workload, run.config.engine.max_num_seqs or MOST_AT_ONCE
     most = SEARCHED_AT_ONCE if load.search else MOST_AT_ONCE
     return min(streams(load), most, seats * (run.config.parallelism.data_parallel_size or 1))
 
 
-async def _until_warm(context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal) -> None:
+async def _load_until_warm(context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal) -> None:
     before, kernels = 0.0, list[str]()
     for _ in range(MOST_ROUNDS):
         if done.left_s <= before:
             break
         requests, kernels = await _round(context, servers, shape, done)
-        if not succeeded(requests).all():  # the run itself will report it
+        if not is_success(requests).all():  # the run itself will report it
             await servers.counters()  # raises if the server is dying
             return
         seconds = float(np.nanmax(requests.finished))
         settled = seconds >= SETTLED * before if before else not done.compiled
-        if settled and not kernels and not _paused(requests, done, servers):
+        if settled and not kernels and not _has_unexplained_pause(requests, done, servers):
             return
         before = seconds
     done.left_out += not before
@@ -232,12 +232,12 @@ async def _round(
     kernels = list(dict.fromkeys(each.kernel for each in logs.find_compilations()))
     done.rounds += 1
     done.compiled += [kernel for kernel in kernels if kernel not in done.compiled]
-    if not kernels and succeeded(requests).all():
+    if not kernels and is_success(requests).all():
         done.prefill_rate = max(done.prefill_rate, prefill_rate(requests))
     return requests, kernels
 
 
-def _paused(requests: Requests, done: Rehearsal, servers: Servers) -> bool:
+def _has_unexplained_pause(requests: Requests, done: Rehearsal, servers: Servers) -> bool:
     engine = EngineFacts(prefill_rate=done.prefill_rate, step_tokens=_step_tokens(servers))
     return metrics(requests, engine)["longest_unexplained_stall_ms"] > 0
 

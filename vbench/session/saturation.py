@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from vbench.loadgen import Progress
-from vbench.metrics.goodput import grows
+from vbench.metrics.goodput import has_grown
 
 ANSWERS = 40  # first tokens received; fewer show no growth
 QUEUE = 16  # requests in flight; fewer come and go by chance
@@ -45,4 +45,4 @@ class OverloadDetector:
         if self._limit_s is not None and recent <= self._limit_s:
             return False
         built_up = progress.completed >= progress.in_flight or recent >= WAITING_SHARE * progress.elapsed_s
-        return built_up and grows(waits) and grows(np.interp(sent, *np.array(self._moments).T))
+        return built_up and has_grown(waits) and has_grown(np.interp(sent, *np.array(self._moments).T))

@@ -22,12 +22,12 @@ async def ready_servers(context: SessionContext) -> AsyncIterator[Servers]:
     """
     began = time.monotonic()
     async with _start_or_attach(context) as servers:
-        start = {} if context.session.attached else {"start_s": time.monotonic() - began}
+        start = {} if context.session.is_external else {"start_s": time.monotonic() - began}
         yield Servers(servers, start | await _facts(context.session, servers))
 
 
 def _start_or_attach(context: SessionContext) -> AbstractAsyncContextManager[Sequence[Server | ExternalServer]]:
-    if context.session.attached:
+    if context.session.is_external:
         return external.connect(context.session.engine)
     return start_replicas(context.session, context.lease, context.folder)
 

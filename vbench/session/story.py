@@ -16,7 +16,7 @@ from vbench.engine import environment
 from vbench.host import cores
 from vbench.host.interrupts import Interrupted, Interrupts
 from vbench.host.leases import HostLease, hold_lease
-from vbench.loadgen import ClientLost, Workers, processes_for
+from vbench.loadgen import ClientLost, Workers, choose_count
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import Refused, ServerFailed
 from vbench.schema.record import Failure, find_record, put_aside
@@ -45,16 +45,16 @@ def execute(session: Session, folder: Path, events: Events) -> None:
             put_aside(folder / run.folder)
         try:
             if left and not _give_up(session, folder, events, left):
-                with hold_lease(session, events.waiting, session.launcher.exclusive) as lease:
-                    events.leased(lease.uuids)
+                with hold_lease(session, events.write_waiting, session.launcher.exclusive) as lease:
+                    events.write_leased(lease.uuids)
                     if not _give_up(session, folder, events, left):  # sessions that it waited for may have failed
                         _measure_runs(session, folder, events, lease, left, interrupts)
         except Refused as refused:  # the host has changed since the driver looked at it
             record_unstarted(session, folder, events, left, Failure("gpu_lost", str(refused)))
         except Interrupted as interrupted:
-            events.ended(interrupted.signal.name)
+            events.write_ended(interrupted.signal.name)
             raise
-        events.ended("completed")
+        events.write_ended("completed")
 
 
 def _measure_runs(
@@ -62,9 +62,9 @@ def _measure_runs(
 ) -> None:
     """Measures what is left, with new servers after each failure."""
     processes = _client_processes(session, len(lease.cores))
-    on_cpu = not session.hardware.gpus and not session.attached
+    on_cpu = not session.hardware.gpus and not session.is_external
     server_cores, client_cores = cores.split_servers_and_client(lease.cores, on_cpu, processes)
-    where = {"server_cores": [] if session.attached else sorted(server_cores), "client_cores": sorted(client_cores)}
+    where = {"server_cores": [] if session.is_external else sorted(server_cores), "client_cores": sorted(client_cores)}
     held = {"held_since": datetime.now(timezone.utc).isoformat()}  # GPU time counts from here
     facts = environment.describe_environment(session.engine, lease.uuids) | where | held
     servers_lease = replace(lease, cores=server_cores)
@@ -82,10 +82,10 @@ def _measure_runs(
 
 async def _measure_on_servers(context: SessionContext, left: deque[Run]) -> None:
     """Takes each run off `left` as it begins, and records it as it ends. Raises ServerFailed, ClientLost, Refused."""
-    context.events.starting(context.session)
+    context.events.write_starting(context.session)
     async with ready_servers(context) as cold:
         servers = replace(cold, facts=cold.facts | await rehearse(context, cold, left))
-        context.events.ready(servers.facts)
+        context.events.write_ready(servers.facts)
         while left:
             run = left.popleft()
             load = run.config.workload
@@ -96,7 +96,7 @@ async def _measure_on_servers(context: SessionContext, left: deque[Run]) -> None
 def _client_processes(session: Session, cores: int) -> int:
     loads = [run.config.workload for run in session.runs]
     given = [load.client_processes for load in loads if load.client_processes]
-    return max(given) if given else processes_for(max(map(streams, loads)), cores)
+    return max(given) if given else choose_count(max(map(streams, loads)), cores)
 
 
 def _give_up(session: Session, folder: Path, events: Events, left: deque[Run]) -> bool:

@@ -73,16 +73,16 @@ async def watch(
     """
     with gpus.open_meter(uuids) as read, ThreadPoolExecutor(1, "nvml") as thread:
 
-        async def of_gpus() -> dict[str, float] | None:
+        async def read_gpus() -> dict[str, float] | None:
             return gpu_columns(await asyncio.get_running_loop().run_in_executor(thread, read)) or None
 
-        async def of_servers() -> dict[str, float] | None:
-            return await _scraped(servers)
+        async def read_servers() -> dict[str, float] | None:
+            return await _scrape_servers(servers)
 
-        async def of_processes() -> dict[str, float] | None:
+        async def read_processes() -> dict[str, float] | None:
             return process_columns(await asyncio.to_thread(cputime.read, pids)) or None
 
-        found = Watch([of_servers, *([of_processes] if pids else []), *([of_gpus] if uuids else [])])
+        found = Watch([read_servers, *([read_processes] if pids else []), *([read_gpus] if uuids else [])])
         await found.sample()
         sampling = asyncio.create_task(found.keep_sampling(interval_s))
         try:
@@ -129,7 +129,7 @@ def process_columns(readings: Sequence[ProcessReading]) -> dict[str, float]:
     return found
 
 
-async def _scraped(servers: Sequence[Endpoint]) -> dict[str, float] | None:
+async def _scrape_servers(servers: Sequence[Endpoint]) -> dict[str, float] | None:
     try:
         return server_columns(await asyncio.gather(*(server.read_counters() for server in servers)))
     except (*UNANSWERED, ValueError):  # unreachable, too busy, or garbled: the load itself will show it

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vbench.schema.series import Series, with_rates
-from vbench.tracking.mapping import rounded
+from vbench.schema.series import Series, replace_by_rates
+from vbench.tracking.mapping import round_digits
 
 MOST_A_SERIES = 200
 MOST_A_RUN = 800  # a point costs the store 150 to 250 µs, so eight GPUs are drawn more coarsely than one
@@ -30,7 +30,7 @@ class Point(NamedTuple):
 def points(series: Series) -> list[Point]:
     """Every n-th sample of each series, within the limits."""
     processes = {name: f"{name.removesuffix('_s')}_cores" for name in series.columns if name.startswith("cpu/")}
-    drawn = with_rates(series, {name: f"{name}_per_s" for name in GROWING} | processes)
+    drawn = replace_by_rates(series, {name: f"{name}_per_s" for name in GROWING} | processes)
     names = [name for name in drawn.columns if not name.endswith(NOT_DRAWN)]
     most = max(2, min(MOST_A_SERIES, MOST_A_RUN // max(1, len(names))))
     return [point for name in names for point in _points(drawn, name, most)]
@@ -40,6 +40,8 @@ def _points(series: Series, name: str, most: int) -> list[Point]:
     times, values = series.samples(name)
     chosen = np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))
     return [
-        Point(name, rounded(float(values[i])), round((series.started_at + times[i]) * 1e3), int(np.floor(times[i])))
+        Point(
+            name, round_digits(float(values[i])), round((series.started_at + times[i]) * 1e3), int(np.floor(times[i]))
+        )
         for i in chosen
     ]

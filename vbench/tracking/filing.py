@@ -22,8 +22,8 @@ from vbench.schema.series import Series
 from vbench.tracking import digest
 from vbench.tracking.curves import Point, points
 from vbench.tracking.failures import UnreadableRecord, first_line, store_errors
-from vbench.tracking.mapping import Row, flatten, storable
-from vbench.tracking.opening import connect, experiment_id, locked
+from vbench.tracking.mapping import Row, flatten, replace_surrogates
+from vbench.tracking.opening import connect, experiment_id, hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,17 +64,17 @@ class _Entry:
 def deliver(folder: Path) -> Filed:
     """Files the folder's record unless the store has it. Raises TrackingFailed, UnreadableRecord."""
     entry = _read(folder)
-    with store_errors(f"cannot file {folder}"), locked("file"):
+    with store_errors(f"cannot file {folder}"), hold_lock("file"):
         client = connect()
         experiment = experiment_id(client, entry.record.experiment)
         runs = _runs(client, experiment, entry)
-        standing = _standing(runs, entry)
+        standing = _find_better_run(runs, entry)
         new = standing is None
         if standing is None:
             standing = _write(client, experiment, entry)
             # Checked again because a server has no lock: two processes that file at once thus keep the same run.
             runs = _runs(client, experiment, entry)
-            standing = _standing(runs, entry) or standing
+            standing = _find_better_run(runs, entry) or standing
         for run in runs:
             if run.info.run_id != standing:
                 client.delete_run(run.info.run_id)
@@ -117,7 +117,7 @@ def _runs(client: MlflowClient, experiment: str, entry: _Entry) -> list[Run]:
     return list(client.search_runs([experiment], f"tags.`{KEY}` = '{entry.record.run_key}'"))
 
 
-def _standing(runs: list[Run], entry: _Entry) -> str | None:
+def _find_better_run(runs: list[Run], entry: _Entry) -> str | None:
     """A complete run of the same or a better record, which makes filing the entry unnecessary."""
     own = _rank(entry.record.verdict, entry.started_ms)
     good = []
@@ -142,7 +142,7 @@ def _write(client: MlflowClient, experiment: str, entry: _Entry) -> str:
         experiment,
         start_time=entry.started_ms,
         tags={KEY: record.run_key, DIGEST: entry.digest},
-        run_name=storable(record.name),
+        run_name=replace_surrogates(record.name),
     )
     run_id = str(run.info.run_id)
     attach(client, run, entry.artifacts)

@@ -41,7 +41,7 @@ def standing(experiment: str) -> dict[str, Standing]:
     if path is not None and not path.is_file():
         return {}
     with store_errors(f"cannot read {path or 'the tracking server'}"):
-        cells = _selected(path, experiment) if path and has_known_schema(path) else _searched(experiment)
+        cells = _select_tags(path, experiment) if path and has_known_schema(path) else _search_tags(experiment)
         runs: dict[str, dict[str, str]] = {}
         for run_id, key, value in cells:
             runs.setdefault(run_id, {})[key] = value
@@ -55,7 +55,7 @@ def record(run_id: str) -> Record:
         return Record.load(Path(connect().download_artifacts(run_id, RECORD, folder)).parent)
 
 
-def _selected(path: Path, experiment: str) -> list[tuple[str, str, str]]:
+def _select_tags(path: Path, experiment: str) -> list[tuple[str, str, str]]:
     wanted = {"experiment": experiment, "key": KEY, "digest": DIGEST, "validity": VALIDITY}
     with open_reader(path) as connection:
         try:
@@ -66,7 +66,7 @@ def _selected(path: Path, experiment: str) -> list[tuple[str, str, str]]:
             raise
 
 
-def _searched(experiment: str) -> Iterable[tuple[str, str, str]]:
+def _search_tags(experiment: str) -> Iterable[tuple[str, str, str]]:
     client = connect()
     found: Any = client.get_experiment_by_name(experiment)
     token: str | None = None

@@ -129,9 +129,9 @@ def flatten(record: Record) -> Row:
     if left_out:
         tags["vbench.only_in_record"] = " ".join(left_out)[:LONGEST_TAG]
     return Row(
-        params={_key(key): storable(value) for key, value in params.items() if key not in left_out},
-        metrics={_key(key): rounded(value) for key, value in numbers.items() if math.isfinite(value)},
-        tags={_key(key): storable(value) for key, value in tags.items() if key not in left_out},
+        params={_key(key): replace_surrogates(value) for key, value in params.items() if key not in left_out},
+        metrics={_key(key): round_digits(value) for key, value in numbers.items() if math.isfinite(value)},
+        tags={_key(key): replace_surrogates(value) for key, value in tags.items() if key not in left_out},
     )
 
 
@@ -152,12 +152,12 @@ def restore(key: str, column: pd.Series) -> pd.Series:
     return numbers.astype(object).where(numbers.notna(), column) if str in kinds else numbers
 
 
-def storable(value: str) -> str:
+def replace_surrogates(value: str) -> str:
     """The text without lone surrogates, which no database stores."""
     return value.encode(errors="replace").decode()
 
 
-def rounded(value: float) -> float:
+def round_digits(value: float) -> float:
     """Rounds to nine digits, never before the decimal point; with fewer, a table of five digits would round twice."""
     if value == 0 or float(value).is_integer():
         return float(value)

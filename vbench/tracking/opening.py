@@ -42,7 +42,7 @@ def connect() -> MlflowClient:
 
 
 @contextmanager
-def locked(purpose: str) -> Iterator[None]:
+def hold_lock(purpose: str) -> Iterator[None]:
     """Holds a local store's lock during the block; does nothing for a server.
 
     Raises TrackingFailed if another process does not release it in time.
@@ -77,7 +77,7 @@ def _connect(uri: str) -> MlflowClient:
     from mlflow import MlflowClient  # takes over a second; only tracking needs it
 
     logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # it logs every table that it creates
-    with locked("open"):
+    with hold_lock("open"):
         _make()
         _use_wal()
         client = MlflowClient(tracking_uri=uri)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vbench.tracking.failures import TrackingFailed, store_errors
 from vbench.tracking.filing import attach
 from vbench.tracking.mapping import LONGEST_TAG
-from vbench.tracking.opening import connect, locked
+from vbench.tracking.opening import connect, hold_lock
 from vbench.tracking.pages import campaign_page, run_page
 from vbench.tracking.place import store
 from vbench.tracking.view import REPORT, describe_experiment
@@ -35,7 +35,7 @@ def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Page
 
     Raises TrackingFailed.
     """
-    with store_errors(f"cannot file the report of {experiment}"), locked("file"):
+    with store_errors(f"cannot file the report of {experiment}"), hold_lock("file"):
         client = connect()
         found = client.get_experiment_by_name(experiment)
         if found is None:

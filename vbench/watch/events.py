@@ -56,7 +56,7 @@ class Event:
         return json.dumps({"t": round(self.t, 3), "event": self.kind, **self.facts}).encode() + b"\n"
 
     @classmethod
-    def recorded(cls, record: Record, folder: Path) -> Event:
+    def for_record(cls, record: Record, folder: Path) -> Event:
         """The event that reports a record on disk in this folder."""
         facts = {"run": record.run_key, "folder": folder.name, "verdict": record.verdict}
         return cls(time.time(), "recorded", facts)
@@ -100,21 +100,21 @@ class Events:
         self._folder = folder
         self._listener = listener
 
-    def waiting(self, wanted: str) -> None:
+    def write_waiting(self, wanted: str) -> None:
         """`wanted` is shown to people: "2 of h100"."""
         self._write("waiting", wanted=wanted)
 
-    def leased(self, gpus: Sequence[str]) -> None:
+    def write_leased(self, gpus: Sequence[str]) -> None:
         self._write("leased", gpus=list(gpus))
 
-    def starting(self, session: Session) -> None:
+    def write_starting(self, session: Session) -> None:
         servers = session.parallelism.data_parallel_size or 1
         self._write("starting", servers=servers, points=len(session.runs), url=session.engine.base_url)
 
-    def ready(self, facts: dict[str, Any]) -> None:
+    def write_ready(self, facts: dict[str, Any]) -> None:
         self._write("ready", **facts)
 
-    def measuring(self, run: Run) -> Callable[[int, int], None]:
+    def write_measuring(self, run: Run) -> Callable[[int, int], None]:
         """Reports that the run begins. Returns `tick(replies, tokens)`, which reports its totals so far."""
         self._write("measuring", run=run.key, name=run.name, replies=run.config.workload.num_prompts)
         last = time.monotonic()
@@ -127,14 +127,14 @@ class Events:
 
         return tick
 
-    def recorded(self, record: Record, folder: Path) -> None:
-        self._append(Event.recorded(record, folder))
+    def write_recorded(self, record: Record, folder: Path) -> None:
+        self._append(Event.for_record(record, folder))
 
-    def failed(self, failure: Failure) -> None:
+    def write_failed(self, failure: Failure) -> None:
         log = self._folder / "server.log"
         self._write("failed", kind=failure.kind, line=failure.line, log=str(log) if log.exists() else None)
 
-    def ended(self, how: str) -> None:
+    def write_ended(self, how: str) -> None:
         """`how` is `completed`, or the reason why the session ended early."""
         self._write("ended", how=how)
 

@@ -8,6 +8,6 @@ from __future__ import annotations
 from rich.markup import escape
 
 
-def marked_up(template: str, *values: object) -> str:
+def fill_markup(template: str, *values: object) -> str:
     """Fills each `{}` of a template in rich's markup with a value; the values are escaped and appear literally."""
     return template.format(*(escape(str(value)) for value in values))

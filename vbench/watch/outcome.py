@@ -12,7 +12,7 @@ from rich.table import Table
 
 from vbench.metrics.intervals import interval
 from vbench.schema.record import Record
-from vbench.watch.markup import marked_up
+from vbench.watch.markup import fill_markup
 from vbench.watch.searches import answer_line, is_probe, is_search, probe_line
 
 COLUMNS = {
@@ -85,7 +85,7 @@ def _failure_lines(records: Sequence[Record]) -> Iterator[str]:
             counts[why] = counts.get(why, 0) + 1
     for (session, kind, line), count in counts.items():
         runs = "1 run" if count == 1 else f"{count} runs"
-        yield marked_up("[red]{}[/]: {} of {}: {}", kind, runs, session, line)
+        yield fill_markup("[red]{}[/]: {} of {}: {}", kind, runs, session, line)
 
 
 def _group_by_point(records: Sequence[Record]) -> list[list[Record]]:

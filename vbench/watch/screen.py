@@ -19,7 +19,7 @@ from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
 from vbench.watch.board import ENDED, IN_FLIGHT, MISSING, QUEUED, REUSED, RUNNING, WAITING, Board, SessionProgress
 from vbench.watch.events import EVENTS, Event
-from vbench.watch.markup import marked_up
+from vbench.watch.markup import fill_markup
 from vbench.watch.outcome import COLOURS, result_line
 
 REDRAWN_PER_S = 2
@@ -63,7 +63,9 @@ class Screen:
         progress.verdicts |= {record.run_key: record.verdict for record in records}
         reused, total = len(progress.verdicts), len(progress.session.runs)
         if reused:
-            self.print(marked_up("[bold]{}[/]: {} of {} points known (rerun=true repeats)", folder.name, reused, total))
+            self.print(
+                fill_markup("[bold]{}[/]: {} of {} points known (rerun=true repeats)", folder.name, reused, total)
+            )
         if reused == total:
             progress.state = REUSED
 
@@ -73,38 +75,38 @@ class Screen:
         progress.update(event)
         if event.kind == "starting":
             self._last_printed = folder
-            self.print(marked_up("[bold]{}[/]: {}", folder.name, _starting_text(folder, progress.session, event)))
+            self.print(fill_markup("[bold]{}[/]: {}", folder.name, _starting_text(folder, progress.session, event)))
         elif event.kind == "waiting":
-            self._print_below_name(folder, marked_up("waiting: {}", event.facts["wanted"]))
+            self._print_below_name(folder, fill_markup("waiting: {}", event.facts["wanted"]))
         elif event.kind == "ready":
-            self._print_below_name(folder, marked_up("{}", _ready_text(event)))
+            self._print_below_name(folder, fill_markup("{}", _ready_text(event)))
         elif event.kind == "recorded":
             self._show_record(folder, event)
         elif event.kind == "unreadable":
             self._print_below_name(
-                folder, marked_up("{}: passed over, not an event: {}", folder / EVENTS, event.facts["line"])
+                folder, fill_markup("{}: passed over, not an event: {}", folder / EVENTS, event.facts["line"])
             )
         elif event.kind == "failed":
             facts = event.facts
-            self._print_below_name(folder, marked_up("[red]{}[/]: {}", facts["kind"], facts["line"]))
+            self._print_below_name(folder, fill_markup("[red]{}[/]: {}", facts["kind"], facts["line"]))
             if facts["log"]:
-                self._print_below_name(folder, marked_up("log: {}", facts["log"]))
+                self._print_below_name(folder, fill_markup("log: {}", facts["log"]))
 
     def _show_record(self, folder: Path, event: Event) -> None:
         record = find_record(folder / event.facts["folder"])
         if record is None:  # the record was moved away since, to measure the run again
             return
-        self._print_below_name(folder, marked_up("{}: ", record.name) + result_line(record))
+        self._print_below_name(folder, fill_markup("{}: ", record.name) + result_line(record))
         for reason in record.invalid:
-            self._print_below_name(folder, marked_up("  [yellow]{}[/]: {}", reason.code, reason.sentence))
+            self._print_below_name(folder, fill_markup("  [yellow]{}[/]: {}", reason.code, reason.sentence))
         for remedy in dict.fromkeys(REMEDY[reason.code] for reason in record.invalid if reason.code in REMEDY):
-            self._print_below_name(folder, marked_up("  → {}", remedy))
+            self._print_below_name(folder, fill_markup("  → {}", remedy))
 
     def _print_below_name(self, folder: Path, line: str) -> None:
         """Prints an indented line; the session's name comes first if the line above is of another session."""
         if self._last_printed != folder:
             self._last_printed = folder
-            self.print(marked_up("[bold]{}[/]:", folder.name))
+            self.print(fill_markup("[bold]{}[/]:", folder.name))
         self.print(f"  {line}")
 
     def _status_table(self) -> RenderableType:
@@ -133,7 +135,7 @@ class Screen:
 def _starting_text(folder: Path, session: Session, event: Event) -> str:
     facts = event.facts
     points = "1 point" if facts["points"] == 1 else f"{facts['points']} points"
-    if session.attached:
+    if session.is_external:
         return f"{points} on the server at {facts['url']}"
     servers = "1 server" if facts["servers"] == 1 else f"{facts['servers']} servers"
     return f"starting {servers} for {points}, log {folder}/server.log"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vbench.metrics.goodput import Bools, grows, ttft
+from vbench.metrics.goodput import Bools, has_grown, ttft
 from vbench.schema import RunConfig, Search, Workload
 from vbench.schema.record import Requests
 from vbench.workload.search import Question
@@ -56,7 +56,7 @@ def probe_plan(config: RunConfig, question: Question, duration_s: float | None) 
     return Plan(replace(config, workload=load), building, holding)
 
 
-def steady(plan: Plan, requests: Requests) -> Bools:
+def is_steady(plan: Plan, requests: Requests) -> Bools:
     """Which requests are judged, (n,)."""
     place = np.arange(len(requests))
     judged: Bools = place < len(requests) - plan.holding
@@ -68,9 +68,9 @@ def steady(plan: Plan, requests: Requests) -> Bools:
 
 def is_growing(plan: Plan, requests: Requests) -> bool:
     """Whether the judged requests of an open loop waited longer and longer for their first token."""
-    waits = ttft(requests)[steady(plan, requests)]
+    waits = ttft(requests)[is_steady(plan, requests)]
     waits = waits[~np.isnan(waits)]
-    return plan.building is not None and len(waits) >= TREND and grows(waits)
+    return plan.building is not None and len(waits) >= TREND and has_grown(waits)
 
 
 def _filling_rate(load: Workload, places: int, duration_s: float | None) -> float:

@@ -39,14 +39,14 @@ def prompts(workload: Workload, vocab_size: int, tokenizer: str, max_model_len: 
     return _random_prompts(workload, vocab_size, lengths(workload))
 
 
-def drawn_prompts(workload: Workload, vocab_size: int, tokenizer: str, max_model_len: int) -> Prompts:
+def draw_prompts(workload: Workload, vocab_size: int, tokenizer: str, max_model_len: int) -> Prompts:
     """`prompts`, but with a random choice of ShareGPT's pairs, so that short runs differ by their seed."""
     if workload.lengths is not Lengths.sharegpt:
         return prompts(workload, vocab_size, tokenizer, max_model_len)
-    return _random_prompts(workload, vocab_size, drawn_lengths(workload, generator(workload, "pairs")))
+    return _random_prompts(workload, vocab_size, draw_lengths(workload, generator(workload, "pairs")))
 
 
-def redrawn(asked: Prompts, vocab_size: int, nonce: str) -> Prompts:
+def redraw(asked: Prompts, vocab_size: int, nonce: str) -> Prompts:
     """Prompts of the same lengths with other token ids, which follow from the nonce and from nothing else."""
     rng = np.random.default_rng(list(hashlib.sha256(nonce.encode()).digest()))
     ids = [rng.integers(FIRST_ID, vocab_size * 3 // 4, len(each), dtype=np.int32) for each in asked.ids]
@@ -99,7 +99,7 @@ def _sharegpt_pairs() -> Ints:
     return np.array(rows, dtype=np.int64)
 
 
-def drawn_lengths(workload: Workload, rng: np.random.Generator) -> Ints:
+def draw_lengths(workload: Workload, rng: np.random.Generator) -> Ints:
     """`lengths`, but with a random choice of ShareGPT's pairs: each once before any comes again."""
     if workload.lengths is not Lengths.sharegpt:
         return lengths(workload)

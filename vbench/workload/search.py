@@ -68,7 +68,7 @@ def decide(probes: Sequence[Probe]) -> bool | None:
 
 def bracket(probes: Sequence[Probe]) -> tuple[float, float]:
     """The highest level that seems to pass, 0 if none, below the lowest that seems to fail, inf if none."""
-    seems = {level: _seems_to_pass(_of(probes, level)) for level in {probe.level for probe in probes}}
+    seems = {level: _seems_to_pass(_probes_at(probes, level)) for level in {probe.level for probe in probes}}
     failed = min((level for level, passes in seems.items() if not passes), default=math.inf)
     return max((level for level, passes in seems.items() if passes and level < failed), default=0.0), failed
 
@@ -78,7 +78,7 @@ def next_question(probes: Sequence[Probe], whole: bool) -> Question | None:
     if not probes:
         return _explore(1.0, probes)
     passed, failed = bracket(probes)
-    if failed < math.inf and decide(_of(probes, failed)) is None:
+    if failed < math.inf and decide(_probes_at(probes, failed)) is None:
         return _confirm(failed, probes)
     if math.isinf(failed) and passed < HIGHEST:
         return _explore(passed * 2, probes)
@@ -87,7 +87,7 @@ def next_question(probes: Sequence[Probe], whole: bool) -> Question | None:
     if failed < math.inf and failed - passed > max(float(whole), RESOLUTION * passed):
         middle = (passed + failed) / 2
         return _explore(float(math.floor(middle)) if whole else middle, probes)
-    return _decide(passed, probes) if decide(_of(probes, passed)) is None else None
+    return _decide(passed, probes) if decide(_probes_at(probes, passed)) is None else None
 
 
 def answer(probes: Sequence[Probe]) -> float:
@@ -95,7 +95,7 @@ def answer(probes: Sequence[Probe]) -> float:
     return bracket(probes)[0]
 
 
-def unproven(probes: Sequence[Probe]) -> list[float]:
+def find_unproven(probes: Sequence[Probe]) -> list[float]:
     """Levels that were given up though no probe of them was trusted or saturated."""
     proven = {probe.level for probe in probes if probe.trusted or probe.saturated}
     return sorted({probe.level for probe in probes} - proven)
@@ -107,21 +107,21 @@ def is_whole(search: Search | None) -> bool:
 
 
 def _explore(level: float, probes: Sequence[Probe]) -> Question:
-    return Question(level, EXPLORING, exploring=True, attempt=len(_of(probes, level)))
+    return Question(level, EXPLORING, exploring=True, attempt=len(_probes_at(probes, level)))
 
 
 def _confirm(level: float, probes: Sequence[Probe]) -> Question:
     """Looks again at a level that seems to fail: twice as long as so far, since most failures show soon."""
-    found = _of(probes, level)
+    found = _probes_at(probes, level)
     _, of = _counts(found)
-    requests = min(sequential.wanted(*_counts(found)), max(2 * of, EXPLORING), DECIDING)
+    requests = min(sequential.requests_needed(*_counts(found)), max(2 * of, EXPLORING), DECIDING)
     return Question(level, requests, exploring=False, attempt=len(found))
 
 
 def _decide(level: float, probes: Sequence[Probe]) -> Question:
     """Lets a level pass if all requests of the probe meet the objectives."""
-    found = _of(probes, level)
-    requests = min(max(sequential.wanted(*_counts(found)), EXPLORING), DECIDING)
+    found = _probes_at(probes, level)
+    requests = min(max(sequential.requests_needed(*_counts(found)), EXPLORING), DECIDING)
     return Question(level, requests, exploring=False, attempt=len(found))
 
 
@@ -130,7 +130,7 @@ def _seems_to_pass(probes: Sequence[Probe]) -> bool:
     return sequential.evidence(*_counts(probes)) > 0 if verdict is None else verdict
 
 
-def _of(probes: Sequence[Probe], level: float) -> list[Probe]:
+def _probes_at(probes: Sequence[Probe], level: float) -> list[Probe]:
     return [probe for probe in probes if probe.level == level]
 
 

@@ -40,6 +40,6 @@ def verdict(met: int, of: int) -> bool | None:
     return found > 0
 
 
-def wanted(met: int, of: int) -> int:
+def requests_needed(met: int, of: int) -> int:
     """How many more requests, if all of them meet every objective, let the level pass."""
     return max(math.ceil((_BOUND - evidence(met, of)) / _MET), 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from vbench.analysis.comparisons.ratio_table import ratio_caption, ratio_table
-from vbench.analysis.frame import TOKENS_IN, TOKENS_OUT, WORDS, add_lengths, with_columns
+from vbench.analysis.frame import TOKENS_IN, TOKENS_OUT, WORDS, add_lengths, ensure_columns
 from vbench.analysis.gate import Outcome, judge, parse_gate
 from vbench.analysis.labels import (
     SYSTEM,
@@ -38,7 +38,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         return []
     title = f"Against {options.against}"
     everything = tuple(dict.fromkeys([*runs.conditions, *runs.baseline.conditions]))  # of both sides: absent is a value
-    new, old = with_columns(runs.valid, everything), with_columns(runs.baseline.valid, everything)
+    new, old = ensure_columns(runs.valid, everything), ensure_columns(runs.baseline.valid, everything)
     if new.empty or old.empty:
         side = "the new side" if new.empty else f"the baseline {options.against}"
         return [Section(SLUG, title, notes=(f"Nothing to compare: {side} has no VALID run under load.",))]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vbench.analysis.frame import FITTED, LENGTH, LIMIT, REQUESTS, TOKENS, with_columns
+from vbench.analysis.frame import FITTED, LENGTH, LIMIT, REQUESTS, TOKENS, ensure_columns
 from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.section import Section
 from vbench.schema.failures import Kind
@@ -44,7 +44,7 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     if not (tried[LENGTH] == "auto").any() and tried[LENGTH].nunique() < 2:
         return []
     conditions = [each for each in runs.conditions if not each.startswith("workload.") and each not in IGNORED]
-    rows = add_labels(with_columns(tried, runs.conditions), conditions)
+    rows = add_labels(ensure_columns(tried, runs.conditions), conditions)
     found = contexts(rows)
     grid = _grid(found, _context)
     notes = [f"{row.system_label} · {row.model_label}: {row.why}" for row in found.itertuples() if row.why]

@@ -25,12 +25,12 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     if runs.valid.empty:
         return []
     x, y = axis(options.x), axis(options.y)
-    everything = add_labels(runs.loaded, runs.conditions)
+    everything = add_labels(runs.loaded_runs, runs.conditions)
     measured = everything[everything["verdict"] == "VALID"]
     found = mean_points(measured)
     swept = load_axis(everything)
     load, why = choose_load(found, options.num_prompts, swept)
-    cells = at_load(found, load, y)
+    cells = select_load(found, load, y)
     table, notes = grid(cells, everything, load, x, y)
     repeats = repeats_caption(cells)
     caption = (
@@ -41,7 +41,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     return [Section("throughput-latency", "Throughput and latency", caption, table, cells, notes=tuple(notes))]
 
 
-def at_load(found: pd.DataFrame, load: float, y: Axis) -> pd.DataFrame:
+def select_load(found: pd.DataFrame, load: float, y: Axis) -> pd.DataFrame:
     """The points of one load, with `best`: whether the point is the best of its model by `y`, if there is a choice."""
     cells = found[found["load"] == load].reset_index(drop=True)
     of_model = cells.groupby("model_label")[y.key]
@@ -54,7 +54,7 @@ def grid(
 ) -> tuple[pd.DataFrame, list[str]]:
     """A row for each system, a column for each model, cells "y / x" or N/A; and a note for each kind of N/A.
 
-    `cells` comes from `at_load`; `everything` holds all labelled runs, VALID or not, which say why a cell is missing.
+    `cells` comes from `select_load`; `everything` holds all labelled runs, which say why a cell is missing.
     """
     found = {(row["system_label"], row["model_label"]): row for row in cells.to_dict("records")}
     marks: dict[str, str] = {}

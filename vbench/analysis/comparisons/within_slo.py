@@ -21,7 +21,7 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     """One row for each search; no section if nothing was searched for."""
     if runs.searches.empty:
         return []
-    data = within_slo(add_labels(runs.searches, runs.conditions))
+    data = best_within_slo(add_labels(runs.searches, runs.conditions))
     words = {key: data[key].map(form.format).where(data[key].notna(), "") for key, form in FORMATS.items()}
     table = data.assign(**words).rename(columns={"system_label": "system"}).set_index("model_label")
     table.index.name = "model"
@@ -32,7 +32,7 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     return [Section("within-slo", "Highest load within the SLO", caption, table, data)]
 
 
-def within_slo(rows: pd.DataFrame) -> pd.DataFrame:
+def best_within_slo(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each search: model_label, system_label, objectives, the highest load that met them, its metrics."""
     known = {column: short for column, short in OBJECTIVES.items() if column in rows}
 

@@ -21,7 +21,7 @@ from vbench.plan.sessions import Run, Session
 from vbench.schema.failures import Kind
 from vbench.schema.record import RECORD, Failure, atomic
 from vbench.session import sessionfile
-from vbench.session.context import blank
+from vbench.session.context import blank_record
 from vbench.watch import EventReader, Events
 
 PATIENCE = 3  # starts of a job that record nothing, before a run is given up
@@ -66,12 +66,12 @@ def job(path: str) -> None:
         try:
             if attempt.number > PATIENCE:
                 _give_up(sessionfile.read(Path(path)), folder, attempt)
-            entry.job(path)
+            entry.run_and_deliver(path)
         except Interrupted:
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             running = queue.Running.find(job_id)
-            replace(attempt, cut="time_limit" if running and running.near_its_limit else "preempted").write(folder)
+            replace(attempt, cut="time_limit" if running and running.is_near_limit else "preempted").write(folder)
             if running:
                 queue.requeue(job_id)
             raise
@@ -82,10 +82,10 @@ def _give_up(interrupted: Session, folder: Path, attempt: Attempt) -> None:
     failure = Failure(attempt.cut, f"the job was started {attempt.number - 1} times and got no further")
     for run in _runs_in_the_way(interrupted, folder):
         facts = environment.describe_environment(run.config.engine, [])
-        record = replace(blank(interrupted, run, facts, datetime.now(timezone.utc)), failure=failure)
+        record = replace(blank_record(interrupted, run, facts, datetime.now(timezone.utc)), failure=failure)
         (folder / run.folder).mkdir(exist_ok=True)
         record.save(folder / run.folder)
-        events.recorded(record, folder / run.folder)
+        events.write_recorded(record, folder / run.folder)
 
 
 def _runs_in_the_way(interrupted: Session, folder: Path) -> Sequence[Run]:

@@ -9,13 +9,13 @@ from vbench.tracking.delivery import Delivery
 from vbench.watch import Event
 
 
-def job(path: str, minutes: float | None = None) -> None:
-    """Executes the session of this file, and delivers each record as it is written. Raises as `session.job`.
+def run_and_deliver(path: str, minutes: float | None = None) -> None:
+    """Executes the session of this file, and delivers each record as it is written. Raises as `session.run_job`.
 
     If the store is local, only the driver writes to it, and the job delivers nothing.
     """
     if tracking.database() is not None:
-        session.job(path, minutes)
+        session.run_job(path, minutes)
         return
     folder, delivery = Path(path).parent, Delivery()
 
@@ -24,7 +24,7 @@ def job(path: str, minutes: float | None = None) -> None:
             delivery.add(folder / event.facts["folder"])
 
     try:
-        session.job(path, minutes, deliver)
+        session.run_job(path, minutes, deliver)
     finally:
         delivery.close()
         for line in delivery.report():

@@ -47,25 +47,27 @@ class Local:
         self._started = [job for job in self._started if not job.done()]
         ours = {int(job.job_id) for job in self._started}
         silent = {each: JobEnd.cancelled if each in self._cancelled else JobEnd.lost for each in ids}
-        return {each: _state(pid, folder, pid in ours, silent[each]) for each in ids for pid, folder in [_parts(each)]}
+        return {
+            each: _state(pid, folder, pid in ours, silent[each]) for each in ids for pid, folder in [_split_id(each)]
+        }
 
     def cancel(self, ids: Sequence[str]) -> None:
         """Ends the jobs by SIGTERM, as a scheduler does."""
         self._cancelled.update(ids)
         for each in ids:
-            _, folder = _parts(each)
+            _, folder = _split_id(each)
             for pid in (int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit()):
-                if _minds(pid, folder):
+                if _belongs_to_job(pid, folder):
                     with suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGTERM)
 
     def log(self, job_id: str, folder: Path) -> Path:
-        pid, _ = _parts(job_id)
-        return _logs(folder) / f"{pid}_0_log.out"
+        pid, _ = _split_id(job_id)
+        return _log_folder(folder) / f"{pid}_0_log.out"
 
     def _start(self, each: Submission) -> str:
         folder = each.path.parent
-        executor = submitit.LocalExecutor(_logs(folder), python=_python(each.session.launcher.setup))
+        executor = submitit.LocalExecutor(_log_folder(folder), python=_python_command(each.session.launcher.setup))
         here = [gpu.index for gpu in gpus.find_gpus()]  # submitit hides all GPUs not listed
         executor.update_parameters(
             timeout_min=NO_LIMIT_MIN,
@@ -73,11 +75,11 @@ class Local:
             gpus_per_node=len(here),
             visible_gpus=here,
         )
-        with _apart():
-            job = executor.submit(entry.job, str(each.path), each.resources.minutes)
+        with _detach_children():
+            job = executor.submit(entry.run_and_deliver, str(each.path), each.resources.minutes)
         self._started.append(job)
         # The command line appears shortly after the start; until then other drivers would think that the job is dead.
-        while not (_minds(int(job.job_id), folder) or job.done()):
+        while not (_belongs_to_job(int(job.job_id), folder) or job.done()):
             time.sleep(SHOWN_EACH_S)
         return f"{job.job_id}@{folder}"
 
@@ -85,7 +87,7 @@ class Local:
 def _state(pid: int, folder: Path, our_child: bool, silent: JobEnd) -> JobState:
     """The job's state; `silent` is how a job ended if its session did not report it."""
     # We know our own children without it: while setup's shell becomes the job, there is no command line.
-    if our_child or _minds(pid, folder) or sessionfile.is_held(folder):
+    if our_child or _belongs_to_job(pid, folder) or sessionfile.is_held(folder):
         return JobState(JobPhase.running, detail=f"pid {pid}")
     events = EventReader(folder).read()
     last = events[-1] if events else None
@@ -93,19 +95,19 @@ def _state(pid: int, folder: Path, our_child: bool, silent: JobEnd) -> JobState:
     return JobState(JobPhase.ended, end)
 
 
-def _minds(pid: int, folder: Path) -> bool:
+def _belongs_to_job(pid: int, folder: Path) -> bool:
     """Whether this process belongs to the session's job (submitit's does): the pid alone may have been reused."""
     try:
-        return os.fsencode(_logs(folder)) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return os.fsencode(_log_folder(folder)) in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
 
 
-def _logs(folder: Path) -> Path:
+def _log_folder(folder: Path) -> Path:
     return folder / "job"
 
 
-def _python(setup: Sequence[str]) -> str:
+def _python_command(setup: Sequence[str]) -> str:
     """The shell-quoted command that runs these lines, then the job's interpreter; their output goes to the job's log.
 
     submitit's own `setup` takes the job's number from the parent process, which is the driver if sh is bash.
@@ -114,13 +116,13 @@ def _python(setup: Sequence[str]) -> str:
     return shlex.join(["bash", "-c", "\n".join(lines), "setup", sys.executable] if setup else [sys.executable])
 
 
-def _parts(job_id: str) -> tuple[int, Path]:
+def _split_id(job_id: str) -> tuple[int, Path]:
     pid, _, folder = job_id.partition("@")
     return int(pid), Path(folder)
 
 
 @contextmanager
-def _apart() -> Iterator[None]:
+def _detach_children() -> Iterator[None]:
     """Processes started in the block ignore Ctrl-C and the closing of the terminal, and do not inherit our streams.
 
     submitit has no option for either. If a job held a pipe open, its reader would still wait after the driver's end.

@@ -44,7 +44,7 @@ AT_ONCE = 500  # ids in one query
 def states(ids: Iterable[str]) -> dict[str, JobState]:
     """The state of each id (`A_T` for a job of an array). A job that SLURM no longer knows has ended, lost."""
     wanted = set(ids)
-    own = _own(wanted)
+    own = _resolve_ids(wanted)
     if own is None:
         return dict.fromkeys(wanted, AWAY)
     found = _states(sorted(own.values()))
@@ -54,11 +54,11 @@ def states(ids: Iterable[str]) -> dict[str, JobState]:
 def _states(ids: Sequence[str]) -> dict[str, JobState]:
     found = dict.fromkeys(ids, AWAY)
     for some in _chunks(ids):
-        listed = _queued(some)
+        listed = _read_queue(some)
         if listed is None:
             break
         gone = [each for each in some if each not in listed]
-        found |= {each: listed.get(each, GONE) for each in some} | (accounted(gone) if gone else {})
+        found |= {each: listed.get(each, GONE) for each in some} | (read_accounting(gone) if gone else {})
     return found
 
 
@@ -70,23 +70,23 @@ class Running:
     limit_s: float
 
     @property
-    def near_its_limit(self) -> bool:
+    def is_near_limit(self) -> bool:
         return self.elapsed_s > self.limit_s - NEAR_S
 
     @classmethod
     def find(cls, job_id: str) -> Running | None:
         """The job; None if it is being ended, or if SLURM does not answer."""
-        answer = patiently(["squeue", "--noheader", "--format=%T|%M|%l", f"--jobs={job_id}"], REQUEUE_S)
+        answer = ask_patiently(["squeue", "--noheader", "--format=%T|%M|%l", f"--jobs={job_id}"], REQUEUE_S)
         state, elapsed, limit = (*answer.stdout.strip().split("|"), "", "")[:3]
-        return cls(seconds(elapsed), seconds(limit)) if state == "RUNNING" else None
+        return cls(parse_span(elapsed), parse_span(limit)) if state == "RUNNING" else None
 
 
 def requeue(job_id: str) -> None:
     """Asks SLURM to end this running job and to requeue it."""
-    patiently(["scontrol", "requeue", job_id], REQUEUE_S)
+    ask_patiently(["scontrol", "requeue", job_id], REQUEUE_S)
 
 
-def seconds(span: str) -> float:
+def parse_span(span: str) -> float:
     """The seconds of a span in SLURM's form, `[days-][[hours:]minutes:]seconds`; infinite if unlimited. Pure."""
     days, _, rest = span.rpartition("-")
     parts = rest.split(":")
@@ -98,13 +98,15 @@ def seconds(span: str) -> float:
     return total + 86_400 * int(days or 0)
 
 
-def accounted(ids: Sequence[str]) -> dict[str, JobState]:
+def read_accounting(ids: Sequence[str]) -> dict[str, JobState]:
     """The states of jobs that have left the queue, from accounting or else from the completion file."""
-    form = ["--noheader", "--parsable2", "--format=JobID,State", f"--jobs={_bare(ids)}"]
+    form = ["--noheader", "--parsable2", "--format=JobID,State", f"--jobs={_join_array_ids(ids)}"]
     for source in ("--allocations", "--completion"):
         answer = _answer(["sacct", source, *form])
         found = {
-            job: state for job, state in parsed(answer.stdout).items() if job in ids and state.phase is JobPhase.ended
+            job: state
+            for job, state in parse_listing(answer.stdout).items()
+            if job in ids and state.phase is JobPhase.ended
         }
         if answer.returncode == 0 and found:
             return found
@@ -113,69 +115,71 @@ def accounted(ids: Sequence[str]) -> dict[str, JobState]:
 
 def cancel(ids: Sequence[str]) -> None:
     """Asks SLURM to cancel these jobs; waits up to AWAY_S for a controller."""
-    for some in _chunks(sorted((_own(ids, AWAY_S) or {}).values())):
-        patiently(["scancel", *some])
+    for some in _chunks(sorted((_resolve_ids(ids, AWAY_S) or {}).values())):
+        ask_patiently(["scancel", *some])
 
 
-def foretold(comment: str, place: int | str) -> str:
+def provisional_id(comment: str, place: int | str) -> str:
     """Our own id, before SLURM's is known, of the job with this comment at this index (from 0) of its array."""
     return f"{COMMENT}{comment}_{place}"
 
 
-def parsed(listing: str) -> dict[str, JobState]:
+def parse_listing(listing: str) -> dict[str, JobState]:
     """States by id, from lines of `id|STATE|detail`; the last line of an id counts. Pure."""
     found: dict[str, JobState] = {}
     for line in filter(None, listing.splitlines()):
         jobs, state, *detail = line.split("|")
         parsed_state = _state(state.strip(), " ".join(filter(None, map(str.strip, detail))))
-        found |= dict.fromkeys(_each(jobs.strip()), parsed_state)
+        found |= dict.fromkeys(_expand_array(jobs.strip()), parsed_state)
     return found
 
 
-def patiently(command: list[str], patience_s: float = AWAY_S) -> subprocess.CompletedProcess[str]:
+def ask_patiently(command: list[str], patience_s: float = AWAY_S) -> subprocess.CompletedProcess[str]:
     """The command's answer; repeats the command while no controller answers, for `patience_s` at most."""
     deadline = time.monotonic() + patience_s
-    while (answer := _answer(command)) and away(answer.stderr) and time.monotonic() < deadline:
+    while (answer := _answer(command)) and is_controller_away(answer.stderr) and time.monotonic() < deadline:
         time.sleep(RETRY_S)
     return answer
 
 
-def away(message: str) -> bool:
+def is_controller_away(message: str) -> bool:
     """Whether this error means that no controller answered, so that the command may be repeated. Pure."""
     signs = ("contact slurm controller", "timed out", "onnection refused", "Zero Bytes", "ommunication", "temporarily")
     return any(sign in message for sign in signs)
 
 
-def _own(ids: Iterable[str], patience_s: float = 0) -> dict[str, str] | None:
+def _resolve_ids(ids: Iterable[str], patience_s: float = 0) -> dict[str, str] | None:
     """SLURM's ids by the given ones, without our own ids that the queue does not know; None: no answer."""
     own = {each: each for each in ids}
     unnamed = {each for each in own if each.startswith(COMMENT)}
     if not unnamed:
         return own
     command = ["squeue", "--noheader", "--me", "--array", "--states=all", "--format=%i|%k"]
-    answer = patiently(command, patience_s)
+    answer = ask_patiently(command, patience_s)
     if answer.returncode:
         return None
     listed = (line.partition("|") for line in answer.stdout.splitlines())
-    known = {foretold(comment, job.partition("_")[2] or 0): job for job, _, comment in listed}
+    known = {provisional_id(comment, job.partition("_")[2] or 0): job for job, _, comment in listed}
     return {each: known.get(each, each) for each in own if each in known or each not in unnamed}
 
 
-def _queued(ids: Sequence[str]) -> dict[str, JobState] | None:
+def _read_queue(ids: Sequence[str]) -> dict[str, JobState] | None:
     """The states of the jobs that squeue knows; None if it does not answer."""
     form = "--format=%i|%T|%r|%N"
-    answer = _answer(["squeue", "--noheader", "--array", "--all", "--states=all", form, f"--jobs={_bare(ids)}"])
+    answer = _answer(
+        ["squeue", "--noheader", "--array", "--all", "--states=all", form, f"--jobs={_join_array_ids(ids)}"]
+    )
     if answer.returncode:
         return {} if "Invalid job id" in answer.stderr else None
-    return parsed(answer.stdout)
+    return parse_listing(answer.stdout)
 
 
-def _bare(ids: Iterable[str]) -> str:
+def _join_array_ids(ids: Iterable[str]) -> str:
     """The ids of whole arrays: sacct finds array jobs that never started only by these."""
     return ",".join(sorted({job.partition("_")[0] for job in ids}))
 
 
-def _each(jobs: str) -> Iterator[str]:
+def _expand_array(jobs: str) -> Iterator[str]:
     """Expands one of sacct's ids: `A_[0-3,6-8:2%2]` stands for the jobs of an array that never started."""
     array, some, tasks = jobs.partition("_[")
     if not some:

@@ -63,9 +63,7 @@ class Slurm:
         over = {each for each, state in self._known.items() if state.phase is JobPhase.ended}  # for good
         live = {*self._known, *ids} - over
         if time.monotonic() - self._asked_at >= POLL_S or not self._known.keys() >= live:
-            self._known |= {
-                each: self._cancelled_while_queued(each, state) for each, state in queue.states(live).items()
-            }
+            self._known |= {each: self._correct_vanished(each, state) for each, state in queue.states(live).items()}
             self._asked_at = time.monotonic()
         return {each: self._known[each] for each in ids}
 
@@ -75,7 +73,7 @@ class Slurm:
     def log(self, job_id: str, folder: Path) -> Path:
         return folder.parent / FOLDER / f"{job_id}_0_log.out"
 
-    def _cancelled_while_queued(self, job_id: str, state: JobState) -> JobState:
+    def _correct_vanished(self, job_id: str, state: JobState) -> JobState:
         """The state, or CANCELLED: a cancelled job of an array that was still waiting vanishes from SLURM's records."""
         waited = job_id in self._known and self._known[job_id].phase is JobPhase.queued
         return CANCELLED if state is queue.GONE and waited else state
@@ -87,7 +85,7 @@ def submissions(batch: Sequence[Submission]) -> Iterator[tuple[Sequence[Submissi
     A single array enforces `launcher.max_parallel` by its own limit. Several arrays cannot: then each session is
     submitted singly under one of `max_parallel` job names, and one job of each name runs at a time (singleton).
     """
-    groups = list(_alike(batch))
+    groups = list(_group_by_resources(batch))
     bound = (batch[0].session.launcher.max_parallel if batch else None) or len(batch)
     if len(groups) == 1 or len(batch) <= bound:
         for members in groups:
@@ -126,14 +124,14 @@ def parameters(each: Submission) -> dict[str, Any]:
         "setup": strict(each.session.launcher.setup),
         "srun_args": [f"--cpus-per-task={asked.cpus}", "--open-mode=append"],
         "stderr_to_stdout": True,
-        "additional_parameters": {"requeue": True} | {key: _value(text) for key, text in asked.extra},
+        "additional_parameters": {"requeue": True} | {key: _option_value(text) for key, text in asked.extra},
     }
 
 
 def _submit(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[str]:
     executor = submitit.SlurmExecutor(folder=members[0].path.parents[1] / FOLDER, python=PYTHON)
     comment = f"vbench {uuid.uuid4()}"
-    ids = [queue.foretold(comment, place) for place in range(len(members))]
+    ids = [queue.provisional_id(comment, place) for place in range(len(members))]
     for each, job_id in zip(members, ids, strict=True):
         each.note(job_id)
     executor.update_parameters(**asked, comment=comment)
@@ -143,19 +141,19 @@ def _submit(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[str
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints what it also raises
                 jobs = executor.map_array(job, [str(each.path) for each in members])
         except FailedJobError as error:
-            if not queue.away(str(error)) or time.monotonic() > deadline:
-                raise Refused(_refusal(members[0], str(error))) from error
+            if not queue.is_controller_away(str(error)) or time.monotonic() > deadline:
+                raise Refused(_explain_refusal(members[0], str(error))) from error
         else:
             return [str(each.job_id) for each in jobs]
         time.sleep(queue.RETRY_S)
         queue.cancel(ids)  # the submission may have succeeded although its answer was lost
 
 
-def _alike(batch: Sequence[Submission]) -> Iterator[list[Submission]]:
-    def wants(each: Submission) -> str:
+def _group_by_resources(batch: Sequence[Submission]) -> Iterator[list[Submission]]:
+    def group_key(each: Submission) -> str:
         return repr((each.path.parents[1], each.resources))
 
-    for _, members in groupby(sorted(batch, key=wants), key=wants):
+    for _, members in groupby(sorted(batch, key=group_key), key=group_key):
         alike = list(members)
         yield from (alike[start : start + ARRAY] for start in range(0, len(alike), ARRAY))
 
@@ -165,11 +163,11 @@ def _name(members: Sequence[Submission]) -> str:
     return session.folder if len(members) == 1 else f"vbench-{session.experiment}"
 
 
-def _value(text: str) -> str | bool:
+def _option_value(text: str) -> str | bool:
     return True if text.lower() == "true" else text  # --exclusive, not --exclusive=True
 
 
-def _refusal(each: Submission, message: str) -> str:
+def _explain_refusal(each: Submission, message: str) -> str:
     lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in message.splitlines() if line.strip()]
     asked = each.resources
     gpus = f"{asked.gpus}x{asked.gpu_type or 'gpu'}, " if asked.gpus else ""
