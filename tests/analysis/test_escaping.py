@@ -10,6 +10,7 @@ import pytest
 import records
 
 from vbench.analysis import comparisons, figures, frame, report, terminal
+from vbench.analysis.answers import answer
 from vbench.analysis.axes import axis
 from vbench.analysis.options import Options
 from vbench.analysis.plot import Plot
@@ -67,7 +68,8 @@ def test_a_name_is_markup_nowhere(name, tmp_path, capsys):
     runs = frame.runs(records.table([*named(name), failed]))
     found = comparisons.sections(runs, Options(figures=["png", "svg"]))
     origin = report.provenance(runs, ["python", name], f"sqlite:///{name}")
-    files = report.write(found, origin, tmp_path / "out", ["png", "svg"])
+    first = answer(runs, found, Options())
+    files = report.write(first, found, origin, tmp_path / "out", ["png", "svg"])
     assert {path.parent for path in files} == {tmp_path / "out"}
     assert all(path.exists() for path in files)
 
@@ -85,6 +87,7 @@ def test_a_name_is_markup_nowhere(name, tmp_path, capsys):
     assert len(widths) <= 3  # of each table one
 
     console = terminal.open_console()
+    terminal.print_answer(console, first)
     for section in found:
         terminal.print_section(console, section)
     assert "\x1b" not in capsys.readouterr().out

@@ -9,6 +9,7 @@ It knows neither how runs are measured nor how MLflow stores them: `__main__` is
     points       runs -> the mean of each point and its 95 % interval
     ratios       two sets of runs -> their ratios at the points that both have
     comparisons  the sections of a report, one comparison a file
+    answers      sections -> the sentences with which a report begins, one question a file
     figures      points -> figures; the only importer of matplotlib
     report       sections -> files
     terminal     sections -> a terminal

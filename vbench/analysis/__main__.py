@@ -12,10 +12,11 @@ import pandas as pd
 
 from vbench import tracking
 from vbench.analysis import axes, frame, report
+from vbench.analysis.answers import Answer, answer
 from vbench.analysis.comparisons import against, sections
 from vbench.analysis.gate import Outcome
 from vbench.analysis.options import Options, parse_options
-from vbench.analysis.terminal import open_console, print_files, print_outcome, print_section
+from vbench.analysis.terminal import open_console, print_answer, print_files, print_outcome, print_section
 from vbench.schema.errors import Refused, VbenchError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 HELP = f"""\
 python -m vbench.analysis [key=value ...]
 
-Compares the tracked runs. Prints the tables, and writes all tables and figures to a folder.
+Compares the tracked runs. Prints the answer and the tables, and writes all tables and figures to a folder.
 
   experiment=NAME   runs of one experiment (default: of all)
   where="FILTER"    an MLflow filter (default: none)
@@ -60,6 +61,7 @@ class Report:
     """What was compared, the files that hold it, and what the gate found if there is one."""
 
     runs: frame.Runs
+    answer: Answer
     sections: list[Section]
     files: list[Path]
     outcome: Outcome | None
@@ -96,12 +98,15 @@ def make_report(chosen: Options, command: list[str]) -> Report:
     found = sections(runs, chosen)
     outcome = against.judge_sections(found, chosen.fail_if) if chosen.fail_if else None
     origin = report.provenance(runs, command, tracking.store())
-    return Report(runs, found, report.write(found, origin, Path(chosen.folder), chosen.figures), outcome)
+    first = answer(runs, found, chosen)
+    files = report.write(first, found, origin, Path(chosen.folder), chosen.figures)
+    return Report(runs, first, found, files, outcome)
 
 
 def print_report(made: Report) -> None:
-    """The tables, the paths of the files, and what the gate found."""
+    """The answer, the tables, the paths of the files, and what the gate found."""
     console = open_console()
+    print_answer(console, made.answer)
     for section in made.sections:
         print_section(console, section)
     if made.runs.used_runs.empty:
@@ -140,7 +145,7 @@ def _file_report(made: Report, chosen: Options) -> list[str]:
     if not chosen.experiment or chosen.where or chosen.against:
         return []
     try:
-        pages = tracking.report(chosen.experiment, report.markdown_tables(made.sections), made.files)
+        pages = tracking.report(chosen.experiment, report.markdown_parts(made.answer, made.sections), made.files)
     except tracking.TrackingFailed as error:
         return [f"not filed in MLflow: {error}"]
     return [page for page in (pages.campaign, pages.report) if page]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from vbench.metrics.names import metric_name
 from vbench.schema.errors import Refused
 
 
@@ -16,25 +17,29 @@ class Axis:
     """A column, and how people read it."""
 
     key: str
-    label: str  # with its unit, for a figure; at most 31 characters, because it shares its line with a legend
     short: str  # for sentences and table headers
     less_is_better: bool
     digits: str  # the format of a table cell
     adds_up: bool = False  # n copies of a system give n times as much
 
+    @property
+    def label(self) -> str:
+        """With its unit, for a figure; at most 31 characters, because it shares its line with a legend."""
+        return metric_name(self.key)
+
 
 AXES = (
-    Axis("median_itl_ms", "median inter-token latency (ms)", "median ITL in ms", True, ",.1f"),
-    Axis("p99_itl_ms", "p99 inter-token latency (ms)", "p99 ITL in ms", True, ",.1f"),
-    Axis("median_tpot_ms", "median time per token (ms)", "median TPOT in ms", True, ",.1f"),
-    Axis("median_ttft_ms", "median time to first token (ms)", "median TTFT in ms", True, ",.0f"),
-    Axis("p99_ttft_ms", "p99 time to first token (ms)", "p99 TTFT in ms", True, ",.0f"),
-    Axis("median_e2el_ms", "median end-to-end latency (ms)", "median E2EL in ms", True, ",.0f"),
-    Axis("output_throughput", "output throughput (tokens/s)", "output tokens/s", False, ",.0f", adds_up=True),
-    Axis("request_throughput", "requests served (1/s)", "requests/s", False, ",.2f", adds_up=True),
-    Axis("output_throughput_per_gpu", "throughput a GPU (tokens/s)", "output tokens/s a GPU", False, ",.0f"),
-    Axis("dollars_per_million_tokens", "cost ($ a million tokens out)", "$ a million tokens out", True, ",.2f"),
-    Axis("output_tokens_per_joule", "energy (output tokens a joule)", "output tokens/J", False, ",.2f"),
+    Axis("median_itl_ms", "median ITL in ms", True, ",.1f"),
+    Axis("p99_itl_ms", "p99 ITL in ms", True, ",.1f"),
+    Axis("median_tpot_ms", "median TPOT in ms", True, ",.1f"),
+    Axis("median_ttft_ms", "median TTFT in ms", True, ",.0f"),
+    Axis("p99_ttft_ms", "p99 TTFT in ms", True, ",.0f"),
+    Axis("median_e2el_ms", "median E2EL in ms", True, ",.0f"),
+    Axis("output_throughput", "output tokens/s", False, ",.0f", adds_up=True),
+    Axis("request_throughput", "requests/s", False, ",.2f", adds_up=True),
+    Axis("output_throughput_per_gpu", "output tokens/s a GPU", False, ",.0f"),
+    Axis("dollars_per_million_tokens", "$ a million tokens out", True, ",.2f"),
+    Axis("output_tokens_per_joule", "output tokens/J", False, ",.2f"),
 )
 LATENCY, THROUGHPUT = "median_itl_ms", "output_throughput"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from vbench.tracking.markdown import one_line
 
 CHARACTER = 0.0128  # the width of one in a name, as a share of the axes' width
+TITLE_ID = "title"  # of its element in an SVG: a page whose heading is the title hides it
 LONG_NAME = 24  # characters; a longer name takes a second line
 
 

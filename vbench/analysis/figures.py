@@ -18,7 +18,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vbench.analysis.figure_text import figure_line, fold, name_margin, wrap
+from vbench.analysis.figure_text import TITLE_ID, figure_line, fold, name_margin, wrap
 from vbench.analysis.loads import load_axis_named
 from vbench.analysis.placement import Box, Paper, Place
 from vbench.analysis.points import HALF_WIDTH, count_range
@@ -186,7 +186,7 @@ def _axes(above: dict[str, str], key_lines: int) -> tuple[Figure, Axes]:
     def write(x: float, inches: float, text: str, **style: Any) -> None:
         figure.text(x, 1 - inches / height, text, **style)
 
-    write(0.012, 0.34, above["title"], fontsize=15, fontweight="bold", color=INK)
+    write(0.012, 0.34, above["title"], fontsize=15, fontweight="bold", color=INK, gid=TITLE_ID)
     write(0.012, 0.40, "\n".join(wrap(above["subtitle"], 115)), fontsize=9.5, color=FAINT, va="top", linespacing=1.25)
     write(0.012, 0.96, above["label"], fontsize=12, color=INK)  # horizontal, so that people read it
     write(0.98, 0.96, above["hint"], fontsize=10.5, color=FAINT, ha="right")

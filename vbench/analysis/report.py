@@ -18,21 +18,26 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import jinja2
+from markupsafe import Markup
 
 import vbench
 from vbench.analysis import rendering
+from vbench.analysis.figure_text import TITLE_ID
 from vbench.schema.errors import Refused
 from vbench.tracking.markdown import escape_markdown, markdown_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vbench.analysis.answers import Answer
     from vbench.analysis.frame import Runs
     from vbench.analysis.section import Section
 
-TITLE = "vbench report"
+KIND = "vbench report"
 PAGE = "report.html"
 BEST = "★"
+TITLE_PT = 26  # the height of the title of a figure
+LONGEST_CELL = 32  # characters; a longer cell is text, and wraps
 FILES = re.compile(r'<meta name="files" content="([\w.\- ]*)">')  # the names that a report wrote, in its page
 CSV_NAMES = {"model_label": "system", "system_label": "series", "conditions_label": "beyond"}  # as scripts read them
 TEMPLATES = jinja2.Environment(
@@ -78,7 +83,7 @@ def provenance(runs: Runs, command: Sequence[str], store: str) -> Provenance:
     return Provenance(facts, tuple(sorted(ids)))
 
 
-def write(sections: list[Section], origin: Provenance, out: Path, formats: Sequence[str]) -> list[Path]:
+def write(answer: Answer, sections: list[Section], origin: Provenance, out: Path, formats: Sequence[str]) -> list[Path]:
     """Writes all files below `out` and returns their paths, the figures first and the reports last.
 
     Figures are written in the `formats`; without any, the reports have no figures either. Files of an earlier report
@@ -88,7 +93,7 @@ def write(sections: list[Section], origin: Provenance, out: Path, formats: Seque
         out.mkdir(parents=True, exist_ok=True)
         staging = Path(mkdtemp(prefix=".report-", dir=out))
         try:
-            names = _write_files(sections, origin, staging, formats)
+            names = _write_files(answer, sections, origin, staging, formats)
             _swap(staging, out, names)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -97,9 +102,9 @@ def write(sections: list[Section], origin: Provenance, out: Path, formats: Seque
     return [out / name for name in names]
 
 
-def markdown_tables(sections: Iterable[Section]) -> list[str]:
-    """Each section that has a table, in Markdown, for a page that shows only tables."""
-    return [
+def markdown_parts(answer: Answer, sections: Iterable[Section]) -> list[str]:
+    """The answer, then each section that has a table, in Markdown, for a page that shows only tables."""
+    tables = [
         "\n\n".join(
             [
                 f"### {escape_markdown(section.title)}",
@@ -111,9 +116,12 @@ def markdown_tables(sections: Iterable[Section]) -> list[str]:
         for section in sections
         if section.table is not None
     ]
+    return ["\n\n".join(_markdown_answer(answer, "###")), *tables]
 
 
-def _write_files(sections: list[Section], origin: Provenance, folder: Path, formats: Sequence[str]) -> list[str]:
+def _write_files(
+    answer: Answer, sections: list[Section], origin: Provenance, folder: Path, formats: Sequence[str]
+) -> list[str]:
     plots = {each.slug: each.figure for each in sections if each.figure and formats}
     drawings = rendering.render_all(plots, folder, formats)
     names = [f"{slug}.{kind}" for slug in plots for kind in formats]
@@ -125,8 +133,8 @@ def _write_files(sections: list[Section], origin: Provenance, folder: Path, form
             )
             data.to_csv(folder / names[-1], index=False, errors="replace")
     names += ["report.md", PAGE]
-    _write_text(folder / "report.md", _markdown(sections, origin, formats))
-    _write_text(folder / PAGE, _html(sections, origin, drawings, names))
+    _write_text(folder / "report.md", _markdown(answer, sections, origin, formats))
+    _write_text(folder / PAGE, _html(answer, sections, origin, drawings, names))
     return names
 
 
@@ -151,9 +159,17 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", errors="replace")  # a name may hold half of a surrogate pair
 
 
-def _markdown(sections: Iterable[Section], origin: Provenance, formats: Sequence[str]) -> str:
+def _markdown_answer(answer: Answer, heading: str) -> list[str]:
+    parts = [escape_markdown(answer.measured)]
+    for question, sentences in answer.parts:
+        parts += [f"{heading} {question}", "\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences)]
+    return parts
+
+
+def _markdown(answer: Answer, sections: list[Section], origin: Provenance, formats: Sequence[str]) -> str:
     kind = next((each for each in ("svg", "png", "pdf") if each in formats), "")
-    parts = [f"# {TITLE}"]
+    parts = [f"# {escape_markdown(answer.title)}", *_markdown_answer(answer, "##"), "## Contents"]
+    parts += ["\n".join(f"{number}. {escape_markdown(each.title)}" for number, each in enumerate(sections, 1))]
     for section in sections:
         title = escape_markdown(section.title)
         parts += [f"## {title}", *([escape_markdown(section.caption)] if section.caption else [])]
@@ -171,14 +187,18 @@ def _markdown_table(table: pd.DataFrame) -> str:
     return markdown_table(_table_head(table), _table_rows(table))
 
 
-def _html(sections: Iterable[Section], origin: Provenance, drawings: Mapping[str, str], files: Sequence[str]) -> str:
+def _html(
+    answer: Answer, sections: list[Section], origin: Provenance, drawings: Mapping[str, str], files: Sequence[str]
+) -> str:
     return TEMPLATES.get_template(PAGE).render(
-        title=TITLE,
-        best=BEST,
-        sections=list(sections),
+        kind=KIND,
+        answer=answer,
+        title_id=TITLE_ID,
+        sections=sections,
         origin=origin,
         files=files,
-        drawings={slug: re.sub(r"^.*?(?=<svg )", "", drawing, flags=re.DOTALL) for slug, drawing in drawings.items()},
+        drawings={slug: _inline(drawing) for slug, drawing in drawings.items()},
+        cell_class=_cell_class,
         table_head=_table_head,
         table_rows=_table_rows,
     )
@@ -190,3 +210,20 @@ def _table_head(table: pd.DataFrame) -> list[object]:
 
 def _table_rows(table: pd.DataFrame) -> list[list[object]]:
     return [[name, *cells] for name, cells in zip(table.index, table.to_numpy().tolist(), strict=True)]
+
+
+def _inline(drawing: str) -> str:
+    """An SVG file as an element of a page: without its XML head, and without the band of its title."""
+    element = re.sub(r"^.*?(?=<svg )", "", drawing, flags=re.DOTALL)
+    return re.sub(
+        r'viewBox="0 0 ([\d.]+) ([\d.]+)"',
+        lambda found: f'viewBox="0 {TITLE_PT} {found[1]} {float(found[2]) - TITLE_PT:g}"',
+        element,
+        count=1,
+    )
+
+
+def _cell_class(cell: object) -> Markup:
+    text = str(cell)
+    kind = "best" if text.startswith(BEST) else "text" if len(text) > LONGEST_CELL else ""
+    return Markup(f' class="{kind}"' if kind else "")  # noqa: S704  our own words

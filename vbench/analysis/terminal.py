@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,7 @@ from vbench.analysis.gate import FAILED, PASSED, UNDECIDED, Outcome
 from vbench.tracking.markdown import one_line
 
 if TYPE_CHECKING:
+    from vbench.analysis.answers import Answer
     from vbench.analysis.section import Section
 
 LINE_WIDTH = 200  # characters, if no terminal says how many it has
@@ -26,6 +28,18 @@ def open_console() -> Console:
     if not console.is_terminal:
         console.width = LINE_WIDTH
     return console
+
+
+def print_answer(console: Console, answer: Answer) -> None:
+    """Prints the campaign's name, what was measured, and the answers."""
+    console.print(Text(one_line(answer.title), style="bold"))
+    console.print(Text(one_line(answer.measured), style="dim"))
+    for question, sentences in answer.parts:
+        console.print()
+        console.print(Text(question, style="bold"))
+        for sentence in sentences:
+            console.print(Padding(Text(one_line(sentence)), (0, 0, 0, 2), expand=False))
+    console.print()
 
 
 def print_section(console: Console, section: Section) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vbench.analysis.comparisons import (
     against,
+    bounds,
     context_length,
     curves,
     excluded,
@@ -43,6 +44,7 @@ COMPARISONS: tuple[Callable[[Runs, Options], list[Section]], ...] = (
     context_length.sections,
     repeats.sections,
     within_slo.sections,
+    bounds.sections,
     gpu_time.sections,
     excluded.sections,
 )

@@ -1,0 +1,177 @@
+"""What a report says first: the sentences, and that none claims more than the runs carry."""
+
+from __future__ import annotations
+
+import pytest
+import records
+from sections import OOM, curve
+
+from vbench.analysis import comparisons, frame, report
+from vbench.analysis.answers import answer
+from vbench.analysis.comparisons.bounds import find_bounds
+from vbench.analysis.options import Options
+from vbench.metrics.names import metric_name
+from vbench.schema.record import Reason
+
+
+def parts(*made, **options):
+    runs = frame.runs(records.table(list(made)))
+    chosen = Options(experiment="grid", figures=[], **options)
+    first = answer(runs, comparisons.sections(runs, chosen), chosen)
+    return first, dict(first.parts)
+
+
+def repeats(value, **what):
+    return [
+        records.record(output_throughput=value + shift, workload={"seed": seed}, **what)
+        for seed, shift in enumerate((-10, 0, 10))
+    ]
+
+
+def test_the_answer_names_the_campaign_and_counts_the_verdicts():
+    late = records.record(num_prompts=80, invalid=[Reason("late_client", "")])
+    first, found = parts(*curve(loads=(320,)), late, records.record(gpus=4, tp=4, failure=OOM))
+    assert first.title == "grid"
+    assert first.measured.startswith("1 VALID, 1 INVALID, 1 FAILED")
+    assert "Runs that enter no answer, by reason: oom_load 1, late_client 1 (see Left out)." in [
+        *found["What this cannot tell"]
+    ]
+
+
+def test_the_best_is_told_with_its_interval_and_whether_it_is_decided():
+    _first, found = parts(*repeats(9600), *repeats(9700, gpus=2, tp=2))
+    [told, *_] = found["Which system gives the most"]
+    assert told == (
+        "llama8b at num_prompts=320: 2xh100 · tp2, 9,700 ± 25 output tokens/s (n = 3): 1.01 × the next, 1xh100 · tp1 "
+        "with 9,600 ± 25 output tokens/s (n = 3); their 95 % intervals do not overlap. For each GPU: 1xh100 · tp1, "
+        "9,600 ± 25 output tokens/s a GPU (n = 3)."
+    )
+    _, found = parts(*repeats(9600), *repeats(9610, gpus=2, tp=2))
+    assert "not decided: their 95 % intervals overlap" in found["Which system gives the most"][0]
+    _, found = parts(*curve(loads=(320,)), *repeats(20_000, gpus=2, tp=2))
+    assert (
+        "not every point was repeated, so whether they differ is not known" in found["Which system gives the most"][0]
+    )
+    assert any("1 of 2 points were measured once" in each for each in found["What this cannot tell"])
+
+
+def test_limits_with_one_winner_are_told_once_and_a_limit_that_nothing_keeps_says_none():
+    _, found = parts(*curve(), *curve(gpus=2, tp=2, slower=0.5), slo=[1.0, 30.0, 100.0])
+    assert found["Which system gives the most"][1] == (
+        "llama8b within median ITL ≤ 1 ms: none; median ITL ≤ 30 and 100 ms: 2xh100 · tp2, "
+        "19,200 output tokens/s (n = 1) at num_prompts=320."
+    )
+
+
+def test_tensor_against_data_parallel_says_where_each_leads():
+    tensor = [records.record(gpus=2, tp=2, num_prompts=n, output_throughput=v) for n, v in ((10, 200), (320, 9000))]
+    data = [records.record(gpus=2, dp=2, num_prompts=n, output_throughput=v) for n, v in ((10, 100), (320, 18000))]
+    _, found = parts(*tensor, *data)
+    [told] = found["Tensor or data parallel"]
+    assert "dp2 gives 1.000 [0.000," in told
+    assert "on average not decided" in told
+    assert told.endswith(
+        "By load: dp2 at num_prompts=320 (up to 2.00 ×); tp2 at num_prompts=10 (up to 2.00 ×), from single runs."
+    )
+
+
+def test_nothing_measured_answers_nothing_but_what_went_wrong():
+    first, found = parts(records.record(failure=OOM))
+    assert first.measured.startswith("0 VALID, 0 INVALID, 1 FAILED")
+    assert list(found) == ["What this cannot tell"]
+
+
+def test_systems_without_a_watched_server_are_said_not_to_be_told():
+    _, found = parts(*curve())
+    assert "What bounds the systems" not in found
+    assert "What bounds the systems: no run recorded what its server did." in found["What this cannot tell"]
+
+
+DENSE = {  # 8.0e9 weights of two bytes: 4.79 ms at 3,350 GB/s
+    "model.num_hidden_layers": 32,
+    "model.hidden_size": 4096,
+    "model.intermediate_size": 14336,
+    "model.num_attention_heads": 32,
+    "model.num_key_value_heads": 8,
+    "model.head_dim": 128,
+    "model.vocab_size": 128256,
+    "model.num_experts": 0,
+    "model.weight_dtype": "bfloat16",
+    "hardware.gpu.memory_bandwidth_gb_s": 3350,
+    "tensor_parallel_size": 1,
+    "engine.extra_args": "[]",
+}
+
+
+@pytest.mark.parametrize(
+    ("watched", "bound"),
+    [
+        ({"server_frontend_limited": 0.45}, ["front end"]),
+        ({"server_frontend_limited": 0.15}, []),
+        ({"server_max_kv_cache_usage": 0.99, "server_max_requests_waiting": 40.0}, ["KV cache"]),
+        ({"server_max_kv_cache_usage": 0.99, "server_max_requests_waiting": 0.0}, []),  # full, and nobody waits
+        ({"server_max_kv_cache_usage": 0.40, "server_max_requests_waiting": 40.0}, []),
+        ({"server_preemptions": 3.0, "server_max_kv_cache_usage": 1.0}, ["KV cache"]),
+        ({"client_busiest_cpu_share": 0.95}, ["load client"]),
+        ({"median_itl_ms": 5.5}, ["memory bandwidth"]),
+        ({"median_itl_ms": 12.0}, []),
+        ({"median_itl_ms": 5.5, "engine.extra_args": '["--quantization", "fp8"]'}, []),  # the weights may be smaller
+        ({"median_itl_ms": 5.5, "model.num_experts": 8}, []),  # a token reads a part of them
+        ({"median_itl_ms": 2.0}, []),  # faster than the weights can be read: something else is not as assumed
+        ({"server.prefill_tokens_per_s": 10_000.0, "total_input_tokens": 60_000.0, "duration": 10.0}, ["prefill"]),
+        ({"server.prefill_tokens_per_s": 10_000.0, "total_input_tokens": 30_000.0, "duration": 10.0}, []),
+        ({"server.prefill_tokens_per_s": 0.0, "total_input_tokens": 30_000.0, "duration": 10.0}, []),
+    ],
+)
+def test_a_bound_is_told_only_where_the_record_shows_it(watched, bound):
+    nothing = dict.fromkeys((*comparisons.bounds.GAUGES, *comparisons.bounds.FACTS))
+    assert [each.what for each in find_bounds(nothing | DENSE | watched)] == bound
+
+
+def test_the_scheduler_is_blamed_only_where_max_num_seqs_ran_and_the_cache_had_room():
+    nothing = dict.fromkeys((*comparisons.bounds.GAUGES, *comparisons.bounds.FACTS))
+    row = nothing | {
+        "server_mean_requests_waiting": 100.0, "server_mean_requests_running": 60.0,
+        "server_max_requests_running": 64.0, "server_max_kv_cache_usage": 0.3, "engine.max_num_seqs": 64.0,
+    }  # fmt: skip
+    assert [each.what for each in find_bounds(row)] == ["scheduler"]
+    assert find_bounds(row | {"engine.max_num_seqs": None}) == []  # the engine's default is not recorded
+    assert find_bounds(row | {"server_max_requests_running": 50.0}) == []
+    assert [each.what for each in find_bounds(row | {"data_parallel_size": 2.0})] == []
+
+
+def test_bounds_are_counted_by_kind_and_what_is_open_is_said():
+    busy = {"server_frontend_limited": 0.5, "server_max_requests_running": 64.0}
+    calm = {"server_frontend_limited": 0.0, "server_max_requests_running": 64.0}
+    made = [records.record(), records.record(gpus=2, tp=2)]
+    for each, watched in zip(made, (busy, calm), strict=True):
+        each.metrics.update(watched)
+    _, found = parts(*made)
+    [told] = found["What bounds the systems"]
+    assert told.startswith("Front end, of 1 of 2 systems at their highest load: llama8b · 1xh100 · tp1. The first")
+    assert told.endswith("the event loop of a front end filled a core for 50% of the run.")
+    assert any(
+        each.startswith("What bounds llama8b · 2xh100 · tp2: nothing") for each in found["What this cannot tell"]
+    )
+
+
+def test_every_file_begins_with_the_answer(tmp_path):
+    runs = frame.runs(records.table([*curve(), *curve(gpus=2, tp=2, slower=0.6)]))
+    chosen = Options(experiment="grid")
+    found = comparisons.sections(runs, chosen)
+    first = answer(runs, found, chosen)
+    origin = report.provenance(runs, ["python"], "sqlite:///")
+    report.write(first, found, origin, tmp_path / "out", ["svg"])
+    best = "llama8b at num_prompts=320: 2xh100 · tp2, 16,000 output tokens/s"
+    for name, contents in (("report.md", "## Contents"), ("report.html", "<nav")):
+        text = (tmp_path / "out" / name).read_text()
+        assert text.index(best) < text.index(contents) < text.index("Provenance")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert all(f'href="#{each.slug}"' in page and f'id="{each.slug}"' in page for each in found)
+    assert report.markdown_parts(first, found)[0].startswith("6 VALID")
+
+
+def test_metrics_have_names_that_people_read():
+    assert metric_name("p99_ttft_ms") == "p99 time to first token (ms)"
+    assert metric_name("std_e2el_ms") == "standard deviation of end-to-end latency (ms)"
+    assert metric_name("other_thing") == "other thing"

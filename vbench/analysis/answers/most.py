@@ -1,0 +1,120 @@
+"""Which system gives the most: at the load of the tables, within the limits on latency, and within an SLO. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from vbench.analysis.answers.words import at_load, data_of, listed, shortened, value
+from vbench.analysis.axes import Axis, axis
+from vbench.analysis.points import HALF_WIDTH
+
+if TYPE_CHECKING:
+    from vbench.analysis.frame import Runs
+    from vbench.analysis.options import Options
+    from vbench.analysis.section import Section
+
+PER_GPU = "output_throughput_per_gpu"
+
+
+def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
+    """For each model one sentence for each of the three."""
+    x, y = axis(options.x), axis(options.y)
+    told = [*_at_the_load(data_of(found, "throughput-latency"), y), *_within_limits(found, x, y, options.slo)]
+    return [*shortened(told, "Throughput and latency, and the curves"), *_within_slo(data_of(found, "within-slo"))]
+
+
+def compare(best: Any, other: Any, y: Axis) -> str:
+    """How far the better of two points is ahead, and whether their intervals decide."""
+    one, two = float(best[y.key]), float(other[y.key])
+    halves = float(best[y.key + HALF_WIDTH]), float(other[y.key + HALF_WIDTH])
+    ahead = f"{one / two:.2f} × the next" if two else "ahead of the next"
+    if any(math.isnan(half) for half in halves):
+        decided = "not every point was repeated, so whether they differ is not known"
+    else:
+        apart = abs(one - two) > sum(halves)
+        decided = "their 95 % intervals do not overlap" if apart else "not decided: their 95 % intervals overlap"
+    return f"{ahead}, {other['system_label']} with {value(other, y)}; {decided}"
+
+
+def _at_the_load(cells: pd.DataFrame, y: Axis) -> list[str]:
+    if cells.empty:
+        return []
+    told, alone = [], []
+    for model, rows in cells.dropna(subset=[y.key]).groupby("model_label"):
+        ranked = _ranked(rows, y)
+        best = ranked.iloc[0]
+        if len(ranked) == 1:
+            alone.append(f"{model} on {best['system_label']}, {value(best, y)}")
+            continue
+        told.append(f"{model} {at_load(best)}: {best['system_label']}, {value(best, y)}: "
+                    f"{compare(best, ranked.iloc[1], y)}.{_per_gpu(rows, best, y)}")  # fmt: skip
+    if alone:
+        told.append(f"Measured on one system only {at_load(cells.iloc[0])}: {listed(alone, 4)}.")
+    return told
+
+
+def _per_gpu(rows: pd.DataFrame, best: pd.Series, y: Axis) -> str:
+    """Another system gives more for each GPU: said only where the leader has other GPUs than the rest."""
+    known = rows.dropna(subset=[PER_GPU])
+    if not y.adds_up or known["hardware"].nunique() < 2:
+        return ""
+    leader = _ranked(known, axis(PER_GPU)).iloc[0]
+    if leader["system_label"] == best["system_label"]:
+        return " It also gives the most for each GPU."
+    return f" For each GPU: {leader['system_label']}, {value(leader, axis(PER_GPU))}."
+
+
+def _within_limits(found: list[Section], x: Axis, y: Axis, limits: list[float]) -> list[str]:
+    """The best point of any load that keeps each limit, for the models that have several systems."""
+    told = []
+    for section in found:
+        data = section.data
+        if not section.slug.startswith("curves-") or section.slug.startswith("curves-on-") or data is None:
+            continue
+        points = data.dropna(subset=[x.key, y.key])
+        if points["system_label"].nunique() < 2:
+            continue
+        winners: dict[str, list[float]] = {}  # equal winners are named once
+        for limit in limits:
+            winners.setdefault(_best_within(points, limit, x, y), []).append(limit)
+        words = [f"{_limit_text(kept, x)}: {winner}" for winner, kept in winners.items()]
+        told.append(f"{points['model_label'].iloc[0]} within {'; '.join(words)}.")
+    return told
+
+
+def _best_within(points: pd.DataFrame, limit: float, x: Axis, y: Axis) -> str:
+    kept = points[points[x.key] <= limit] if x.less_is_better else points[points[x.key] >= limit]
+    if kept.empty:
+        return "none"
+    best = _ranked(kept, y).iloc[0]
+    return f"{best['system_label']}, {value(best, y)} {at_load(best)}"
+
+
+def _limit_text(limits: list[float], x: Axis) -> str:
+    """`median ITL ≤ 20 and 50 ms`."""
+    name, _, unit = x.short.partition(" in ")
+    *first, last = [f"{limit:g}" for limit in limits]
+    numbers = f"{', '.join(first)} and {last}" if first else last
+    return f"{name} {'≤' if x.less_is_better else '≥'} {numbers} {unit}".strip()
+
+
+def _within_slo(data: pd.DataFrame) -> list[str]:
+    told = []
+    for (model, objectives, search), rows in data.groupby(["model_label", "objectives", "search"]) if len(data) else []:
+        ranked = rows.sort_values("highest", ascending=False, kind="stable")
+        best = ranked.iloc[0]
+        served = f", {best['output_throughput']:,.0f} output tokens/s" if pd.notna(best["output_throughput"]) else ""
+        unit = "requests at once" if search == "max_concurrency" else "requests/s"
+        rest = f" The next: {ranked.iloc[1]['system_label']}, {ranked.iloc[1]['highest']:g}." if len(ranked) > 1 else ""
+        told.append(
+            f"{model} within {objectives or 'its SLO'}: {best['system_label']}, {best['highest']:g} {unit}{served} "
+            f"(by {best['probes']} probes, 99 % of requests met it).{rest}"
+        )
+    return told
+
+
+def _ranked(rows: pd.DataFrame, of: Axis) -> pd.DataFrame:
+    return rows.sort_values(of.key, ascending=of.less_is_better, kind="stable")

@@ -1,0 +1,51 @@
+"""What the runs cannot tell. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vbench.analysis.answers.words import data_of, listed
+from vbench.analysis.comparisons.bounds import NOT_TOLD
+
+if TYPE_CHECKING:
+    from vbench.analysis.frame import Runs
+    from vbench.analysis.options import Options
+    from vbench.analysis.section import Section
+
+
+def sentences(runs: Runs, found: list[Section], _: Options) -> list[str]:
+    """What was left out, not repeated, not watched or not real."""
+    told = [*_left_out(found), *_single(found), *_unbounded(runs, found)]
+    if "dummy" in set(runs.used.get("engine.weights", ())):
+        told.append("Weights were random (engine.weights=dummy) in some or all runs: they show speed, not answers.")
+    return told
+
+
+def _left_out(found: list[Section]) -> list[str]:
+    data = data_of(found, "left-out")
+    if data.empty:
+        return []
+    reasons = [f"{row.reason} {row.runs}" for row in data.itertuples()]
+    return [f"Runs that enter no answer, by reason: {listed(reasons)} (see Left out)."]
+
+
+def _single(found: list[Section]) -> list[str]:
+    curves = [each for each in found if each.slug.startswith("curves-") and not each.slug.startswith("curves-on-")]
+    points = [each.data for each in curves if each.data is not None]
+    single, every = sum(int((each["runs"] == 1).sum()) for each in points), sum(map(len, points))
+    if not single:
+        return []
+    sentence = (
+        f"{single} of {every} points were measured once: they have no interval, so a small difference between them may "
+        "be noise; workload.repeats=3 measures it."
+    )
+    return [sentence]
+
+
+def _unbounded(runs: Runs, found: list[Section]) -> list[str]:
+    data = data_of(found, "bounds")
+    if data.empty:
+        return [] if runs.valid.empty else ["What bounds the systems: no run recorded what its server did."]
+    open_ = data[data["bound"] == NOT_TOLD]
+    names = (open_["model_label"] + " · " + open_["system_label"]).tolist()
+    return [f"What bounds {listed(names)}: nothing that was recorded is at its limit."] if names else []
