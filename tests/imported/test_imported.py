@@ -254,6 +254,103 @@ def test_failed_requests_make_a_run_invalid_as_they_do_one_of_ours():
     assert codes(read(results.summary(completed=300)).record.invalid) == ["failed_requests"]
 
 
+# ---- what numbers of vLLM's benchmark hide (each seen with vllm 0.32.0)
+
+
+def chat(*replies, **changes):
+    """A file from a chat endpoint: the chunk with the role comes first, 0.1 ms before the first token."""
+    with_role = [(first - 1e-4, [1e-4, *gaps], tokens) for first, gaps, tokens in replies]
+    return results.detailed(with_role, backend="openai-chat", max_concurrency=None, **changes)
+
+
+def test_probes_that_stretch_the_duration_make_the_rates_untrue():
+    probed = {"duration": 10.06, "request_rate": "inf", "latencies": [0.056, 0.055], "queue_times": [0.0, 0.0]}
+    probed |= {"probe_completed": 2, "completed": 2, "num_prompts": 2}
+    (reason,) = read(results.summary() | probed).record.invalid
+    assert reason.code == "stretched_duration"
+    assert "10.06 s, but the requests took 0.06 s: its probes" in reason.sentence
+    assert read(results.summary() | probed | {"duration": 0.06}).record.invalid == []
+    queued = {"latencies": [1.0] * 10, "queue_times": [float(place) for place in range(10)]}  # max_concurrency=1
+    assert read(results.summary() | probed | queued | {"duration": 10.06}).record.invalid == []
+    replayed = {key: value for key, value in probed.items() if key != "probe_completed"}  # a trace: request_rate inf
+    assert read(results.summary() | replayed).record.invalid == []
+
+
+@pytest.mark.parametrize(("duration", "codes_"), [(2.056, []), (5.0, []), (30.0, ["stretched_duration"])])
+def test_the_gap_before_the_first_request_is_no_stretched_duration(duration, codes_):
+    replies = [(0.05, [0.005], 2)] * 4
+    times = {"start_times": [9.5, 10.0, 10.5, 11.0], "latencies": [0.055] * 4, "queue_times": [0.0] * 4}
+    given = results.detailed(replies, duration=duration, request_rate=2.0, max_concurrency=None, **times)
+    assert codes(read(given).record.invalid) == codes_
+
+
+def test_a_reply_that_an_error_ended_has_more_chunks_than_tokens_and_makes_the_run_invalid():
+    broken = results.detailed([(0.05, [0.01, 0.01], 1), (0.05, [0.01, 0.01], 3)], completed=2, failed=0)
+    (reason,) = read(broken).record.invalid
+    assert (reason.code, reason.sentence[:14]) == ("broken_replies", "1 of 2 replies")
+    recounted = results.detailed([(0.05, [0.01] * 99, 97)], completed=1)  # old files count the tokens of the text again
+    assert read(recounted).record.invalid == []
+
+
+def test_the_peak_by_the_second_has_a_key_of_its_own():
+    one_at_a_time = {"start_times": [0.0, 0.11], "queue_times": [0.0, 0.1], "latencies": [0.1, 0.1]}
+    given = results.detailed([(0.1, [], 1)] * 2, max_concurrency=1, max_concurrent_requests=2, **one_at_a_time)
+    found = read(given).record.metrics
+    assert found["vllm_max_concurrent_requests"] == 2
+    assert found["peak_concurrent_requests"] == 1
+    assert "max_concurrent_requests" not in found
+
+
+def test_the_latencies_of_a_summary_give_what_it_does_not_say():
+    arrays = {"latencies": [0.1, 0.2, 0.0, 0.3], "queue_times": [0.0, 0.01, 0.0, 0.02]}  # the third failed
+    found = read(results.summary() | arrays).record.metrics
+    assert (found["median_e2el_ms"], found["median_queue_ms"]) == pytest.approx((200, 10))
+    own = read(results.summary(median_e2el_ms=7.0) | arrays).record.metrics
+    assert own["median_e2el_ms"] == 7.0
+    assert "p99_e2el_ms" not in own
+
+
+def test_the_chunk_of_the_role_is_no_token():
+    found = read(chat((0.01, [0.002] * 9, 10)))
+    assert "role_chunk" in codes(found.record.warnings)
+    assert "chunk_itl" not in codes(found.record.warnings)
+    assert found.record.invalid == []  # eleven chunks of ten tokens
+    again = metrics(found.requests)
+    assert (again["median_ttft_ms"], again["median_itl_ms"], again["mean_itl_ms"]) == pytest.approx((10, 2, 2))
+    assert "role_chunk" in codes(read(results.summary(backend="openai-chat")).record.warnings)
+    with_token = results.detailed([(0.01, [0.002] * 9, 10)], backend="openai-chat")  # the role came with a token
+    assert "role_chunk" not in codes(read(with_token).record.warnings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"mean_itl_ms": 14.55, "mean_tpot_ms": 3.64}, "mean ITL is 4.00 times mean TPOT"),
+        ({"max_output_tokens_per_s": 16.0, "output_throughput": 228.6}, "at most 16 chunks but 229 tokens a second"),
+        ({"mean_itl_ms": 20.0, "mean_tpot_ms": 18.0, "max_output_tokens_per_s": 5000.0}, None),
+    ],
+)
+def test_merged_chunks_show_in_a_summary_too(changes, shown):
+    said = [
+        reason.sentence for reason in read(results.summary(**changes)).record.warnings if reason.code == "chunk_itl"
+    ]
+    assert [sentence.startswith(shown) for sentence in said] == ([True] if shown else [])
+
+
+@pytest.mark.parametrize("text", ["77", 77])
+def test_a_run_is_named_by_the_requests_sent_not_by_a_num_prompts_given_as_metadata(text):
+    record = read(results.summary(completed=4) | {"num_prompts": text, "failed": 0}, path="x_tp1_len2000.json").record
+    assert record.config["workload"]["num_prompts"] == 4
+    assert record.name.endswith("n4")
+    assert "prompts_disagree" in codes(record.warnings)
+
+
+def test_a_file_without_latencies_is_said_to_have_none():
+    bare = {key: value for key, value in results.summary().items() if not key.endswith("_ms")}
+    assert "no_latencies" in codes(read(bare).record.warnings)
+    assert "no_latencies" not in codes(read(results.summary()).record.warnings)
+
+
 # ---- what is no result
 
 

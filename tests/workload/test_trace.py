@@ -49,6 +49,29 @@ def test_mooncakes_times_are_milliseconds(load):
     assert lengths(replayed).tolist() == [[6955, 52], [6472, 26]]
 
 
+QWEN = """{"timestamp": 61.114, "input_length": 1999, "output_length": 52, "hash_ids": %s}
+{"timestamp": 62.5, "input_length": 9, "output_length": 26, "hash_ids": [7]}
+""" % list(range(125))
+SECONDS_OR_NOT = """{"timestamp": 61, "input_length": 1999, "output_length": 52}
+{"timestamp": 62.5, "input_length": 9, "output_length": 26}
+"""
+
+
+def test_alibabas_times_are_seconds_though_its_keys_are_mooncakes(load):
+    assert scheduled(load(QWEN, 2), RNG) == pytest.approx([0.0, 1.386])
+    whole = QWEN.replace("61.114", "61").replace("62.5", "63")
+    assert scheduled(load(whole, 2), RNG) == pytest.approx([0.0, 2.0])
+    mooncake = MOONCAKE.replace("[46, 47]", str(list(range(14))))
+    assert scheduled(load(mooncake, 2), RNG) == pytest.approx([0.0, 3.053])
+
+
+@pytest.mark.parametrize("text", [SECONDS_OR_NOT, QWEN + MOONCAKE.replace("[46, 47]", str(list(range(14))))])
+def test_times_of_unknown_unit_are_refused(load, text):
+    n = text.count("\n")
+    with pytest.raises(Refused, match=r"timestamp 6[12].* may be seconds or milliseconds, .*CSV"):
+        scheduled(load(text, n), RNG)
+
+
 def test_plain_columns_are_read_and_rows_put_in_the_order_of_their_times(load):
     replayed = load(PLAIN, 3)
     assert schedule_arrivals(replayed, RNG).tolist() == [0.0, 0.5, 2.0]

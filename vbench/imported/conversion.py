@@ -28,8 +28,9 @@ METRIC = re.compile(
     r"duration|completed|failed|total_\w+_tokens|\w+_throughput|request_goodput|max_concurrent_requests|"
     r"max_output_tokens_per_s|(mean|median|std|p[\d.]+)_(?P<family>\w+)_ms|(probe|spec_decode|diffusion)_\w+"
 )
+OF_EACH_REPLY = {"empty", "longest_reply_gap_ms", "paused_replies"}  # have no family, and need no instants
 OF_THE_CLOCK = {  # need instants, not only lengths
-    *("steady_duration", "steady_output_throughput", "longest_stall_ms"),
+    *("peak_concurrent_requests", "steady_duration", "steady_output_throughput", "longest_stall_ms"),
     *(f"longest_{cause}_stall_ms" for cause in ("compile", "prefill", "unexplained")),
 }
 OVERRIDES = ("serve_overrides", "bench_overrides")  # in a sweep's failures; its results have them among their fields
@@ -40,6 +41,7 @@ NOT_AN_OPTION = {
     *samples.ARRAYS,
     *("endpoint_type", "model_id", "error_type", "error", "reason", "generated_texts", "rps_change_events", "rtfx"),
 }
+ANOTHER_MEANING = {"max_concurrent_requests": "vllm_max_concurrent_requests"}  # ours are older records' peaks
 WARM_UP = -1  # the run_number that a sweep gives its warm-up
 
 
@@ -121,6 +123,8 @@ def _fields(result: Result) -> dict[str, Any]:
 def _stated_conditions(fields: Mapping[str, Any]) -> dict[str, Any]:
     # Null is a value of an option (no limit); elsewhere it states nothing.
     known = {key: fields[key] for key in NAMES if key in fields}
+    if "num_prompts" in known and (sent := flaws.count_sent(fields)) is not None:
+        known["num_prompts"] = sent
     stated = {key: value for key, value in known.items() if value is not None or key in OPTIONS}
     return stated | ({"model": fields["model_id"]} if "model_id" in fields else {})
 
@@ -136,17 +140,18 @@ def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _metrics(result: Result, requests: Requests | None) -> dict[str, float]:
     """The numbers that the file gives, and what its arrays add to them."""
     none = set(flaws.find_unsampled(result))
-    numbers = {key: float(value) for key, value in result.items() if METRIC.fullmatch(key) and _finite(value)}
+    numbers = {
+        ANOTHER_MEANING.get(key, key): float(value)
+        for key, value in result.items()
+        if METRIC.fullmatch(key) and _finite(value)
+    }
     given = {key: value for key, value in numbers.items() if _family(key) not in none}
-    return given if requests is None else _compute_metrics(result, requests, given) | given
-
-
-def _compute_metrics(result: Result, requests: Requests, given: Mapping[str, float]) -> dict[str, float]:
+    found = samples.compute_statistics(result) if requests is None else definitions.metrics(requests)
     # Only whole families: their median beside our p90 would follow two definitions.
     given_families = {None, *map(_family, given)} | (set() if result.get("queue_times") else {"queue"})
-    others = {"empty"} | (OF_THE_CLOCK if samples.has_send_times(result) else set())
-    found = definitions.metrics(requests)
-    return {key: value for key, value in found.items() if key in others or _family(key) not in given_families}
+    others = OF_EACH_REPLY | (OF_THE_CLOCK if samples.has_send_times(result) else set())
+    added = {key: value for key, value in found.items() if key in others or _family(key) not in given_families}
+    return added | given
 
 
 def _finite(value: Any) -> bool:

@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from vbench.imported import samples
 from vbench.metrics.definitions import is_success
 from vbench.schema.record import Reason, Requests
 
 MERGED = 1.05  # tokens a chunk; beyond it the gaps between chunks are not those between tokens
+UNLIKE = 1.5  # mean ITL / mean TPOT: replies of unlike lengths alone do not bring it so far
+BROKEN = 1.25  # chunks a token: counting the tokens of a whole reply's text again may find some fewer than were sent
+STRETCHED, SLACK_S = 1.05, 0.1  # of the duration, beyond what the requests took
+FIRST_GAPS = 10  # mean gaps before the first request; a Poisson process waits longer once in 20,000 times
 SHAPES = ("mean", "median", "std", "p99")
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
 
@@ -32,12 +37,15 @@ def invalid(result: Mapping[str, Any]) -> list[Reason]:
         return [Reason("no_tokens", f"{completed} requests were completed, but no token was returned")]
     if not float(result["duration"]) > 0:
         return [Reason("no_duration", f"the duration is {result['duration']} s")]
-    return []
+    return [reason for reason in (_broken_replies(result), _stretched(result)) if reason]
 
 
 def warnings(result: Mapping[str, Any], requests: Requests | None) -> list[Reason]:
     """What to know about a result that is otherwise good."""
-    found = [_empty_replies(result, requests), _chunk_gaps(result), _no_samples(result), _no_arrays(requests)]
+    found = [
+        _empty_replies(result, requests), _role_chunks(result), _chunk_gaps(result), _no_samples(result),
+        _left_out(result), _other_count(result), _no_arrays(requests),
+    ]  # fmt: skip
     return [reason for reason in found if reason]
 
 
@@ -60,16 +68,80 @@ def _empty_replies(result: Mapping[str, Any], requests: Requests | None) -> Reas
     return None
 
 
+def count_sent(result: Mapping[str, Any]) -> int | None:
+    """How many requests the tool sent, if the file tells: `--metadata num_prompts=…` replaces the file's own number."""
+    completed, failed = result.get("completed"), result.get("failed")
+    return completed + failed if isinstance(completed, int) and isinstance(failed, int) else None
+
+
+def _broken_replies(result: Mapping[str, Any]) -> Reason | None:
+    """An error in mid-stream: the tool counts the reply as completed, with one token for want of the server's count."""
+    counts = samples.count_chunks(result)
+    broken = sum(chunks > tokens + (tokens > 1) and chunks > BROKEN * tokens for chunks, tokens in counts)
+    if not broken:
+        return None
+    sentence = f"{broken} of {len(counts)} replies brought more chunks than tokens: the server broke them off"
+    return Reason("broken_replies", sentence)
+
+
+def _stretched(result: Mapping[str, Any]) -> Reason | None:
+    """A duration beyond what the requests took: the tool's probes run on after the last reply."""
+    took = _requests_took(result)
+    duration = float(result["duration"])
+    if took is None or duration <= STRETCHED * took + SLACK_S:
+        return None
+    why = "its probes (--probe-request-rate) count too" if "probe_completed" in result else "it waited for something"
+    sentence = f"the duration is {duration:.2f} s, but the requests took {took:.2f} s: {why}, so its rates are too low"
+    return Reason("stretched_duration", sentence)
+
+
+def _requests_took(result: Mapping[str, Any]) -> float | None:
+    """Seconds from the clock's start to the last reply; None if the file does not tell.
+
+    The clock starts one gap before the first request. Without start times only what was sent at once can be placed,
+    and only in a file with probes: a replayed trace has request_rate inf too.
+    """
+    latencies, starts = np.array(result.get("latencies") or []), np.array(result.get("start_times") or [])
+    rate = float(result.get("request_rate") or 0)
+    if not len(latencies) or rate <= 0 or result.get("ramp_up_strategy"):
+        return None
+    offered = len(latencies) / rate  # seconds that the arrivals take; 0 where all are sent at once
+    if len(starts) == len(latencies):
+        first_gap = max(offered - (starts.max() - starts.min()), FIRST_GAPS / rate)
+        return float((starts + latencies).max() - starts.min() + first_gap)
+    if "probe_completed" not in result:
+        return None
+    queued = np.array(result.get("queue_times") or np.zeros(len(latencies)))
+    return float((queued + latencies).max() + offered)
+
+
+def _role_chunks(result: Mapping[str, Any]) -> Reason | None:
+    told = samples.has_role_chunks(result)
+    if not told and (result.get("itls") or not samples.is_chat(result)):
+        return None
+    does = "" if told else ", if the server sends it as a chunk of its own as vLLM does"
+    sentence = f"a chat endpoint: TTFT is that of the role, not of a token, and ITL has one gap more a reply{does}"
+    return Reason("role_chunk", sentence)
+
+
 def _chunk_gaps(result: Mapping[str, Any]) -> Reason | None:
-    gaps, lengths = result.get("itls"), result.get("output_lens")
-    if not gaps or not lengths:
-        return None
-    chunks = sum(len(each) + 1 for each, tokens in zip(gaps, lengths, strict=False) if tokens)
-    share = sum(lengths) / chunks if chunks else 0.0
-    if share <= MERGED:
-        return None
-    sentence = f"a chunk brought {share:.2f} tokens on average: the file's ITL is for chunks, not tokens"
-    return Reason("chunk_itl", sentence)
+    """Tokens merged into chunks: by the arrays, else by statistics that cannot be so with one token a chunk."""
+    counts = samples.count_chunks(result)
+    if counts:
+        share = sum(tokens for _, tokens in counts) / sum(chunks for chunks, _ in counts)
+        if share <= MERGED:
+            return None
+        sentence = f"a chunk brought {share:.2f} tokens on average: the file's ITL is for chunks, not tokens"
+        return Reason("chunk_itl", sentence)
+    itl, tpot = result.get("mean_itl_ms"), result.get("mean_tpot_ms")
+    if itl and tpot and itl / tpot >= UNLIKE:
+        sentence = f"mean ITL is {itl / tpot:.2f} times mean TPOT: its ITL is for chunks of several tokens"
+        return Reason("chunk_itl", sentence)
+    most, mean = result.get("max_output_tokens_per_s"), result["output_throughput"]
+    if most and most * MERGED < mean:
+        sentence = f"at most {most:.0f} chunks but {mean:.0f} tokens a second: its ITL is for chunks of several tokens"
+        return Reason("chunk_itl", sentence)
+    return None
 
 
 def _no_samples(result: Mapping[str, Any]) -> Reason | None:
@@ -77,7 +149,22 @@ def _no_samples(result: Mapping[str, Any]) -> Reason | None:
     return Reason("no_samples", f"{names}: left out, the file writes 0.0 for lack of a sample") if names else None
 
 
+def _left_out(result: Mapping[str, Any]) -> Reason | None:
+    """--skip-tokenizer-init: no statistics of TTFT, TPOT and ITL, even where they were asked for."""
+    if any(f"{shape}_{name}_ms" in result for shape in SHAPES for name in ("ttft", "tpot", "itl")):
+        return None
+    return Reason("no_latencies", "the file has no TTFT, TPOT and ITL, as with --skip-tokenizer-init")
+
+
+def _other_count(result: Mapping[str, Any]) -> Reason | None:
+    asked, counted = result.get("num_prompts"), count_sent(result)
+    if asked is None or counted is None or float(asked) == counted:
+        return None
+    sentence = f"num_prompts is {asked} by the file (--metadata may set it), but {counted} were sent; {counted} is used"
+    return Reason("prompts_disagree", sentence)
+
+
 def _no_arrays(requests: Requests | None) -> Reason | None:
     if requests is not None:
         return None
-    return Reason("summary_only", "no samples of single requests: empty replies and merged tokens cannot be seen")
+    return Reason("summary_only", "no samples of single requests: empty replies and rare merged tokens cannot be seen")

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from vbench.metrics import definitions
 from vbench.schema.record import Floats, Ints, Requests
 
 NEEDED = ("input_lens", "output_lens", "ttfts", "itls")
 ARRAYS = (*NEEDED, "start_times", "latencies", "queue_times", "errors")
+ROLE_GAP = 0.1  # between role and first token, of a usual gap
 LONGEST_ERROR = 200
 
 
@@ -31,6 +33,9 @@ def requests(result: Mapping[str, Any]) -> Requests | None:
     ttft = np.array(result["ttfts"], dtype=np.float64)
     output = np.array(result["output_lens"], dtype=np.int64)
     gaps = [np.array(each, dtype=np.float64) for each in result["itls"]]
+    if has_role_chunks(result):  # TTFT times the chunk that names the role: the first token comes one gap later
+        ttft = ttft + np.array([gap[0] if len(gap) else 0.0 for gap in gaps])
+        gaps = [gap[1:] for gap in gaps]
     # vLLM writes a TTFT of 0 for a reply that never brought a token.
     counts = np.array([1 + len(gap) if first > 0 or len(gap) else 0 for first, gap in zip(ttft, gaps, strict=True)])
     replies = [
@@ -62,6 +67,46 @@ def requests(result: Mapping[str, Any]) -> Requests | None:
 def has_send_times(result: Mapping[str, Any]) -> bool:
     """Whether the result states when each request was sent."""
     return bool(result.get("start_times"))
+
+
+def compute_statistics(result: Mapping[str, Any]) -> dict[str, float]:
+    """E2EL and queue time from the two arrays that vLLM also writes without --save-detailed; failed requests are 0."""
+    latencies = np.array(result.get("latencies") or [], dtype=np.float64)
+    queued = np.array(result.get("queue_times") or [], dtype=np.float64)
+    ok = latencies > 0
+    waits = queued[ok] if len(queued) == len(latencies) else queued[:0]
+    return definitions.compute_statistics("e2el", latencies[ok]) | definitions.compute_statistics("queue", waits)
+
+
+def has_role_chunks(result: Mapping[str, Any]) -> bool:
+    """Whether each reply's first chunk brought no token, but its role, as vLLM's chat endpoint sends it.
+
+    That is so if the tool spoke to a chat endpoint and half of the replies or more have one chunk more than tokens, or
+    a first gap below a tenth of the median of their other gaps: the role comes with the first token.
+    """
+    replies = [(len(gaps), tokens, gaps) for gaps, tokens in _replies(result) if gaps] if is_chat(result) else []
+    if not replies:
+        return False
+    extra = sum(
+        count == tokens or (count > 1 and gaps[0] < ROLE_GAP * float(np.median(gaps[1:])))
+        for count, tokens, gaps in replies
+    )
+    return 2 * extra >= len(replies)
+
+
+def is_chat(result: Mapping[str, Any]) -> bool:
+    """Whether the tool spoke to a chat endpoint, by the name of its backend."""
+    return "chat" in str(result.get("backend") or result.get("endpoint_type") or "")
+
+
+def count_chunks(result: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """The chunks that brought tokens, and the tokens, of each reply that has any; empty without arrays."""
+    role = has_role_chunks(result)
+    return [(len(gaps) + (0 if role and gaps else 1), int(tokens)) for gaps, tokens in _replies(result) if tokens]
+
+
+def _replies(result: Mapping[str, Any]) -> list[tuple[list[float], int]]:
+    return list(zip(result.get("itls") or [], result.get("output_lens") or [], strict=False))
 
 
 def _send_times(result: Mapping[str, Any]) -> Floats | None:

@@ -76,8 +76,8 @@ def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str
         return found
     found |= _throughput(requests, ok) | _steady(requests, ok) | stalls(requests, engine)
     for name, samples in latencies(requests)._asdict().items():
-        found |= _statistics(name, samples)
-    return found | _statistics("queue", (requests.sent - requests.scheduled)[ok])
+        found |= compute_statistics(name, samples)
+    return found | compute_statistics("queue", (requests.sent - requests.scheduled)[ok])
 
 
 def is_success(requests: Requests) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -120,7 +120,8 @@ def _steady(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_]]) 
     return found
 
 
-def _statistics(name: str, samples: Floats) -> dict[str, float]:
+def compute_statistics(name: str, samples: Floats) -> dict[str, float]:
+    """The keys of one latency from its samples in seconds; none without a sample."""
     if not len(samples):
         return {}
     milliseconds = samples * 1e3

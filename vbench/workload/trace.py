@@ -2,7 +2,8 @@
 
 CSV with a header, times in seconds: BurstGPT's columns (Timestamp, Request tokens, Response tokens), or timestamp,
 input_tokens (input_length), output_tokens (output_length); names in either case, other columns ignored.
-JSONL, times in milliseconds: Mooncake's timestamp, input_length, output_length.
+JSONL: timestamp, input_length, output_length. Mooncake's times are whole milliseconds, those of Alibaba's Qwen traces,
+which have the same keys, are seconds with decimals: the number of hash_ids tells the two apart.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ COLUMNS = (  # alternative names of each
     ("request tokens", "input_tokens", "input_length"),
     ("response tokens", "output_tokens", "output_length"),
 )
-MS = 1e-3
+SECONDS_BY_BLOCK = {512: 1e-3, 16: 1.0}  # the unit of `timestamp`, by the prompt tokens of one of the hash_ids
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def _file(workload: Workload) -> Path:
 def _read(path: Path, count: int, _modified_ns: int) -> Trace:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(islice(_rows(lines, path), count))
+            rows = _rows(lines, path, count)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Refused(f"workload.path={path}: not a trace, CSV or JSONL ({error})") from error
     if len(rows) < count:
@@ -71,16 +72,36 @@ def _read(path: Path, count: int, _modified_ns: int) -> Trace:
     return Trace(table[:, 0] - table[0, 0], np.maximum(table[:, 1:].astype(np.int64), 1))
 
 
-def _rows(lines: Iterable[str], path: Path) -> Iterator[tuple[float, int, int]]:
+def _rows(lines: Iterable[str], path: Path, count: int) -> list[tuple[float, int, int]]:
+    """At most `count` rows: seconds, prompt tokens, reply tokens."""
     filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     first = next(filled, (1, ""))
     if first[1].lstrip().startswith("{"):
-        for number, line in (first, *filled):
-            yield _row(lambda line=line: _parse_json(json.loads(line)), path, number)
-        return
+        units: set[float] = set()
+        rows = [
+            _row(lambda line=line: _parse_json(json.loads(line), units), path, number)
+            for number, line in islice(chain([first], filled), count)
+        ]
+        unit = _unit(units, [time for time, *_ in rows], path)
+        return [(time * unit, *lengths) for time, *lengths in rows]
     places = _column_indexes(next(csv.reader([first[1]]), []), path)
-    for number, line in filled:
-        yield _row(lambda line=line: _parse_cells(next(csv.reader([line])), places), path, number)
+    return [
+        _row(lambda line=line: _parse_cells(next(csv.reader([line])), places), path, number)
+        for number, line in islice(filled, count)
+    ]
+
+
+def _unit(told: set[float], times: list[float], path: Path) -> float:
+    """The seconds of one unit of the times. Raises Refused if the rows do not tell."""
+    if len(told) == 1:
+        return told.pop()
+    if not told and all(time == int(time) for time in times):
+        return SECONDS_BY_BLOCK[512]
+    odd = next((time for time in times if time != int(time)), times[0])
+    raise Refused(
+        f"workload.path={path}: timestamp {odd:g} may be seconds or milliseconds, and hash_ids do not tell; give a CSV "
+        "with the columns timestamp (in seconds), input_length, output_length"
+    )
 
 
 def _column_indexes(header: list[str], path: Path) -> list[int]:
@@ -93,8 +114,15 @@ def _column_indexes(header: list[str], path: Path) -> list[int]:
     return found
 
 
-def _parse_json(row: Any) -> tuple[float, int, int]:
-    return row["timestamp"] * MS, int(row["input_length"]), int(row["output_length"])
+def _parse_json(row: Any, units: set[float]) -> tuple[float, int, int]:
+    """A row with its time as written. Adds to `units` the unit of its time, if its hash_ids tell."""
+    prompt, ids = int(row["input_length"]), row.get("hash_ids")
+    if isinstance(ids, list):
+        fitting = [
+            unit for block, unit in SECONDS_BY_BLOCK.items() if len(ids) in (prompt // block, -(-prompt // block))
+        ]
+        units.update(fitting if len(fitting) == 1 else ())
+    return row["timestamp"] * 1.0, prompt, int(row["output_length"])
 
 
 def _parse_cells(cells: list[str], places: list[int]) -> tuple[float, int, int]:
