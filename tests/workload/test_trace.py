@@ -49,9 +49,9 @@ def test_mooncakes_times_are_milliseconds(load):
     assert lengths(replayed).tolist() == [[6955, 52], [6472, 26]]
 
 
-QWEN = """{"timestamp": 61.114, "input_length": 1999, "output_length": 52, "hash_ids": %s}
+QWEN = """{"timestamp": 61.114, "input_length": 1999, "output_length": 52, "hash_ids": IDS}
 {"timestamp": 62.5, "input_length": 9, "output_length": 26, "hash_ids": [7]}
-""" % list(range(125))
+""".replace("IDS", str(list(range(125))))
 SECONDS_OR_NOT = """{"timestamp": 61, "input_length": 1999, "output_length": 52}
 {"timestamp": 62.5, "input_length": 9, "output_length": 26}
 """
