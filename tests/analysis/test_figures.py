@@ -206,7 +206,11 @@ def test_starts_without_load_give_the_longest_context_and_the_cache_behind_it(ru
     assert contexts.table["llama8b"].tolist() == ["43,690", "131,072†", ""]
     assert contexts.table["llama70b"].tolist() == ["0", "", "131,072†"]
     assert contexts.notes == ("2xh100 · tp2 · llama70b: FAILED: server_died at auto",)
-    assert section(made, "kv-cache").table["llama8b"].tolist() == ["65,536 / 1.5", "65,536 / 2.0", ""]
+    assert section(made, "kv-cache").table["llama8b"].tolist() == [
+        "1.5 requests · 65,536 tokens at 43,690",
+        "2.0 requests · 65,536 tokens at 131,072",
+        "",
+    ]
     # They are no points of a curve, and no reason for a row of the table.
     assert section(made, "throughput-latency").table.index.tolist() == ["1xh100 · tp1"]
 
@@ -216,7 +220,30 @@ def test_one_length_that_was_served_under_load_is_no_longest_context(runs):
     found = runs(start(43_690), records.record(**loaded), records.record(gpus=2, tp=2, **loaded))
     made = comparisons.sections(found, Options())
     assert section(made, "max-context").table["llama8b"].tolist() == ["43,690", "≥ 2,000"]
-    assert section(made, "kv-cache").table["llama8b"].tolist() == ["65,536 / 1.5"]
+    assert section(made, "kv-cache").table["llama8b"].tolist() == ["1.5 requests · 65,536 tokens at 43,690"]
+
+
+def test_the_cache_is_told_in_gib_where_the_log_has_them_and_its_tokens_by_their_length(runs):
+    made = start(8_192)
+    server = made.server | {"kv_cache_tokens": 983_719, "kv_cache_gib": 67.61, "full_context_requests": 120.1}
+    table = section(comparisons.sections(runs(dataclasses.replace(made, server=server)), Options()), "kv-cache").table
+    assert table["llama8b"].tolist() == ["120.1 requests · 67.6 GiB · 983,719 tokens at 8,192"]
+
+
+@pytest.mark.parametrize(
+    ("scaling", "context", "shown"),
+    [
+        ({"rope_type": "linear", "factor": 2.0}, 262_144, "262,144†"),
+        ({"rope_type": "linear", "factor": 2.0}, 131_072, "131,072"),
+        ({"rope_type": "longrope", "original_max_position_embeddings": 4096, "factor": 8.0}, 4096, "4,096†"),
+        ({"rope_type": "yarn", "original_max_position_embeddings": 65_536, "factor": 4.0}, 262_144, "262,144†"),
+    ],
+)
+def test_the_models_own_limit_follows_its_rope_scaling(runs, scaling, context, shown):
+    made = start(context)
+    config = {**made.config, "model": {**made.config["model"], "rope_scaling": scaling}}
+    found = runs(dataclasses.replace(made, config=config))
+    assert section(comparisons.sections(found, Options()), "max-context").table["llama8b"].tolist() == [shown]
 
 
 LADDER = (2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000)

@@ -120,3 +120,26 @@ def test_a_value_that_must_be_given_is_asked_for_by_its_key():
 def test_hydras_errors_become_refusals_of_ours():
     with pytest.raises(Refused, match="no such key"):
         composed("hardware=2xh100", "+hardware.gpu.foo=3")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("partition: gpu\ntime_min: 1:30:00\n", "line 2: time_min: 1:30:00 is a number to YAML, 5400; write '1:30:00'"),
+        ("# 16:00\nextra: {begin: 16:00}\n", "line 2: begin: 16:00 is a number to YAML, 960; write '16:00' in quotes"),
+    ],
+)
+def test_a_time_that_yaml_has_made_a_number_of_is_refused_by_its_line(tmp_path, text, why):
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "h100.yaml").write_text(text)
+    with pytest.raises(Refused, match=f"h100.yaml, {why}"):
+        composed("hardware=1xh100", f"hydra.searchpath=[file://{tmp_path}]")
+
+
+def test_times_are_taken_as_slurm_writes_them_from_a_file_and_from_the_command_line(tmp_path):
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "h100.yaml").write_text("time_min: '1:30:00'\nextra: {begin: '16:00', nice: 0:30}\n")
+    by_file = composed("hardware=1xh100", f"hydra.searchpath=[file://{tmp_path}]").hardware.slurm
+    assert (by_file.time_min, by_file.extra) == ("1:30:00", {"begin": "16:00", "nice": "0:30"})
+    by_word = composed("hardware=1xh100", "hardware.slurm.time_min=1:30:00").hardware.slurm
+    assert by_word.time_min == "1:30:00"

@@ -141,4 +141,10 @@ def test_a_good_start_tells_the_size_of_its_kv_cache_and_how_many_full_contexts_
     assert read_facts("INFO [kv_cache_utils.py:1] GPU KV cache size: 205,184 tokens\n") == {"kv_cache_tokens": 205_184}
     log = "INFO [x.py:1] GPU KV cache size: 2,051,840 tokens, Maximum concurrency for 2,000 tokens per request: 1,025.92x\n"
     assert read_facts(log) == {"kv_cache_tokens": 2_051_840, "full_context_requests": 1025.92}
+    of_workers = [f"(Worker_PP{n} pid={n}) INFO [w.py:560] Available KV cache memory: {n}7.61 GiB" for n in (6, 5)]
+    assert read_facts("\n".join(of_workers)) == {"kv_cache_gib": 57.61}
+    on_cpu = (
+        "(EngineCore pid=7) INFO [kv_cache_utils.py:2328] CPU KV cache size: 125,000 tokens, Maximum concurrency for "
+    )
+    assert read_facts(f"{on_cpu}1,000 tokens per request: 125.00x")["kv_cache_tokens"] == 125_000
     assert read_facts("nothing of the kind") == {}

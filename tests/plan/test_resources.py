@@ -6,6 +6,7 @@ from builders import run_config
 from vbench.plan.resources import expected_s, load_timeout_s, resources
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import Session, plan
+from vbench.schema.errors import Refused
 from vbench.workload import sequential
 
 
@@ -40,6 +41,30 @@ def test_the_time_limit_covers_the_start_and_grows_with_the_points_unless_it_is_
     few, many = session(8), session(8, 320, 1280)
     assert few.engine.start_timeout_s / 60 < resources(few).minutes < resources(many).minutes
     assert resources(session(8, hardware={"slurm": {"time_min": 7}})).minutes == 7
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted"),
+    [
+        (90, 90), ("90", 90), ("90:01", 91), ("1:30:00", 90), ("0:00:30", 1), ("2-12", 3600), ("1-0:30", 1470),
+        ("1-0:30:00", 1470),
+    ],
+)  # fmt: skip
+def test_time_limits_are_taken_in_the_forms_of_sbatch_and_said_back(limit, wanted):
+    asked = resources(session(8, hardware={"slurm": {"time_min": limit, "extra": {"begin": "16:00"}}}))
+    assert asked.minutes == wanted
+    assert f", {wanted} min (" in asked.sentence
+    assert asked.sentence.endswith(", partition default, begin 16:00")
+    by_hours = resources(session(8, hardware={"slurm": {"time_min": "1-0:30"}})).sentence
+    assert "1470 min (1-00:30:00)" in by_hours
+
+
+@pytest.mark.parametrize("limit", ["soon", 0, "0:00", "1:2:3:4", -5, "1:30:00:00", "1-"])
+def test_what_is_no_time_limit_is_refused(limit):
+    with pytest.raises(
+        Refused, match=rf"hardware.slurm.time_min={limit}: must be minutes above 0, or a time as sbatch"
+    ):
+        session(8, hardware={"slurm": {"time_min": limit}})
 
 
 @pytest.mark.parametrize(

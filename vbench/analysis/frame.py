@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from vbench.analysis.axes import AXES
+from vbench.plan import positions
 from vbench.tracking.mapping import COLUMN_NAMES
 
 SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
@@ -25,7 +26,8 @@ RUN = ["run_id", "run_name", "experiment", "start_time", "status"]
 METRICS = tuple(axis.key for axis in AXES)
 LENGTH, LIMIT, LENGTHS = "engine.max_model_len", "model.max_position_embeddings", "workload.lengths"
 FITTED, TOKENS, REQUESTS = "server.max_model_len", "server.kv_cache_tokens", "server.full_context_requests"
-START = "server.start_s"
+CACHE_GIB = "server.kv_cache_gib"
+START, ROPE = "server.start_s", "model.rope_scaling."
 WORDS = (*COLUMN_NAMES.values(), LENGTH, LENGTHS)  # these columns and NUMBERS exist even if no run has them
 NUMBERS = (
     *METRICS,
@@ -35,6 +37,7 @@ NUMBERS = (
     "total_output_tokens",
     LIMIT,
     FITTED,
+    CACHE_GIB,
     TOKENS,
     REQUESTS,
     START,
@@ -131,6 +134,8 @@ def _add_derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFra
     kind = kind.where(named["hardware"].notna(), None)
     recorded = named[PRICE] if PRICE in named else pd.Series(math.nan, index=named.index)
     dollars = kind.map(prices).astype(float).fillna(pd.to_numeric(recorded, errors="coerce")) * named["gpus"] / 3600
+    if "model.rope_scaling.factor" in named:
+        named = named.assign(**{LIMIT: named.apply(_longest_context, axis=1)})
     throughput, gpus = named["output_throughput"], pd.to_numeric(named["gpus"], errors="coerce")
     return named.assign(
         device=named["gpu"].where(named["gpu"].notna(), named["cpu"]),
@@ -138,6 +143,22 @@ def _add_derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFra
         output_throughput_per_gpu=throughput / gpus.where(gpus > 0),
         dollars_per_million_tokens=dollars / throughput.where(throughput > 0) * 1e6,
     )
+
+
+def _longest_context(run: pd.Series) -> float:
+    """Tokens of the longest context that the engine serves with the model, as `vbench.plan.positions` has it.
+
+    With max_model_len=auto and longrope it is the original one.
+    """
+    scaling = run.filter(like=ROPE).rename(lambda key: key.removeprefix(ROPE)).dropna().to_dict()
+    if pd.isna(run[LIMIT]) or "rope_type" not in scaling:
+        return float(run[LIMIT])
+    if scaling["rope_type"] == "longrope" and run[LENGTH] == "auto" and positions.ORIGINAL in scaling:
+        return float(scaling[positions.ORIGINAL])
+    facts = {key: float(value) for key, value in scaling.items() if key in ("factor", positions.ORIGINAL)}
+    facts["rope_type"] = scaling["rope_type"]
+    kind, version = (value_text(run.get(key)) for key in ("model.model_type", "engine_version"))
+    return float(positions.longest(int(run[LIMIT]), facts, kind, version))
 
 
 def add_lengths(rows: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:

@@ -69,6 +69,8 @@ class Submitter:
         for (task, _), job_id in zip(ready, ids, strict=True):
             task.note_submission(self._jobs, job_id)
             self._watcher.show_queued(task)
+        if not self._jobs.on_this_host:
+            self._watcher.show_requests([submission.resources for _, submission in ready])
 
     def _record_if_infeasible(self, task: Task) -> bool:
         """Whether the session cannot work, by its plan or by other sessions' records; if so, records it as failed."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
+
+from rich.markup import escape
 
 from vbench import tracking
 from vbench.campaign import claims
 from vbench.campaign.jobs import JobEnd, JobPhase, Jobs, JobState
 from vbench.campaign.task import Task, TaskState, in_state, states
+from vbench.plan.resources import Resources
 from vbench.schema.record import RECORD, Failure
 from vbench.tracking.delivery import Delivery
 from vbench.watch import Event
@@ -62,6 +66,11 @@ class Watcher:
         """Shows that a job has the task, unless its session has already reported more."""
         progress = self._screen.progress_of(task.folder)
         progress.state = QUEUED if progress.state == MISSING else progress.state
+
+    def show_requests(self, resources: Sequence[Resources]) -> None:
+        """Shows what the jobs just submitted ask of their scheduler, equal ones in one line."""
+        for sentence, count in Counter(each.sentence for each in resources).items():
+            self._screen.print(escape(f"{count} {'job asks' if count == 1 else 'jobs ask'} for {sentence}"))
 
     def record_infeasible(self, task: Task, failure: Failure) -> None:
         """Records that the session cannot work."""

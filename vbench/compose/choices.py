@@ -31,6 +31,7 @@ PARTS = ("gpu", "slurm")  # folders of conf/ that other choices are made of; the
 def register() -> None:
     """Registers the schema with Hydra, and the hardware choices: every size of every GPU in conf/gpu/, auto, remote."""
     configfiles.replace_dicts()
+    configfiles.refuse_times_read_as_numbers()
     store = ConfigStore.instance()
     store.store(name="schema", node=make_container(RunConfig))
     for gpu in gpu_names():

@@ -1,13 +1,19 @@
-"""Where Hydra's own composition is changed: each config file is read once, and `key={…}` replaces what was there."""
+"""Where Hydra's own composition is changed.
+
+Each config file is read once, `key={…}` replaces what was there, and a time that YAML reads as a number is refused.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import pickle
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_loader import ConfigLoader
@@ -16,7 +22,12 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from vbench.compose.containers import make_container
+from vbench.schema.errors import Refused
 
+NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+SEXAGESIMAL = re.compile(r"\d:[0-5]?\d")
+
+_load_config = ConfigRepository.load_config
 _merge_overrides = ConfigLoaderImpl._apply_overrides_to_config  # noqa: SLF001
 
 
@@ -63,6 +74,48 @@ def replace_dicts() -> None:
     `+key={…}` still adds to a dict.
     """
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_overrides)  # type: ignore  # noqa: SLF001,PGH003
+
+
+def refuse_times_read_as_numbers() -> None:
+    """From now on a config file that holds `1:30:00` or `16:00` without quotes is refused, by its line.
+
+    YAML 1.1 reads them to the base of 60, as 5400 and 960, if they begin with 1 to 9; to sbatch these are minutes.
+    """
+    ConfigRepository.load_config = _load_checked  # type: ignore[assignment,method-assign]
+
+
+def _load_checked(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
+    found = _load_config(repository, config_path)
+    if found is not None and found.path.startswith("file://"):
+        name = config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml"
+        file = Path(found.path.removeprefix("file://")) / name
+        if file.is_file():
+            _check_times(file)
+    return found
+
+
+def _check_times(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    if not SEXAGESIMAL.search(text):  # parsing again takes longer than all else
+        return
+    for key, value in _scalars(yaml.compose(text)):
+        if value.tag in NUMBERS and ":" in value.value:
+            raise Refused(
+                f"{file}, line {value.start_mark.line + 1}: {key}: {value.value} is a number to YAML, "
+                f"{yaml.safe_load(value.value):g}; write '{value.value}' in quotes"
+            )
+
+
+def _scalars(node: yaml.Node | None, key: str = "") -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """Each scalar value below the node, with the key that holds it."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield from _scalars(value, str(name.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _scalars(value, key)
+    elif isinstance(node, yaml.ScalarNode):
+        yield key, node
 
 
 def _apply_overrides(overrides: list[Override], config: DictConfig) -> None:

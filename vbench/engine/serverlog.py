@@ -100,12 +100,18 @@ def diagnose(log: str, returncode: int) -> Diagnosis:
 def read_facts(log: str) -> dict[str, float]:
     """The memory and step sizes that vLLM reports, as far as the log has them.
 
-    `kv_cache_tokens`, and `full_context_requests`: how many requests of max_model_len tokens that cache holds at once;
+    `kv_cache_gib`: memory for the KV cache on the GPU with the least (one of each server's workers logs it).
+    `kv_cache_tokens`: tokens that this memory holds in requests of max_model_len tokens. vLLM 0.32 rounds it by that
+    length, and with hybrid layers it depends on it, so only the tokens of one length can be compared.
+    `full_context_requests`: how many requests of max_model_len tokens the cache holds at once.
     `max_num_batched_tokens`: tokens of a step at most.
     """
+    memory = [float(gib) for gib in re.findall(r"Available KV cache memory: ([\d.]+) GiB", log)]
     tokens = re.findall(r"KV cache size: ([\d,]+) tokens", log)
     requests = re.findall(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.,]+)x", log)
-    found: dict[str, float] = {"kv_cache_tokens": int(tokens[-1].replace(",", ""))} if tokens else {}
+    found: dict[str, float] = {"kv_cache_gib": min(memory)} if memory else {}
+    if tokens:
+        found["kv_cache_tokens"] = int(tokens[-1].replace(",", ""))
     if step := re.findall(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)", log):
         found["max_num_batched_tokens"] = int(step[-1])
     return found | ({"full_context_requests": float(requests[-1].replace(",", ""))} if requests else {})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 from vbench.plan.sessions import Run, Session
 from vbench.schema import Lengths, RunConfig, Workload
+from vbench.schema.errors import Refused
 from vbench.schema.record import Ints
 from vbench.workload import sequential
 from vbench.workload.arrivals import schedule_arrivals
@@ -21,6 +23,7 @@ POINT_S = 10.0  # checks and files of one run
 MARGIN = 1.5
 SILENCE_S = 3600.0  # beyond what a load may take: a server that has not answered by then will not
 STEP_MIN = 15  # limits are rounded up to it, so that sessions with similar loads request the same
+SPAN = re.compile(r"((?P<days>\d+)-)?(?P<parts>\d+(:\d+){0,2})")
 PROBES = 2 * math.log2(HIGHEST)  # of a search: so many doublings, and as many halvings
 PROBE_DURATIONS = 6  # a short probe, in times of a request's duration
 DECIDING_REQUESTS, SEARCHED_PLACES = 4 * sequential.MOST, 16  # of the probes that decide; requests at once meanwhile
@@ -41,6 +44,16 @@ class Resources:
     constraint: str | None = None
     extra: tuple[tuple[str, str], ...] = ()  # further parameters of sbatch
 
+    @property
+    def sentence(self) -> str:
+        """What is requested, for people."""
+        gpus = f"{self.gpus}x{self.gpu_type or 'gpu'}, " if self.gpus else ""
+        days, minutes = divmod(self.minutes, 24 * 60)
+        limit = f"{f'{days}-' if days else ''}{minutes // 60:02}:{minutes % 60:02}:00"
+        place = f"partition {self.partition or 'default'}"
+        more = "".join(f", {key} {text}" for key, text in self.extra)
+        return f"{gpus}{self.cpus} cores, {self.memory_gib} GiB, {self.minutes} min ({limit}), {place}{more}"
+
 
 def resources(session: Session) -> Resources:
     """What the session requests; the time limit follows from its plan, unless `hardware.slurm.time_min` is set.
@@ -55,13 +68,32 @@ def resources(session: Session) -> Resources:
         gpu_type=asked.gres_type if gpus else None,
         cpus=asked.cpus_per_gpu * max(gpus, 1),
         memory_gib=asked.mem_gib_per_gpu * max(gpus, 1),
-        minutes=asked.time_min or STEP_MIN * math.ceil(limit_s / 60 / STEP_MIN),
+        minutes=minutes(asked.time_min) or STEP_MIN * math.ceil(limit_s / 60 / STEP_MIN),
         partition=asked.partition,
         account=asked.account,
         qos=asked.qos,
         constraint=asked.constraint,
         extra=tuple(sorted(asked.extra.items())),
     )
+
+
+def minutes(limit: int | str | None) -> int | None:
+    """A time limit in sbatch's forms to whole minutes, rounded up; None for None.
+
+    The forms: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes` and
+    `days-hours:minutes:seconds` (sbatch(1), SLURM 22.05). Raises Refused if it is none of them, or no time.
+    """
+    if limit is None:
+        return None
+    match = SPAN.fullmatch(str(limit).strip())
+    if match is None or not any(int(digits) for digits in re.findall(r"\d+", match[0])):
+        raise Refused(
+            f"hardware.slurm.time_min={limit}: must be minutes above 0, or a time as sbatch takes it: 1:30:00, 2-12"
+        )
+    parts = [int(part) for part in match["parts"].split(":")]
+    units = [3600, 60, 1] if match["days"] or len(parts) == 3 else [60, 1]  # days are followed by hours
+    seconds = int(match["days"] or 0) * 86_400 + sum(part * unit for part, unit in zip(parts, units, strict=False))
+    return math.ceil(seconds / 60)
 
 
 def expected_s(session: Session) -> float:

@@ -8,6 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
+from vbench.plan.positions import check_context, default_context
+from vbench.plan.resources import minutes
 from vbench.plan.sessions import repeats
 from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
 from vbench.schema.errors import Refused
@@ -32,6 +34,7 @@ def check_run(run: RunConfig) -> RunConfig:
     _check_objectives(run)
     _check_context(run)
     _check_launcher(run)
+    minutes(run.hardware.slurm.time_min)
     _check_experiment(run.experiment)
     return run
 
@@ -169,14 +172,12 @@ def _check_objectives(run: RunConfig) -> None:
 
 
 def _check_context(run: RunConfig) -> None:
-    limit, most = run.engine.max_model_len, run.model.max_position_embeddings
+    limit = run.engine.max_model_len
     if isinstance(limit, str):
         _require(limit == "auto", f"engine.max_model_len={limit}: must be a number of tokens, or auto")
-        limit = most
+        limit = default_context(run.model)
     _require(limit >= 1, f"engine.max_model_len={limit}: must be 1 or more")
-    _require(
-        limit <= most, f"engine.max_model_len={limit}: model={run.model.name} has {most} positions; set at most that"
-    )
+    check_context(run.model, limit)  # by any version's rule; once the version is known, `plan` checks by its own
     _require(
         0 < run.engine.gpu_memory_utilization <= 1,
         f"engine.gpu_memory_utilization={run.engine.gpu_memory_utilization}: must be above 0 and at most 1",

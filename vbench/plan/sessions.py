@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vbench.plan import naming
+from vbench.plan.positions import check_context
 from vbench.schema import Engine, Hardware, Launcher, Model, Parallelism, RunConfig, to_plain
 from vbench.workload import prompts, search
 
@@ -77,10 +78,12 @@ def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
 
     `configs` are pairs of a config and the version of its engine, which is part of every run key. A session measures
     all its points once, smallest load first, then all again with their next seeds, so that a drifting host widens the
-    spread of every point instead of setting points apart.
+    spread of every point instead of setting points apart. Raises Refused if this version of the engine does not serve
+    so long a context with the model.
     """
     groups: dict[str, dict[str, Run]] = {}
     for config, engine_version in configs:
+        check_context(config.model, config.engine.max_model_len, engine_version)
         group = groups.setdefault(_hash([config.experiment, server_facts(to_plain(config)), engine_version]), {})
         for run in (plan_run(repeat, engine_version) for repeat in repeats(config)):
             group.setdefault(run.key, run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, Optional
+from typing import Dict, Optional, Union
 
 from vbench.schema.fields import MISSING, key
 
@@ -32,7 +32,12 @@ class Slurm:
     account: Optional[str] = key(None, "sbatch --account")
     qos: Optional[str] = key(None, "sbatch --qos")
     constraint: Optional[str] = key(None, "sbatch --constraint")
-    time_min: Optional[int] = key(None, "time limit of a job", unit="minutes", allowed="null: estimated from the plan")
+    time_min: Optional[Union[int, str]] = key(
+        None,
+        "time limit of a job",
+        unit="minutes",
+        allowed="null: estimated from the plan; SLURM's forms: 90, 1:30:00, 2-12; in a file with colons: quoted",
+    )
     cpus_per_gpu: int = key(8, "CPU cores for each GPU; without a GPU, for the session")
     mem_gib_per_gpu: int = key(64, "host memory for each GPU; without a GPU, for the session", unit="GiB")
     extra: Dict[str, str] = key({}, "further sbatch parameters, as {reservation: maintenance}")

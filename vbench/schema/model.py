@@ -23,7 +23,7 @@ class Model:
     num_key_value_heads: int = key(MISSING, "key and value heads (GQA)")
     head_dim: int = key(MISSING, "width of one head")
     vocab_size: int = key(MISSING, "entries of the vocabulary", unit="tokens")
-    max_position_embeddings: int = key(MISSING, "longest context that the model was made for", unit="tokens")
+    max_position_embeddings: int = key(MISSING, "positions of config.json; rope_scaling may add to them", unit="tokens")
     num_experts: int = key(0, "routed experts a layer (MoE)", allowed="0: a dense model")
     num_experts_per_tok: int = key(0, "experts that each token is routed to")
     moe_intermediate_size: int = key(0, "width of one expert", allowed="0: intermediate_size")

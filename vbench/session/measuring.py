@@ -20,6 +20,7 @@ from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
 from vbench.metrics.stalls import STEP_TOKENS, EngineFacts
 from vbench.metrics.validity import judge
+from vbench.plan.positions import default_context
 from vbench.plan.resources import load_timeout_s
 from vbench.plan.sessions import Run
 from vbench.schema import Lengths, Model, Workload
@@ -157,7 +158,7 @@ async def record_start(context: SessionContext, servers: Servers, run: Run) -> R
 
 def longest_context(servers: Servers, model: Model) -> int:
     """The longest context in tokens: as the servers report it, else the model's."""
-    return int(servers.facts["max_model_len"] or model.max_position_embeddings)
+    return int(servers.facts["max_model_len"] or default_context(model))
 
 
 def _load(run: Run, servers: Servers, asked: Prompts) -> Load:

@@ -143,7 +143,10 @@ def _starting_text(folder: Path, session: Session, event: Event) -> str:
 
 def _ready_text(event: Event) -> str:
     facts = event.facts
-    memory = f", KV cache {facts['kv_cache_tokens']:,} tokens" if "kv_cache_tokens" in facts else ""
+    memory = ""
+    if "kv_cache_tokens" in facts:
+        length = f" at max_model_len {facts['max_model_len']:,}" if facts.get("max_model_len") else ""
+        memory = f", KV cache {facts['kv_cache_tokens']:,} tokens{length}"
     ready = f"ready after {facts['start_s']:.1f} s" if "start_s" in facts else "answers"
     return f"{ready}: engine {facts['version']}{memory}"
 

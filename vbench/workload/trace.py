@@ -83,7 +83,7 @@ def _rows(lines: Iterable[str], path: Path, count: int) -> list[tuple[float, int
             for number, line in islice(chain([first], filled), count)
         ]
         unit = _unit(units, [time for time, *_ in rows], path)
-        return [(time * unit, *lengths) for time, *lengths in rows]
+        return [(time * unit, prompt, reply) for time, prompt, reply in rows]
     places = _column_indexes(next(csv.reader([first[1]]), []), path)
     return [
         _row(lambda line=line: _parse_cells(next(csv.reader([line])), places), path, number)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vbench.analysis.frame import FITTED, LENGTH, LIMIT, REQUESTS, TOKENS, ensure_columns
+from vbench.analysis.frame import CACHE_GIB, FITTED, LENGTH, LIMIT, REQUESTS, TOKENS, ensure_columns
 from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.section import Section
 from vbench.schema.failures import Kind
@@ -26,6 +26,12 @@ CAPTION = (
     "length was tried. 0: it does not fit. Blank: not measured."
 )
 
+CACHE_CAPTION = (
+    "Requests of the longest context that one replica's KV cache holds at once; GiB of it on one GPU, where the log has "
+    "them; the tokens that vLLM prints, at the length for which it counted them. Compare requests or GiB: vLLM rounds "
+    "the tokens by that length, and for models with sliding windows they differ by far at another length."
+)
+
 
 class Cell(NamedTuple):
     """What is known of one system; `context` is NaN if nothing is."""
@@ -33,8 +39,9 @@ class Cell(NamedTuple):
     context: float
     limited: bool = False  # by the model, not by the memory
     at_least: bool = False  # no other length was tried
-    tokens: float = np.nan  # of one replica's KV cache
-    requests: float = np.nan  # of the longest context that fit into the KV cache at once
+    gib: float = np.nan  # of KV cache on one GPU
+    tokens: float = np.nan  # that one replica's KV cache holds in requests of this context
+    requests: float = np.nan  # of this context that fit into it at once
     why: str = ""  # why there is no context although it was tried
 
 
@@ -52,9 +59,8 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     made = [Section("max-context", "Longest context", caption, grid, found, notes=tuple(notes))]
     known = found[found["tokens"].notna() & ~found["at_least"]]
     if len(known):
-        caption = "Tokens of KV cache of one replica / requests of the longest context that it holds at once."
         cache = _grid(known, _cache)
-        made.append(Section("kv-cache", "KV cache at the longest context", caption, cache))
+        made.append(Section("kv-cache", "KV cache at the longest context", CACHE_CAPTION, cache))
     return made
 
 
@@ -70,14 +76,14 @@ def contexts(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cell(rows: pd.DataFrame, shortest: float) -> Cell:
-    limit = rows[LIMIT].min()
+    limit = rows[LIMIT].max()  # auto gives less than the most with longrope
     started, failed = rows[rows["verdict"] != "FAILED"], rows[rows["verdict"] == "FAILED"]
     if len(started):
         served = started.assign(context=_served(started)).sort_values(["context", "start_time"])
         best = served.iloc[-1]
         context, lengths = np.nanmin([best["context"], limit]), set(rows[LENGTH])
         at_least = context != limit and len(lengths) == 1 and "auto" not in lengths
-        return Cell(context, context == limit, at_least, best[TOKENS], best[REQUESTS])
+        return Cell(context, context == limit, at_least, best.get(CACHE_GIB, np.nan), best[TOKENS], best[REQUESTS])
     too_large = failed[failed["failure"].isin(TOO_LARGE)]
     if (too_large[LENGTH] == "auto").any() or (pd.to_numeric(too_large[LENGTH], errors="coerce") <= shortest).any():
         return Cell(0.0)
@@ -96,7 +102,9 @@ def _context(cell: Cell) -> str:
 
 
 def _cache(cell: Cell) -> str:
-    return f"{cell.tokens:,.0f}" + ("" if np.isnan(cell.requests) else f" / {cell.requests:,.1f}")
+    requests = "" if np.isnan(cell.requests) else f"{cell.requests:,.1f} requests · "
+    gib = "" if np.isnan(cell.gib) else f"{cell.gib:,.1f} GiB · "
+    return f"{requests}{gib}{cell.tokens:,.0f} tokens at {cell.context:,.0f}"
 
 
 def _grid(found: pd.DataFrame, text: Callable[[Any], str]) -> pd.DataFrame:

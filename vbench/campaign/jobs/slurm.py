@@ -169,10 +169,7 @@ def _option_value(text: str) -> str | bool:
 
 def _explain_refusal(each: Submission, message: str) -> str:
     lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in message.splitlines() if line.strip()]
-    asked = each.resources
-    gpus = f"{asked.gpus}x{asked.gpu_type or 'gpu'}, " if asked.gpus else ""
     return (
-        f"{each.session.folder}: SLURM refuses it: {'; '.join(lines) or 'sbatch said nothing'} (asked for {gpus}"
-        f"{asked.cpus} cores, {asked.memory_gib} GiB, {asked.minutes} min, partition {asked.partition or 'default'}); "
-        "see hardware.slurm"
+        f"{each.session.folder}: SLURM refuses it: {'; '.join(lines) or 'sbatch said nothing'} (asked for "
+        f"{each.resources.sentence}); see hardware.slurm"
     )
