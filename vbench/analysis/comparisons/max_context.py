@@ -27,7 +27,7 @@ CAPTION = (
 )
 
 CACHE_CAPTION = (
-    "Requests of the longest context that one replica's KV cache holds at once; GiB of it on one GPU, where the log has "
+    "Requests of the longest context that one replica's KV cache holds at once; GiB of it on one GPU, if the log has "
     "them; the tokens that vLLM prints, at the length for which it counted them. Compare requests or GiB: vLLM rounds "
     "the tokens by that length, and for models with sliding windows they differ by far at another length."
 )
