@@ -4,7 +4,7 @@ import pytest
 from builders import run_config
 
 from vbench.plan.positions import default_context, longest_context
-from vbench.plan.rules import checked
+from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.errors import Refused
 
@@ -48,12 +48,12 @@ def test_longrope_served_without_a_length_gets_its_original_positions():
 
 def test_a_length_that_this_version_serves_is_planned_and_a_longer_one_is_refused():
     linear = {**vars(model(4096, {"rope_type": "linear", "factor": 4.0}))}
-    fits = checked(run_config(model=linear, engine={"weights": "dummy", "max_model_len": 16384}))
+    fits = check_run(run_config(model=linear, engine={"weights": "dummy", "max_model_len": 16384}))
     assert plan([(fits, "vllm 0.32.0")])
     with pytest.raises(Refused, match="model=tiny has 16384 positions; set at most that"):
-        checked(run_config(model=linear, engine={"weights": "dummy", "max_model_len": 16385}))
+        check_run(run_config(model=linear, engine={"weights": "dummy", "max_model_len": 16385}))
     yarn = {**vars(model(40960, {"rope_type": "yarn", "factor": 4.0, **ORIGINAL}))}
-    run = checked(run_config(model=yarn, engine={"weights": "dummy", "max_model_len": 131072}))
+    run = check_run(run_config(model=yarn, engine={"weights": "dummy", "max_model_len": 131072}))
     assert plan([(run, "vllm 0.29.0")])
     with pytest.raises(Refused, match=r"max_model_len=131072: model=tiny has 40960 positions; set at most that"):
         plan([(run, "vllm 0.32.0")])

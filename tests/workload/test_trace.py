@@ -58,18 +58,18 @@ SECONDS_OR_NOT = """{"timestamp": 61, "input_length": 1999, "output_length": 52}
 
 
 def test_alibabas_times_are_seconds_though_its_keys_are_mooncakes(load):
-    assert scheduled(load(QWEN, 2), RNG) == pytest.approx([0.0, 1.386])
+    assert schedule_arrivals(load(QWEN, 2), RNG) == pytest.approx([0.0, 1.386])
     whole = QWEN.replace("61.114", "61").replace("62.5", "63")
-    assert scheduled(load(whole, 2), RNG) == pytest.approx([0.0, 2.0])
+    assert schedule_arrivals(load(whole, 2), RNG) == pytest.approx([0.0, 2.0])
     mooncake = MOONCAKE.replace("[46, 47]", str(list(range(14))))
-    assert scheduled(load(mooncake, 2), RNG) == pytest.approx([0.0, 3.053])
+    assert schedule_arrivals(load(mooncake, 2), RNG) == pytest.approx([0.0, 3.053])
 
 
 @pytest.mark.parametrize("text", [SECONDS_OR_NOT, QWEN + MOONCAKE.replace("[46, 47]", str(list(range(14))))])
 def test_times_of_unknown_unit_are_refused(load, text):
     n = text.count("\n")
     with pytest.raises(Refused, match=r"timestamp 6[12].* may be seconds or milliseconds, .*CSV"):
-        scheduled(load(text, n), RNG)
+        schedule_arrivals(load(text, n), RNG)
 
 
 def test_plain_columns_are_read_and_rows_put_in_the_order_of_their_times(load):

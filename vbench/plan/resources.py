@@ -68,7 +68,7 @@ def resources(session: Session) -> Resources:
         gpu_type=asked.gres_type if gpus else None,
         cpus=asked.cpus_per_gpu * max(gpus, 1),
         memory_gib=asked.mem_gib_per_gpu * max(gpus, 1),
-        minutes=minutes(asked.time_min) or STEP_MIN * math.ceil(limit_s / 60 / STEP_MIN),
+        minutes=parse_minutes(asked.time_min) or STEP_MIN * math.ceil(limit_s / 60 / STEP_MIN),
         partition=asked.partition,
         account=asked.account,
         qos=asked.qos,
@@ -77,7 +77,7 @@ def resources(session: Session) -> Resources:
     )
 
 
-def minutes(limit: int | str | None) -> int | None:
+def parse_minutes(limit: int | str | None) -> int | None:
     """A time limit in sbatch's forms to whole minutes, rounded up; None for None.
 
     The forms: `minutes`, `minutes:seconds`, `hours:minutes:seconds`, `days-hours`, `days-hours:minutes` and

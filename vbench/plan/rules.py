@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
 from vbench.plan.positions import check_context, default_context
-from vbench.plan.resources import minutes
+from vbench.plan.resources import parse_minutes
 from vbench.plan.sessions import repeats
 from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
 from vbench.schema.errors import Refused
@@ -34,7 +34,7 @@ def check_run(run: RunConfig) -> RunConfig:
     _check_objectives(run)
     _check_context(run)
     _check_launcher(run)
-    minutes(run.hardware.slurm.time_min)
+    parse_minutes(run.hardware.slurm.time_min)
     _check_experiment(run.experiment)
     return run
 
