@@ -48,7 +48,7 @@ def _title(runs: Runs, options: Options) -> str:
 
 
 def _measured(runs: Runs) -> str:
-    counts = {"VALID": len(runs.used), **{each: (runs.left_out["verdict"] == each).sum() for each in LEFT_OUT}}
+    counts = {"VALID": len(runs.used_runs), **{each: (runs.left_out["verdict"] == each).sum() for each in LEFT_OUT}}
     told = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
     return f"{told} (INVALID: measured, not to be trusted; FAILED: not measured)" if len(runs.left_out) else told
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vbench.analysis.answers.words import data_of, listed
+from vbench.analysis.answers.words import find_data, join_names
 from vbench.analysis.comparisons.bounds import NOT_TOLD
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def sentences(_: Runs, found: list[Section], __: Options) -> list[str]:
     """One for each kind of bound, with the system that shows it first; none if no server was watched."""
-    data = data_of(found, "bounds")
+    data = find_data(found, "bounds")
     if data.empty:
         return []
     kinds = data.assign(bound=data["bound"].str.split(", ")).explode("bound")
@@ -24,5 +24,5 @@ def sentences(_: Runs, found: list[Section], __: Options) -> list[str]:
         names = (rows["model_label"] + " · " + rows["system_label"]).tolist()
         if kind != NOT_TOLD:
             told.append(f"{kind[0].upper()}{kind[1:]}, of {len(rows)} of {len(data)} systems at their highest load: "
-                        f"{listed(names)}. The first of them: {data.loc[rows.index[0], 'grounds']}.")  # fmt: skip
+                        f"{join_names(names)}. The first of them: {data.loc[rows.index[0], 'grounds']}.")  # fmt: skip
     return told

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from vbench.analysis.answers.words import at_load, data_of, listed, shortened, value
+from vbench.analysis.answers.words import describe_load, find_data, format_value, join_names, shorten
 from vbench.analysis.axes import Axis, axis
 from vbench.analysis.points import HALF_WIDTH
 
@@ -22,8 +22,8 @@ PER_GPU = "output_throughput_per_gpu"
 def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
     """For each model one sentence for each of the three."""
     x, y = axis(options.x), axis(options.y)
-    told = [*_at_the_load(data_of(found, "throughput-latency"), y), *_within_limits(found, x, y, options.slo)]
-    return [*shortened(told, "Throughput and latency, and the curves"), *_within_slo(data_of(found, "within-slo"))]
+    told = [*_at_the_load(find_data(found, "throughput-latency"), y), *_within_limits(found, x, y, options.slo)]
+    return [*shorten(told, "Throughput and latency, and the curves"), *_within_slo(find_data(found, "within-slo"))]
 
 
 def compare(best: Any, other: Any, y: Axis) -> str:
@@ -36,7 +36,7 @@ def compare(best: Any, other: Any, y: Axis) -> str:
     else:
         apart = abs(one - two) > sum(halves)
         decided = "their 95 % intervals do not overlap" if apart else "not decided: their 95 % intervals overlap"
-    return f"{ahead}, {other['system_label']} with {value(other, y)}; {decided}"
+    return f"{ahead}, {other['system_label']} with {format_value(other, y)}; {decided}"
 
 
 def _at_the_load(cells: pd.DataFrame, y: Axis) -> list[str]:
@@ -47,12 +47,12 @@ def _at_the_load(cells: pd.DataFrame, y: Axis) -> list[str]:
         ranked = _ranked(rows, y)
         best = ranked.iloc[0]
         if len(ranked) == 1:
-            alone.append(f"{model} on {best['system_label']}, {value(best, y)}")
+            alone.append(f"{model} on {best['system_label']}, {format_value(best, y)}")
             continue
-        told.append(f"{model} {at_load(best)}: {best['system_label']}, {value(best, y)}: "
+        told.append(f"{model} {describe_load(best)}: {best['system_label']}, {format_value(best, y)}: "
                     f"{compare(best, ranked.iloc[1], y)}.{_per_gpu(rows, best, y)}")  # fmt: skip
     if alone:
-        told.append(f"Measured on one system only {at_load(cells.iloc[0])}: {listed(alone, 4)}.")
+        told.append(f"Measured on one system only {describe_load(cells.iloc[0])}: {join_names(alone, 4)}.")
     return told
 
 
@@ -64,7 +64,7 @@ def _per_gpu(rows: pd.DataFrame, best: pd.Series, y: Axis) -> str:
     leader = _ranked(known, axis(PER_GPU)).iloc[0]
     if leader["system_label"] == best["system_label"]:
         return " It also gives the most for each GPU."
-    return f" For each GPU: {leader['system_label']}, {value(leader, axis(PER_GPU))}."
+    return f" For each GPU: {leader['system_label']}, {format_value(leader, axis(PER_GPU))}."
 
 
 def _within_limits(found: list[Section], x: Axis, y: Axis, limits: list[float]) -> list[str]:
@@ -90,7 +90,7 @@ def _best_within(points: pd.DataFrame, limit: float, x: Axis, y: Axis) -> str:
     if kept.empty:
         return "none"
     best = _ranked(kept, y).iloc[0]
-    return f"{best['system_label']}, {value(best, y)} {at_load(best)}"
+    return f"{best['system_label']}, {format_value(best, y)} {describe_load(best)}"
 
 
 def _limit_text(limits: list[float], x: Axis) -> str:

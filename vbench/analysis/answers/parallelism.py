@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from vbench.analysis.answers.words import data_of, shortened
+from vbench.analysis.answers.words import find_data, shorten
 from vbench.analysis.axes import Axis, axis
 from vbench.analysis.loads import load_axis_named
 from vbench.analysis.ratios import ratio_text
@@ -22,7 +22,7 @@ SETTING = ["model_label", "hardware", "conditions_label"]
 
 def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
     """One for each model on the same GPUs that was split in two ways."""
-    data = data_of(found, "splits")
+    data = find_data(found, "splits")
     if data.empty:
         return []
     y = axis(options.y)
@@ -30,13 +30,13 @@ def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
     for row in data[data["metric"] == y.key].itertuples():
         setting = [str(getattr(row, key)) for key in SETTING]
         name = " · ".join(word for word in setting if word)
-        loads = _by_load(data_of(found, slug("splits", *setting)), str(row.split), str(row.baseline), y)
+        loads = _by_load(find_data(found, slug("splits", *setting)), str(row.split), str(row.baseline), y)
         span = f"{row.points} load{'s' if row.points > 1 else ''}"
         told.append(
             f"{name}: {row.split} gives {ratio_text(row)} of {row.baseline}'s {y.short} over {span}: "
             f"{_verdict(row, y)}.{loads}"
         )
-    return shortened(told, "Tensor against data parallel")
+    return shorten(told, "Tensor against data parallel")
 
 
 def _verdict(row: object, y: Axis) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vbench.analysis.answers.words import data_of, listed
+from vbench.analysis.answers.words import find_data, join_names
 from vbench.analysis.comparisons.bounds import NOT_TOLD
 
 if TYPE_CHECKING:
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 def sentences(runs: Runs, found: list[Section], _: Options) -> list[str]:
     """What was left out, not repeated, not watched or not real."""
     told = [*_left_out(found), *_single(found), *_unbounded(runs, found)]
-    if "dummy" in set(runs.used.get("engine.weights", ())):
+    if "dummy" in set(runs.used_runs.get("engine.weights", ())):
         told.append("Weights were random (engine.weights=dummy) in some or all runs: they show speed, not answers.")
     return told
 
 
 def _left_out(found: list[Section]) -> list[str]:
-    data = data_of(found, "left-out")
+    data = find_data(found, "left-out")
     if data.empty:
         return []
     reasons = [f"{row.reason} {row.runs}" for row in data.itertuples()]
-    return [f"Runs that enter no answer, by reason: {listed(reasons)} (see Left out)."]
+    return [f"Runs that enter no answer, by reason: {join_names(reasons)} (see Left out)."]
 
 
 def _single(found: list[Section]) -> list[str]:
@@ -43,9 +43,9 @@ def _single(found: list[Section]) -> list[str]:
 
 
 def _unbounded(runs: Runs, found: list[Section]) -> list[str]:
-    data = data_of(found, "bounds")
+    data = find_data(found, "bounds")
     if data.empty:
         return [] if runs.valid.empty else ["What bounds the systems: no run recorded what its server did."]
     open_ = data[data["bound"] == NOT_TOLD]
     names = (open_["model_label"] + " · " + open_["system_label"]).tolist()
-    return [f"What bounds {listed(names)}: nothing that was recorded is at its limit."] if names else []
+    return [f"What bounds {join_names(names)}: nothing that was recorded is at its limit."] if names else []

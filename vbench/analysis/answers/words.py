@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 MOST_SENTENCES = 8  # for one question; the sections have the rest
 
 
-def data_of(found: Iterable[Section], slug: str) -> pd.DataFrame:
+def find_data(found: Iterable[Section], slug: str) -> pd.DataFrame:
     """The data of the section with that slug; empty if the report has none."""
     return next((each.data for each in found if each.slug == slug and each.data is not None), pd.DataFrame())
 
 
-def at_load(row: pd.Series) -> str:
+def describe_load(row: pd.Series) -> str:
     """`at num_prompts=320`."""
     return f"at {load_axis_named(row['load_axis']).name}={row['load']:g}"
 
 
-def value(row: Any, of: Axis) -> str:
+def format_value(row: Any, of: Axis) -> str:
     """`9,612 ± 50 output tokens/s (n = 3)`, or `9,612 output tokens/s (n = 1)`."""
     mean = format(Interval(row[of.key], row[of.key + HALF_WIDTH], row["runs"]), of.digits)
     return f"{mean} {of.short} (n = {row['runs']:.0f})"
 
 
-def listed(names: Sequence[str], most: int = 6) -> str:
+def join_names(names: Sequence[str], most: int = 6) -> str:
     """The names with commas; beyond `most`, how many more."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def shortened(sentences: list[str], where: str) -> list[str]:
+def shorten(sentences: list[str], where: str) -> list[str]:
     """At most MOST_SENTENCES, and where the others are."""
     more = len(sentences) - MOST_SENTENCES
     return [*sentences[:MOST_SENTENCES], f"{more} more: see {where}."] if more > 0 else sentences

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from vbench.analysis.frame import with_columns
+from vbench.analysis.frame import ensure_columns
 from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.loads import load_axis_named
 from vbench.analysis.section import Section
@@ -65,7 +65,7 @@ class Bound:
 
 def sections(runs: Runs, _: Options) -> list[Section]:
     """One row for each system; no section if no run recorded what its server did."""
-    rows = with_columns(runs.valid, (*GAUGES, *FACTS))
+    rows = ensure_columns(runs.valid, (*GAUGES, *FACTS))
     rows = rows[rows[["server_max_requests_running", "server_frontend_limited"]].notna().any(axis=1)]
     if rows.empty:
         return []
