@@ -70,7 +70,7 @@ def test_times_and_tokens_are_the_servers(one):
     assert requests.error.tolist() == [""] * 8
     assert requests.status.tolist() == [200] * 8
     assert requests.finish_reason.tolist() == ["length"] * 8
-    assert requests.input_tokens.tolist() == [8] * 8
+    assert requests.input_tokens.tolist() == requests.usage_input_tokens.tolist() == [8] * 8
     assert requests.output_tokens.tolist() == requests.asked_tokens.tolist() == [10] * 8
     assert requests.chunk_tokens.tolist() == [1] * 80
     left = np.array([stamps[str(i)] for i in range(8)]).ravel() / 1e9 - client.started_at_monotonic_s

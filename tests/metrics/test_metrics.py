@@ -124,3 +124,11 @@ def test_queue_time_is_from_the_schedule_to_the_send_of_requests_that_succeeded(
 def test_a_request_that_was_never_sent_is_not_in_flight():
     _, counts = in_flight(requests([(1.0, 1)], [], sent=[0.0, np.nan], finished=np.array([1.0, np.nan])))
     assert counts.tolist() == [1, 0]
+
+
+def test_the_servers_count_of_prompt_tokens_is_a_key_of_its_own_where_it_tells_all():
+    replies = [(1.0, 1), (1.5, 1)], [(1.0, 1), (2.0, 2)]
+    told = metrics(requests(*replies, usage_input_tokens=np.array([28, 30])))
+    assert (told["total_input_tokens"], told["usage_input_tokens"]) == (16, 58)
+    assert "usage_input_tokens" not in metrics(requests(*replies, usage_input_tokens=np.array([28, 0])))
+    assert "usage_input_tokens" not in metrics(requests(*replies))  # an older file

@@ -134,3 +134,10 @@ def test_20_chunks_of_100_may_come_with_the_one_before(together, verdict):
 
 def test_a_run_without_any_token_is_no_measurement():
     assert codes(requests(*([] for _ in range(120))))[0] == {"no_tokens"}
+
+
+@pytest.mark.parametrize(("counted", "warned"), [(8 * 120, False), (8 * 120 + 9, False), (28 * 120, True), (100, True)])
+def test_prompts_that_the_server_counts_otherwise_are_a_warning(counted, warned):
+    found = {"total_input_tokens": 8 * 120, "usage_input_tokens": counted}
+    _, warnings = codes(many(), found)
+    assert ("added_prompt_tokens" in warnings) == warned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import records
@@ -14,6 +15,8 @@ from vbench import tracking
 from vbench.plan.naming import dotted_leaves
 from vbench.schema import Weights
 from vbench.schema.record import Failure, Reason
+from vbench.schema.series import Series
+from vbench.tracking.curves import points
 from vbench.tracking.mapping import COLUMN_NAMES, flatten, restore
 
 pytestmark = [
@@ -175,3 +178,10 @@ def test_a_folder_without_a_readable_record_is_named(tmp_path, text, complaint):
         (tmp_path / "record.json").write_text(text)
     with pytest.raises(tracking.UnreadableRecord, match=f"record.json: {complaint}"):
         tracking.file(tmp_path)
+
+
+def test_no_series_has_two_points_at_one_time_and_step_of_which_mlflow_shows_the_larger():
+    twice = Series(np.array([0.0001, 0.0004, 1.0]), {"server/requests_running": np.array([9.0, 3.0, 4.0])}, 1e9)
+    found = points(twice)
+    assert [point.value for point in found] == [3.0, 4.0]
+    assert len({(point.key, point.at_ms, point.step) for point in found}) == len(found)

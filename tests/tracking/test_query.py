@@ -84,6 +84,17 @@ def test_a_filter_picks_runs(tmp_path):
     assert set(table["params.workload.num_prompts"]) == {80, 320}
 
 
+def test_of_runs_that_others_filed_a_nan_passes_no_comparison_but_unequal(tmp_path):
+    """As MLflow 3.17.2 does; docs/metrics.md says so."""
+    filed(tmp_path)
+    experiment = client().create_experiment("foreign")
+    for value in (5.0, math.nan):
+        client().log_metric(client().create_run(experiment).info.run_id, "m", value)
+    assert tracking.query("foreign", where="metrics.m != 5")["metrics.m"].isna().tolist() == [True]
+    for holds in ("> -10", ">= 0", "< 10", "<= 5", "= 5"):
+        assert tracking.query("foreign", where=f"metrics.m {holds}")["metrics.m"].tolist() == [5.0]
+
+
 def test_deleted_runs_and_experiments_are_not_seen(tmp_path):
     filed(tmp_path)
     client().delete_experiment(client().get_experiment_by_name("other").experiment_id)

@@ -96,7 +96,7 @@ def gather(shares: list[Requests]) -> Requests:
     places = [slice(index, total, count) for index in range(count)]
     columns = {}
     for name in ("scheduled", "sent", "first_byte", "finished", "input_tokens", "asked_tokens", "output_tokens",
-                 "status", "replica", "finish_reason", "error"):  # fmt: skip
+                 "status", "replica", "finish_reason", "error", "usage_input_tokens"):  # fmt: skip
         parts = [getattr(share, name) for share in shares]
         columns[name] = np.empty(total, np.result_type(*parts))
         for place, part in zip(places, parts, strict=True):

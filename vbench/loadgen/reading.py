@@ -33,6 +33,7 @@ class Reading:
     output_tokens: int  # by usage, else the sum of tokens
     finish_reason: str
     error: str
+    input_tokens: int = 0  # of the prompt, by usage; 0 if the server does not tell
 
 
 def read(reply: Reply, asked: int) -> Reading:
@@ -58,6 +59,7 @@ class _Transcript:
         self.texts: list[bool] = []  # for each chunk, whether it has text
         self.counts: list[int | None] = []  # tokens so far, if the server counts them in every event
         self.total: int | None = None
+        self.prompt = 0
         self.hidden = 0  # reasoning tokens, as the server counts them
         self.streams_reasoning = False
         self.finish_reason = ""
@@ -98,6 +100,7 @@ class _Transcript:
 
     def _add_usage(self, usage: dict[str, Any]) -> int | None:
         """Returns the reply's tokens so far; None if the event does not say."""
+        self.prompt = _count(usage.get("prompt_tokens") or 0) or self.prompt
         if usage.get("completion_tokens") is None:
             return None
         details = usage.get("completion_tokens_details") or {}
@@ -122,6 +125,7 @@ class _Transcript:
             output_tokens=int(tokens.sum()) if total is None else total,
             finish_reason=self.finish_reason,
             error=self.error or broken_off or self._find_contradiction(total, spoken),
+            input_tokens=self.prompt,
         )
 
     def _total(self, spoken: int) -> int | None:

@@ -139,6 +139,7 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
         offsets=np.concatenate([[0], np.cumsum([len(reading.times) for reading in readings])]).astype(np.int64),
         chunk_times=seconds(np.concatenate([np.empty(0, np.int64), *(reading.times for reading in readings)])),
         chunk_tokens=np.concatenate([np.empty(0, np.int64), *(reading.tokens for reading in readings)]),
+        usage_input_tokens=np.array([reading.input_tokens for reading in readings], np.int64),
     )
 
 

@@ -74,6 +74,8 @@ def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str
     }
     if not ok.any():
         return found
+    if len(requests.usage_input_tokens) and requests.usage_input_tokens[ok].all():
+        found["usage_input_tokens"] = int(requests.usage_input_tokens[ok].sum())
     found |= _throughput(requests, ok) | _steady(requests, ok) | stalls(requests, engine)
     for name, samples in latencies(requests)._asdict().items():
         found |= compute_statistics(name, samples)

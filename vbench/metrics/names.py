@@ -32,6 +32,7 @@ NAMES = {
     "failed": "requests failed",
     "total_input_tokens": "prompt tokens",
     "total_output_tokens": "output tokens",
+    "usage_input_tokens": "prompt tokens by the server",
     "peak_concurrent_requests": "most requests in flight",
     "gpu_mean_utilization": "GPUs busy, NVML (%)",
     "gpu_mean_power_w": "GPU power (W)",

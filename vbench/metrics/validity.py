@@ -67,6 +67,7 @@ def judge(
         _paused_replies(found),
         _busy_front_end(found),
         _merged_tokens(requests),
+        _added_prompt_tokens(found),
         _hidden_tokens(requests),
         _few_samples(requests),
     )
@@ -264,6 +265,14 @@ def _merged_tokens(requests: Requests) -> Reason | None:
         "it says how many (engine.extra_args=[--enable-force-include-usage])"
     )
     return Reason("merged_tokens", sentence)
+
+
+def _added_prompt_tokens(found: dict[str, float]) -> Reason | None:
+    sent, counted = found.get("total_input_tokens", 0), found.get("usage_input_tokens")
+    if counted is None or abs(counted - sent) <= COUNT_SHARE * sent:
+        return None
+    sentence = f"the server counted {counted:,.0f} prompt tokens where {sent:,.0f} were sent"
+    return Reason("added_prompt_tokens", f"{sentence}: its chat template or its tokenizer makes other prompts of them")
 
 
 def _hidden_tokens(requests: Requests) -> Reason | None:

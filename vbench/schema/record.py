@@ -55,6 +55,9 @@ class Requests:
     offsets: Ints  # (n + 1,)
     chunk_times: Floats  # (m,) arrival of each chunk
     chunk_tokens: Ints  # (m,) tokens in each chunk
+    usage_input_tokens: Ints = field(  # (n,) prompt tokens by the server's usage, 0 if not told; (0,) in older files
+        default_factory=lambda: np.empty(0, np.int64)
+    )
 
     def __len__(self) -> int:
         return len(self.sent)

@@ -39,9 +39,11 @@ def points(series: Series) -> list[Point]:
 def _points(series: Series, name: str, most: int) -> list[Point]:
     times, values = series.samples(name)
     chosen = np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))
-    return [
+    found = [
         Point(
             name, round_digits(float(values[i])), round((series.started_at + times[i]) * 1e3), int(np.floor(times[i]))
         )
         for i in chosen
     ]
+    # Of two values at one time and step MLflow shows the larger, not the later.
+    return list({(point.at_ms, point.step): point for point in found}.values())
