@@ -6,12 +6,12 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from vbench import tracking
-from vbench.analysis import axes, frame, report
+from vbench.analysis import axes, explorer, frame, report
 from vbench.analysis.answers import Answer, answer
 from vbench.analysis.comparisons import against, sections
 from vbench.analysis.gate import Outcome
@@ -99,8 +99,16 @@ def make_report(chosen: Options, command: list[str]) -> Report:
     outcome = against.judge_sections(found, chosen.fail_if) if chosen.fail_if else None
     origin = report.provenance(runs, command, tracking.store())
     first = answer(runs, found, chosen)
-    files = report.write(first, found, origin, Path(chosen.folder), chosen.figures)
+    files = report.write(first, found, origin, Path(chosen.folder), chosen.figures, _collect_points(found, chosen))
     return Report(runs, first, found, files, outcome)
+
+
+def _collect_points(found: list[Section], chosen: Options) -> dict[str, Any] | None:
+    """The points of the page's interactive figure; None without figures, or if nothing was measured."""
+    runs = next((each.runs for each in found if each.runs is not None), None)
+    if runs is None or not chosen.figures:
+        return None
+    return explorer.collect_points(runs, chosen, tracking.run_page)
 
 
 def print_report(made: Report) -> None:

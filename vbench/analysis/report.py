@@ -10,19 +10,16 @@ import platform
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
-import jinja2
-from markupsafe import Markup
-
 import vbench
 from vbench.analysis import rendering
-from vbench.analysis.figure_text import TITLE_ID
+from vbench.analysis.page import PAGE, Points, render_page, table_head, table_rows
 from vbench.schema.errors import Refused
 from vbench.tracking.markdown import escape_markdown, markdown_table
 
@@ -33,19 +30,8 @@ if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
     from vbench.analysis.section import Section
 
-KIND = "vbench report"
-PAGE = "report.html"
-BEST = "★"
-TITLE_PT = 26  # the height of the title of a figure
-LONGEST_CELL = 32  # characters; a longer cell is text, and wraps
 FILES = re.compile(r'<meta name="files" content="([\w.\- ]*)">')  # the names that a report wrote, in its page
 CSV_NAMES = {"model_label": "system", "system_label": "series", "conditions_label": "beyond"}  # as scripts read them
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    keep_trailing_newline=True,
-)
 
 
 @dataclass(frozen=True)
@@ -83,17 +69,25 @@ def provenance(runs: Runs, command: Sequence[str], store: str) -> Provenance:
     return Provenance(facts, tuple(sorted(ids)))
 
 
-def write(answer: Answer, sections: list[Section], origin: Provenance, out: Path, formats: Sequence[str]) -> list[Path]:
+def write(
+    answer: Answer,
+    sections: list[Section],
+    origin: Provenance,
+    out: Path,
+    formats: Sequence[str],
+    points: Points | None = None,
+) -> list[Path]:
     """Writes all files below `out` and returns their paths, the figures first and the reports last.
 
     Figures are written in the `formats`; without any, the reports have no figures either. Files of an earlier report
-    that this one does not write are removed once it is complete. Raises Refused if the folder cannot be written.
+    that this one does not write are removed once it is complete. `points` (`explorer.collect_points`) become the page's
+    interactive figure. Raises Refused if the folder cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
         staging = Path(mkdtemp(prefix=".report-", dir=out))
         try:
-            names = _write_files(answer, sections, origin, staging, formats)
+            names = _write_files(answer, sections, origin, staging, formats, points)
             _swap(staging, out, names)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
@@ -120,7 +114,12 @@ def markdown_parts(answer: Answer, sections: Iterable[Section]) -> list[str]:
 
 
 def _write_files(
-    answer: Answer, sections: list[Section], origin: Provenance, folder: Path, formats: Sequence[str]
+    answer: Answer,
+    sections: list[Section],
+    origin: Provenance,
+    folder: Path,
+    formats: Sequence[str],
+    points: Points | None,
 ) -> list[str]:
     plots = {each.slug: each.figure for each in sections if each.figure and formats}
     drawings = rendering.render_all(plots, folder, formats)
@@ -134,7 +133,7 @@ def _write_files(
             data.to_csv(folder / names[-1], index=False, errors="replace")
     names += ["report.md", PAGE]
     _write_text(folder / "report.md", _markdown(answer, sections, origin, formats))
-    _write_text(folder / PAGE, _html(answer, sections, origin, drawings, names))
+    _write_text(folder / PAGE, render_page(answer, sections, origin, drawings, names, points))
     return names
 
 
@@ -184,46 +183,4 @@ def _markdown(answer: Answer, sections: list[Section], origin: Provenance, forma
 
 
 def _markdown_table(table: pd.DataFrame) -> str:
-    return markdown_table(_table_head(table), _table_rows(table))
-
-
-def _html(
-    answer: Answer, sections: list[Section], origin: Provenance, drawings: Mapping[str, str], files: Sequence[str]
-) -> str:
-    return TEMPLATES.get_template(PAGE).render(
-        kind=KIND,
-        answer=answer,
-        title_id=TITLE_ID,
-        sections=sections,
-        origin=origin,
-        files=files,
-        drawings={slug: _inline(drawing) for slug, drawing in drawings.items()},
-        cell_class=_cell_class,
-        table_head=_table_head,
-        table_rows=_table_rows,
-    )
-
-
-def _table_head(table: pd.DataFrame) -> list[object]:
-    return [table.index.name, *table.columns]
-
-
-def _table_rows(table: pd.DataFrame) -> list[list[object]]:
-    return [[name, *cells] for name, cells in zip(table.index, table.to_numpy().tolist(), strict=True)]
-
-
-def _inline(drawing: str) -> str:
-    """An SVG file as an element of a page: without its XML head, and without the band of its title."""
-    element = re.sub(r"^.*?(?=<svg )", "", drawing, flags=re.DOTALL)
-    return re.sub(
-        r'viewBox="0 0 ([\d.]+) ([\d.]+)"',
-        lambda found: f'viewBox="0 {TITLE_PT} {found[1]} {float(found[2]) - TITLE_PT:g}"',
-        element,
-        count=1,
-    )
-
-
-def _cell_class(cell: object) -> Markup:
-    text = str(cell)
-    kind = "best" if text.startswith(BEST) else "text" if len(text) > LONGEST_CELL else ""
-    return Markup(f' class="{kind}"' if kind else "")  # noqa: S704  our own words
+    return markdown_table(table_head(table), table_rows(table))

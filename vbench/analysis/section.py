@@ -26,6 +26,7 @@ class Section:
     data: pd.DataFrame | None = None  # for programs: one value a cell
     figure: Plot | None = None
     notes: tuple[str, ...] = field(default=())
+    runs: pd.DataFrame | None = None  # the labelled runs behind it, where the interactive figure shows them
 
 
 def slug(*words: str) -> str:

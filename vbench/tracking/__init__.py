@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TrackingFailed", "UnreadableRecord", "database", "deliver", "digest", "file", "page", "query", "record",
-    "report", "standing", "store",
+    "report", "run_page", "standing", "store",
 ]  # fmt: skip
 
 
@@ -93,6 +93,13 @@ def page(experiment: str) -> str | None:
     from vbench.tracking import reporting  # as above
 
     return reporting.page(experiment)
+
+
+def run_page(run_id: str) -> str:
+    """The URL of a run in MLflow's UI; of a local store, where `make ui` shows it."""
+    from vbench.tracking.pages import direct_run_page
+
+    return direct_run_page(store(), run_id)
 
 
 def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:

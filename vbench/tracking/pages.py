@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from vbench.tracking.view import VIEW
 
+LOCAL_UI = "http://127.0.0.1:5000"  # where `make ui` serves a local store
 KIND = "workflowType=machine_learning"  # without it MLflow 3 shows its pages for generative AI
 
 
@@ -17,6 +18,11 @@ def campaign_page(store: str, experiment_id: str) -> str | None:
 def run_page(store: str, experiment_id: str, run_id: str) -> str | None:
     """A run's artifacts; None if the store is not a server."""
     return _page(store, f"experiments/{experiment_id}/runs/{run_id}/artifacts?{KIND}")
+
+
+def direct_run_page(store: str, run_id: str) -> str:
+    """A run, whatever its experiment; of a store that is not a server on the pages that `make ui` serves."""
+    return _page(store, f"runs/{run_id}?{KIND}") or f"{LOCAL_UI}/#/runs/{run_id}?{KIND}"
 
 
 def _page(store: str, route: str) -> str | None:

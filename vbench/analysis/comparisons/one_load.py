@@ -38,7 +38,11 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         f"{f'; {repeats}' if repeats else ''}. "
         f"{f'{BEST} best {y.short} of its column. ' if cells['best'].any() else ''}{shared_conditions(measured)}."
     )
-    return [Section("throughput-latency", "Throughput and latency", caption, table, cells, notes=tuple(notes))]
+    return [
+        Section(
+            "throughput-latency", "Throughput and latency", caption, table, cells, notes=tuple(notes), runs=everything
+        )
+    ]
 
 
 def select_load(found: pd.DataFrame, load: float, y: Axis) -> pd.DataFrame:

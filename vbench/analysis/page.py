@@ -1,0 +1,90 @@
+"""A report as one HTML page that fetches nothing: its style, its figures and their library are in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from vbench.analysis.bokehjs import load_bokehjs
+from vbench.analysis.explorer import encode
+from vbench.analysis.figure_text import TITLE_ID
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vbench.analysis.answers import Answer
+    from vbench.analysis.report import Provenance
+    from vbench.analysis.section import Section
+
+Points = dict[str, Any]  # as `explorer.collect_points` gives them
+PAGE = "report.html"
+KIND = "vbench report"
+BEST = "★"
+TITLE_PT = 26  # the height of the title of a figure
+LONGEST_CELL = 32  # characters; a longer cell is text, and wraps
+FOLDER = Path(__file__).parent / "templates"
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(FOLDER),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    keep_trailing_newline=True,
+)
+
+
+def render_page(
+    answer: Answer,
+    sections: list[Section],
+    origin: Provenance,
+    drawings: Mapping[str, str],
+    files: Sequence[str],
+    points: Points | None,
+) -> str:
+    """The page. `drawings` are SVG files by slug; `points` go into an interactive figure, if there are any."""
+    interactive = points is not None and bool(points["points"])
+    return TEMPLATES.get_template(PAGE).render(
+        kind=KIND,
+        answer=answer,
+        title_id=TITLE_ID,
+        sections=sections,
+        origin=origin,
+        files=files,
+        drawings={slug: _inline(drawing) for slug, drawing in drawings.items()},
+        cell_class=_cell_class,
+        table_head=table_head,
+        table_rows=table_rows,
+        points=encode(points) if points is not None and interactive else "",
+        library=load_bokehjs() if interactive else "",
+        explorer=(FOLDER / "explorer.js").read_text("utf-8") if interactive else "",
+    )
+
+
+def table_head(table: pd.DataFrame) -> list[object]:
+    """The header cells of a section's table."""
+    return [table.index.name, *table.columns]
+
+
+def table_rows(table: pd.DataFrame) -> list[list[object]]:
+    """The cells of each of its rows."""
+    return [[name, *cells] for name, cells in zip(table.index, table.to_numpy().tolist(), strict=True)]
+
+
+def _inline(drawing: str) -> str:
+    """An SVG file as an element of a page: without its XML head, and without the band of its title."""
+    element = re.sub(r"^.*?(?=<svg )", "", drawing, flags=re.DOTALL)
+    return re.sub(
+        r'viewBox="0 0 ([\d.]+) ([\d.]+)"',
+        lambda found: f'viewBox="0 {TITLE_PT} {found[1]} {float(found[2]) - TITLE_PT:g}"',
+        element,
+        count=1,
+    )
+
+
+def _cell_class(cell: object) -> Markup:
+    text = str(cell)
+    kind = "best" if text.startswith(BEST) else "text" if len(text) > LONGEST_CELL else ""
+    return Markup(f' class="{kind}"' if kind else "")  # noqa: S704  our own words
