@@ -11,6 +11,7 @@ It knows neither how runs are measured nor how MLflow stores them: `__main__` is
     comparisons  the sections of a report, one comparison a file
     answers      sections -> the sentences with which a report begins, one question a file
     figures      points -> figures; the only importer of matplotlib
-    report       sections -> files
+    explorer     labelled runs -> the data of the interactive figure
+    report       sections -> files; page the HTML one among them
     terminal     sections -> a terminal
 """
