@@ -21,6 +21,11 @@ logs. A shape is a power of two of the requests that run (`--compile-shapes`), o
 kernel, as vLLM does, not of its variants. Prefill (`--prefill-tokens-per-s`): a step takes as much longer as the
 prompts that it admits.
 
+Step sizes (`--compile-steps`): each prefill step beyond `--captured` tokens needs a kernel for its tokens, rounded up
+to 32, and for whether 16 divides them, as vLLM's MXFP4 experts do. `--kernel-cache FOLDER` keeps what was compiled
+beyond the server's end; a kernel found there takes `--load-s`. With `--jit-monitor-verbose` the log has each kernel,
+else the first. Completions of several prompts at once are answered whole: POST /pause and /resume make them one step.
+
 The stream is lean, so that client and server can share two cores: bytes are prepared once a request, and a tick is one
 write a connection.
 """
@@ -141,6 +146,23 @@ class Stream:
         }
 
 
+class Batch:
+    """A request for one token to each of several prompts, answered in one piece."""
+
+    def __init__(self, connection: Connection, prompts: list[list[int]]) -> None:
+        self.connection, self.lengths = connection, [len(prompt) for prompt in prompts]
+        self.whole = connection.engine.paused  # its prompts wait together; otherwise the first is a step of its own
+
+    def process(self, engine: Engine) -> None:
+        parts = [sum(self.lengths)] if self.whole else [self.lengths[0], sum(self.lengths[1:])]
+        for tokens in parts:
+            engine.prefill(tokens)
+        engine.prompt_tokens += sum(self.lengths)
+        engine.generation_tokens += len(self.lengths)
+        choices = [{"index": index, "text": " word", "finish_reason": "length"} for index in range(len(self.lengths))]
+        self.connection.reply(200, {"object": "text_completion", "choices": choices})
+
+
 class Engine:
     """All streams, ticking together."""
 
@@ -156,6 +178,8 @@ class Engine:
         self.due = 0.0
         self.unprefilled = 0  # prompt tokens that the next step has to process
         self.compiled: set[str] = set()
+        self.paused = False
+        self.batches: deque[Batch] = deque()
 
     def start(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -197,8 +221,9 @@ class Engine:
     def take_longer(self) -> None:
         """Prefills the prompts that came, and compiles what this step needs and no step before it did."""
         options = self.options
-        if options.prefill_tokens_per_s:
-            time.sleep(self.unprefilled / options.prefill_tokens_per_s)
+        while self.batches and not self.paused:
+            self.batches.popleft().process(self)
+        self.prefill(self.unprefilled)
         self.unprefilled = 0
         shapes = {f"_request_{k}_kernel" for k in options.compile_at if self.requests >= k}
         if options.compile_shapes and self.running:
@@ -208,6 +233,30 @@ class Engine:
             time.sleep(options.compile_s)
             if not options.compile_silently and not (options.log_first_compilation and len(self.compiled) > 1):
                 log_compilation(kernel)
+
+    def prefill(self, tokens: int) -> None:
+        """Processes these prompt tokens in steps of at most `max_num_batched_tokens`."""
+        options = self.options
+        while tokens > 0:
+            step, tokens = min(tokens, options.max_num_batched_tokens), tokens - options.max_num_batched_tokens
+            if options.prefill_tokens_per_s:
+                time.sleep(step / options.prefill_tokens_per_s)
+            if options.compile_steps and step > options.captured:
+                self.compile_step(-(-step // 32) * 32, step % 16 == 0)
+
+    def compile_step(self, stride: int, divisible: bool) -> None:
+        options, variant = self.options, f"stride_rn={stride}, divisible={divisible}"
+        if variant in self.compiled:
+            return
+        first, kept = not self.compiled, options.kernel_cache and options.kernel_cache / f"{stride}-{divisible}"
+        self.compiled.add(variant)
+        time.sleep(options.load_s if kept and kept.exists() else options.compile_s)
+        if kept:
+            kept.touch()
+        if options.jit_monitor_verbose:
+            log_compilation(f"_topk_forward (constexprs={{BLOCK_M=32, {variant}}}; key=None)")
+        elif first:
+            log_compilation("_topk_forward")
 
     def advance(self, stream: Stream) -> bool:
         """Sends the next chunk; true once the stream is over."""
@@ -346,6 +395,9 @@ class Connection(asyncio.Protocol):
             self.reply(200, self.engine.metrics())
         elif route == "GET /fake/stamps":
             self.reply(200, self.engine.stamps)
+        elif route in ("POST /pause", "POST /resume") and not self.options.no_pause:
+            self.engine.paused = route == "POST /pause"
+            self.reply(200, "")
         elif route == "POST /reset_prefix_cache":
             self.engine.seen_prompts.clear()
             self.reply(200, "")
@@ -362,7 +414,10 @@ class Connection(asyncio.Protocol):
             return
         request = json.loads(body)
         if not request.get("stream"):
-            self.refuse(400, "this fake only streams")
+            if not chat and request["max_tokens"] == 1 and isinstance(request["prompt"][0], list):
+                self.engine.batches.append(Batch(self, request["prompt"]))
+            else:
+                self.refuse(400, "this fake only streams")
             return
         stream = Stream(self, request, chat, self.engine.requests, self.options)
         if stream.prompt_tokens + stream.asked > self.options.max_model_len:
@@ -490,6 +545,12 @@ async def serve(options: argparse.Namespace) -> None:
     gc.disable()
     port = server.sockets[0].getsockname()[1]
     log(f"Starting vLLM API server on {'https' if tls else 'http'}://{options.host}:{port}")
+    if options.max_num_batched_tokens < 1 << 30:
+        log(f"Chunked prefill is enabled with max_num_batched_tokens={options.max_num_batched_tokens}.")
+    log(
+        f"Initializing an engine with config: ObservabilityConfig(jit_monitor_verbose={options.jit_monitor_verbose}), "
+        f"compilation_config={{'max_cudagraph_capture_size': {options.captured}}}"
+    )
     if options.compile_s:
         log("Kernel JIT monitor activated; monitored JIT compilations during inference will use mode=warn.")
     log("Application startup complete.")
@@ -510,6 +571,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     vllm.add_argument("--served-model-name")
     vllm.add_argument("--max-model-len", default="131072")
     vllm.add_argument("--max-num-seqs", type=int, default=1 << 30)
+    vllm.add_argument("--max-num-batched-tokens", type=int, default=1 << 30)
+    vllm.add_argument("--jit-monitor-verbose", action="store_true")
     vllm.add_argument("--enable-force-include-usage", action="store_true")
     vllm.add_argument("--ssl-certfile")
     vllm.add_argument("--ssl-keyfile")
@@ -523,6 +586,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     fake.add_argument("--compile-shapes", action="store_true")
     fake.add_argument("--compile-at", type=numbers, default=[])
     fake.add_argument("--compile-silently", action="store_true")
+    fake.add_argument("--compile-steps", action="store_true")
+    fake.add_argument("--captured", type=int, default=0)
+    fake.add_argument("--kernel-cache", type=Path)
+    fake.add_argument("--load-s", type=float, default=0.0)
+    fake.add_argument("--no-pause", action="store_true", help="answer 404 to /pause, as without the development mode")
     fake.add_argument("--log-first-compilation", action="store_true")
     fake.add_argument("--prefill-tokens-per-s", type=float, default=0.0)
     fake.add_argument("--start-s", type=float, default=0.0)

@@ -23,11 +23,12 @@ from vbench.watch import EVENTS, Events
 SLOW = ("--itl-s", "0.05")  # a run of 20 tokens is a second
 
 
-def session(*flags, loads=(2, 30, 40), workload=None, **engine):
+def session(*flags, loads=(2, 30, 40), workload=None, model=None, **engine):
     """A session of runs of 5 tokens on the fake server; its rehearsal is 9 requests."""
     given = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.02", *flags], **engine}
     load = {"lengths": "random", "input_len": 8, "output_len": 5} | (workload or {})
-    runs = [check_run(run_config(engine=given, workload={**load, "num_prompts": count})) for count in loads]
+    loads = [{**load, "num_prompts": count} for count in loads]
+    runs = [check_run(run_config(engine=given, model=model or {}, workload=each)) for each in loads]
     (made,) = plan((run, "fake") for run in runs)
     return made
 

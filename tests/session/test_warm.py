@@ -4,7 +4,7 @@ import pytest
 from test_session import executed, happened, session
 
 from vbench.schema.record import REQUESTS, Record
-from vbench.session.rehearsal import MOST_ROUNDS, one_step, shape, step_sizes
+from vbench.session.rehearsal import MOST_ROUNDS, shape
 
 COMPILING = ("--compile-s", "0.7")
 
@@ -84,21 +84,6 @@ def test_a_second_unlogged_compilation_of_an_engine_that_compiles_on_demand_is_n
     assert "compiled_under_load" in codes(record.invalid)
     assert record.metrics["compilations"] == 0
     assert [codes(each.invalid) >= {"compiled_under_load"} for each in aside] == [True, True]
-
-
-def test_step_sizes_go_down_evenly_and_each_comes_divisible_by_16_and_not():
-    sizes = step_sizes(8192)
-    assert sizes[:4] == [8192, 8185, 6544, 6537]
-    assert sizes[-2:] == [16, 9]
-    assert {size % 16 == 0 for size in sizes[::2]} == {True}
-    assert {size % 16 == 0 for size in sizes[1::2]} == {False}
-    assert max(one / other for one, other in zip(sizes[::2], sizes[2::2], strict=False)) < 2.01
-    assert len(sizes) == len(set(sizes)) < 60
-
-
-def test_a_step_beyond_the_context_is_several_prompts_behind_one_that_is_a_step_of_its_own():
-    assert one_step(1600, context=2000) == (1, 1600)
-    assert one_step(8192, context=2000) == (6, 1638)
 
 
 def test_a_pause_of_the_prompts_own_is_said_to_be_prefill(tmp_path):

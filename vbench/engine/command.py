@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from vbench.engine import routing
+from vbench.engine.versions import JIT_MONITOR_VERBOSE, has_option
 from vbench.plan.sessions import Session
 from vbench.schema import Engine, Weights
 
@@ -43,8 +44,13 @@ def starts_vllm(command: Sequence[str]) -> bool:
     return PurePath(command[place]).name.partition(".")[0] == "vllm"
 
 
-def build_server_argv(session: Session, model: str, served_model_name: str, port: int) -> list[str]:
-    """The command line of one replica, in vLLM's argument names. `model` is a hub id or a folder."""
+def build_server_argv(
+    session: Session, model: str, served_model_name: str, port: int, engine_version: str = ""
+) -> list[str]:
+    """The command line of one replica, in vLLM's argument names. `model` is a hub id or a folder.
+
+    `engine_version` is as in `identity.ask_engine_version`; an unknown one gets only options that all versions have.
+    """
     engine, split = session.engine, session.parallelism
     options: list[tuple[str, object]] = [
         ("--model", model),
@@ -65,6 +71,8 @@ def build_server_argv(session: Session, model: str, served_model_name: str, port
         ("--enable-expert-parallel", split.enable_expert_parallel),
         ("--enable-prefix-caching", engine.enable_prefix_caching is True),
         ("--no-enable-prefix-caching", engine.enable_prefix_caching is False),
+        # Costs nothing at a launch: the hook runs when a kernel has been compiled, and then also formats its constants.
+        (JIT_MONITOR_VERBOSE, has_option(engine_version, JIT_MONITOR_VERBOSE)),
     ]
     return [
         *resolve_program(engine),

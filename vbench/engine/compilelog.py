@@ -2,8 +2,10 @@
 
 vLLM watches its kernels once it has warmed up ("Kernel JIT monitor activated") and logs the first compilation of each
 kernel in each process: "Triton kernel JIT compilation during inference: NAME. This causes …". A later compilation of
-the same kernel, for other constants, is logged only with --jit-monitor-verbose. Triton's autotuner, torch.compile,
-FlashInfer's autotuner and CUDA graph capture have lines of their own.
+the same kernel, for other constants, is logged only with --jit-monitor-verbose, which also appends the constants:
+"NAME (constexprs={…}; …)". The hook (Triton's jit_post_compile_hook) runs after a kernel that the process did not have
+yet, whether it was compiled or loaded from Triton's cache on disk, so a warm cache has the same lines, milliseconds
+apart. Triton's autotuner, torch.compile, FlashInfer's autotuner and CUDA graph capture have lines of their own.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ COMPILED = {  # names for lines that do not name a kernel
     "FlashInfer autotuning": re.compile(r"Autotuning process starts"),
 }
 MONITORED = "Kernel JIT monitor activated"
+VERBOSE = re.compile(r"'?\bjit_monitor_verbose'?(?:=|: )True")  # in vLLM's list of arguments and of its config
+VERBOSE_MONITOR = "verbose"
 LOADED, BUILT = re.compile(r"Directly load .*compil", re.IGNORECASE), re.compile(r"Compiling a graph for ")
 
 
@@ -47,12 +51,13 @@ def find_compilations(text: str, now: datetime) -> list[Compilation]:
 
 
 def read_facts(log: str) -> dict[str, str]:
-    """Facts from the log of a successful start, if present: `kernel_monitor` "on", `compile_cache` "warm" or "cold".
+    """Facts from the log of a successful start, if present: `kernel_monitor` and `compile_cache` "warm" or "cold".
 
+    The monitor is "on" if the log has each kernel's first compilation, and "verbose" if it has every compilation.
     Warm: all compiled graphs came from vLLM's cache, which outlives sessions. Cold: at least one was compiled.
     With --enforce-eager there are no graphs.
     """
-    found = {"kernel_monitor": "on"} if MONITORED in log else {}
+    found = {"kernel_monitor": VERBOSE_MONITOR if VERBOSE.search(log) else "on"} if MONITORED in log else {}
     if BUILT.search(log):
         return found | {"compile_cache": "cold"}
     return found | ({"compile_cache": "warm"} if LOADED.search(log) else {})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +14,10 @@ from typing_extensions import Self
 from vbench.engine import counters
 
 UNANSWERED = (aiohttp.ClientError, asyncio.TimeoutError)
+PREFILL_S = 300.0  # limit for one step of prefill, during which kernels may be compiled
+PAUSE = "/pause?mode=keep&clear_cache=false"  # vLLM's, where VLLM_SERVER_DEV_MODE is set
+PAUSE_AHEAD_S = 0.005  # between the requests to pause and for completions: they come by two connections
+GATHER_S = 0.01  # more for the prompts of one request to reach a paused engine: it tells nobody how many wait
 
 
 class Endpoint:
@@ -77,7 +83,38 @@ class Endpoint:
             reply.raise_for_status()
             return counters.parse(await reply.text())
 
+    async def prefill(self, model: str, prompts: Sequence[Sequence[int]]) -> float | None:
+        """Has the engine process the prompts (token ids) in one step, and returns the seconds; None if it refuses them.
+
+        Several prompts reach the engine one after another, so it is paused until all have. An engine that cannot be
+        paused starts with those that came first, and takes the others as its next step.
+        """
+        asked = {"model": model, "prompt": [list(each) for each in prompts], "max_tokens": 1, "temperature": 0}
+        pausing = asyncio.ensure_future(self._post_is_ok(PAUSE)) if len(prompts) > 1 else None
+        await asyncio.sleep(PAUSE_AHEAD_S if pausing else 0)
+        sending, began = asyncio.ensure_future(self._complete(asked)), time.monotonic()
+        try:
+            if pausing and await pausing:  # vLLM answers after 20 ms
+                try:
+                    await asyncio.sleep(GATHER_S)
+                finally:
+                    began = time.monotonic()
+                    await self._post_is_ok("/resume")
+            return time.monotonic() - began if await sending else None
+        finally:
+            sending.cancel()
+
+    async def _complete(self, asked: dict[str, Any]) -> bool:
+        """Whether the server answers this request for completions."""
+        url, limit = f"{self.base_url}/v1/completions", aiohttp.ClientTimeout(total=PREFILL_S)
+        async with self._http.post(url, json=asked, headers=self._authorization, timeout=limit) as reply:
+            await reply.read()
+            return reply.status == 200
+
+    async def _post_is_ok(self, path: str) -> bool:
+        async with self._http.post(f"{self.base_url}{path}") as reply:
+            return reply.status == 200
+
     async def reset_prefix_cache(self) -> bool:
         """Empties the prefix cache; False if the server does not offer that."""
-        async with self._http.post(f"{self.base_url}/reset_prefix_cache") as reply:
-            return reply.status == 200
+        return await self._post_is_ok("/reset_prefix_cache")

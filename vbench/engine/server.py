@@ -132,7 +132,7 @@ async def _check_engine(server: Server, session: Session) -> None:
 async def _start_server(session: Session, model: str, share: HostLease, log: Path) -> AsyncIterator[Server]:
     name = f"vbench-{secrets.token_hex(6)}"
     port = _find_free_port()
-    argv = build_server_argv(session, model, name, port)
+    argv = build_server_argv(session, model, name, port, identity.ask_engine_version(session.engine))
     surroundings = {**os.environ, **weights.build_environment(session.model, session.engine), LEASE: share.lease}
     env = build_server_env(surroundings, session, share.uuids, mark=name)
     with _start_process(argv, env, log, share, on_end=lambda: _wait_until_gone(name, share.uuids, log)) as process:

@@ -104,7 +104,8 @@ def read_facts(log: str) -> dict[str, float]:
     `kv_cache_tokens`: tokens that this memory holds in requests of max_model_len tokens. vLLM 0.32 rounds it by that
     length, and with hybrid layers it depends on it, so only the tokens of one length can be compared.
     `full_context_requests`: how many requests of max_model_len tokens the cache holds at once.
-    `max_num_batched_tokens`: tokens of a step at most.
+    `max_num_batched_tokens`: tokens of a step at most. `max_cudagraph_capture_size`: tokens of the largest step that
+    runs as a CUDA graph, padded to a captured size; 0 if none does.
     """
     memory = [float(gib) for gib in re.findall(r"Available KV cache memory: ([\d.]+) GiB", log)]
     tokens = re.findall(r"KV cache size: ([\d,]+) tokens", log)
@@ -114,6 +115,8 @@ def read_facts(log: str) -> dict[str, float]:
         found["kv_cache_tokens"] = int(tokens[-1].replace(",", ""))
     if step := re.findall(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)", log):
         found["max_num_batched_tokens"] = int(step[-1])
+    if graph := re.findall(r"max_cudagraph_capture_size': (\d+)", log):
+        found["max_cudagraph_capture_size"] = int(graph[-1])
     return found | ({"full_context_requests": float(requests[-1].replace(",", ""))} if requests else {})
 
 

@@ -55,7 +55,7 @@ def stalls(requests: Requests, engine: EngineFacts) -> dict[str, float]:
 
     Prefill pauses count only if they delayed replies under way; otherwise such a pause is an ordinary TTFT.
     """
-    starts, ends = _find_silences(requests)
+    starts, ends = find_silences(requests)
     found = {"longest_stall_ms": float((ends - starts).max(initial=0.0)) * 1e3}
     causes = dict.fromkeys(("compile", "prefill", "unexplained"), 0.0)
     long = _pauses(requests)
@@ -74,7 +74,7 @@ def prefill_rate(requests: Requests) -> float:
     return max([_rate_of_soon_answered(requests), *(each.brought / each.seconds for each in _pauses(requests))])
 
 
-def _find_silences(requests: Requests) -> tuple[Floats, Floats]:
+def find_silences(requests: Requests) -> tuple[Floats, Floats]:
     """Starts and ends of all intervals without a token while something is in flight, both (k,), in order."""
     was_sent = ~np.isnan(requests.sent)
     if not was_sent.any():
@@ -94,9 +94,9 @@ def _find_silences(requests: Requests) -> tuple[Floats, Floats]:
 
 def _pauses(requests: Requests) -> list[Pause]:
     """The pauses of at least LEAST_S, in order."""
-    starts, ends = _find_silences(requests)
+    starts, ends = find_silences(requests)
     long = ends - starts >= LEAST_S
-    first, last = _ends_of_replies(requests)
+    first, last = ends_of_replies(requests)
     found = []
     for start, end in zip(starts[long], ends[long], strict=True):
         # A request without a token waits until its end.
@@ -118,7 +118,7 @@ def _cause(pause: Pause, rate: float, engine: EngineFacts) -> str:
 
 def _rate_of_soon_answered(requests: Requests) -> float:
     """The rate by requests whose first token came within LEAST_S: all prompts sent and prefilled in that time."""
-    first, _ = _ends_of_replies(requests)
+    first, _ = ends_of_replies(requests)
     answered = np.flatnonzero(first - requests.sent < LEAST_S)
     if not len(answered):
         return 0.0
@@ -131,7 +131,7 @@ def _rate_of_soon_answered(requests: Requests) -> float:
     return best
 
 
-def _ends_of_replies(requests: Requests) -> tuple[Floats, Floats]:
+def ends_of_replies(requests: Requests) -> tuple[Floats, Floats]:
     """When each request got its first and its last token, both (n,); NaN if none came."""
     first, last = requests.offsets[:-1], requests.offsets[1:] - 1
     answered = last >= first

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compiled_under_load, compiled_unlogged
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
@@ -22,9 +23,8 @@ HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache, although our wor
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 P99_SAMPLES = 100
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (metrics.occupancy.LOOP_LIMIT)
-STALL_MS, STALL_TOKENS = 1000.0, 10  # warn about a pause longer than both 1 s and 10 median inter-token latencies
+STALL_MS = 1000.0  # warn about a pause longer than both 1 s and STALL_TOKENS median inter-token latencies
 PAUSED_SHARE = 0.01  # of replies with a gap beyond 1 s: above it, p99 over requests shows them
-NAMED_KERNELS = 3  # listed in a sentence
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
 TOGETHER_S, BUFFERED_SHARE = 1e-4, 0.2  # chunks this close to the one before arrived with it; in our records 0.3 % do
 
@@ -45,9 +45,13 @@ def judge(
 
     `compiled` names the kernels that the engine compiled during the run, by its log. `compiles_on_demand`: it compiled
     kernels after its start, so an unexplained pause counts as another compilation.
+
+    What compilations cost is known only if the log has every one of them (`compile_share` is among the metrics).
     """
+    briefly = compiled_briefly(found, compiled)
     invalid = (
-        _compiled_under_load(found, compiled) or (_compiled_unlogged(found) if compiles_on_demand else None),
+        (None if briefly else compiled_under_load(found, compiled))
+        or (compiled_unlogged(found) if compiles_on_demand else None),
         _ended_early(found),
         _failed_requests(requests),
         _late_client(requests, load),
@@ -60,6 +64,7 @@ def judge(
         _other_requests(found),
     )
     warnings = (
+        briefly,
         _preemptions(found),
         _saturated(found),
         _stalled_by_prefill(found),
@@ -173,33 +178,6 @@ def _saturated(found: dict[str, float]) -> Reason | None:
     if not found.get("saturated"):
         return None
     return Reason("saturated", "requests came faster than they were served: TTFT and requests in flight kept growing")
-
-
-def _compiled_under_load(found: dict[str, float], compiled: Sequence[str]) -> Reason | None:
-    if not compiled:
-        return None
-    names = list(dict.fromkeys(compiled))
-    more = len(names) - NAMED_KERNELS
-    listed = ", ".join(names[:NAMED_KERNELS]) + (f" and {more} more" if more > 0 else "")
-    pause_ms = found.get("longest_compile_stall_ms", 0.0)
-    pause = f", and no token came for {pause_ms / 1e3:.1f} s meanwhile" if pause_ms else ""
-    sentence = (
-        f"the engine compiled under load ({listed}){pause}: these figures include its warming up; repeat with "
-        "rerun=invalid, so that its compile cache is warm"
-    )
-    return Reason("compiled_under_load", sentence)
-
-
-def _compiled_unlogged(found: dict[str, float]) -> Reason | None:
-    # vLLM logs a kernel's first compilation. Triton compiles the same kernel again for other constants, unlogged.
-    pause_ms = found.get("longest_unexplained_stall_ms", 0.0)
-    if pause_ms <= STALL_TOKENS * found.get("median_itl_ms", 0.0):
-        return None
-    sentence = (
-        f"no token came from any request for {pause_ms / 1e3:.1f} s, no prefill explains it, and this engine compiles "
-        "kernels when it first needs them: these figures include its warming up"
-    )
-    return Reason("compiled_under_load", sentence)
 
 
 def _stalled_by_prefill(found: dict[str, float]) -> Reason | None:

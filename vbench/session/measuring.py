@@ -12,9 +12,10 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from vbench.engine.compilelog import Compilation, LogPosition
+from vbench.engine.compilelog import VERBOSE_MONITOR, Compilation, LogPosition
 from vbench.engine.counters import compute_changes, count_earlier_requests
 from vbench.loadgen import Client, Load, count_needed
+from vbench.metrics.compiling import compile_share
 from vbench.metrics.definitions import metrics
 from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
@@ -34,6 +35,7 @@ from vbench.workload.search import streams
 
 RETRIES = {  # by code: how often a run is measured again, at once and on the same servers
     "compiled_under_load": 2,  # the kernels exist by then, but no two attempts form exactly the same batches
+    "compiled_briefly": 2,
     "stalled_unexplained": 1,
     "lagging_client": 1,
     "late_client": 1,
@@ -101,9 +103,12 @@ async def measure(
     requests.save(context.folder_of(run) / REQUESTS)
     series = watch.series(client.started_at_monotonic_s)
     series.save(context.folder_of(run) / TELEMETRY)
-    found = metrics(requests, _engine_facts(servers, compiled, client))
+    engine = _engine_facts(servers, compiled, client)
+    found = metrics(requests, engine)
     if compiled or "kernel_monitor" in servers.facts:
         found["compilations"] = float(len(compiled))
+    if compiled and _logs_every_compilation(servers, compiled):
+        found["compile_share"] = compile_share(requests, engine.compiled_at)
     found |= goodput(requests, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not workload.max_concurrency:
         found["saturated"] = float(is_saturated(requests))
@@ -125,6 +130,12 @@ async def measure(
 def _compiles_on_demand(servers: Servers) -> bool:
     """Whether the engine compiled kernels after its start: it may compile more of them without logging it."""
     return bool(servers.facts.get("rehearsal_compiled"))
+
+
+def _logs_every_compilation(servers: Servers, compiled: Sequence[Compilation]) -> bool:
+    """Whether the log has each compilation and its time. With several replicas, the pause of one does not show."""
+    every = servers.facts.get("kernel_monitor") == VERBOSE_MONITOR and len(servers.servers) == 1
+    return every and all(each.at_s is not None for each in compiled)
 
 
 def _retriable_codes(record: Record) -> list[str]:

@@ -1,7 +1,8 @@
 """The rehearsal: before any measurement, warms the servers up with the batch and prefill shapes of the session's runs.
 
 An engine compiles kernels when it first meets a shape: the number of tokens in a prefill step, or of requests in a
-decode step. The rehearsal starts with the largest run. It sends as many requests at once as the run will, with the
+decode step. If its kernels depend on the exact size of a step, `stepwalk` goes through all sizes first. Then the
+rehearsal starts with the largest run. It sends as many requests at once as the run will, with the
 run's prompt lengths and with replies that end one after another, so that the decode batch shrinks to one. It repeats
 each shape until the log shows no compilation, no pause is unexplained, and, if the engine has compiled anything, the
 shape takes no less time than before: vLLM does not log a kernel's second compilation for other constants.
@@ -15,7 +16,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,21 +24,20 @@ import numpy as np
 from vbench.engine.compilelog import LogPosition
 from vbench.loadgen import Load
 from vbench.metrics.definitions import is_success, metrics
-from vbench.metrics.stalls import STEP_TOKENS, EngineFacts, prefill_rate
+from vbench.metrics.stalls import EngineFacts, prefill_rate
 from vbench.plan.resources import SILENCE_S
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import ServerFailed
 from vbench.schema.record import Ints, Requests
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import longest_context
+from vbench.session.rehearsed import Rehearsal
+from vbench.session.stepwalk import compiles_by_step, one_step, step_tokens, walk_step_sizes
 from vbench.workload.prompts import FIRST_ID, prompts
 from vbench.workload.search import streams
 
 BURSTS = ((1, 256, 16), (8, 256, 16))  # requests at once, tokens of each prompt, of each reply
 PREFILLS = (1024, 1536, 2048, 3072, 4096)  # tokens in one step, of a model without experts
-STEP_GROWTH = 1.25  # between the step sizes of a model with experts: its kernels are chosen by the tokens of a step
-SMALLEST_STEP = 16  # tokens
-DIVISIBLE, ODD = 16, 7  # Triton compiles a kernel once for sizes divisible by 16, and once more for all others
 LONGEST_REPLY = 64  # tokens: the last of a burst's replies; the others end before it, one after another
 MOST_AT_ONCE = 1024  # requests; vLLM's default max_num_seqs on large GPUs
 FOLLOWING = 64  # requests of a burst that wait for a place in it
@@ -58,38 +58,6 @@ class Shape:
     at_once: int
 
 
-@dataclass
-class Rehearsal:
-    """The outcome of a session's rehearsal, for its records."""
-
-    began: float
-    budget_s: float
-    rounds: int = 0
-    left_out: int = 0  # shapes, for lack of time
-    compiled: list[str] = field(default_factory=list)  # kernels, in order, each once
-    still_compiling: list[str] = field(default_factory=list)  # likewise, when we gave up on their shape
-    prefill_rate: float = 0.0  # prompt tokens a second, from the rounds without compilation
-
-    @property
-    def left_s(self) -> float:
-        return self.budget_s - (time.monotonic() - self.began)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """For the record's `server`: seconds, rounds, kernels compiled, and those still being compiled at its end."""
-        found: dict[str, Any] = {
-            "rehearsal_s": round(time.monotonic() - self.began, 3),
-            "rehearsal_rounds": self.rounds,
-            "rehearsal_compiled": len(self.compiled),
-            "prefill_tokens_per_s": round(self.prefill_rate, 1),
-        }
-        if self.left_out:
-            found["rehearsal_left_out"] = self.left_out
-        if self.still_compiling:
-            found["still_compiling"] = ", ".join(self.still_compiling)
-        return found
-
-
 async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) -> dict[str, Any]:
     """Warms the servers up for the session's runs, within the budget, and returns the facts for the records.
 
@@ -108,8 +76,8 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
             raise ServerFailed("engine_error", line, servers.servers[0].log)
     if session.is_external:
         return {}
-    if session.hardware.gpus and session.model.num_experts:
-        await _walk_step_sizes(context, servers, done)
+    if compiles_by_step(session, done):
+        await walk_step_sizes(context, servers, done)
     if session.hardware.gpus or done.compiled:
         for runs in group_runs(session):
             with _failing(runs, left):
@@ -141,32 +109,6 @@ def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
     return wanted
 
 
-def one_step(tokens: int, context: int) -> tuple[int, int]:
-    """(requests at once, tokens of each prompt) that make one prefill step of about this many tokens."""
-    together = -(-tokens // max(1, context - 1))
-    alone = together > 1  # the first request to arrive makes one step alone, and the others make the next
-    return together + alone, tokens // together
-
-
-def step_sizes(most: int) -> list[int]:
-    """Tokens of one step, largest first; for each order of size one divisible by 16 and one that is not."""
-    count = int(np.log(most / SMALLEST_STEP) / np.log(STEP_GROWTH)) + 1
-    divisible = [int(most / STEP_GROWTH**place) // DIVISIBLE * DIVISIBLE for place in range(count)]
-    return [tokens for size in dict.fromkeys(divisible) for tokens in (size, size - ODD)]
-
-
-async def _walk_step_sizes(context: SessionContext, servers: Servers, done: Rehearsal) -> None:
-    """Sends one prefill step of every size: vLLM logs a kernel's first compilation only, so its log cannot guide us."""
-    most_context = longest_context(servers, context.session.model)
-    for tokens in step_sizes(_step_tokens(servers)):
-        if done.left_s <= 0:
-            done.left_out += 1
-            continue
-        count, length = one_step(tokens, most_context)
-        total = count * len(servers.servers)
-        await _round(context, servers, Shape(np.full(total, length), np.full(total, 1), total), done)
-
-
 def group_runs(session: Session) -> list[list[Run]]:
     """The session's runs by their shape, largest first."""
     groups: defaultdict[str, list[Run]] = defaultdict(list)
@@ -179,7 +121,7 @@ def group_runs(session: Session) -> list[list[Run]]:
 def _shape_of(run: Run, servers: Servers) -> Shape:
     model, context = run.config.model, longest_context(servers, run.config.model)
     asked = prompts(run.config.workload, model.vocab_size, model.hub_id, context)
-    most_tokens = FULL_STEPS * _step_tokens(servers) * len(servers.servers)
+    most_tokens = FULL_STEPS * step_tokens(servers) * len(servers.servers)
     return shape([len(ids) for ids in asked.ids], _choose_concurrency(run), context, most_tokens)
 
 
@@ -229,21 +171,16 @@ async def _round(
     logs = LogPosition.at_end(servers.logs)
     requests, _ = await context.load(_load(context.session, servers, shape))
     servers.check_alive()
-    kernels = list(dict.fromkeys(each.kernel for each in logs.find_compilations()))
+    kernels = done.count([each.kernel for each in logs.find_compilations()])
     done.rounds += 1
-    done.compiled += [kernel for kernel in kernels if kernel not in done.compiled]
     if not kernels and is_success(requests).all():
         done.prefill_rate = max(done.prefill_rate, prefill_rate(requests))
     return requests, kernels
 
 
 def _has_unexplained_pause(requests: Requests, done: Rehearsal, servers: Servers) -> bool:
-    engine = EngineFacts(prefill_rate=done.prefill_rate, step_tokens=_step_tokens(servers))
+    engine = EngineFacts(prefill_rate=done.prefill_rate, step_tokens=step_tokens(servers))
     return metrics(requests, engine)["longest_unexplained_stall_ms"] > 0
-
-
-def _step_tokens(servers: Servers) -> int:
-    return int(servers.facts.get("max_num_batched_tokens", STEP_TOKENS))
 
 
 def _load(session: Session, servers: Servers, shape: Shape) -> Load:

@@ -37,7 +37,7 @@ class SessionProgress:
 
     session: Session
     state: str = MISSING
-    detail: str = ""  # in state WAITING: the resources that it waits for
+    detail: str = ""  # in state WAITING: the resources that it waits for; in WARMING: how far it has come
     state_since: float = 0.0  # seconds since 1970
     start_s: float | None = None  # how long its servers took to start
     verdicts: dict[str, str] = field(default_factory=dict)  # of its points, by run key
@@ -62,6 +62,8 @@ class SessionProgress:
             self._enter(WAITING, event.t, facts["wanted"])
         elif event.kind in ("leased", "starting"):
             self._enter(STARTING, event.t)
+        elif event.kind == "rehearsing":
+            self._enter(WARMING, event.t if self.state != WARMING else self.state_since, describe_rehearsal(event))
         elif event.kind == "ready":
             self.start_s = facts.get("start_s", 0.0)
             self._enter(WARMING, event.t)
@@ -85,6 +87,13 @@ class SessionProgress:
             if self.current_run:
                 self.measured_s[key] = event.t - self.current_run.began_at
         self.current_run = None
+
+
+def describe_rehearsal(event: Event) -> str:
+    """Its progress, for people."""
+    steps, total, left_s = (event.facts[key] for key in ("steps", "of", "left_s"))
+    left = f"{round(left_s / 60)} min" if left_s >= 60 else f"{round(left_s)} s"
+    return f"{steps} of {total} step sizes, at most {left} left"
 
 
 class Board:

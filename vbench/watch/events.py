@@ -3,6 +3,7 @@
     waiting   wanted                         it waits for these GPUs and cores
     leased    gpus                           it holds these GPUs (UUIDs)
     starting  servers, points, url           url: of a server that already runs, else null
+    rehearsing steps, of, left_s             progress of a long rehearsal: prefill steps sent, of how many
     ready     start_s, version, …            the servers answer; facts that they report
     measuring run, name, replies             a run begins: its key and name, and the number of replies to expect
     tick      run, replies, tokens           progress of the run, at most once a second
@@ -29,11 +30,13 @@ from vbench.schema.record import Failure, Record
 
 EVENTS = "events.jsonl"
 TICK_S = 1.0
+REHEARSING_S = 30.0  # between two reports of a rehearsal
 MAX_SHOWN = 120  # characters of an unreadable line
 NUMBER = (int, float)
 FACTS: dict[str, dict[str, Any]] = {  # required facts and their types, by kind
     "waiting": {"wanted": str},
     "starting": {"servers": int, "points": int, "url": (str, type(None))},
+    "rehearsing": {"steps": int, "of": int, "left_s": NUMBER},
     "ready": {"version": str},
     "measuring": {"run": str, "name": str, "replies": int},
     "tick": {"run": str, "replies": NUMBER, "tokens": NUMBER},
@@ -110,6 +113,19 @@ class Events:
     def write_starting(self, session: Session) -> None:
         servers = session.parallelism.data_parallel_size or 1
         self._write("starting", servers=servers, points=len(session.runs), url=session.engine.base_url)
+
+    def write_rehearsing(self, total: int) -> Callable[[int], None]:
+        """Returns `tick(steps)`, which reports how many of the rehearsal's steps were sent, if it takes long."""
+        began = last = time.monotonic()
+
+        def tick(steps: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= REHEARSING_S:
+                last = now
+                self._write("rehearsing", steps=steps, of=total, left_s=round((now - began) / steps * (total - steps)))
+
+        return tick
 
     def write_ready(self, facts: dict[str, Any]) -> None:
         self._write("ready", **facts)

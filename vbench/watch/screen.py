@@ -17,7 +17,18 @@ from typing_extensions import Self
 from vbench.metrics.remedies import REMEDY
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
-from vbench.watch.board import ENDED, IN_FLIGHT, MISSING, QUEUED, REUSED, RUNNING, WAITING, Board, SessionProgress
+from vbench.watch.board import (
+    ENDED,
+    IN_FLIGHT,
+    MISSING,
+    QUEUED,
+    REUSED,
+    RUNNING,
+    WAITING,
+    Board,
+    SessionProgress,
+    describe_rehearsal,
+)
 from vbench.watch.events import EVENTS, Event
 from vbench.watch.markup import fill_markup
 from vbench.watch.outcome import COLOURS, result_line
@@ -78,6 +89,9 @@ class Screen:
             self.print(fill_markup("[bold]{}[/]: {}", folder.name, _starting_text(folder, progress.session, event)))
         elif event.kind == "waiting":
             self._print_below_name(folder, fill_markup("waiting: {}", event.facts["wanted"]))
+        elif event.kind == "rehearsing":
+            text = "rehearsing: {}; kernels that it compiles stay in this host's cache"
+            self._print_below_name(folder, fill_markup(text, describe_rehearsal(event)))
         elif event.kind == "ready":
             self._print_below_name(folder, fill_markup("{}", _ready_text(event)))
         elif event.kind == "recorded":

@@ -1,0 +1,86 @@
+"""What compilations cost a run, on requests whose every instant is written out, and which cost is accepted."""
+
+import numpy as np
+import pytest
+from builders import requests, run_config
+
+from vbench.metrics.compiling import compile_share
+from vbench.metrics.validity import judge
+
+
+def reply(start, tokens, gap=0.01, pauses=None):
+    """A reply that begins `gap` after `start`; `pauses` maps a token's place to the seconds that it comes late."""
+    late = np.zeros(tokens)
+    for place, seconds in (pauses or {}).items():
+        late[place:] += seconds
+    return [(float(time), 1) for time in start + gap * np.arange(1, tokens + 1) + late]
+
+
+def test_a_run_that_compiled_nothing_lost_nothing():
+    assert compile_share(requests(reply(0.0, 500, pauses={250: 2.0})), np.array([])) == 0.0
+
+
+def test_a_pause_among_replies_is_a_share_of_the_run_and_less_the_usual_gap():
+    made = requests(reply(0.0, 990, pauses={500: 0.1}))  # 10 s, of which 0.1 s at 5.0
+    assert compile_share(made, np.array([5.0])) == pytest.approx(0.01, rel=0.01)
+    assert compile_share(made, np.array([7.0])) == pytest.approx(0.0, abs=1e-6)  # no pause in that second
+    assert compile_share(made, np.array([5.0, 5.0])) == pytest.approx(0.01, rel=0.01)  # two kernels of one step
+
+
+def test_each_line_explains_one_pause_and_the_longest_are_counted():
+    made = requests(reply(0.0, 990, pauses={500: 0.1, 520: 0.3, 540: 0.2}))
+    duration = made.finished[0]
+    assert compile_share(made, np.array([5.0])) == pytest.approx(0.3 / duration, rel=0.01)
+    assert compile_share(made, np.array([5.0, 5.0])) == pytest.approx(0.5 / duration, rel=0.01)
+    assert compile_share(made, np.array([5.0, 5.0, 5.0])) == pytest.approx(0.6 / duration, rel=0.01)
+
+
+def test_a_first_token_that_waited_weighs_by_its_own_ttft():
+    early = [reply(0.0, 2000)]
+    waited = [*early, reply(10.0, 50, pauses={0: 0.05})]  # TTFT 60 ms, of which 50 ms compiling
+    quiet = requests(*waited, sent=[0.0, 10.0])
+    assert compile_share(quiet, np.array([10.0])) == pytest.approx(0.0, abs=1e-3)  # the other reply went on meanwhile
+    held = requests(reply(0.0, 2000, pauses={1000: 0.05}), reply(10.0, 50, pauses={0: 0.05}), sent=[0.0, 10.0])
+    assert compile_share(held, np.array([10.0])) == pytest.approx(0.04 / 0.06, rel=0.3)
+
+
+def test_a_short_pause_of_a_long_run_moves_no_figure_much():
+    starts, pause = (np.arange(300) * 0.05).tolist(), 7.505
+
+    def held(start):
+        return [(time + 0.02 * (time > pause > start), tokens) for time, tokens in reply(start, 20)]
+
+    replies = [held(start) for start in starts]
+    share = compile_share(requests(*replies, sent=starts), np.array([7.0]))
+    assert 0.001 < share < 0.01
+
+
+def test_a_request_that_came_during_the_pause_lost_only_the_rest_of_it():
+    held = reply(0.0, 1000, pauses={500: 1.0})  # nothing from 5.0 to 6.01
+    lone = requests(held, [(6.01, 1)], sent=[0.0, 5.91])
+    assert compile_share(lone, np.array([5.0])) == pytest.approx(0.1 / 0.11)  # of both TTFT
+    assert compile_share(requests(held), np.array([5.0])) == pytest.approx(1.0 / 11.0, rel=0.02)
+
+
+def judged(found, compiled=("_topk", "_topk", "_sum")):
+    made = requests(*([(1.0, 1), (1.1, 1)] for _ in range(120)))
+    judgement = judge(made, run_config().workload, found, compiled)
+    return [reason.code for reason in judgement.invalid], [reason.code for reason in judgement.warnings]
+
+
+@pytest.mark.parametrize(("share", "invalid"), [(0.0, False), (0.01, False), (0.0101, True), (1.0, True)])
+def test_compilations_may_have_cost_1_percent_of_any_figure(share, invalid):
+    codes = judged({"compile_share": share})
+    assert codes == ((["compiled_under_load"], []) if invalid else ([], ["compiled_briefly"]))
+
+
+def test_a_cost_that_the_log_does_not_tell_is_no_small_cost():
+    assert judged({}) == (["compiled_under_load"], [])
+    assert judged({"compile_share": 0.0}, compiled=()) == ([], [])
+
+
+def test_the_warning_names_the_kernels_and_the_share():
+    made = requests(*([(1.0, 1), (1.1, 1)] for _ in range(120)))
+    (reason,) = judge(made, run_config().workload, {"compile_share": 0.004}, ["_topk", "_topk", "_sum"]).warnings
+    assert "3 kernels under load (_topk, _sum)" in reason.sentence
+    assert "0.4%" in reason.sentence

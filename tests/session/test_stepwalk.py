@@ -1,0 +1,135 @@
+"""An engine that compiles kernels for each step size: each is rehearsed, within budgets that the record states."""
+
+import pytest
+from test_session import executed, session
+from test_warm import codes
+
+from vbench.session import stepwalk
+from vbench.session.stepwalk import Finding, Step, judge_sample, one_step, sample_sizes, walk_sizes
+
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2}
+SIZES = 16  # from 281 to 512: 8 multiples of 32, each divisible by 16 and 7 less
+COMPILE_S = 0.25
+
+
+def walked(folder, cache, *flags, verbose=True, compile_s=COMPILE_S, count=10, **engine):
+    """The record of a run of `count` prompts of 50 tokens behind a walk over SIZES, and the log's compiled kernels."""
+    given = ("--compile-steps", "--compile-s", str(compile_s), "--captured", "256", "--kernel-cache", str(cache))
+    given += ("--jit-monitor-verbose",) if verbose else ()
+    options = {"max_num_batched_tokens": 512} | engine
+    made = session(*given, *flags, loads=(count,), model=EXPERTS, workload={"input_len": 50}, **options)
+    record = executed(made, folder)[count]
+    lines = [line for line in (folder / "server.log").read_text().splitlines() if "during inference: " in line]
+    return record, [line.partition("constexprs=")[2] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory):
+    """A first session on a host, and the kernel cache that it left."""
+    cache = tmp_path_factory.mktemp("cache")
+    return walked(tmp_path_factory.mktemp("cold"), cache), cache
+
+
+def test_a_cold_cache_is_filled_once_and_no_run_compiles(cold):
+    (record, kernels), cache = cold
+    facts = record.server
+    assert len(set(kernels)) == len(kernels)
+    assert len(list(cache.iterdir())) == len(kernels) >= SIZES
+    assert facts["kernel_cache"] == "cold"
+    assert facts["rehearsal_cold_s"] == pytest.approx(SIZES * COMPILE_S, rel=0.3)
+    assert facts["rehearsal_budget_s"] >= facts["rehearsal_cold_s"]
+    assert facts["rehearsal_compilations"] == len(kernels)
+    assert facts["rehearsal_steps"] == SIZES + 6  # a sample of 6 sizes is sent twice
+    assert not {"rehearsal_steps_left_out", "still_compiling"} & facts.keys()
+    assert record.metrics["compilations"] == 0
+    assert not {"compiled_under_load", "compiled_briefly"} & codes([*record.invalid, *record.warnings])
+
+
+def test_a_warm_cache_makes_the_walk_short_although_the_log_has_the_same_lines(cold, tmp_path):
+    (before, kernels), cache = cold
+    record, again = walked(tmp_path, cache)
+    assert set(again) == set(kernels)
+    assert record.server["kernel_cache"] == "warm"
+    assert record.server["rehearsal_steps"] == SIZES + 6
+    assert "rehearsal_cold_s" not in record.server
+    assert record.server["rehearsal_s"] < before.server["rehearsal_s"] - SIZES * COMPILE_S / 2
+    assert record.metrics["compilations"] == 0
+
+
+def test_a_log_of_first_compilations_is_made_up_for_by_the_seconds_of_each_step(tmp_path):
+    record, kernels = walked(tmp_path, tmp_path, verbose=False)
+    assert len(kernels) == 1
+    assert record.server["rehearsal_steps"] == SIZES + 6
+    assert record.server["rehearsal_cold_s"] == pytest.approx(SIZES * COMPILE_S, rel=0.3)
+    assert "compiled_under_load" not in codes(record.invalid)
+
+
+def test_what_the_budget_leaves_out_stands_in_the_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(stepwalk, "COLD_BUDGET_S", 2.1)
+    (tmp_path / "cache").mkdir()
+    record, kernels = walked(tmp_path, tmp_path / "cache")
+    left_out = record.server["rehearsal_steps_left_out"]
+    assert 2.1 <= record.server["rehearsal_cold_s"] <= 2.1 + 2 * COMPILE_S
+    assert 5 <= left_out <= SIZES - 8
+    assert f"{left_out} step sizes" in record.server["still_compiling"]
+    assert len(kernels) >= SIZES - left_out
+
+
+def test_prompts_shorter_than_a_step_make_one_together_while_the_engine_is_paused(cold, tmp_path):
+    _, cache = cold
+    record, kernels = walked(tmp_path, cache, max_model_len=200)
+    assert record.server["rehearsal_steps"] == SIZES + 6
+    assert {kernel for kernel in kernels if "=512" in kernel} != set()
+    assert len(kernels) >= SIZES
+    assert record.metrics["compilations"] == 0
+
+
+def test_an_engine_that_cannot_be_paused_is_walked_as_well_as_it_can_be(cold, tmp_path):
+    _, cache = cold
+    record, _ = walked(tmp_path, cache, "--no-pause", max_model_len=200)
+    assert record.server["rehearsal_steps"] >= 12
+
+
+def test_the_sample_goes_down_evenly_and_has_each_size_divisible_by_16_and_not():
+    sizes = sample_sizes(8192, 1024)
+    assert sizes[:4] == [8185, 8192, 6521, 6528]
+    assert {size % 16 == 0 for size in sizes[1::2]} == {True}
+    assert {size % 16 == 0 for size in sizes[::2]} == {False}
+    assert 1024 < sizes[-2] < 1024 * 1.5
+    assert len(sizes) == len(set(sizes)) == 20
+    assert sample_sizes(1024, 1024) == []
+    assert sample_sizes(8192, 0)[-1] == 32
+
+
+def test_a_walk_has_every_multiple_of_32_beyond_the_graphs_and_the_divisible_ones_last():
+    both = walk_sizes(8192, 1024, Finding(odd=True, divisible=True, tokens_per_s=1.0))
+    assert both[0] == 8185
+    assert both[224] == 8192
+    assert (min(both), len(both)) == (1049, 448)
+    assert {-(-size // 32) for size in both} == set(range(33, 257))
+    assert walk_sizes(8192, 1024, Finding(odd=False, divisible=True, tokens_per_s=1.0)) == both[224:]
+    assert walk_sizes(8192, 1024, Finding(odd=False, divisible=False, tokens_per_s=1.0)) == []
+
+
+def sent(*steps):
+    return [Step(tokens, seconds, ("_topk",) * lines) for tokens, seconds, lines in steps]
+
+
+@pytest.mark.parametrize(("lines", "seconds", "exact", "follows"), [
+    ((1, 1, 0), 0.1, True, True),
+    ((1, 0, 0), 0.1, True, False),
+    ((0, 0, 0), 0.4, True, False),
+    ((0, 0, 0), 0.4, False, True),
+    ((1, 1, 1), 0.29, False, False),
+])  # fmt: skip
+def test_more_than_half_of_the_sampled_sizes_must_compile(lines, seconds, exact, follows):
+    tokens = (505, 377, 313)
+    first = sent(*((size, seconds, line) for size, line in zip(tokens, lines, strict=True)))
+    finding = judge_sample(first, sent(*((size, 0.1, 0) for size in tokens)), exact)
+    assert (finding.odd, finding.divisible) == (follows, False)
+    assert finding.tokens_per_s == pytest.approx(5050)
+
+
+def test_a_step_beyond_the_context_is_several_prompts_behind_one_that_is_a_step_of_its_own():
+    assert one_step(1600, context=2000) == (1, 1600)
+    assert one_step(8192, context=2000) == (6, 1638)

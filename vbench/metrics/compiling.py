@@ -1,0 +1,82 @@
+"""What the compilations during a run cost it, from the pauses in which the engine's log has them. Pure.
+
+The log tells the second of a compilation, not its length. A compilation delays the step that needs it, so each line can
+explain one pause at most: the longest one left that overlaps its second, less the usual gap between tokens. That is an
+upper bound: pauses of another cause may be counted, none of a compilation is missed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from vbench.metrics.stalls import LOG_S, ends_of_replies, find_silences
+from vbench.schema.record import Floats, Requests
+
+QUANTILES = (50.0, 90.0, 95.0, 99.0)  # those that a record quotes
+
+
+def compile_share(requests: Requests, compiled_at: Floats) -> float:
+    """The largest share by which any quoted figure would be better without the compilations; 0 if there were none.
+
+    The figures are the run's duration, and mean and percentiles of TTFT, TPOT and E2EL. `compiled_at`, shape (k,): the
+    second of each line of the log, in seconds since the run's start.
+    """
+    starts, ends, lost = _lost_intervals(requests, compiled_at)
+    answered = (requests.error == "") & (np.diff(requests.offsets) > 0)
+    if not lost.any():
+        return 0.0
+    duration = float(np.nanmax(requests.finished) - np.nanmin(requests.sent))
+    shares = [float(lost.sum()) / duration]
+    if answered.any():
+        first, last = (column[answered] for column in ends_of_replies(requests))
+        sent, tokens = requests.sent[answered], requests.output_tokens[answered]
+        ttft, e2el = first - sent, last - sent
+        lost_ttft, lost_e2el = (_lost_within(starts, ends, lost, sent, end) for end in (first, last))
+        several = tokens > 1
+        tpot, lost_tpot = ((whole - part)[several] for whole, part in ((e2el, ttft), (lost_e2el, lost_ttft)))
+        samples = ((ttft, lost_ttft), (e2el, lost_e2el), (tpot, lost_tpot))
+        shares += [_largest_change(*each) for each in samples if len(each[0])]
+    return min(max(shares), 1.0)
+
+
+def _lost_intervals(requests: Requests, compiled_at: Floats) -> tuple[Floats, Floats, Floats]:
+    """The pauses that compilations may explain: their starts, ends, and seconds beyond the usual gap; each (k,)."""
+    starts, ends = find_silences(requests)
+    usual = _usual_gap(requests)
+    taken = np.zeros(len(starts), dtype=np.bool_)
+    for second, lines in sorted(Counter(compiled_at.tolist()).items()):
+        candidates = np.flatnonzero((second + LOG_S > starts) & (second <= ends) & ~taken)
+        longest = candidates[np.argsort((ends - starts)[candidates])[::-1][:lines]]
+        taken[longest] = True
+    return starts[taken], ends[taken], np.maximum((ends - starts)[taken] - usual, 0.0)
+
+
+def _usual_gap(requests: Requests) -> float:
+    """The median gap between the chunks of a reply, in seconds; 0 if no reply has several."""
+    gaps = np.diff(requests.chunk_times)
+    within = np.ones(len(gaps), dtype=np.bool_)
+    borders = requests.offsets[1:-1]
+    within[borders[(borders > 0) & (borders <= len(gaps))] - 1] = False
+    return float(np.median(gaps[within])) if within.any() else 0.0
+
+
+def _lost_within(starts: Floats, ends: Floats, lost: Floats, begin: Floats, end: Floats) -> Floats:
+    """Shape (n,): seconds that each request, between `begin` and `end` (n,), lost in the pauses."""
+    total = np.zeros(len(begin))
+    for start, stop, seconds in zip(starts, ends, lost, strict=True):
+        overlap = np.minimum(end, stop) - np.maximum(begin, start)
+        total += np.clip(overlap, 0.0, seconds)
+    return total
+
+
+def _largest_change(measured: Floats, lost: Floats) -> float:
+    """The largest relative change of the mean and of the percentiles if each sample were shorter by `lost`."""
+
+    def figures(samples: Floats) -> Floats:
+        return np.array([samples.mean(), *np.percentile(samples, QUANTILES)])
+
+    whole = figures(measured)
+    changes = np.divide(whole - figures(measured - lost), whole, out=np.zeros_like(whole), where=whole > 0)
+    return float(changes.max())
