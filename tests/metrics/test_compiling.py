@@ -45,14 +45,14 @@ def test_a_first_token_that_waited_weighs_by_its_own_ttft():
 
 
 def test_a_short_pause_of_a_long_run_moves_no_figure_much():
-    starts, pause = (np.arange(300) * 0.05).tolist(), 7.505
+    starts, pause = (np.arange(600) * 0.05).tolist(), 7.505  # of 20 ms for 4 replies of 600
 
     def held(start):
         return [(time + 0.02 * (time > pause > start), tokens) for time, tokens in reply(start, 20)]
 
     replies = [held(start) for start in starts]
     share = compile_share(requests(*replies, sent=starts), np.array([7.0]))
-    assert 0.001 < share < 0.01
+    assert 0.0005 < share < 0.01
 
 
 def test_a_request_that_came_during_the_pause_lost_only_the_rest_of_it():
