@@ -29,7 +29,7 @@ STRIDE = 32  # tokens: steps with the same ceil(tokens / 32) share their kernels
 DIVISOR, ODD = 16, 7  # … if 16 divides the tokens of both or of neither: each multiple of 32 is sent, and 7 less
 SAMPLE_GROWTH = 1.25  # between the sizes of the sample
 COLD_S = 0.2  # a compilation takes about a second, loading a kernel from Triton's cache some milliseconds
-COLD_BUDGET_S = 600.0  # for the steps that compile, in one session
+COLD_BUDGET_S = 480.0  # for the steps that compile, in one session
 WALK_SHARE = 0.75  # of the ordinary budget left, for the other steps: the bursts of the runs' own shapes need some, too
 FOLLOWING_SHARE = 0.5  # of the sampled sizes that compiled: beyond it, every size compiles
 
