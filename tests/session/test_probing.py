@@ -16,9 +16,9 @@ SLO = {"ttft_ms": 20.0}  # of a server whose first token takes 50 ms: the first 
 LOAD = {"lengths": "random", "input_len": 8, "output_len": 2, "search": "max_concurrency", "slo": SLO}
 
 
-def searched(folder, **workload):
+def searched(folder, *flags, **workload):
     """Executes a search that one probe answers; its records, those put aside apart."""
-    engine = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.05", "--ttft-s", "0.05"]}
+    engine = {"weights": "dummy", "command": ["python", str(FAKE), "--itl-s", "0.05", "--ttft-s", "0.05", *flags]}
     (session,) = plan([(check_run(run_config(engine=engine, workload={**LOAD, **workload})), "fake")])
     sessionfile.write(session, folder)
     execute(session, folder, Events(folder))
@@ -78,6 +78,16 @@ def test_a_probe_that_was_invalid_is_kept_and_measured_again(tmp_path):
     assert {each.verdict for each in aside} == {"INVALID"}
     assert not starts(aside) & starts(again)
     assert min(starts(again) - starts(probes)) > max(starts(probes))
+
+
+def test_a_probe_under_which_the_engine_compiled_is_measured_again_at_once_and_kept(tmp_path):
+    (search,), probes, aside = searched(tmp_path, "--compile-s", "0.6", "--compile-at", "12")
+    (cold,) = (each for each in aside if "compiled_under_load" in {reason.code for reason in each.invalid})
+    (warm,) = (each for each in probes if each.run_key == cold.run_key)
+    assert warm.parent == cold.parent == search.run_key
+    assert "compiled_under_load" not in {reason.code for reason in warm.invalid}
+    assert "measured_again" in {reason.code for reason in warm.warnings}
+    assert search.metrics["probes"] == len(probes)
 
 
 def test_repeats_of_a_search_share_no_probe(tmp_path):

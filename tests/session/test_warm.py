@@ -1,5 +1,11 @@
 """Warm before measured: an engine that compiles is rehearsed, and a run that it compiled under is measured again."""
 
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
 import pytest
 from test_session import executed, happened, session
 
@@ -43,7 +49,7 @@ def test_what_the_rehearsal_compiles_no_run_compiles(tmp_path):
 
 
 def test_a_run_under_which_the_engine_compiled_is_measured_again_and_what_was_put_aside_is_kept_and_named(tmp_path):
-    record, (cold, *_) = measured(tmp_path, *COMPILING, "--compile-at", "20")
+    record, (cold, *_) = measured(tmp_path, *COMPILING, "--compile-at", "20", "--jit-monitor-verbose")
     assert "compiled_under_load" not in codes(record.invalid)
     assert "measured_again" in codes(record.warnings)
     assert codes(cold.invalid) >= {"compiled_under_load"}
@@ -52,12 +58,42 @@ def test_a_run_under_which_the_engine_compiled_is_measured_again_and_what_was_pu
     assert cold.run_key == record.run_key
     assert cold.metrics["longest_compile_stall_ms"] >= 700
     assert cold.metrics["compilations"] == 1
+    assert 0.1 < cold.metrics["compile_share"] <= 1
+    assert "compile_share" not in record.metrics
     assert record.metrics["duration"] < cold.metrics["duration"]
     (told,) = (reason.sentence for reason in record.warnings if reason.code == "measured_again")
     (folder,) = tmp_path.glob("*.1")
     assert f"{folder.name} (compiled_under_load" in told
     assert (folder / REQUESTS).exists()
     assert [each["folder"] for each in happened(tmp_path, "recorded")] == [folder.stem]
+
+
+def stop_clients():
+    """Stops this process's load processes for half a second, a moment after a measurement began."""
+    time.sleep(0.2)
+    children = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if b"loadgen.worker" in path.read_bytes()]
+    clients = [int(path.name) for path in children if int((path / "stat").read_text().split()[3]) == os.getpid()]
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in clients:
+            os.kill(pid, number)
+        time.sleep(0.5)
+
+
+def test_a_run_whose_client_was_stopped_for_a_moment_is_measured_again(tmp_path):
+    disturbances = [threading.Thread(target=stop_clients)]
+
+    def disturb_once(event):
+        if event.kind == "measuring" and disturbances:
+            disturbances.pop().start()
+
+    made = session(loads=(10,), workload={"output_len": 40})
+    record = executed(made, tmp_path, disturb_once)[10]
+    first, *_ = (Record.load(path) for path in sorted(tmp_path.glob(f"{made.runs[0].folder}.*")))
+    assert codes(first.invalid) & {"lagging_client", "buffered_replies"}
+    assert "measured_again" in codes(record.warnings)
+    assert record.started_at > first.started_at
+    assert record.metrics["client_loop_lag_max_s"] < first.metrics["client_loop_lag_max_s"]
+    assert first.metrics["client_loop_lag_max_s"] > 0.4
 
 
 def test_an_engine_that_compiles_under_every_measurement_leaves_an_invalid_run(tmp_path):

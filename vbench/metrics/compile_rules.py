@@ -3,7 +3,7 @@
 A compilation in the run's window makes the run INVALID, whether or not a pause shows: its figures are those of a cold
 engine. The one exception needs a log that has every compilation, with its time: if all of them together changed no
 quoted figure by more than COMPILED_SHARE (`metrics.compiling`), that is within the scatter of repeats, and the run is
-VALID with a warning that names the share. A session measures such a run again as well, as long as attempts are left.
+VALID with a warning that names the share. The rule is the same for each attempt at a run.
 """
 
 from __future__ import annotations

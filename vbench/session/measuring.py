@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -35,7 +35,6 @@ from vbench.workload.search import streams
 
 RETRIES = {  # by code: how often a run is measured again, at once and on the same servers
     "compiled_under_load": 2,  # the kernels exist by then, but no two attempts form exactly the same batches
-    "compiled_briefly": 2,
     "stalled_unexplained": 1,
     "lagging_client": 1,
     "late_client": 1,
@@ -45,16 +44,19 @@ MakePrompts = Callable[[Workload, int, str, int], Prompts]
 SEED_STRIDE = 1_000_003  # between attempts: repeats of a run use the adjacent seeds
 
 
-async def measure_until_trusted(context: SessionContext, servers: Servers, run: Run) -> Record:
+async def measure_until_trusted(
+    context: SessionContext, servers: Servers, run: Run, measure_once: Callable[[int], Awaitable[Record]] | None = None
+) -> Record:
     """Measures the run; repeats it at once if the engine was not warm yet, or if the host or the client disturbed it.
 
-    Earlier measurements move to separate folders, which the record names; see RETRIES.
-    Raises as `measure`.
+    Earlier measurements move to separate folders, which the record names; see RETRIES. `measure_once(attempt)` replaces
+    `measure`; attempts count from 0. Raises as `measure`.
     """
     aside: list[str] = []
     tries: Counter[str] = Counter()
     while True:
-        record = await measure(context, servers, run, attempt=len(aside))
+        attempt = len(aside)
+        record = await (measure_once(attempt) if measure_once else measure(context, servers, run, attempt=attempt))
         codes = _retriable_codes(record)
         if len(aside) == max(RETRIES.values()) or not any(tries[code] < RETRIES[code] for code in codes):
             return _name_earlier(record, aside)
@@ -139,8 +141,13 @@ def _logs_every_compilation(servers: Servers, compiled: Sequence[Compilation]) -
 
 
 def _retriable_codes(record: Record) -> list[str]:
-    """The codes that another measurement may clear; none if another reason makes the run INVALID anyway."""
-    lasting = [each for each in record.invalid if each.code not in RETRIES]
+    """The codes that another measurement may clear; none if another reason makes the run INVALID anyway.
+
+    A load that was ended early outgrew the server, unless the server compiled: requests pile up meanwhile.
+    """
+    compiled = any(each.code == "compiled_under_load" for each in record.invalid)
+    consequences = {"ended_early"} if compiled else set[str]()
+    lasting = [each for each in record.invalid if each.code not in RETRIES.keys() | consequences]
     return [] if lasting else [each.code for each in (*record.invalid, *record.warnings) if each.code in RETRIES]
 
 

@@ -1,7 +1,8 @@
 """A run that searches for the highest load within the SLO: probes on the warm servers of one session.
 
 Each probe is a run of its own, saved with this one as its parent. A search that was interrupted goes on behind the
-probes that it had measured; those that decide nothing are put aside and measured again.
+probes that it had measured; those that decide nothing are put aside and measured again. A probe that a compiling engine
+or the client disturbed is measured again at once, as any run is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 
 from vbench.metrics.goodput import meets_slo, slo_metrics
 from vbench.plan.naming import load_name, replace_load
@@ -17,7 +19,7 @@ from vbench.plan.sessions import Run, plan_run
 from vbench.schema import Workload
 from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record, put_aside
 from vbench.session.context import Servers, SessionContext
-from vbench.session.measuring import measure
+from vbench.session.measuring import measure, measure_until_trusted
 from vbench.session.saturation import OverloadDetector
 from vbench.workload.probe import Plan, is_growing, is_steady, probe_plan
 from vbench.workload.prompts import draw_prompts
@@ -38,16 +40,23 @@ async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
             found.take(question, plan, earlier, Requests.load(context.folder / probe.folder / REQUESTS))
             continue
         put_aside(context.folder / probe.folder)
-        overload = _overload_detector(plan.config.workload)
-        measured = await measure(context, servers, probe, overload, make_prompts=draw_prompts)
+        measured = await measure_until_trusted(
+            context, servers, probe, partial(_measure_probe, context, servers, run, probe)
+        )
         requests = Requests.load(context.folder / probe.folder / REQUESTS)
-        context.save(probe, found.take(question, plan, replace(measured, parent=run.key), requests))
+        context.save(probe, found.take(question, plan, measured, requests))
     return replace(
         context.record(run, began),
         server=servers.facts,
         metrics=found.metrics,
         invalid=_explain_untrusted(found.probes),
     )
+
+
+async def _measure_probe(context: SessionContext, servers: Servers, run: Run, probe: Run, attempt: int) -> Record:
+    overload = _overload_detector(probe.config.workload)
+    measured = await measure(context, servers, probe, overload, attempt, draw_prompts)
+    return replace(measured, parent=run.key)
 
 
 @dataclass
@@ -134,5 +143,6 @@ def _is_decisive(record: Record) -> bool:
 
 
 def _is_saturated(record: Record) -> bool:
-    """Whether the probe ended early because its load had outgrown the server."""
-    return "ended_early_s" in record.metrics
+    """Whether the probe ended early because its load had outgrown the server, which did not compile meanwhile."""
+    compiled = any(reason.code == "compiled_under_load" for reason in record.invalid)
+    return "ended_early_s" in record.metrics and not compiled
