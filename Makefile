@@ -35,7 +35,8 @@ findings:  ## what surprised us in other tools: each script says whether it stil
 	@status=0; for each in findings/*.sh; do echo "== $$each"; bash $$each || status=1; done; exit $$status
 
 ui: setup  ## MLflow's pages over mlruns/, on loopback
-	@echo 'open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning'
+	@echo 'open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning, or one experiment with its columns:'
+	@$(BIN)/python -m vbench.tracking
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
 	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --workers 1 --host 127.0.0.1 --port 5000
 

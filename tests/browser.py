@@ -43,6 +43,12 @@ class Browser:
     def all(self, xpath: str) -> list[Any]:
         return list(self._driver.find_elements("xpath", xpath))
 
+    def frame(self, element: Any) -> None:
+        """Looks into a frame of the page; None: at the page again."""
+        self._driver.switch_to.default_content()
+        if element is not None:
+            self._driver.switch_to.frame(element)
+
     def script(self, text: str, *arguments: Any) -> Any:
         return self._driver.execute_script(text, *arguments)
 

@@ -131,3 +131,16 @@ def test_the_report_run_shows_its_figures(campaign, page, pictures):
     drawn = "return [...document.images].some(each => each.src.startsWith('blob:') && each.naturalWidth > 500)"
     page.until(lambda: page.script(drawn), "figure")
     page.picture(pictures / "figure.png")
+
+
+def test_the_descriptions_first_line_opens_the_report_and_its_figure_can_be_explored(campaign, page, pictures):
+    page.open(campaign[0])
+    page.find("//*[contains(text(), 'Throughput and latency')]/ancestor::*[.//button][1]//button[last()]").click()
+    link = page.find("//a[.='Open the report']").get_attribute("href")
+    page.open(link)
+    frame = page.find("//iframe")
+    page.frame(frame)
+    page.find("//h1[.='study']")
+    page.until(lambda: page.script("return document.getElementById('explore-plot').dataset.drawn"), "figure")
+    page.frame(None)
+    page.picture(pictures / "report.png")

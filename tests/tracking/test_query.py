@@ -19,6 +19,7 @@ from stored_runs import client, runs
 from vbench import tracking
 from vbench.schema.errors import Refused
 from vbench.schema.record import Failure
+from vbench.tracking import __main__ as pages
 from vbench.tracking.mapping import flatten
 from vbench.tracking.pages import campaign_page
 
@@ -163,9 +164,13 @@ def test_the_campaigns_description_holds_the_reports_tables_as_far_as_there_is_r
     tracking.file(records.saved(records.record(), tmp_path / "multirun"))
     tracking.report("grid", ["| first |", "x" * 30_000, "| last |"], [])
     note = client().get_experiment_by_name("grid").tags["mlflow.note.content"]
-    assert note.startswith("| first |\n\n| last |\n\n(1 longer tables: in the report)")
-    assert "vbench.validity" in note
     [run] = report_runs()
+    link, _, rest = note.partition("\n\n")
+    route = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
+    assert link == f"**[Open the report]({route})**, with figures to explore"
+    assert rest.startswith("| first |\n\n| last |\n\n(1 longer tables: in the report)")
+    assert "vbench.validity" in note
+    assert len(note) <= 20_000
     assert "| first |" in run.data.tags["mlflow.note.content"]
 
 
@@ -202,3 +207,17 @@ def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_that_cann
     records.record(run_key="only").save(tmp_path)
     tracking.file(tmp_path)
     assert len(tracking.query()) == 1
+
+
+def test_the_pages_of_all_experiments_are_listed_also_of_a_local_store(tmp_path, store, capsys):
+    filed(tmp_path)
+    client().create_experiment("foreign")
+    assert pages.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["grid", "other"]
+    known = client().get_experiment_by_name("grid").experiment_id
+    query = "workflowType=machine_learning&viewStateShareKey=vbench"
+    assert lines[0].split()[1] == f"http://127.0.0.1:5000/#/experiments/{known}/runs?{query}"
+    store.unlink()
+    assert pages.main() == 0
+    assert capsys.readouterr().out == ""

@@ -222,3 +222,12 @@ def torn():
             return connection.execute("SELECT count(*) FROM runs").fetchone()[0] > 0
     except sqlite3.Error:
         return False
+
+
+def test_an_invalid_run_of_an_older_store_loses_its_green_tick_when_it_is_filed_again(tmp_path):
+    folder = records.saved(records.record(invalid=[Reason("late_client", "")]), tmp_path / "out")
+    run_id = tracking.file(folder)
+    client().set_terminated(run_id, "FINISHED", end_time=1_000)  # as versions before filed it
+    assert tracking.file(folder) == run_id
+    [run] = runs()
+    assert (run.info.status, run.info.end_time) == ("FAILED", 1_000)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from vbench.tracking.reporting import Pages
 
 __all__ = [
-    "TrackingFailed", "UnreadableRecord", "database", "deliver", "digest", "file", "page", "query", "record",
-    "report", "run_page", "standing", "store",
+    "TrackingFailed", "UnreadableRecord", "database", "deliver", "digest", "file", "list_pages", "page", "query",
+    "record", "report", "run_page", "standing", "store",
 ]  # fmt: skip
 
 
@@ -93,6 +93,16 @@ def page(experiment: str) -> str | None:
     from vbench.tracking import reporting  # as above
 
     return reporting.page(experiment)
+
+
+def list_pages() -> dict[str, str]:
+    """The URL of each experiment's runs by its name; of a local store, where `make ui` shows it.
+
+    Empty if there is no store yet. Raises TrackingFailed.
+    """
+    from vbench.tracking import reporting  # as above
+
+    return reporting.list_pages()
 
 
 def run_page(run_id: str) -> str:

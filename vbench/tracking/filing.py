@@ -4,6 +4,9 @@ A run gets its run key and its record's digest at creation, and its status last:
 was left by a process that died while filing, and the next filing of the record removes it. Of several records of one
 key the store keeps the best verdict, then the latest, so a failed rerun hides no measurement. A superseded run is
 deleted (MLflow keeps it in its bin) only after its successor is complete.
+
+Only a VALID run has MLflow's status FINISHED, which its pages show as a green tick. INVALID and FAILED runs have the
+status FAILED; the tag vbench.validity tells which.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ KEY = "vbench.run_key"
 DIGEST = "vbench.record"
 VERDICT = "vbench.validity"
 VERDICT_RANK = ("FAILED", "INVALID", "VALID")
+STATUS = {"VALID": "FINISHED", "INVALID": "FAILED", "FAILED": "FAILED"}  # MLflow ticks what FINISHED green
 PER_CALL = 100  # parameters and tags that MLflow accepts in one call
 METRICS_PER_CALL = 800  # MLflow accepts 1000 of all three
 
@@ -78,6 +82,8 @@ def deliver(folder: Path) -> Filed:
         for run in runs:
             if run.info.run_id != standing:
                 client.delete_run(run.info.run_id)
+            else:
+                _correct_status(client, run)
         return Filed(standing, entry.record.experiment, new)
 
 
@@ -131,6 +137,13 @@ def _find_better_run(runs: list[Run], entry: _Entry) -> str | None:
     return max(good)[1] if good else None
 
 
+def _correct_status(client: MlflowClient, run: Run) -> None:
+    """Gives a run the status of its verdict: earlier versions filed INVALID runs as FINISHED."""
+    status = STATUS[run.data.tags[VERDICT]] if run.info.status != "RUNNING" else run.info.status
+    if run.info.status != status:
+        client.set_terminated(run.info.run_id, status, end_time=run.info.end_time)
+
+
 def _rank(verdict: str, started_ms: int) -> tuple[int, int]:
     """Sort key: of two records of one run key, the better verdict is kept, then the later start."""
     return VERDICT_RANK.index(verdict), started_ms
@@ -147,7 +160,7 @@ def _write(client: MlflowClient, experiment: str, entry: _Entry) -> str:
     run_id = str(run.info.run_id)
     attach(client, run, entry.artifacts)
     _log(client, run_id, entry)
-    client.set_terminated(run_id, "FAILED" if record.failure else "FINISHED", end_time=entry.ended_ms)
+    client.set_terminated(run_id, STATUS[record.verdict], end_time=entry.ended_ms)
     return run_id
 
 

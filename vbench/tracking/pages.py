@@ -20,9 +20,19 @@ def run_page(store: str, experiment_id: str, run_id: str) -> str | None:
     return _page(store, f"experiments/{experiment_id}/runs/{run_id}/artifacts?{KIND}")
 
 
+def report_route(experiment_id: str, run_id: str) -> str:
+    """The report of an experiment, as a link within MLflow's pages, wherever they are served."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/report.html"
+
+
 def direct_run_page(store: str, run_id: str) -> str:
     """A run, whatever its experiment; of a store that is not a server on the pages that `make ui` serves."""
-    return _page(store, f"runs/{run_id}?{KIND}") or f"{LOCAL_UI}/#/runs/{run_id}?{KIND}"
+    return _page(store, f"runs/{run_id}?{KIND}") or str(_page(LOCAL_UI, f"runs/{run_id}?{KIND}"))
+
+
+def experiment_page(store: str, experiment_id: str) -> str:
+    """The runs of an experiment, with our columns; of a store that is no server on the pages that `make ui` serves."""
+    return campaign_page(store, experiment_id) or str(campaign_page(LOCAL_UI, experiment_id))
 
 
 def _page(store: str, route: str) -> str | None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from vbench.tracking.failures import TrackingFailed, store_errors
 from vbench.tracking.filing import attach
 from vbench.tracking.mapping import LONGEST_TAG
+from vbench.tracking.markdown import one_line
 from vbench.tracking.opening import connect, hold_lock
-from vbench.tracking.pages import campaign_page, run_page
-from vbench.tracking.place import store
-from vbench.tracking.view import REPORT, describe_experiment
+from vbench.tracking.pages import campaign_page, experiment_page, report_route, run_page
+from vbench.tracking.place import database, store
+from vbench.tracking.view import REPORT, VIEW, describe_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,14 +42,12 @@ def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Page
         if found is None:
             raise TrackingFailed(f"experiment {experiment!r} is no longer in the store")
         earlier = client.search_runs([found.experiment_id], f"tags.`{REPORT}` = 'true'")
-        run = client.create_run(
-            found.experiment_id,
-            run_name="report",
-            tags={REPORT: "true", "mlflow.note.content": describe_experiment(parts, LONGEST_TAG)},
-        )
+        run = client.create_run(found.experiment_id, run_name="report", tags={REPORT: "true"})
+        route = report_route(found.experiment_id, run.info.run_id)
+        client.set_tag(run.info.run_id, "mlflow.note.content", describe_experiment(parts, route, LONGEST_TAG))
         attach(client, run, files)
         client.set_terminated(run.info.run_id)
-        client.set_experiment_tag(found.experiment_id, "mlflow.note.content", describe_experiment(parts))
+        client.set_experiment_tag(found.experiment_id, "mlflow.note.content", describe_experiment(parts, route))
         for each in earlier:
             client.delete_run(each.info.run_id)
         return Pages(
@@ -62,3 +61,16 @@ def page(experiment: str) -> str | None:
     with store_errors(f"cannot find {experiment}"):
         found = connect().get_experiment_by_name(experiment)
         return campaign_page(store(), found.experiment_id) if found else None
+
+
+def list_pages() -> dict[str, str]:
+    """The URL of each experiment that has runs of ours, by its name, in order. Raises TrackingFailed."""
+    path = database()
+    if path is not None and not path.exists():
+        return {}
+    with store_errors("cannot list the experiments"):
+        found = [each for each in connect().search_experiments() if f"mlflow.sharedViewState.{VIEW}" in each.tags]
+    return {
+        one_line(each.name): experiment_page(store(), each.experiment_id)
+        for each in sorted(found, key=lambda each: each.name)
+    }

@@ -44,7 +44,7 @@ COLUMNS = (
 ABOUT = (
     "LLM serving benchmarks by vbench: one run is one measured point.\n\n"
     "- `vbench.validity`: VALID; INVALID (measured, not to be trusted: `vbench.reasons`); "
-    "FAILED (not measured: `vbench.failure`)\n"
+    "FAILED (not measured: `vbench.failure`); only VALID runs have MLflow's green tick\n"
     "- metrics carry the keys of `vllm bench serve`; throughput in tokens a second, latencies in milliseconds\n"
     "- `record.json` among a run's artifacts has everything about it, `requests.npz` the raw samples\n"
     "- group the runs by the tags `vbench.session` (one server) or `vbench.point` (one load on it, all repeats)\n"
@@ -59,14 +59,18 @@ EXPERIMENT_TAGS = {
 }
 
 
-def describe_experiment(parts: Sequence[str], longest: int = LONGEST_NOTE) -> str:
-    """A campaign's description: the parts of its report that fit, in order, then what the columns mean."""
+def describe_experiment(parts: Sequence[str], report: str, longest: int = LONGEST_NOTE) -> str:
+    """A campaign's description: a link to its report, the parts of it that fit, in order, what the columns mean.
+
+    `report` is the link's target, a route of MLflow's pages.
+    """
+    first = f"**[Open the report]({report})**, with figures to explore"
     end = f"{ABOUT}\n- figures and all tables: among the artifacts of the run named `report`"
-    room = longest - len(end) - 100  # for the line about what is left out
+    room = longest - len(first) - len(end) - 100  # for the line about what is left out
     fitting: list[str] = []
     for part in parts:
         if len(part) + 2 <= room:
             fitting.append(part)
             room -= len(part) + 2
     left = len(parts) - len(fitting)
-    return "\n\n".join([*fitting, *([f"({left} longer tables: in the report)"] if left else []), end])
+    return "\n\n".join([first, *fitting, *([f"({left} longer tables: in the report)"] if left else []), end])
