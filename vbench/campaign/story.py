@@ -136,9 +136,9 @@ def _conclude(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watche
     experiments = sorted({task.session.experiment for task in tasks})
     screen.print("", *summary(records))
     _close(delivery, screen)
-    told = "records: {}/{}    compare: python -m vbench.analysis {}"
+    line = "records: {}/{}    compare: python -m vbench.analysis {}"
     compared = shlex.quote(f"experiment={experiments[0]}")
-    screen.print(fill_markup(told, ROOT, ", ".join(experiments), compared), *advice(records))
+    screen.print(fill_markup(line, ROOT, ", ".join(experiments), compared), *advice(records))
     screen.print(*(fill_markup("{}", line) for line in answer_lines(records)))
     return exit_code(records)
 

@@ -198,8 +198,8 @@ def states(jobs: Sequence[Job]) -> list[JobState]:
     for job in jobs:
         if job.file.id:
             ids[job.backend].append(job.file.id)
-    told = {(jobs.name, each): state for jobs, some in ids.items() for each, state in jobs.states(some).items()}
-    return [told.get((job.backend.name, job.file.id)) or _state_by_lock(job) for job in jobs]
+    by_job = {(jobs.name, each): state for jobs, some in ids.items() for each, state in jobs.states(some).items()}
+    return [by_job.get((job.backend.name, job.file.id)) or _state_by_lock(job) for job in jobs]
 
 
 def _state_by_lock(job: Job) -> JobState:

@@ -98,8 +98,8 @@ class Watcher:
     def _retry_or_give_up(self, task: Task, ended: JobState) -> None:
         if ended.end is not JobEnd.cancelled and task.submissions <= self._retries:
             self._screen.progress_of(task.folder).state = MISSING
-            told = "[bold]{}[/]: {} to be taken up again: {}"
-            self._screen.print(fill_markup(told, task.folder.name, len(task.missing_runs()), task.why_missing(ended)))
+            line = "[bold]{}[/]: retrying {}: {}"
+            self._screen.print(fill_markup(line, task.folder.name, len(task.missing_runs()), task.why_missing(ended)))
             task.retry()
         else:
             for event in task.record_unmeasured(ended):

@@ -133,20 +133,20 @@ def _tidy(folder: Path) -> None:
 
     A session that arrives meanwhile notices that the file it locked was removed, and creates another.
     """
-    turn = locks.try_lock(locks.create(folder / TURN))
-    if turn is None:
+    descriptor = locks.try_lock(locks.create(folder / TURN))
+    if descriptor is None:
         return
     try:
         if any(map(_is_alive, folder.glob(f"*{WAITING}"))) or any(folder.glob(f"*{HELD}")):
             return
         for path in (path for pattern in LOCKS for path in folder.glob(pattern) if path.name != TURN):
-            if (descriptor := locks.try_lock(path)) is not None:
+            if (unused := locks.try_lock(path)) is not None:
                 locks.remove(path)
-                os.close(descriptor)
+                os.close(unused)
         locks.remove(folder / TURN)
         folder.rmdir()
     finally:
-        os.close(turn)
+        os.close(descriptor)
 
 
 def _is_ours(path: Path) -> bool:

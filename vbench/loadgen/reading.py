@@ -114,9 +114,9 @@ class _Transcript:
         self.counts += [None] * len(times)
 
     def reading(self, broken_off: str) -> Reading:
-        spoken = sum(self.texts)
-        total = self._total(spoken)
-        hidden = 0 if total is None or self.streams_reasoning else max(min(self.hidden, total - spoken), 0)
+        with_text = sum(self.texts)
+        total = self._total(with_text)
+        hidden = 0 if total is None or self.streams_reasoning else max(min(self.hidden, total - with_text), 0)
         tokens = tokens_of_chunks(self.texts, self.counts, total, hidden)
         brought = tokens > 0
         return Reading(
@@ -124,24 +124,24 @@ class _Transcript:
             tokens=tokens[brought],
             output_tokens=int(tokens.sum()) if total is None else total,
             finish_reason=self.finish_reason,
-            error=self.error or broken_off or self._find_contradiction(total, spoken),
+            error=self.error or broken_off or self._find_contradiction(total, with_text),
             input_tokens=self.prompt,
         )
 
-    def _total(self, spoken: int) -> int | None:
+    def _total(self, with_text: int) -> int | None:
         """The reply's tokens: as the server counted them, or max_tokens if the reply's end proves that; else None."""
-        proven = self.finish_reason == "length" and self.asked in (spoken, len(self.texts))
+        proven = self.finish_reason == "length" and self.asked in (with_text, len(self.texts))
         return self.asked if self.total is None and proven else self.total
 
-    def _find_contradiction(self, total: int | None, spoken: int) -> str:
+    def _find_contradiction(self, total: int | None, with_text: int) -> str:
         """Why a complete reply cannot be used as a measurement; empty if it can."""
         if self.finish_reason not in FINISHED:
             why = f"finish reason {one_line(str(self.finish_reason))}" if self.finish_reason else "no finish reason"
             return f"the server gave up: {why}"
         if total is None:
             return "the server sent no usage: a chunk may be any number of tokens"
-        if total < spoken:
-            return f"the server counted {total} tokens in {spoken} chunks of text"
+        if total < with_text:
+            return f"the server counted {total} tokens in {with_text} chunks of text"
         if total > self.asked:
             return f"the server counted {total} tokens where max_tokens was {self.asked}"
         return ""

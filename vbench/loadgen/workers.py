@@ -172,12 +172,12 @@ class Workers:
 
 def combine(last: Iterable[Progress], answered: tuple[tuple[float, float], ...]) -> Progress:
     """Combines the latest progress of all processes; `answered` is from the message just received."""
-    told = list(last)
+    reports = list(last)
     return Progress(
-        elapsed_s=max(each.elapsed_s for each in told),
-        completed=sum(each.completed for each in told),
-        reads=sum(each.reads for each in told),
-        in_flight=sum(each.in_flight for each in told),
+        elapsed_s=max(each.elapsed_s for each in reports),
+        completed=sum(each.completed for each in reports),
+        reads=sum(each.reads for each in reports),
+        in_flight=sum(each.in_flight for each in reports),
         answered=answered,
     )
 

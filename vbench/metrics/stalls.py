@@ -19,10 +19,10 @@ import numpy as np
 
 from vbench.schema.record import Floats, Requests
 
-LEAST_S = 0.5  # shorter pauses get no cause
+MIN_PAUSE_S = 0.5  # shorter pauses get no cause
 STEP_TOKENS = 8192  # prompt tokens in one step of the engine: vLLM's default on large GPUs
 SLACK = 2.0  # a prefill explains a pause of this many times its expected length: prompts differ, and share steps
-TOGETHER_S = 0.05  # first tokens that come so soon after one another left the engine in one step
+SAME_STEP_S = 0.05  # first tokens that come so soon after one another left the engine in one step
 LOG_S = 1.0  # a log's time is cut to the second
 EVIDENCE = 500  # requests at most from which the rate is estimated
 PAUSED_REPLY_S = 1.0
@@ -34,7 +34,7 @@ class Pause(NamedTuple):
     start: float
     end: float
     waiting: int  # prompt tokens of all requests that waited for their first token
-    brought: int  # of those, the prompts whose first token ended the pause
+    answered: int  # of those, the prompts whose first token ended the pause
     replying: bool  # some request was between its first and its last token
 
     @property
@@ -59,10 +59,10 @@ def stalls(requests: Requests, engine: EngineFacts) -> dict[str, float]:
     found = {"longest_stall_ms": float((ends - starts).max(initial=0.0)) * 1e3}
     causes = dict.fromkeys(("compile", "prefill", "unexplained"), 0.0)
     long = _pauses(requests)
-    soon = _rate_of_soon_answered(requests)
+    fast_rate = _rate_of_fast_replies(requests)
     for pause in long:
-        others = [each.brought / each.seconds for each in long if each is not pause]
-        cause = _cause(pause, max([engine.prefill_rate, soon, *others]), engine)
+        others = [each.answered / each.seconds for each in long if each is not pause]
+        cause = _cause(pause, max([engine.prefill_rate, fast_rate, *others]), engine)
         if cause != "prefill" or pause.replying:
             causes[cause] = max(causes[cause], pause.seconds)
     found |= {f"longest_{cause}_stall_ms": seconds * 1e3 for cause, seconds in causes.items()}
@@ -71,7 +71,7 @@ def stalls(requests: Requests, engine: EngineFacts) -> dict[str, float]:
 
 def prefill_rate(requests: Requests) -> float:
     """Prompt tokens a second that the server processed, a lower bound; 0 if the run gives no evidence."""
-    return max([_rate_of_soon_answered(requests), *(each.brought / each.seconds for each in _pauses(requests))])
+    return max([_rate_of_fast_replies(requests), *(each.answered / each.seconds for each in _pauses(requests))])
 
 
 def find_silences(requests: Requests) -> tuple[Floats, Floats]:
@@ -93,18 +93,18 @@ def find_silences(requests: Requests) -> tuple[Floats, Floats]:
 
 
 def _pauses(requests: Requests) -> list[Pause]:
-    """The pauses of at least LEAST_S, in order."""
+    """The pauses of at least MIN_PAUSE_S, in order."""
     starts, ends = find_silences(requests)
-    long = ends - starts >= LEAST_S
+    long = ends - starts >= MIN_PAUSE_S
     first, last = ends_of_replies(requests)
     found = []
     for start, end in zip(starts[long], ends[long], strict=True):
         # A request without a token waits until its end.
         waiting = (requests.sent < end) & ~(first <= start) & (requests.finished > start)
-        brought = waiting & (first <= end + TOGETHER_S)
+        answered = waiting & (first <= end + SAME_STEP_S)
         replying = bool(((first <= start) & (last >= end)).any())
         tokens = requests.input_tokens
-        found.append(Pause(start, end, int(tokens[waiting].sum()), int(tokens[brought].sum()), replying))
+        found.append(Pause(start, end, int(tokens[waiting].sum()), int(tokens[answered].sum()), replying))
     return found
 
 
@@ -112,14 +112,14 @@ def _cause(pause: Pause, rate: float, engine: EngineFacts) -> str:
     if ((engine.compiled_at + LOG_S > pause.start) & (engine.compiled_at <= pause.end)).any():
         return "compile"
     # Replies under way get a token each step, and a first token ends the step that brought it.
-    tokens = min(pause.waiting, max(pause.brought, engine.step_tokens))
+    tokens = min(pause.waiting, max(pause.answered, engine.step_tokens))
     return "prefill" if rate and pause.seconds <= SLACK * tokens / rate else "unexplained"
 
 
-def _rate_of_soon_answered(requests: Requests) -> float:
-    """The rate by requests whose first token came within LEAST_S: all prompts sent and prefilled in that time."""
+def _rate_of_fast_replies(requests: Requests) -> float:
+    """The rate by requests whose first token came within MIN_PAUSE_S: all prompts sent and prefilled in that time."""
     first, _ = ends_of_replies(requests)
-    answered = np.flatnonzero(first - requests.sent < LEAST_S)
+    answered = np.flatnonzero(first - requests.sent < MIN_PAUSE_S)
     if not len(answered):
         return 0.0
     chosen = answered[:: max(1, len(answered) // EVIDENCE)]

@@ -26,7 +26,7 @@ LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its 
 STALL_MS = 1000.0  # warn about a pause longer than both 1 s and STALL_TOKENS median inter-token latencies
 PAUSED_SHARE = 0.01  # of replies with a gap beyond 1 s: above it, p99 over requests shows them
 MERGED_SHARE = 0.05  # of chunks: beyond it tokens waited for the front end, and the gaps are no longer the engine's
-TOGETHER_S, BUFFERED_SHARE = 1e-4, 0.2  # chunks this close to the one before arrived with it; in our records 0.3 % do
+MERGED_GAP_S, BUFFERED_SHARE = 1e-4, 0.2  # chunks this close to the one before arrived with it; in our records 0.3 % do
 
 
 class Judgement(NamedTuple):
@@ -125,7 +125,7 @@ def _lagging_client(found: dict[str, float]) -> Reason | None:
 
 def _buffered_replies(requests: Requests) -> Reason | None:
     gaps = latencies(requests).chunk_gap
-    share = float((gaps <= TOGETHER_S).mean()) if len(gaps) else 0.0
+    share = float((gaps <= MERGED_GAP_S).mean()) if len(gaps) else 0.0
     if share <= BUFFERED_SHARE:
         return None
     sentence = (
