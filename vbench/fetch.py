@@ -65,7 +65,7 @@ class FetchLauncher(launcher.CampaignLauncher):
             configs = compose.grid(self.context.config_loader, self.config, job_overrides)
             launcher.CampaignLauncher.exit_code = fetch(configs)
         except KeyboardInterrupt:
-            print("vbench: interrupted; what was fetched is kept, the same command continues", file=sys.stderr)  # noqa: T201
+            print("vbench: interrupted; downloads are kept; run the same command again to continue", file=sys.stderr)  # noqa: T201
             launcher.CampaignLauncher.exit_code = 130
         return []
 
@@ -170,7 +170,7 @@ def _download(download: Download, console: Console) -> bool:
         _download_files(download, missing, console)
     except HubFailed as error:
         got = f"{decimal(download.size - download.missing_bytes())} of {decimal(download.size)}"
-        raise HubFailed(f"{error}; {got} are cached and kept: the same command continues") from error
+        raise HubFailed(f"{error}; {got} are in the cache; run the same command again to continue") from error
     hub.set_main_commit(download.repository)
     weights.require_complete(download.repository.hub_id)
     if missing:

@@ -86,7 +86,7 @@ def test_what_is_measured_is_not_measured_again_and_not_filed_twice(campaign, mo
     before = {folder: (folder / "record.json").stat().st_mtime_ns for folder in folders(home)}
     ended = vbench(*GRID, SERVER, cwd=home)
     assert ended.returncode == 0
-    assert "3 of 3 points known" in ended.stdout
+    assert "3 of 3 points already recorded" in ended.stdout
     assert "starting" not in ended.stdout
     assert {folder: (folder / "record.json").stat().st_mtime_ns for folder in folders(home)} == before
     assert len(runs(home, monkeypatch)) == 3
@@ -118,7 +118,7 @@ def test_repeats_are_interleaved_on_one_server_with_fresh_prompts_and_are_known_
     for again in ("workload.repeats=3", "workload.seed=0,1,2"):
         ended = vbench(*points, again, cwd=tmp_path)
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        assert "6 of 6 points known" in ended.stdout
+        assert "6 of 6 points already recorded" in ended.stdout
         assert "starting" not in ended.stdout
     assert len(folders(tmp_path)) == 6
 
@@ -308,6 +308,6 @@ def test_what_campaigns_measured_one_by_one_is_told_apart_where_one_command_asks
     for lengths in ("1000", "2000", "1000,2000"):  # none of them fits: recorded at once
         ended = vbench(*words, f"engine.max_model_len={lengths}", cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3")
         assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert ended.stdout.count("1 of 1 points known") == 2
+    assert ended.stdout.count("1 of 1 points already recorded") == 2
     for length in (1000, 2000):
         assert f"llama405b · 1xh100 · tp1 · max_model_len={length} · n2" in ended.stdout

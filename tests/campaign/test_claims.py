@@ -179,13 +179,13 @@ DONE = "submitit INFO (2026-11-27 11:45:51,356) - Exiting after successful compl
 
 def test_a_job_that_recorded_why_it_failed_is_tried_again_with_that_reason(ended_job, capsys):
     ended_job(DONE, failure=Failure("unreachable", "nobody answers at http://h:1"))
-    assert "1 to be taken up again: unreachable: nobody answers at http://h:1" in capsys.readouterr().out
+    assert "retrying 1 run: unreachable: nobody answers at http://h:1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", ["[rank0]: CUDA error", "[/red] closes nothing"])
 def test_the_last_words_of_a_job_are_shown_and_recorded_as_they_are(ended_job, capsys, words):
     command = ended_job(words, DONE)
-    assert f"1 to be taken up again: failed: FAILED: {words} (log: " in " ".join(capsys.readouterr().out.split())
+    assert f"retrying 1 run: failed: FAILED: {words} (log: " in " ".join(capsys.readouterr().out.split())
     command.watcher._retries = 0
     (task,) = command.tasks
     command.submitter.submit_admitted()

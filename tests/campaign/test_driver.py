@@ -108,7 +108,7 @@ def test_what_a_job_measured_after_its_driver_was_killed_is_collected_and_filed(
     campaign.kill()
     until(lambda: not is_held(folder(tmp_path)))
     said = same_again(tmp_path)
-    assert "3 of 3 points known" in said
+    assert "3 of 3 points already recorded" in said
     assert len(events(tmp_path, "starting")) == 1
     assert sorted(times_filed(tmp_path, monkeypatch).values()) == [1, 1, 1]
 
@@ -117,7 +117,7 @@ def test_a_job_that_is_killed_goes_on_at_the_next_point_under_the_same_driver(ca
     for pid in pids(tmp_path):
         kill(pid)
     said, _ = campaign.communicate(timeout=120)
-    assert "to be taken up again: lost" in said
+    assert re.search(r"retrying \d runs?: lost", said)
     assert len(points(tmp_path)) == 3
     assert all(record.failure is None for record in records(tmp_path))
     assert sorted(times_filed(tmp_path, monkeypatch).values()) == [1, 1, 1]
@@ -128,7 +128,7 @@ def test_a_job_and_its_driver_that_are_killed_are_both_made_good_by_the_same_com
     for pid in pids(tmp_path):
         kill(pid)
     said = same_again(tmp_path)
-    assert "1 of 3 points known" in said
+    assert "1 of 3 points already recorded" in said
     assert len(points(tmp_path)) == 3
     assert sorted(times_filed(tmp_path, monkeypatch).values()) == [1, 1, 1]
 
@@ -139,7 +139,7 @@ def test_ctrl_c_detaches_and_says_how_to_look_and_to_collect(campaign, tmp_path)
         said, _ = campaign.communicate(timeout=60)
         assert campaign.returncode == 130
         assert "events.jsonl" in said
-        assert "the same command looks again" in said
+        assert "run the same command again" in said
         attached(tmp_path, jobs)
     assert len(events(tmp_path, "starting")) == 1
     assert len(points(tmp_path)) == 3
@@ -160,13 +160,13 @@ def test_ctrl_c_twice_and_yes_ends_the_job_and_keeps_what_it_measured(tmp_path):
     assert measured.failure is None
     assert cancelled.failure
     assert cancelled.failure.kind == "cancelled"
-    assert "next: the same command with no more words" in said
+    assert "next: run the same command again to retry 1 run: a transient failure" in said
 
 
 def test_detached_sessions_are_submitted_and_the_same_command_collects_them(tmp_path, monkeypatch):
     ended = vbench(*LOADS, SLOW, "launcher.detach=true", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert "the same command looks again" in ended.stdout
+    assert "run the same command again" in ended.stdout
     assert "job" in ended.stdout
     same_again(tmp_path)
     assert len(events(tmp_path, "starting")) == 1
@@ -206,10 +206,10 @@ def test_a_failure_that_lasts_is_known_until_it_is_asked_for_again(tmp_path):
 def test_a_failure_that_passes_is_taken_up_again_and_then_by_the_same_command(tmp_path):
     words = ("workload.num_prompts=2", "workload=random", fake("--fail", "never_ready"), "engine.start_timeout_s=0.5")
     ended = vbench(*words, cwd=tmp_path)
-    assert "to be taken up again" in ended.stdout
+    assert "retrying 1 run: " in ended.stdout
     assert len(records(tmp_path, "FAILED")) == 2
     ended = vbench(*words, "launcher.retries=0", cwd=tmp_path)
-    assert "to be taken up again" not in ended.stdout
+    assert "retrying" not in ended.stdout
     assert len(records(tmp_path, "FAILED")) == 3
 
 
@@ -218,7 +218,7 @@ def test_what_only_the_store_knows_is_not_measured_again(tmp_path):
     vbench(*words, cwd=tmp_path)
     (tmp_path / "multirun").rename(tmp_path / "elsewhere")
     ended = vbench(*words, cwd=tmp_path)
-    assert "1 of 1 points known" in ended.stdout
+    assert "1 of 1 points already recorded" in ended.stdout
     assert "n2" in ended.stdout.split("verdict")[1]
     assert not records(tmp_path)
 
@@ -284,7 +284,7 @@ def test_a_job_begins_with_the_lines_of_its_setup_which_print_export_and_load_fi
 def test_a_setup_that_fails_is_told_with_its_own_words_and_nothing_is_measured(tmp_path):
     ended = vbench(*POINT, setup("module-load cuda", "echo not reached"), "launcher.retries=1", cwd=tmp_path)
     assert ended.returncode == 1
-    assert re.search("1 to be taken up again: lost: .*module-load: command not found", ended.stdout)
+    assert re.search("retrying 1 run: lost: .*module-load: command not found", ended.stdout)
     (failed,) = records(tmp_path)
     assert failed.failure
     assert failed.failure.kind == "client_failed"

@@ -34,7 +34,7 @@ def test_the_same_command_measures_what_an_earlier_build_left_and_no_more(tmp_pa
     shutil.copy(FAKE, tmp_path / "server.py")
     measured = (session / "n2-7f237b91" / "record.json").read_bytes()
     ended = vbench(*SAME_COMMAND, cwd=tmp_path)
-    assert "1 of 3 points known" in ended.stdout, ended.stderr
+    assert "1 of 3 points already recorded" in ended.stdout, ended.stderr
     assert "starting 1 server for 2 points" in ended.stdout
     paths = tmp_path.glob("multirun/*/*/*/record.json")
     records = [Record.load(path.parent) for path in paths if not is_aside(path.parent)]

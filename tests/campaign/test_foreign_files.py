@@ -44,9 +44,9 @@ def test_a_campaign_goes_on_beside_files_that_it_cannot_read(measured):
     ended = vbench(*POINTS, ODD, cwd=home)
     assert ended.returncode in (0, 1), ended.stderr
     assert "Traceback" not in ended.stderr
-    assert "1 of 2 points known" in ended.stdout
+    assert "1 of 2 points already recorded" in ended.stdout
     assert f"{first.relative_to(home)}: not a record of this version (JSONDecodeError" in ended.stdout
-    assert f"{session.parent.relative_to(home)}/job.json: passed over" in ended.stdout
+    assert f"{session.parent.relative_to(home)}/job.json: ignored" in ended.stdout
     assert Record.load(first.parent).verdict in ("VALID", "INVALID")
     assert (first.parent.with_name(f"{first.parent.name}.1") / "record.json").read_text().startswith('{"run_key"')
     assert second.read_bytes() == whole

@@ -309,10 +309,10 @@ def test_a_later_command_collects_what_a_detached_one_left_and_keeps_its_bound_b
         *words, "hardware=1xh100,1xa100", "+hardware.slurm.extra.hold=true", "launcher.detach=true", cwd=tmp_path
     )
     assert left.returncode == 0, left.stdout + left.stderr
-    assert "the same command looks again" in left.stdout
+    assert "run the same command again" in left.stdout
     command = driver(*words, "hardware=1xh100,2xh100", cwd=tmp_path)
     assert "attached to slurm job" in command.stdout.readline()
-    assert "1 session waits for room: 2 jobs are in flight" in command.stdout.readline()
+    assert "1 session waits for a free slot: 2 jobs are in flight" in command.stdout.readline()
     assert len(jobs_of(slurm, tmp_path)) == 2
     slurm.call("scontrol", "release", *[job for job, where in folders(slurm) if where == str(tmp_path)])
     said, _ = command.communicate()

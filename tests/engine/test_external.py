@@ -224,7 +224,7 @@ def test_with_and_without_v1_it_is_the_same_run(tmp_path):
     with running() as url:
         assert at(url, home=tmp_path).returncode == 0
         again = at(f"{url}/v1", home=tmp_path)
-    assert "1 of 1 points known" in again.stdout
+    assert "1 of 1 points already recorded" in again.stdout
     assert np.isfinite(recorded(tmp_path)[1].metrics["output_throughput"])
 
 

@@ -147,13 +147,13 @@ def test_an_exclusive_session_has_the_host_alone(job):
     narrow = job(1)
     narrow.leased()
     alone = job(1, "exclusive")
-    assert alone.says("waits").startswith("has 1 of 2 GPUs, the CPU is another's")
+    assert alone.says("waits").startswith("has 1 of 2 GPUs, another session has the CPU")
     later = job(1)
     later.says("waits")
     narrow.end()
     assert alone.says("cores").split() == [str(core) for core in sorted(os.sched_getaffinity(0))]
     assert len(alone.leased()) == 1
-    assert "the CPU is another's" in later.says("waits")
+    assert "another session has the CPU" in later.says("waits")
     alone.end()
     later.leased()
 
@@ -162,11 +162,11 @@ def test_an_engine_on_the_cpu_runs_beside_no_other_session(job):
     first = job(0)
     assert first.leased() == []
     second = job(0)
-    second.says("waits the CPU is another's; leased to tiny-cpu")
+    second.says("waits another session has the CPU; leased to tiny-cpu")
     first.end()
     second.leased()
     third = job(1)
-    third.says("waits has 1 of 1 GPUs, the CPU is another's; leased to tiny-cpu")
+    third.says("waits has 1 of 1 GPUs, another session has the CPU; leased to tiny-cpu")
     second.end()
     third.leased()
 

@@ -87,7 +87,7 @@ def test_a_pattern_of_ones_own_reads_other_trees():
 
 @pytest.mark.parametrize(
     ("pattern", "word"),
-    [("(?P<gpus>[", "no regular expression"), ("(?P<colour>.)", "colour"), (r"prompt_(\d+)", "no named group")],
+    [("(?P<gpus>[", "not a regular expression"), ("(?P<colour>.)", "colour"), (r"prompt_(\d+)", "no named group")],
 )
 def test_a_pattern_that_cannot_be_used_is_refused(pattern, word):
     with pytest.raises(Refused, match=word):

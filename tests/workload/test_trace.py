@@ -99,11 +99,11 @@ def test_the_digest_names_the_files_content(load):
         (PLAIN, r"workload.num_prompts=4: .* has only 3 rows"),
         ("", "its header has no column timestamp, request tokens or"),
         ("time,input_tokens,output_tokens\n", "its header has no column timestamp$"),
-        (PLAIN.replace("30", "many"), "line 2 is no row of a trace .*many"),
-        (PLAIN.replace("2.5", "nan"), "line 2 is no row of a trace .*finite"),
-        (PLAIN.replace("10,5", "10"), "line 4 is no row of a trace"),
-        (MOONCAKE.replace("input_length", "input"), "line 1 is no row of a trace .*input_length"),
-        (MOONCAKE + "{", "line 3 is no row of a trace"),
+        (PLAIN.replace("30", "many"), "line 2 is not a row of a trace .*many"),
+        (PLAIN.replace("2.5", "nan"), "line 2 is not a row of a trace .*finite"),
+        (PLAIN.replace("10,5", "10"), "line 4 is not a row of a trace"),
+        (MOONCAKE.replace("input_length", "input"), "line 1 is not a row of a trace .*input_length"),
+        (MOONCAKE + "{", "line 3 is not a row of a trace"),
         ("\x00\x00", "workload.path"),
     ],
 )
@@ -152,5 +152,5 @@ def test_a_prompt_of_no_token_counts_one_and_names_are_read_in_either_case(load)
 
 @pytest.mark.parametrize("row", ["-1,5", "5,-1"])
 def test_a_negative_length_is_no_row(load, row):
-    with pytest.raises(Refused, match=r"line 2 is no row of a trace .*not negative"):
+    with pytest.raises(Refused, match=r"line 2 is not a row of a trace .*not negative"):
         lengths(load(f"timestamp,input_tokens,output_tokens\n0,{row}\n", 1))

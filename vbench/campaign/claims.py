@@ -73,7 +73,7 @@ def describe_unreadable(tasks: Sequence[Task]) -> Iterator[str]:
     """A line for each job.json of these tasks that is truncated or foreign."""
     for task in tasks:
         if (task.folder / JOB).exists() and job_file(task.folder) is None:
-            yield f"{task.folder / JOB}: passed over, not a job file of this version"
+            yield f"{task.folder / JOB}: ignored, not a job file of this version"
 
 
 def job_file(folder: Path) -> JobFile | None:

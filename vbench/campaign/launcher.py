@@ -81,7 +81,7 @@ def run(words: Sequence[str]) -> int:
     except compose.COMPOSE_ERRORS as error:
         return _refuse(compose.explain(error))
     except KeyboardInterrupt:
-        print("vbench: interrupted; what was measured is kept, the same command continues", file=sys.stderr)  # noqa: T201
+        print("vbench: interrupted; results are kept; run the same command again to continue", file=sys.stderr)  # noqa: T201
         return 130
     return CampaignLauncher.exit_code
 

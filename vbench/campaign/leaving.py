@@ -33,7 +33,7 @@ def print_remaining_jobs(tasks: Sequence[Task], screen: Screen) -> None:
     left = len(to_submit(tasks))
     if left:
         screen.print("1 session is not submitted" if left == 1 else f"{left} sessions are not submitted")
-    screen.print("the same command looks again, collects what is measured, and submits what is missing")
+    screen.print("run the same command again to collect what is measured and submit what is missing")
 
 
 def _ask_confirmation(jobs: int) -> bool:

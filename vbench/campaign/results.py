@@ -71,7 +71,7 @@ class Results:
         for run in self.session.runs:
             folder = self.folder / run.folder
             if flaw := record_flaw(folder):
-                yield f"{folder / RECORD}: not a record of this version ({flaw}); passed over"
+                yield f"{folder / RECORD}: not a record of this version ({flaw}); ignored"
 
     def _probes(self, run: Run) -> Iterator[tuple[Path, Record]]:
         for path in sorted(self.folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime):

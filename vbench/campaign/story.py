@@ -113,7 +113,7 @@ def _take_stock(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watc
                 delivery.add(folder)
         if task.state is TaskState.in_flight:
             watcher.show_attached(task)
-        elif not task.missing_runs():
+        elif not task.find_missing_runs():
             task.finish()
     for task in to_submit(tasks):
         _check(task.session, jobs)

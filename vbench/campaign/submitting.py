@@ -46,7 +46,7 @@ class Submitter:
         if not left or self._select_admitted():
             return ""
         sessions = "1 session waits" if len(left) == 1 else f"{len(left)} sessions wait"
-        return f"{sessions} for room: {len(self._find_in_flight()) + self._others} jobs are in flight"
+        return f"{sessions} for a free slot: {len(self._find_in_flight()) + self._others} jobs are in flight"
 
     def _submit(self, *, admit_all: bool) -> None:
         # An inline session ends before its submission returns. Only max_parallel justifies so long a lock.

@@ -87,7 +87,7 @@ class Task:
     def events(self) -> EventReader:
         return EventReader(self.folder)
 
-    def missing_runs(self) -> tuple[Run, ...]:
+    def find_missing_runs(self) -> tuple[Run, ...]:
         """The runs to be measured."""
         return self.results.find_missing(self.rerun_pending)
 
@@ -123,7 +123,7 @@ class Task:
         if sessionfile.is_held(self.folder):
             return None
         with sessionfile.hold(self.folder):
-            left = dataclasses.replace(self.session, runs=self.missing_runs())
+            left = dataclasses.replace(self.session, runs=self.find_missing_runs())
             if not left.runs:
                 self.finish()
                 return None
@@ -140,7 +140,7 @@ class Task:
     def record_infeasible(self, failure: Failure) -> list[Event]:
         """Records the missing runs as failed, without a job; returns the events for it."""
         now = datetime.now(timezone.utc)
-        return [self.results.record_failure(run, failure, now) for run in self.missing_runs()]
+        return [self.results.record_failure(run, failure, now) for run in self.find_missing_runs()]
 
     def record_unmeasured(self, ended: JobState) -> list[Event]:
         """Records as failed the runs that the ended job left without a record; returns the events for it."""

@@ -85,7 +85,7 @@ class Watcher:
 
     def _collect(self, task: Task, ended: JobState) -> None:
         self.show_events(task)
-        if task.missing_runs():
+        if task.find_missing_runs():
             with claims.hold_experiments([task]):  # another command may have decided already
                 if claims.follow_living_jobs([task], self._jobs):
                     self.show_attached(task)
@@ -98,8 +98,10 @@ class Watcher:
     def _retry_or_give_up(self, task: Task, ended: JobState) -> None:
         if ended.end is not JobEnd.cancelled and task.submissions <= self._retries:
             self._screen.progress_of(task.folder).state = MISSING
-            line = "[bold]{}[/]: retrying {}: {}"
-            self._screen.print(fill_markup(line, task.folder.name, len(task.missing_runs()), task.why_missing(ended)))
+            count = len(task.find_missing_runs())
+            runs = "1 run" if count == 1 else f"{count} runs"
+            line = fill_markup("[bold]{}[/]: retrying {}: {}", task.folder.name, runs, task.why_missing(ended))
+            self._screen.print(line)
             task.retry()
         else:
             for event in task.record_unmeasured(ended):

@@ -157,7 +157,7 @@ async def _ask_models(control: Endpoint) -> dict[str, int | None]:
     try:
         return await control.list_models()
     except aiohttp.ContentTypeError:
-        line = f"{control.base_url}/v1/models is not JSON: this is no OpenAI-compatible server"
+        line = f"{control.base_url}/v1/models is not JSON: this is not an OpenAI-compatible server"
     except aiohttp.ClientResponseError as error:
         if error.status in (404, 405):
             return {}

@@ -141,7 +141,7 @@ def _download(repository: Repository, file: File, blob: Path, advance: Callable[
         out.flush()
         if had and len(file.etag) == SHA256_DIGITS and _hash(_name_partial(blob)) != file.etag:
             out.truncate(0)
-            raise HubFailed(f"{file.name}: what an earlier try had left of it was spoiled, and is thrown away")
+            raise HubFailed(f"{file.name}: its partial download is damaged and is deleted")
         _name_partial(blob).replace(blob)
 
 
@@ -175,7 +175,7 @@ def _translate_errors(hub_id: str) -> Iterator[None]:
     try:
         yield
     except errors.HFValidationError as error:
-        raise Refused(f"{key}: no hub id, which is OWNER/NAME, and no folder here") from error
+        raise Refused(f"{key}: neither a hub id (OWNER/NAME) nor a folder here") from error
     except errors.GatedRepoError as error:
         raise Refused(f"{key}: gated; accept its terms at {hub}/{hub_id}, then {export}") from error
     except errors.RepositoryNotFoundError as error:
@@ -191,7 +191,7 @@ def _translate_errors(hub_id: str) -> Iterator[None]:
     except network as error:
         why = str(error) or type(error).__name__
         raise HubFailed(
-            f"{key}: {hub} is out of reach ({why}); check the network, the proxy and HF_ENDPOINT"
+            f"{key}: {hub} cannot be reached ({why}); check the network, the proxy and HF_ENDPOINT"
         ) from error
     except OSError as error:
         raise HubFailed(f"{key}: {str(error).splitlines()[0]}") from error

@@ -161,8 +161,8 @@ def _collect(folder: Path, request: LeaseRequest, held: dict[str, int], say: Cal
 
 def _describe_missing(folder: Path, held: dict[str, int], count: int) -> str:
     parts = [f"has {min(len(held.keys() - {CPU}), count)} of {count} GPUs"] if count else []
-    parts += [] if CPU in held else ["the CPU is another's"]
-    holders = ", ".join(leasefolder.describe_holders(folder)) or "nobody: used memory is waited for"
+    parts += [] if CPU in held else ["another session has the CPU"]
+    holders = ", ".join(leasefolder.describe_holders(folder)) or "nobody; waiting until used GPU memory is freed"
     return f"{', '.join(parts)}; leased to {holders}"
 
 

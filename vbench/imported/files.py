@@ -47,7 +47,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     try:
         found = re.compile(pattern)
     except re.error as error:
-        raise Refused(f"pattern={pattern}: no regular expression: {error}") from error
+        raise Refused(f"pattern={pattern}: not a regular expression: {error}") from error
     if unknown := set(found.groupindex) - NAMES:
         raise Refused(f"pattern: (?P<{min(unknown)}>…) is unknown; groups may be {', '.join(sorted(NAMES))}")
     if not found.groupindex:

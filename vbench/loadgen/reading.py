@@ -211,7 +211,7 @@ def _error_in(body: bytes) -> str:
     try:
         return _complaint(json.loads(body)) or one_line(body)
     except (ValueError, AttributeError):
-        return one_line(body) or "an error without a word"
+        return one_line(body) or "an error without a message"
 
 
 def _status_error(reply: Reply) -> str:

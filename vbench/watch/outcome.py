@@ -47,17 +47,13 @@ def advice(records: Sequence[Record]) -> Iterator[str]:
     """Says how many runs the same command would measure again, for each value of `rerun`, and if given unchanged."""
     points = [record for record in records if not is_probe(record)]
     counts = {
-        "rerun=invalid": sum(record.verdict == "INVALID" for record in points),
-        "rerun=failed": sum(record.failure is not None and record.final for record in points),
-        "no more words": sum(not record.final for record in points),
+        "add rerun=invalid to measure {} again: INVALID": sum(record.verdict == "INVALID" for record in points),
+        "add rerun=failed to measure {} again: FAILED": sum(bool(record.failure) and record.final for record in points),
+        "run the same command again to retry {}: a transient failure": sum(not record.final for record in points),
     }
-    for option, count in counts.items():
+    for step, count in counts.items():
         if count:
-            runs = "1 run" if count == 1 else f"{count} runs"
-            why = {"rerun=invalid": "INVALID", "rerun=failed": "FAILED"}.get(
-                option, "FAILED for a reason that may pass"
-            )
-            yield f"next: the same command with {option} measures {runs} again ({why})"
+            yield f"next: {step.format('1 run' if count == 1 else f'{count} runs')}"
 
 
 def result_line(record: Record) -> str:

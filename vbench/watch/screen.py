@@ -75,7 +75,12 @@ class Screen:
         reused, total = len(progress.verdicts), len(progress.session.runs)
         if reused:
             self.print(
-                fill_markup("[bold]{}[/]: {} of {} points known (rerun=true repeats)", folder.name, reused, total)
+                fill_markup(
+                    "[bold]{}[/]: {} of {} points already recorded (rerun=true repeats them)",
+                    folder.name,
+                    reused,
+                    total,
+                )
             )
         if reused == total:
             progress.state = REUSED
@@ -98,7 +103,7 @@ class Screen:
             self._show_record(folder, event)
         elif event.kind == "unreadable":
             self._print_below_name(
-                folder, fill_markup("{}: passed over, not an event: {}", folder / EVENTS, event.facts["line"])
+                folder, fill_markup("{}: ignored, not an event: {}", folder / EVENTS, event.facts["line"])
             )
         elif event.kind == "failed":
             facts = event.facts

@@ -138,4 +138,4 @@ def _row(read_it: Any, path: Path, number: int) -> tuple[float, int, int]:
         why = "values must be finite and not negative"
     except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
         why = repr(error)
-    raise Refused(f"workload.path={path}: line {number} is no row of a trace ({why})")
+    raise Refused(f"workload.path={path}: line {number} is not a row of a trace ({why})")
