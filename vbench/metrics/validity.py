@@ -72,7 +72,7 @@ def judge(
         _paused_replies(found),
         _busy_front_end(found),
         _merged_tokens(requests),
-        _added_prompt_tokens(metrics),
+        _added_prompt_tokens(found),
         _hidden_tokens(requests),
         _few_samples(requests),
     )
