@@ -190,7 +190,7 @@ def test_memory_that_a_session_of_ours_holds_is_waited_for(job, tmp_path):
 def test_memory_that_is_being_freed_is_waited_for_and_what_stays_is_a_strangers(job, tmp_path):
     (tmp_path / "0").write_text("2000")
     draining = job(1, "unchecked", here=1, FAKE_GPU_MEMORY=str(tmp_path))
-    assert "used memory is waited for" in draining.says("waits has 1 of 1 GPUs")
+    assert "waiting until used GPU memory is freed" in draining.says("waits has 1 of 1 GPUs")
     (tmp_path / "0").unlink()
     draining.leased()
     (tmp_path / "0").write_text("40000 1")
