@@ -31,8 +31,9 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-findings:  ## what surprised us in other tools: each script says whether it still holds
-	@status=0; for each in findings/*.sh; do echo "== $$each"; bash $$each || status=1; done; exit $$status
+findings: setup  ## what surprised us in other tools: each script says whether it still holds
+	@status=0; for each in findings/*.sh; do echo "== $$each"; \
+	if PATH="$(CURDIR)/$(BIN):$$PATH" bash $$each; then echo "pass"; else echo "changed"; status=1; fi; done; exit $$status
 
 ui: setup  ## MLflow's pages over mlruns/, on loopback
 	@echo 'open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning, or one experiment with its columns:'

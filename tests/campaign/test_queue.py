@@ -1,10 +1,15 @@
 """What SLURM's commands print, read: no SLURM is needed for it."""
 
 import math
+from pathlib import Path
 
 import pytest
+from builders import run_config
 
-from vbench.campaign.jobs import JobEnd, JobPhase, JobState, queue
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, queue, slurm
+from vbench.plan.resources import resources
+from vbench.plan.rules import check_run
+from vbench.plan.sessions import plan
 
 
 def test_a_line_of_the_queue_becomes_a_state_with_why_it_waits_or_where_it_runs():
@@ -69,3 +74,13 @@ def test_spans_of_time(span, seconds):
 )
 def test_nobody_at_home_is_told_from_a_refusal(said, away):
     assert queue.is_controller_away(said) is away
+
+
+def test_an_option_of_sbatch_that_is_false_is_left_out_and_a_true_one_is_a_flag():
+    """submitit would write --exclusive=False."""
+    extra = {"exclusive": "false", "nice": "null", "contiguous": "true", "begin": "16:00"}
+    run = check_run(run_config(hardware={"slurm": {"extra": extra, "time_min": "1:30:00"}}))
+    (session,) = plan([(run, "fake")])
+    asked = slurm.parameters(Submission(session, Path("x/session.json"), resources(session)))
+    assert asked["additional_parameters"] == {"requeue": True, "contiguous": True, "begin": "16:00"}
+    assert asked["time"] == 90

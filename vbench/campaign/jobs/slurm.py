@@ -30,6 +30,7 @@ ARRAY = 1000  # sessions in one array: SLURM's default limit (MaxArraySize) is 1
 PYTHON = f"""sh -c 'trap "" TERM USR2; exec "$0" "$@"' {shlex.quote(sys.executable)}"""
 FOLDER = "slurm"  # below the experiment's folder: scripts, pickles, and the jobs' logs
 CANCELLED = JobState(JobPhase.ended, JobEnd.cancelled, "it left the queue before it began")
+LEFT_OUT = ("false", "null")  # submitit 1.5.4 would write --exclusive=False
 POLL_S = 3.0  # between two queries of the queue: a controller has other users
 
 
@@ -124,7 +125,11 @@ def parameters(each: Submission) -> dict[str, Any]:
         "setup": strict(each.session.launcher.setup),
         "srun_args": [f"--cpus-per-task={asked.cpus}", "--open-mode=append"],
         "stderr_to_stdout": True,
-        "additional_parameters": {"requeue": True} | {key: _option_value(text) for key, text in asked.extra},
+        "additional_parameters": {
+            key: _option_value(text)
+            for key, text in ({"requeue": "true"} | dict(asked.extra)).items()
+            if text.lower() not in LEFT_OUT
+        },
     }
 
 
