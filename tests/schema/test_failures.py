@@ -18,3 +18,8 @@ def test_a_failure_of_memory_is_an_answer_and_a_lost_gpu_is_none():
 def test_a_kind_that_is_not_in_the_taxonomy_is_no_failure():
     with pytest.raises(ValueError, match="out_of_memory: not a kind of failure; these are: infeasible"):
         Failure("out_of_memory", "")
+
+
+def test_what_would_fail_again_is_permanent_and_what_the_host_or_the_scheduler_did_is_not():
+    assert {"infeasible", "oom_load", "oom_kv", "skipped_larger", "engine_error"} == PERMANENT
+    assert {"startup_timeout", "server_died", "oom_host", "node_failed", "time_limit", "preempted"} < TRANSIENT

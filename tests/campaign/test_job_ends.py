@@ -1,0 +1,105 @@
+"""What a session's runs become when its job ends without them, and when a cut job has reached its time limit."""
+
+from datetime import datetime, timezone
+from types import SimpleNamespace
+
+import pytest
+from builders import run_config
+
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState
+from vbench.campaign.jobs.batch import Attempt
+from vbench.campaign.jobs.queue import Running
+from vbench.campaign.task import Job, Task, states
+from vbench.plan.rules import check_run
+from vbench.plan.sessions import plan
+from vbench.schema import Rerun
+from vbench.schema.failures import TRANSIENT
+from vbench.schema.record import RECORD, Failure, find_record
+
+
+@pytest.fixture
+def task(tmp_path):
+    loads = [run_config(workload={"num_prompts": n}) for n in (4, 8)]
+    (session,) = plan((check_run(load), "vllm 1") for load in loads)
+    return Task(session, tmp_path / session.folder, Rerun.none)
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        (JobEnd.completed, "client_failed"),
+        (JobEnd.failed, "client_failed"),
+        (JobEnd.lost, "client_failed"),
+        (JobEnd.cancelled, "cancelled"),
+        (JobEnd.time_limit, "time_limit"),
+        (JobEnd.preempted, "preempted"),
+        (JobEnd.out_of_memory, "oom_host"),
+        (JobEnd.node_failed, "node_failed"),
+        (None, "client_failed"),
+    ],
+)
+def test_runs_without_a_record_fail_by_how_their_job_ended_and_may_be_retried(task, end, kind):
+    task.record_unmeasured(JobState(JobPhase.ended, end))
+    failures = [find_record(task.folder / run.folder).failure for run in task.session.runs]
+    assert {failure.kind for failure in failures} == {kind}
+    assert kind in TRANSIENT
+
+
+def test_what_is_recorded_is_not_overwritten_when_the_job_ends(task):
+    first, second = task.session.runs
+    task.results.record_failure(first, Failure("oom_load", "CUDA out of memory"), datetime.now(timezone.utc))
+    task.record_unmeasured(JobState(JobPhase.ended, JobEnd.preempted))
+    kinds = [find_record(task.folder / run.folder).failure.kind for run in (first, second)]
+    assert kinds == ["oom_load", "preempted"]
+    assert task.why_missing(JobState(JobPhase.ended, JobEnd.preempted, "PREEMPTED")) == (
+        "preempted: its job ended (preempted) before it was measured: it printed nothing"
+    )
+
+
+def test_why_runs_are_missing_is_how_the_job_ended_where_they_have_no_record(task):
+    first, _ = task.session.runs
+    task.results.record_failure(first, Failure("server_died", "killed"), datetime.now(timezone.utc))
+    why = task.why_missing(JobState(JobPhase.ended, JobEnd.node_failed, "NODE_FAIL"))
+    assert why == "server_died: killed; node_failed: NODE_FAIL"
+
+
+def test_wide_sessions_are_submitted_first_and_of_these_the_longest():
+    configs = [run_config(workload={"num_prompts": n}) for n in (4, 400)]
+    configs.append(run_config(hardware={"gpus": 2}, parallelism={"tensor_parallel_size": 2}))
+    one = [Task(session, None, Rerun.none) for config in configs for session in plan([(check_run(config), "v")])]
+    assert [task.order for task in sorted(one, key=lambda task: task.order)] == [
+        one[2].order,
+        one[1].order,
+        one[0].order,
+    ]
+
+
+def test_a_job_that_has_no_id_yet_is_alive_while_its_session_is_locked(task, monkeypatch):
+    class Backend:
+        name = "slurm"
+
+        def states(self, ids):
+            return {each: JobState(JobPhase.queued) for each in ids}
+
+    backend = Backend()
+    jobs = [Job(backend, SimpleNamespace(id=number), task.folder) for number in ("7", "")]
+    assert [state.phase for state in states(jobs)] == [JobPhase.queued, JobPhase.ended]
+    monkeypatch.setattr("vbench.session.sessionfile.is_held", lambda folder: True)
+    assert [state.phase for state in states(jobs)] == [JobPhase.queued, JobPhase.running]
+
+
+@pytest.mark.parametrize(("elapsed_s", "near"), [(3449, False), (3450, False), (3451, True), (3600, True)])
+def test_a_job_is_near_its_time_limit_in_its_last_150_seconds(elapsed_s, near):
+    assert Running(elapsed_s, 3600).is_near_limit is near
+
+
+def test_an_attempt_counts_only_starts_of_the_same_job_that_recorded_nothing(tmp_path):
+    def begin(job):
+        attempt = Attempt.begin(tmp_path, job)
+        attempt.write(tmp_path)
+        return attempt.number
+
+    assert [begin("7"), begin("7"), begin("8"), begin("8")] == [1, 2, 1, 2]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RECORD).write_text("{}")
+    assert [begin("8"), begin("8"), begin("8"), begin("8")] == [1, 2, 3, 4]

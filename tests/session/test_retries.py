@@ -1,0 +1,77 @@
+"""How often a run is measured again, by what was wrong with it: no server is started for it."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from builders import run_config
+
+from vbench.plan.rules import check_run
+from vbench.plan.sessions import plan
+from vbench.schema.record import Reason, Record
+from vbench.session.measuring import SEED_STRIDE, measure_until_trusted
+
+(SESSION,) = plan([(check_run(run_config(workload={"num_prompts": 4})), "vllm 1")])
+RUN = SESSION.runs[0]
+
+
+def measured(tmp_path, *attempts):
+    """The record of a run whose attempts find these codes, "-" marking a warning; and how often it was measured."""
+    seen = []
+
+    async def measure_once(attempt):
+        seen.append(attempt)
+        codes = attempts[min(attempt, len(attempts) - 1)].split()
+        invalid = [Reason(code, code) for code in codes if not code.startswith("-")]
+        warnings = [Reason(code[1:], code) for code in codes if code.startswith("-")]
+        (tmp_path / RUN.folder).mkdir(exist_ok=True)
+        return Record(
+            run_key=RUN.key, session="s", name="n", experiment="e", started_at="2026-01-01T00:00:00+00:00",
+            ended_at="2026-01-01T00:01:00+00:00", config={}, environment={}, invalid=invalid, warnings=warnings,
+        )  # fmt: skip
+
+    context = SimpleNamespace(folder_of=lambda run: tmp_path / run.folder)
+    record = asyncio.run(measure_until_trusted(context, None, RUN, measure_once))
+    assert seen == list(range(len(seen)))
+    return record, len(seen)
+
+
+@pytest.mark.parametrize(
+    ("found", "times"),
+    [
+        ("", 1),
+        ("compiled_under_load", 3),
+        ("-compiled_under_load", 3),
+        ("-stalled_unexplained", 2),
+        ("lagging_client", 2),
+        ("late_client", 2),
+        ("buffered_replies", 2),
+        ("failed_requests", 1),
+        ("-few_samples", 1),
+        # Another reason makes the run INVALID anyway, however often it is measured.
+        ("compiled_under_load failed_requests", 1),
+        # Requests pile up while the engine compiles; without that, the load outgrew the server.
+        ("compiled_under_load ended_early", 3),
+        ("lagging_client ended_early", 1),
+    ],
+)
+def test_a_run_is_measured_again_as_often_as_its_reasons_are_worth(tmp_path, found, times):
+    record, count = measured(tmp_path, found)
+    assert count == times
+    assert ("measured_again" in {reason.code for reason in record.warnings}) is (times > 1)
+
+
+def test_each_reason_has_tries_of_its_own_but_a_run_is_measured_three_times_at_most(tmp_path):
+    assert measured(tmp_path, "lagging_client", "late_client", "buffered_replies", "")[1] == 3
+
+
+def test_a_run_that_is_clean_at_last_names_the_folders_of_the_measurements_before(tmp_path):
+    record, count = measured(tmp_path, "compiled_under_load", "lagging_client", "")
+    assert count == 3
+    assert record.verdict == "VALID"
+    (reason,) = record.warnings
+    assert f"{RUN.folder}.1 (compiled_under_load); {RUN.folder}.2 (lagging_client)" in reason.sentence
+
+
+def test_the_seed_of_another_attempt_is_that_of_no_repeat():
+    assert SEED_STRIDE > 10_000
