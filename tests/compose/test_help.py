@@ -41,7 +41,7 @@ def test_the_page_names_the_command_as_it_was_called():
 def test_a_group_shows_its_choices_and_its_own_keys_only(monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     page = pages.group_page("workload")
-    assert "  sharegpt (default)  The published study's 1,280 ShareGPT length pairs" in page
+    assert "  sharegpt (default)  Random token ids with the published study's 1,280 ShareGPT lengths" in page
     assert "search=max_concurrency)" in page
     assert "  workload.slo.ttft_ms" in page
     assert "  engine." not in page
