@@ -124,6 +124,18 @@ def test_dummies_cpus_and_fakes_are_always_said(runs):
         assert word in said
 
 
+@pytest.mark.parametrize(("weights", "experts", "routing", "said"), [
+    (Weights.dummy, 8, None, True),
+    (Weights.dummy, 8, "uniform_random", False),
+    (Weights.dummy, 0, None, False),
+    (Weights.hub, 8, None, False),
+])  # fmt: skip
+def test_experts_that_random_gates_chose_are_always_said(runs, weights, experts, routing, said):
+    found = runs(records.record(weights=weights)).valid.assign(**{"model.num_experts": experts})
+    caption = labels.shared_conditions(found.assign(**{"engine.moe_routing": routing}))
+    assert ("dummy experts" in caption) is said
+
+
 # ---- tables
 
 

@@ -23,10 +23,16 @@ MOE = (
 )
 
 
+EMPTY = "define_kernel.<locals>._empty_fn"
+
+
 @pytest.mark.parametrize(
     ("line", "kernel"),
     [
         (MOE, "_topk_forward"),
+        (MOE.replace("_forward.", "_forward (constexprs={B=32, a.b=1. x}; key=None)."), "_topk_forward"),
+        (MOE.replace("_topk_forward", "define_kernel.<locals>._empty_fn (constexprs={M=None})"), EMPTY),
+        (MOE.replace("kernel JIT", "autotune/warmup candidate JIT"), "_topk_forward"),
         ("WARNING 11-27 10:01:02 [jit_monitor.py:103] CuTeDSL JIT compilation during inference: Gemm. This", "Gemm"),
         ("TileLang JIT compilation during inference: mhc_pre (cache_key=(1, 2)). This causes", "mhc_pre"),
         ("Triton kernel JIT compilation during inference: _matmul", "_matmul"),
@@ -75,3 +81,13 @@ def test_a_start_tells_whether_its_caches_were_warm():
     assert read_facts(load) == {"compile_cache": "warm"}
     assert read_facts(f"{load}\n{build}") == {"compile_cache": "cold"}
     assert read_facts(MONITOR) == {"kernel_monitor": "on"}
+    config = "observability_config=ObservabilityConfig(jit_monitor_mode='warn', jit_monitor_verbose={}), seed=0\n"
+    assert read_facts(config.format(False) + MONITOR) == {"kernel_monitor": "on"}
+    assert read_facts(config.format(True) + MONITOR) == {"kernel_monitor": "verbose"}
+    assert read_facts("non-default args: {'jit_monitor_verbose': True}\n" + MONITOR) == {"kernel_monitor": "verbose"}
+    assert read_facts(config.format(True)) == {}  # not activated: --enforce-eager
+
+
+def test_every_variant_of_a_kernel_counts():
+    variants = "\n".join(MOE.replace("_forward.", f"_forward (constexprs={{stride_rn={n}}}).") for n in (32, 64, 96))
+    assert [each.kernel for each in find_compilations(variants, NOW)] == ["_topk_forward"] * 3

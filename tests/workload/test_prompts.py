@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vbench.schema import Lengths, Workload
 from vbench.schema.errors import Refused
-from vbench.workload.prompts import digest, lengths, prompts, redraw
+from vbench.workload.prompts import digest, lengths, prompts, redraw, replace_beginnings
 
 
 def workload(**values):
@@ -204,3 +204,12 @@ def test_redrawn_prompts_have_the_same_lengths_and_follow_from_the_nonce():
     assert len(set(first)) == 3
     assert min(map(min, one.ids)) >= 256
     assert max(map(max, one.ids)) < 750
+
+
+def test_replaced_beginnings_leave_the_rest_of_a_files_prompts_and_share_no_first_block():
+    asked = prompts(Workload(lengths=Lengths.random, num_prompts=3, input_len=[4, 40]), 1000, "", 2000)
+    one, other = (replace_beginnings(asked, 1000, nonce) for nonce in ("a", "b"))
+    assert [len(each) for each in one.ids] == [len(each) for each in asked.ids]
+    assert all((new[4:] == old[4:]).all() for new, old in zip(one.ids, asked.ids, strict=True))
+    assert all((new[:4] != old[:4]).any() for new, old in zip(one.ids, asked.ids, strict=True))
+    assert all((new[:4] != old[:4]).any() for new, old in zip(one.ids, other.ids, strict=True))

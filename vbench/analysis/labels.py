@@ -109,6 +109,8 @@ def shared_conditions(rows: pd.DataFrame) -> str:
             values = _values(rows, condition)
             if len(values) == 1 or condition == "device":
                 words += [word for value in sorted(values) if (word := _caption_phrase(condition, value))]
+    if _has_dummy_experts(rows):
+        words.append("dummy experts")
     swept = "load_axis" in rows and (rows["load_axis"] != NUM_PROMPTS.column).all()
     if swept and len(set(rows["num_prompts"])) == 1:
         words.append(f"{rows['num_prompts'].iloc[0]:g} prompts")
@@ -134,6 +136,16 @@ def describe_disjoint(one: pd.DataFrame, other: pd.DataFrame, conditions: Iterab
         if values and others and not values & others:
             found.append(f"{condition} ({_join_values(values)} against {_join_values(others)})")
     return "; ".join(found)
+
+
+def _has_dummy_experts(rows: pd.DataFrame) -> bool:
+    """Whether random gates chose the experts in some rows: uneven routing, which follows from the prompts' seeds."""
+    columns = {"model.num_experts", "engine.weights"}
+    if not columns <= set(rows):
+        return False
+    native = rows["engine.moe_routing"].isna() if "engine.moe_routing" in rows else True
+    experts = pd.to_numeric(rows["model.num_experts"], errors="coerce") > 0
+    return bool((experts & (rows["engine.weights"] == "dummy") & native).any())
 
 
 def _is_capped(rows: pd.DataFrame) -> bool:

@@ -13,6 +13,7 @@ from typing_extensions import Self
 
 from vbench.engine import counters
 
+UNKNOWN = "unknown"  # a version that is not reported
 UNANSWERED = (aiohttp.ClientError, asyncio.TimeoutError)
 PREFILL_S = 300.0  # limit for one step of prefill, during which kernels may be compiled
 PAUSE = "/pause?mode=keep&clear_cache=false"  # vLLM's, where VLLM_SERVER_DEV_MODE is set
@@ -71,9 +72,9 @@ class Endpoint:
         """The server's version; `unknown` if it does not report it as vLLM does."""
         async with self._http.get(f"{self.base_url}/version") as reply:
             if reply.status != 200 or reply.content_type != "application/json":
-                return "unknown"
+                return UNKNOWN
             said: Any = await reply.json()
-        return str(said.get("version", "unknown")) if isinstance(said, dict) else "unknown"
+        return str(said.get("version", UNKNOWN)) if isinstance(said, dict) else UNKNOWN
 
     async def read_counters(self) -> dict[str, float]:
         """The counters and gauges of vLLM; empty if the server has no /metrics."""

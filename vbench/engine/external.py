@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 
 from vbench import loadgen
-from vbench.engine.endpoint import UNANSWERED, Endpoint
+from vbench.engine.endpoint import UNANSWERED, UNKNOWN, Endpoint
 from vbench.schema import Engine, Model, RunConfig
 from vbench.schema.errors import Refused, ServerFailed
 
@@ -82,6 +82,19 @@ def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunC
     return replace(run, model=replace(run.model, name=_make_name(served)))
 
 
+def describe_engine(engine: Engine) -> str:
+    """Address and engine of the server: "remote: http://host:8000, vllm 0.26.0"; the address if it tells no version.
+
+    It is part of the run key, so a server that was upgraded gives new runs.
+    """
+    address = f"remote: {engine.base_url}"
+    try:
+        owner, version = _ask_engine(engine.base_url or "", read_api_key(engine))
+    except Refused:  # no key: it will be refused where it is needed
+        return address
+    return address if version == UNKNOWN else f"{address}, {owner or UNKNOWN} {version}"
+
+
 def check_config(engine: Engine) -> None:
     """Raises Refused if the key's variable is not set, or `served_model_name` is needed to choose a model.
 
@@ -123,6 +136,20 @@ def _ask_cards(url: str, key: str | None) -> dict[str, dict[str, Any]]:
         return {str(card["id"]): card for card in cards}
 
     return asyncio.run(ask())
+
+
+@cache
+def _ask_engine(url: str, key: str | None) -> tuple[str | None, str]:
+    """Owner of the models and version of the server; None and "unknown" if it does not answer from here."""
+
+    async def ask() -> tuple[str | None, str]:
+        async with Endpoint(url, key) as control:
+            return await control.ask_owner(), await control.ask_version()
+
+    try:
+        return asyncio.run(asyncio.wait_for(ask(), CHECK_S))
+    except (*UNANSWERED, *NO_MODELS):
+        return None, UNKNOWN
 
 
 async def _ask_single_model(url: str, key: str | None) -> None:

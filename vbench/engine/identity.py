@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from vbench.engine import external
 from vbench.engine.command import find_package_position, resolve_program, starts_vllm
+from vbench.engine.endpoint import UNKNOWN
 from vbench.plan.sessions import Session, plan_run
 from vbench.schema import Engine
 from vbench.schema.record import Failure
@@ -30,16 +32,15 @@ print(json.dumps({name: v for name in names if (v := version(name))}))
 SHEBANG = re.compile(r"#!\s*(\S*python[\d.]*)\s*$")
 VERSION = re.compile(r"\d+\.\d+\S*")
 OF_VLLM = re.compile(r"vllm(?:-cpu)? (\S+)")  # matches an engine_version of vLLM
-UNKNOWN = "unknown"
 
 
 def ask_engine_version(engine: Engine) -> str:
     """The engine that the command would start: "vllm 0.26.0", "sglang 0.5.2", or "unknown" if we cannot ask here.
 
-    "not vLLM: fake_vllm.py" for a script, "remote: http://host:8000" for a server that already runs.
+    "not vLLM: fake_vllm.py" for a script; for a server that already runs, what `external.describe_engine` says.
     """
     if engine.base_url is not None:
-        return f"remote: {engine.base_url}"
+        return external.describe_engine(engine)
     place = find_package_position(engine.command)
     if place is None and not starts_vllm(engine.command):
         return f"not vLLM: {Path(engine.command[min(1, len(engine.command) - 1)]).name}"
@@ -81,10 +82,15 @@ def find_plan_mismatch(session: Session, here: str) -> Failure | None:
     A plan that could not ask for the engine's version matches any; a search's key depends on more than the engine.
     """
     run = session.runs[0]
-    fitting = {plan_run(run.config, version).key for version in (here, UNKNOWN)}
-    if not OF_VLLM.fullmatch(here) or run.key in fitting or run.config.workload.search:
+    address = f"remote: {session.engine.base_url}"
+    fitting = {plan_run(run.config, version).key for version in (here, UNKNOWN, address)}
+    known = OF_VLLM.fullmatch(here) or (session.is_external and here != address)
+    if not known or run.key in fitting or run.config.workload.search:
         return None
-    line = f"planned with another engine than {here}, which this host has; install one version on all hosts"
+    if session.is_external:
+        line = f"planned before the server changed: it is {here} now; run the same command again"
+    else:
+        line = f"planned with another engine than {here}, which this host has; install one version on all hosts"
     return Failure("engine_error", line)
 
 

@@ -30,7 +30,7 @@ from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
 from vbench.session.saturation import OverloadDetector
 from vbench.workload.arrivals import schedule_arrivals
-from vbench.workload.prompts import Prompts, generator, prompts, redraw
+from vbench.workload.prompts import Prompts, generator, prompts, redraw, replace_beginnings
 from vbench.workload.search import streams
 
 RETRIES = {  # by code: how often a run is measured again, at once and on the same servers
@@ -41,22 +41,20 @@ RETRIES = {  # by code: how often a run is measured again, at once and on the sa
     "buffered_replies": 1,  # a client that lacks CPU time reads several tokens at once
 }
 MakePrompts = Callable[[Workload, int, str, int], Prompts]
-SEED_STRIDE = 1_000_003  # between attempts: repeats of a run use the adjacent seeds
 
 
 async def measure_until_trusted(
-    context: SessionContext, servers: Servers, run: Run, measure_once: Callable[[int], Awaitable[Record]] | None = None
+    context: SessionContext, servers: Servers, run: Run, measure_once: Callable[[], Awaitable[Record]] | None = None
 ) -> Record:
     """Measures the run; repeats it at once if the engine was not warm yet, or if the host or the client disturbed it.
 
-    Earlier measurements move to separate folders, which the record names; see RETRIES. `measure_once(attempt)` replaces
-    `measure`; attempts count from 0. Raises as `measure`.
+    Earlier measurements move to separate folders, which the record names; see RETRIES. `measure_once` replaces
+    `measure`. Raises as `measure`.
     """
     aside: list[str] = []
     tries: Counter[str] = Counter()
     while True:
-        attempt = len(aside)
-        record = await (measure_once(attempt) if measure_once else measure(context, servers, run, attempt=attempt))
+        record = await (measure_once() if measure_once else measure(context, servers, run))
         codes = _retriable_codes(record)
         if len(aside) == max(RETRIES.values()) or not any(tries[code] < RETRIES[code] for code in codes):
             return _name_earlier(record, aside)
@@ -71,23 +69,21 @@ async def measure(
     servers: Servers,
     run: Run,
     overload: OverloadDetector | None = None,
-    attempt: int = 0,
     make_prompts: MakePrompts = prompts,
 ) -> Record:
     """Loads the servers with the run's workload; saves the raw files, but not yet the record.
 
     If the run watches for overload, the load ends once it is detected: that record is INVALID as a measurement of its
-    load. A server whose prefix cache we may not clear gets new prompts each time, by a nonce that is in the record; if
-    they come from a file, each attempt takes different ones.
+    load. A server whose prefix cache we may not clear gets new prompts each time, by a nonce that is in the record;
+    prompts from a file only begin with other tokens.
     Raises ServerFailed if a server ends meanwhile, ClientLost if a load process does.
     """
     model, workload = run.config.model, run.config.workload
-    from_file = workload.lengths is Lengths.sharegpt_file
-    nonce = secrets.token_hex(8) if context.session.is_external and not from_file else None
-    others = replace(workload, seed=workload.seed + attempt * SEED_STRIDE)
-    sent = others if context.session.is_external and from_file else workload
-    asked = make_prompts(sent, model.vocab_size, model.hub_id, longest_context(servers, model))
-    asked = redraw(asked, model.vocab_size, nonce) if nonce else asked
+    nonce = secrets.token_hex(8) if context.session.is_external else None
+    asked = make_prompts(workload, model.vocab_size, model.hub_id, longest_context(servers, model))
+    if nonce:
+        is_text = workload.lengths is Lengths.sharegpt_file
+        asked = (replace_beginnings if is_text else redraw)(asked, model.vocab_size, nonce)
     load = _load(run, servers, asked)
     await servers.reset()
 

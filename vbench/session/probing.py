@@ -53,9 +53,9 @@ async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
     )
 
 
-async def _measure_probe(context: SessionContext, servers: Servers, run: Run, probe: Run, attempt: int) -> Record:
+async def _measure_probe(context: SessionContext, servers: Servers, run: Run, probe: Run) -> Record:
     overload = _overload_detector(probe.config.workload)
-    measured = await measure(context, servers, probe, overload, attempt, draw_prompts)
+    measured = await measure(context, servers, probe, overload, draw_prompts)
     return replace(measured, parent=run.key)
 
 

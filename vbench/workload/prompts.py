@@ -21,6 +21,7 @@ from vbench.schema.record import Ints
 from vbench.workload import sharegpt, trace
 
 FIRST_ID = 256  # special tokens lie below it in most vocabularies, in the last quarter in Llama's
+BEGINNING = 4  # tokens: as many as the shortest prompt of a file has
 RECIPE = 1  # part of every run key: raise it if the same workload gives other prompts
 
 
@@ -50,6 +51,13 @@ def redraw(asked: Prompts, vocab_size: int, nonce: str) -> Prompts:
     """Prompts of the same lengths with other token ids, which follow from the nonce and from nothing else."""
     rng = np.random.default_rng(list(hashlib.sha256(nonce.encode()).digest()))
     ids = [rng.integers(FIRST_ID, vocab_size * 3 // 4, len(each), dtype=np.int32) for each in asked.ids]
+    return Prompts(ids, asked.output_len)
+
+
+def replace_beginnings(asked: Prompts, vocab_size: int, nonce: str) -> Prompts:
+    """The prompts with other token ids at their beginning, by the nonce: no block of a prefix cache fits any more."""
+    beginnings = redraw(Prompts([ids[:BEGINNING] for ids in asked.ids], asked.output_len), vocab_size, nonce).ids
+    ids = [np.concatenate([new, old[BEGINNING:]]) for new, old in zip(beginnings, asked.ids, strict=True)]
     return Prompts(ids, asked.output_len)
 
 
