@@ -6,8 +6,8 @@ facts serves like the model and needs no download.
 
 Two things do depend on values. In a mixture of experts, random gates route tokens unevenly, unlike trained ones, which
 changes the speed if the busiest expert sets the pace (`routing` records it; `engine.moe_routing` sets it). In small
-batches the time of a step follows from how many experts the prompts hit: with 8 experts and 2 to 10 requests, repeats with
-other prompts differ by up to 8 % (docs/results/h200-vllm-0.26/warm). And speculative drafts are practically never accepted.
+batches a step takes as long as the experts that its prompts hit: with 8 experts, repeats with other prompts differ by
+up to 8 % (docs/results/h200-vllm-0.26/warm). And speculative drafts are practically never accepted.
 """
 
 from __future__ import annotations
