@@ -9,8 +9,10 @@ from vbench.plan.rules import check_run
 from vbench.plan.sessions import Session, plan
 from vbench.schema import Rerun
 from vbench.schema.record import Failure, Reason
-from vbench.watch import Event
-from vbench.watch.board import ENDED, MEASURING, MISSING, STARTING, WAITING, Board
+from vbench.watch import Event, Events
+from vbench.watch.board import ENDED, MEASURING, MISSING, STARTING, WAITING, WARMING, Board
+from vbench.watch.events import EventReader
+from vbench.watch.screen import Screen
 
 
 def session(*loads: int, **engine) -> Session:
@@ -114,3 +116,36 @@ LASTING, PASSING = record(failure=OOM), record(failure=LIMIT)
 def test_a_record_stands_unless_it_was_asked_for_again_or_failed_in_passing(again, stand):
     assert [each for each in (VALID, INVALID, LASTING, PASSING) if is_reusable(each, again)] == stand
     assert not is_reusable(None, again)
+
+
+def rehearsing(t: float, steps: int, left_s: float) -> Event:
+    return Event(t, "rehearsing", {"steps": steps, "of": 448, "left_s": left_s})
+
+
+def test_a_long_rehearsal_shows_how_far_it_has_come():
+    progress = Board({"a": session(8)}).sessions["a"]
+    progress.update(Event(1.0, "starting", {}))
+    progress.update(rehearsing(200.0, 80, 330.0))
+    assert (progress.state, progress.detail) == (WARMING, "80 of 448 step sizes, at most 6 min left")
+    progress.update(rehearsing(230.0, 400, 40.4))
+    assert (progress.detail, progress.state_since) == ("400 of 448 step sizes, at most 40 s left", 200.0)
+    progress.update(Event(260.0, "ready", {"start_s": 150.0}))
+    assert (progress.state, progress.detail) == (WARMING, "")
+
+
+def test_a_rehearsals_progress_is_written_twice_a_minute_and_printed(tmp_path, monkeypatch, capsys):
+    told: list[Event] = []
+    now = [0.0]
+    monkeypatch.setattr("vbench.watch.events.time.monotonic", lambda: now[0])
+    tick = Events(tmp_path, told.append).write_rehearsing(100)
+    for steps in range(1, 100):
+        now[0] += 1.0
+        tick(steps)
+    assert [each.facts for each in told] == [
+        {"steps": steps, "of": 100, "left_s": 100 - steps} for steps in (30, 60, 90)
+    ]  # fmt: skip
+    assert EventReader(tmp_path).read()[0].kind == "rehearsing"
+    Screen({tmp_path: session(8)}).show_event(tmp_path, told[0])
+    assert (
+        "rehearsing: 30 of 100 step sizes, at most 1 min left; kernels that it compiles stay" in capsys.readouterr().out
+    )
