@@ -1,0 +1,29 @@
+"""The results of other tools than vLLM's own client, each translated by a file of its own. Pure.
+
+A tool's file says what it recognises and how its numbers are called here. It knows neither records nor paths. To add a
+tool, write such a file and add it to TOOLS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vbench.imported.tools import aiperf, benchmark_report, genai_bench, guidellm, inference_perf, inferencex
+from vbench.imported.tools.translation import Translation
+
+TOOLS = (guidellm, aiperf, genai_bench, inference_perf, inferencex, benchmark_report)
+BESIDE = genai_bench.BESIDE  # a file that describes the results in its folder and is none itself
+NO_RESULTS = {  # files that these tools write beside their results
+    *(BESIDE, "inputs.json", "profile_export.jsonl", "profile_export_raw.jsonl", "server_metrics_export.json"),
+    *("gpu_telemetry_export.jsonl", "server_metrics_export.jsonl", "per_request_lifecycle_metrics.json"),
+}
+
+
+def translate(result: Mapping[str, Any], beside: Mapping[str, Any]) -> list[Translation]:
+    """The measurements in a result; none if it is of no such tool. `beside` is what BESIDE says, or empty.
+
+    Raises KeyError, TypeError or ValueError if the result is not as the tool writes it.
+    """
+    tool = next((each for each in TOOLS if each.recognises(result)), None)
+    return tool.translate(result, beside) if tool else []

@@ -1,0 +1,64 @@
+"""aiperf's profile_export_aiperf.json. Read with 0.13.0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from vbench.imported.tools.translation import SUMMARY_ONLY, Translation, cache_unchecked, known, number, spread
+from vbench.schema.record import Reason
+
+NAMES = {"mean": "avg", "median": "p50"}
+FAMILIES = {"time_to_first_token": "{}_ttft_ms", "inter_token_latency": "{}_tpot_ms", "request_latency": "{}_e2el_ms"}
+ITL = Reason("itl_is_tpot", "aiperf's inter_token_latency is a request's mean: it is filed as TPOT, which it is")
+
+
+def recognises(result: Mapping[str, Any]) -> bool:
+    return "input_config" in result and isinstance(result.get("request_throughput"), Mapping)
+
+
+def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translation]:
+    duration, failed = _average(result, "benchmark_duration"), _average(result, "error_request_count")
+    completed = _average(result, "request_count")
+    failed = 0.0 if failed != failed else failed  # noqa: PLR0124  NaN: the key is there only if one failed
+    config = result["input_config"]
+    translated = {
+        "model_id": _model(config), "duration": duration, "completed": int(completed), "failed": int(failed),
+        "num_prompts": int(completed + failed),
+        "total_input_tokens": _average(result, "total_isl", "total_input_sequence_length"),
+        "total_output_tokens": _average(result, "total_output_tokens", "total_osl"),
+        "output_throughput": _average(result, "output_token_throughput"),
+        "total_token_throughput": _average(result, "total_token_throughput"),
+        "request_throughput": _average(result, "request_throughput"), **_load(config),
+    }  # fmt: skip
+    for name, key in FAMILIES.items():
+        translated |= spread(result.get(name), NAMES, key, {"s": 1e3}.get((result.get(name) or {}).get("unit", ""), 1.0))
+    warnings = (SUMMARY_ONLY, ITL, cache_unchecked("aiperf"))
+    version = result.get("aiperf_version")
+    tool = f"aiperf {version}" if version else "aiperf"
+    return [Translation(tool, known(translated), {}, warnings, _ended(result))]
+
+
+def _average(result: Mapping[str, Any], *names: str) -> float:
+    values = (number((result.get(name) or {}).get("avg")) for name in names)
+    return next((value for value in values if value == value), float("nan"))  # noqa: PLR0124  NaN
+
+
+def _model(config: Mapping[str, Any]) -> Any:
+    """The first model, as the versions of the file name it."""
+    names = (config.get("endpoint") or {}).get("model_names") or []
+    return names[0] if names else None
+
+
+def _load(config: Mapping[str, Any]) -> dict[str, Any]:
+    load = config.get("loadgen") or {}
+    return {"request_rate": load.get("request_rate") or "inf", "max_concurrency": load.get("concurrency")}
+
+
+def _ended(result: Mapping[str, Any]) -> datetime | None:
+    try:
+        ended = datetime.fromisoformat(str(result["end_time"]).replace("Z", "+00:00"))
+    except (KeyError, ValueError):
+        return None
+    return ended if ended.tzinfo else ended.replace(tzinfo=timezone.utc)

@@ -1,0 +1,47 @@
+"""genai-bench's result of one scenario and concurrency. Read with 0.0.5.
+
+The file names neither model nor server: experiment_metadata.json beside it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vbench.imported.tools.translation import SUMMARY_ONLY, Translation, cache_unchecked, known, number, spread
+from vbench.schema.record import Reason
+
+BESIDE = "experiment_metadata.json"
+NAMES = {"median": "p50", "std": "stddev"}
+FAMILIES = {"ttft": "{}_ttft_ms", "tpot": "{}_tpot_ms", "e2e_latency": "{}_e2el_ms"}
+BURSTS = Reason(
+    "bursts_left_out",
+    "genai-bench gives a reply whose tokens came within a millisecond no TPOT: its TPOT is that of the other replies",
+)
+
+
+def recognises(result: Mapping[str, Any]) -> bool:
+    return {"aggregated_metrics", "individual_request_metrics"} <= result.keys()
+
+
+def translate(result: Mapping[str, Any], beside: Mapping[str, Any]) -> list[Translation]:
+    found, stats = result["aggregated_metrics"], result["aggregated_metrics"]["stats"]
+    scale = {"ms": 1.0, "s": 1e3}[result.get("_time_unit", "s")]
+    version = " ".join(word for word in (beside.get("server_engine"), beside.get("server_version")) if word)
+    translated = {
+        "model_id": beside.get("api_model_name"), "gpu": beside.get("server_gpu_type"),
+        "gpus": beside.get("server_gpu_count"), "engine_version": version.lower() or None,
+        "scenario": found.get("scenario"), "max_concurrency": found["num_concurrency"], "request_rate": "inf",
+        "duration": found["run_duration"],  # in seconds, whatever the latencies' unit
+        "num_prompts": found["num_requests"], "completed": found["num_completed_requests"],
+        "failed": found["num_error_requests"],
+        "total_input_tokens": number(stats["num_input_tokens"]["sum"]),
+        "total_output_tokens": number(stats["num_output_tokens"]["sum"]),
+        "output_throughput": found["mean_output_throughput_tokens_per_s"],
+        "request_throughput": found["requests_per_second"],
+    }  # fmt: skip
+    for name, key in FAMILIES.items():
+        translated |= spread(stats[name], NAMES, key, scale)
+    tool = f"genai-bench {beside['benchmark_version']}" if "benchmark_version" in beside else "genai-bench"
+    warnings = (SUMMARY_ONLY, BURSTS, cache_unchecked("genai-bench"))
+    return [Translation(tool, known(translated), {}, warnings)]
