@@ -207,3 +207,8 @@ def requests() -> Requests:
         chunk_times=np.array([1.0, 2.0, 1.0, 2.0]),
         chunk_tokens=np.ones(4, dtype=int),
     )
+
+
+def lacks(row: dict[str, Any], *columns: str) -> bool:
+    """Whether a row of `tracking.query` has no value in any of the columns."""
+    return all(pd.isna(row.get(column)) for column in columns)

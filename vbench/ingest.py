@@ -7,6 +7,7 @@ benchmark. Running it again is safe.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sys
 import tempfile
@@ -15,14 +16,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import track
 
 from vbench import compose, imported, tracking
 from vbench.schema.errors import Refused, VbenchError
-from vbench.schema.record import RECORD, REQUESTS
+from vbench.schema.record import RECORD, REQUESTS, Record
 from vbench.session.sessionfile import SESSION
 
 if TYPE_CHECKING:
@@ -36,10 +37,13 @@ Files all results at or below the paths in MLflow (MLFLOW_TRACKING_URI, or else 
   record.json   runs that vbench measured, each into its own experiment
   other .json   results of vLLM's benchmark_serving.py or `vllm bench serve` (--save-result, --append-result, sweeps),
                 and {{"reason": "..."}}, a failure. Dates and numbers are kept; source=imported marks the runs
+                results of guidellm, aiperf, genai-bench, inference-perf, InferenceX (agg_*.json), and llm-d's Benchmark
+                Report 0.2 (benchmark_report*.yaml). What a tool defines otherwise than vbench gets a name of its own
 
 What is already filed stays as it is, so the command can be run again at any time.
 
   experiment=NAME   where imported results go (default: imported)
+  reports=FOLDER    also writes each run there as llm-d's Benchmark Report 0.2, in JSON
   pattern='REGEX'   reads from a result's path, by named groups, what the file does not say: model, gpu, gpus,
                     engine_version, and options under vLLM's names (tensor_parallel_size, max_model_len, num_prompts).
                     The default reads results/prompt_320/1xH100-80GB-SXM/Mistral-7B-Instruct-v0.3_tp1_len2000.json:
@@ -53,6 +57,7 @@ Examples
   MLFLOW_TRACKING_URI=http://mlflow:5000 python -m vbench.ingest multirun
 """
 SUFFIXES = (".json", ".jsonl")
+YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Options:
     paths: tuple[str, ...]
     experiment: str
     pattern: re.Pattern[str]
+    reports: Path | None = None  # where Benchmark Reports go
 
 
 @dataclass
@@ -111,7 +117,7 @@ def _next_steps(experiments: list[str]) -> list[str]:
 
 def parse_options(arguments: list[str]) -> Options:
     """Separates paths from key=value. Raises Refused for an unknown key or an invalid pattern."""
-    given = {"experiment": "imported", "pattern": imported.PATTERN}
+    given = {"experiment": "imported", "pattern": imported.PATTERN, "reports": ""}
     paths = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -124,7 +130,8 @@ def parse_options(arguments: list[str]) -> Options:
             paths.append(argument)
     if not paths:
         raise Refused("ingest: name a path to look below, such as multirun (--help has examples)")
-    return Options(tuple(paths), given["experiment"], imported.compile_pattern(given["pattern"]))
+    reports = Path(given["reports"]) if given["reports"] else None
+    return Options(tuple(paths), given["experiment"], imported.compile_pattern(given["pattern"]), reports)
 
 
 def find_files(paths: Iterable[str]) -> list[Path]:
@@ -133,7 +140,7 @@ def find_files(paths: Iterable[str]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise Refused(f"{path}: no such file or folder")
-        below = [path] if path.is_file() else [file for file in sorted(path.rglob("*.json*")) if _is_candidate(file)]
+        below = [path] if path.is_file() else [file for file in sorted(path.rglob("*.*")) if _is_candidate(file)]
         if not below:
             raise Refused(f"{path}: no {RECORD} there or below, nor another JSON file")
         files |= dict.fromkeys(file.resolve() for file in below)
@@ -144,13 +151,14 @@ def ingest(files: Iterable[Path], chosen: Options) -> Tally:
     """Files the contents of each file. Raises TrackingFailed if the store fails; what was filed stays filed."""
     tally = Tally()
     for file in files:
-        _file_record(file.parent, tally) if file.name == RECORD else _file_results(file, chosen, tally)
+        _file_record(file.parent, chosen, tally) if file.name == RECORD else _file_results(file, chosen, tally)
     return tally
 
 
-def _file_record(folder: Path, tally: Tally) -> None:
+def _file_record(folder: Path, chosen: Options, tally: Tally) -> None:
     try:
         tally.add(tracking.deliver(folder))
+        _write_report(folder, chosen.reports)
     except tracking.UnreadableRecord as error:
         tally.unreadable.append(str(error))
 
@@ -158,18 +166,32 @@ def _file_record(folder: Path, tally: Tally) -> None:
 def _file_results(file: Path, chosen: Options, tally: Tally) -> None:
     try:
         source = _source(file, chosen)
-        results = imported.parse_results(file.read_text("utf-8"))
-        entries = [imported.convert(result, source, _catalogue()) for result in results]
+        results = imported.parse_results(file.read_text("utf-8"), is_yaml=file.suffix in YAML)
+        entries = [entry for result in results for entry in imported.convert_all(result, source, _catalogue())]
     except (OSError, UnicodeDecodeError, imported.NotAResult) as error:
         tally.unreadable.append(f"{file}: {error}")
         return
-    for entry in filter(None, entries):
+    for entry in entries:
         # Records are filed from folders; this one can be made again from the result file at any time.
         with tempfile.TemporaryDirectory(prefix="vbench-ingest-") as folder:
             entry.record.save(Path(folder))
             if entry.requests is not None:
                 entry.requests.save(Path(folder) / REQUESTS)
             tally.add(tracking.deliver(Path(folder)))
+            _write_report(Path(folder), chosen.reports)
+
+
+def _write_report(folder: Path, reports: Path | None) -> None:
+    """Writes the folder's record as a Benchmark Report. Raises Refused if `reports` cannot be written."""
+    if reports is None:
+        return
+    record = Record.load(folder)
+    text = json.dumps(imported.benchmark_report(record), indent=1, ensure_ascii=True)
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+        (reports / f"{imported.REPORTS}_v0.2_{record.run_key}.json").write_text(text + "\n", "utf-8")
+    except OSError as error:
+        raise Refused(f"reports={reports}: cannot write there: {error.strerror or error}") from error
 
 
 def _source(file: Path, chosen: Options) -> imported.Source:
@@ -177,7 +199,14 @@ def _source(file: Path, chosen: Options) -> imported.Source:
         facts=imported.match_path(file.as_posix(), chosen.pattern),
         modified=datetime.fromtimestamp(file.stat().st_mtime, timezone.utc),
         experiment=chosen.experiment,
+        beside=_read_beside(file),
     )
+
+
+def _read_beside(file: Path) -> dict[str, Any]:
+    """What a file in the same folder says of its results; empty without one. Raises NotAResult."""
+    path = file.with_name(imported.BESIDE)
+    return dict(imported.parse_results(path.read_text("utf-8"))[0]) if path.is_file() else {}
 
 
 @cache
@@ -187,9 +216,10 @@ def _catalogue() -> imported.Catalogue:
 
 def _is_candidate(file: Path) -> bool:
     """Whether a file below a path is a record, or may be a result of another tool."""
-    if _is_stored_copy(file):
+    result = file.suffix in SUFFIXES or (file.suffix in YAML and file.name.startswith(imported.REPORTS))
+    if not result or file.name in imported.NO_RESULTS or _is_stored_copy(file):
         return False
-    return file.name == RECORD or (file.suffix in SUFFIXES and not _is_vbench_folder(file.parent))
+    return file.name == RECORD or not _is_vbench_folder(file.parent)
 
 
 @cache

@@ -7,16 +7,17 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import vbench
 from vbench.engine import serverlog
-from vbench.imported import flaws, samples
+from vbench.imported import flaws, samples, tools
 from vbench.imported.catalogue import Catalogue
 from vbench.imported.conditions import NAMES, OPTIONS, conditions
 from vbench.imported.files import NotAResult, Result
+from vbench.imported.tools.translation import Translation
 from vbench.metrics import definitions
 from vbench.plan.naming import split_name
 from vbench.schema import Gpu, Hardware, Parallelism
@@ -42,6 +43,10 @@ NOT_AN_OPTION = {
     *("endpoint_type", "model_id", "error_type", "error", "reason", "generated_texts", "rps_change_events", "rtfx"),
 }
 ANOTHER_MEANING = {"max_concurrent_requests": "vllm_max_concurrent_requests"}  # ours are older records' peaks
+NO_RESULT = (
+    "JSON, but no result of vLLM's benchmark (it has no duration, completed and output_throughput), nor of another "
+    "tool in --help"
+)
 WARM_UP = -1  # the run_number that a sweep gives its warm-up
 
 
@@ -52,6 +57,7 @@ class Source:
     facts: Mapping[str, str]  # what its path states, under the names of `conditions`
     modified: datetime  # when the file was written last, with its time zone
     experiment: str
+    beside: Mapping[str, Any] = field(default_factory=dict)  # what `tools.BESIDE` says in the file's folder
 
 
 @dataclass(frozen=True)
@@ -62,25 +68,52 @@ class Imported:
     requests: Requests | None = None
 
 
+def convert_all(result: Result, source: Source, catalogue: Catalogue) -> list[Imported]:
+    """The records of a result of any tool; none of a sweep's warm-up. Raises NotAResult."""
+    try:
+        entries = tools.translate(result, source.beside)
+        if entries:
+            return [_convert_translation(entry, source, catalogue) for entry in entries]
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise NotAResult(f"not as its tool writes it: {type(error).__name__}: {error}") from error
+    found = convert(result, source, catalogue)
+    return [found] if found else []
+
+
+def _convert_translation(entry: Translation, source: Source, catalogue: Catalogue) -> Imported:
+    date = {"date": entry.ended.astimezone(timezone.utc).strftime(DATE)} if entry.ended else {}
+    result = {**entry.result, **date, "tool": entry.tool}  # a condition: tools measure differently
+    about = _describe(result, source, catalogue) | {"run_key": _hash([result, entry.metrics, source.facts])}
+    warnings = [*about.pop("warnings"), *entry.warnings]
+    invalid = flaws.invalid(result) if result.keys() >= MEASURED else []
+    found = _metrics(result, None) | entry.metrics
+    return Imported(Record(**about, metrics=found, warnings=warnings, invalid=invalid))
+
+
 def convert(result: Result, source: Source, catalogue: Catalogue) -> Imported | None:
     """The record of a result; None for a sweep's warm-up, which is no measurement. Raises NotAResult."""
     if result.get("run_number") == WARM_UP:
         return None
     written, result = result, {str(key).rstrip(":"): value for key, value in result.items()}  # old: `request_goodput:`
     try:
-        fields = _fields(result)
-        facts = {**source.facts, **_stated_conditions(fields)}
-        if not facts.get("model"):
-            raise NotAResult("neither it nor its path says which model; pattern='…(?P<model>…)' can find it there")
-        config = conditions(facts, _extra(fields), catalogue) | {"experiment": source.experiment}
-        about = _record_fields(result, source, facts, config) | {"run_key": _hash([written, source.facts])}
+        about = _describe(result, source, catalogue) | {"run_key": _hash([written, source.facts])}
         if result.keys() >= MEASURED:
             return _convert_measured(result, about)
         if reason := result.get("reason") or result.get("error"):
             return Imported(Record(**about, failure=_failure(str(reason))))
     except (AttributeError, OverflowError, TypeError, ValueError) as error:
         raise NotAResult(f"not as vLLM writes it: {error}") from error
-    raise NotAResult("JSON, but no result of vLLM's benchmark: it has no duration, completed and output_throughput")
+    raise NotAResult(NO_RESULT)
+
+
+def _describe(result: Result, source: Source, catalogue: Catalogue) -> dict[str, Any]:
+    """The fields of a record that do not depend on what was measured, except its key."""
+    fields = _fields(result)
+    facts = {**source.facts, **_stated_conditions(fields)}
+    if not facts.get("model"):
+        raise NotAResult("neither it nor its path says which model; pattern='…(?P<model>…)' can find it there")
+    config = conditions(facts, _extra(fields), catalogue) | {"experiment": source.experiment}
+    return _record_fields(result, source, facts, config)
 
 
 def _convert_measured(result: Result, about: dict[str, Any]) -> Imported:

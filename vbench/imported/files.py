@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from vbench.imported.conditions import NAMES
 from vbench.schema.errors import Refused
 
@@ -24,10 +26,12 @@ class NotAResult(Exception):
     """A file or an entry of it that is no result of vLLM's benchmark; the message says why."""
 
 
-def parse_results(text: str) -> list[Result]:
-    """The results in a file's text: an object, a list of them, or an object a line. Raises NotAResult."""
+def parse_results(text: str, *, is_yaml: bool = False) -> list[Result]:
+    """The results in a file's text: an object, a list of them, or an object a line of JSON. Raises NotAResult."""
     try:
-        whole = json.loads(text)
+        whole = yaml.safe_load(text) if is_yaml else json.loads(text)
+    except yaml.YAMLError as error:
+        raise NotAResult(f"no YAML: {' '.join(str(error).split())}") from error
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
             raise NotAResult(f"no JSON: {error}") from error
@@ -38,7 +42,7 @@ def parse_results(text: str) -> list[Result]:
         raise NotAResult("its text is not valid Unicode: it holds half of a surrogate pair")
     entries = whole if isinstance(whole, list) else [whole]
     if not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise NotAResult("JSON, but no result of vLLM's benchmark")
+        raise NotAResult("no result of vLLM's benchmark, nor of a tool in --help")
     return entries
 
 

@@ -22,7 +22,7 @@ def run_page(store: str, experiment_id: str, run_id: str) -> str | None:
 
 def report_route(experiment_id: str, run_id: str) -> str:
     """The report of an experiment, as a link within MLflow's pages, wherever they are served."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/report.html"
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/report.html?{KIND}"
 
 
 def direct_run_page(store: str, run_id: str) -> str:

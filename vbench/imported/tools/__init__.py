@@ -17,6 +17,7 @@ BESIDE = genai_bench.BESIDE  # a file that describes the results in its folder a
 NO_RESULTS = {  # files that these tools write beside their results
     *(BESIDE, "inputs.json", "profile_export.jsonl", "profile_export_raw.jsonl", "server_metrics_export.json"),
     *("gpu_telemetry_export.jsonl", "server_metrics_export.jsonl", "per_request_lifecycle_metrics.json"),
+    *("summary_lifecycle_metrics.json", "validation.json"),  # the summary mixes the loads of all stages
 }
 
 

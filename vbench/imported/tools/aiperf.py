@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from vbench.imported.tools.translation import SUMMARY_ONLY, Translation, cache_unchecked, known, number, spread
+from vbench.imported.tools.translation import (
+    MILLISECONDS,
+    SUMMARY_ONLY,
+    Translation,
+    cache_unchecked,
+    known,
+    number,
+    spread,
+)
 from vbench.schema.record import Reason
 
 NAMES = {"mean": "avg", "median": "p50"}
@@ -19,12 +27,12 @@ def recognises(result: Mapping[str, Any]) -> bool:
 
 
 def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translation]:
-    duration, failed = _average(result, "benchmark_duration"), _average(result, "error_request_count")
-    completed = _average(result, "request_count")
-    failed = 0.0 if failed != failed else failed  # noqa: PLR0124  NaN: the key is there only if one failed
+    completed = _average(result, "completed_request_count", "request_count")
+    failed = sum(int(each.get("count", 1)) for each in result.get("error_summary") or [])
     config = result["input_config"]
     translated = {
-        "model_id": _model(config), "duration": duration, "completed": int(completed), "failed": int(failed),
+        "model_id": _model(config), "duration": _average(result, "benchmark_duration"), "completed": int(completed),
+        "failed": failed,
         "num_prompts": int(completed + failed),
         "total_input_tokens": _average(result, "total_isl", "total_input_sequence_length"),
         "total_output_tokens": _average(result, "total_output_tokens", "total_osl"),
@@ -33,7 +41,8 @@ def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translati
         "request_throughput": _average(result, "request_throughput"), **_load(config),
     }  # fmt: skip
     for name, key in FAMILIES.items():
-        translated |= spread(result.get(name), NAMES, key, {"s": 1e3}.get((result.get(name) or {}).get("unit", ""), 1.0))
+        found = result.get(name) or {}
+        translated |= spread(found, NAMES, key, MILLISECONDS[found.get("unit", "ms")])
     warnings = (SUMMARY_ONLY, ITL, cache_unchecked("aiperf"))
     version = result.get("aiperf_version")
     tool = f"aiperf {version}" if version else "aiperf"
@@ -46,14 +55,18 @@ def _average(result: Mapping[str, Any], *names: str) -> float:
 
 
 def _model(config: Mapping[str, Any]) -> Any:
-    """The first model, as the versions of the file name it."""
-    names = (config.get("endpoint") or {}).get("model_names") or []
+    """The first model; before 0.13 among the facts of the endpoint."""
+    items = (config.get("models") or {}).get("items") or []
+    names = [each["name"] for each in items] or (config.get("endpoint") or {}).get("model_names") or []
     return names[0] if names else None
 
 
 def _load(config: Mapping[str, Any]) -> dict[str, Any]:
-    load = config.get("loadgen") or {}
-    return {"request_rate": load.get("request_rate") or "inf", "max_concurrency": load.get("concurrency")}
+    """What the profiling phase asked for; before 0.13 there was one phase, `loadgen`."""
+    phases = [each for each in config.get("phases") or [] if each.get("kind") == "profiling"]
+    load = phases[-1] if phases else config.get("loadgen") or {}
+    rate = load.get("rate") or load.get("request_rate")
+    return {"request_rate": rate or "inf", "max_concurrency": load.get("concurrency")}
 
 
 def _ended(result: Mapping[str, Any]) -> datetime | None:

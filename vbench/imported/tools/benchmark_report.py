@@ -58,8 +58,9 @@ def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translati
     for part, key in PER_TOKEN.items():
         target, prefix = (translated, "") if name == "vbench" else (own, f"{re.sub(r'[^a-z0-9]+', '_', name.lower())}_")
         target |= _spread(latency.get(part), prefix + key)
-    notes = [SUMMARY_ONLY] if name == "vbench" else [SUMMARY_ONLY, PER_TOKEN_DIFFERS, PERCENTILES, cache_unchecked(name)]
-    return [Translation(f"{name} {load.get('tool_version', '')}".strip(), known(translated), own, tuple(notes), _ended(time))]
+    notes = [] if name == "vbench" else [PER_TOKEN_DIFFERS, PERCENTILES, cache_unchecked(name)]
+    tool = f"{name} {load.get('tool_version', '')}".strip()
+    return [Translation(tool, known(translated), own, (SUMMARY_ONLY, *notes), _ended(time))]
 
 
 def _spread(found: Mapping[str, Any] | None, key: str) -> dict[str, float]:

@@ -15,10 +15,12 @@ OURS = {"time_to_first_token": "{}_ttft_ms", "time_per_output_token": "{}_tpot_m
 OTHERS = ("inter_token_latency", "normalized_time_per_output_token")
 ITL = Reason(
     "chunk_itl",
-    "inference-perf's inter_token_latency counts a chunk of several tokens as one gap and several of 0: it stands under "
-    "inference_perf_…",
+    "inference-perf's inter_token_latency counts a chunk of several tokens as one gap and several of 0: it stands "
+    "under inference_perf_…",
 )
-ONE_TOKEN = Reason("one_token_ttft", "inference-perf gives a reply of one token no TTFT: its TTFT is that of the others")
+ONE_TOKEN = Reason(
+    "one_token_ttft", "inference-perf gives a reply of one token no TTFT: its TTFT is that of the others"
+)
 
 
 def recognises(result: Mapping[str, Any]) -> bool:

@@ -29,9 +29,7 @@ class Translation:
     ended: datetime | None = None  # UTC
 
 
-def spread(
-    found: Mapping[str, Any] | None, names: Mapping[str, str], key: str, scale: float = 1.0
-) -> dict[str, float]:
+def spread(found: Mapping[str, Any] | None, names: Mapping[str, str], key: str, scale: float = 1.0) -> dict[str, float]:
     """The statistics of one latency: `key` has a `{}` for the shape, `names` are the tool's names of SHAPES."""
     values = {shape: number((found or {}).get(names.get(shape, shape))) for shape in SHAPES}
     return {key.format(shape): value * scale for shape, value in values.items() if not math.isnan(value)}
@@ -50,7 +48,9 @@ def known(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def cache_unchecked(tool: str) -> Reason:
     """No tool but vbench looks whether the server had the prompts in its cache."""
-    sentence = f"{tool} neither resets the prefix cache nor checks its hits: repeated prompts may have been served from it"
+    sentence = (
+        f"{tool} neither resets the prefix cache nor checks its hits: repeated prompts may have been served from it"
+    )
     return Reason("cache_unchecked", sentence)
 
 

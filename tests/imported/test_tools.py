@@ -1,0 +1,220 @@
+"""Results of other tools: ingested, compared and flagged; and our runs as Benchmark Reports.
+
+samples/ has what guidellm 0.8.1, aiperf 0.13.0, genai-bench 0.0.5 and inference-perf 0.7.0 wrote of twelve requests to
+tests/fake_vllm.py (TTFT 50 ms, a token each 10 ms, on a busy host), shortened. InferenceX's has the shape that its
+process_result.py writes, with made-up numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import records
+import yaml
+
+from vbench import imported, ingest, tracking
+from vbench.analysis import __main__ as analysis
+from vbench.imported import NotAResult
+from vbench.imported.report import benchmark_report
+from vbench.schema.record import Failure, Record
+
+SAMPLES = Path(__file__).parent / "samples"
+PATTERN = r"pattern=(?P<model>llama8b)/stage_"
+
+
+@pytest.fixture
+def filed(tmp_path, monkeypatch):
+    """All samples in a store of their own; by tool, the row of each."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    records.empty_store(tmp_path)
+    shutil.copytree(SAMPLES, tmp_path / "results")
+    (tmp_path / "results" / "llama8b").mkdir()
+    (tmp_path / "results" / "stage_0_lifecycle_metrics.json").rename(
+        tmp_path / "results" / "llama8b" / "stage_0_lifecycle_metrics.json"
+    )
+    assert ingest.main(["results", PATTERN, "reports=reports"]) == 0
+    table = tracking.query("imported")
+    return {
+        str(tool).partition(" ")[0]: row
+        for tool, row in zip(table["tags.env.metadata.tool"], table.to_dict("records"), strict=True)
+    }
+
+
+def warnings(row):
+    return set(row["tags.vbench.warnings"].split())
+
+
+def test_every_tools_file_becomes_a_run_with_its_flaws_named(filed):
+    flaws = {
+        "guidellm": {"nearest_rank", "itl_of_request", "tpot_with_ttft"},
+        "aiperf": {"itl_is_tpot"},
+        "genai-bench": {"bursts_left_out"},
+        "inference-perf": {"chunk_itl", "one_token_ttft"},
+        "InferenceX": {"chunk_itl"},
+    }
+    assert filed.keys() == flaws.keys()
+    for tool, expected in flaws.items():
+        assert expected | {"cache_unchecked", "summary_only"} <= warnings(filed[tool])
+        assert filed[tool]["tags.vbench.validity"] == "VALID"
+        assert filed[tool]["tags.vbench.source"] == "imported"
+
+
+def test_what_a_tool_defines_otherwise_has_a_name_of_its_own(filed):
+    guidellm, aiperf, perf = filed["guidellm"], filed["aiperf"], filed["inference-perf"]
+    assert guidellm["metrics.mean_itl_ms"] == pytest.approx(14.4211, abs=1e-3)
+    assert guidellm["metrics.guidellm_median_inter_token_latency_ms"] == pytest.approx(15.9502, abs=1e-3)
+    assert guidellm["metrics.guidellm_mean_time_per_output_token_ms"] == pytest.approx(17.5248, abs=1e-3)
+    assert records.lacks(guidellm, "metrics.median_itl_ms", "metrics.median_tpot_ms", "metrics.mean_tpot_ms")
+    assert aiperf["metrics.mean_tpot_ms"] == pytest.approx(11.1453, abs=1e-3)
+    assert records.lacks(aiperf, "metrics.mean_itl_ms", "metrics.median_itl_ms")
+    assert perf["metrics.inference_perf_median_inter_token_latency_ms"] == pytest.approx(9.99834, abs=1e-4)
+    assert perf["metrics.median_tpot_ms"] == pytest.approx(10.00852, abs=1e-4)
+    assert records.lacks(perf, "metrics.median_itl_ms")
+
+
+def test_loads_models_and_rates_are_what_the_files_say(filed):
+    guidellm, genai, x = filed["guidellm"], filed["genai-bench"], filed["InferenceX"]
+    assert guidellm["metrics.output_throughput"] == pytest.approx(240 / 1.167768955)
+    assert (guidellm["params.model.name"], guidellm["params.workload.max_concurrency"]) == ("fake", 4)
+    assert [int(guidellm[f"params.workload.{end}_len"]) for end in ("input", "output")] == [16, 20]
+    assert genai["params.hardware.name"] == "1xh100"
+    assert genai["tags.vbench.engine_version"] == "vllm 0.32.0"
+    assert genai["metrics.median_ttft_ms"] == pytest.approx(160.960, abs=1e-2)
+    assert genai["metrics.duration"] == pytest.approx(3.99379, abs=1e-4)
+    assert (x["params.model.name"], x["params.hardware.name"]) == ("Llama-3.1-8B-Instruct", "2xh200")
+    assert x["metrics.output_throughput"] == 1500  # 750 for each of two GPUs
+    assert x["metrics.median_ttft_ms"] == pytest.approx(70)
+
+
+def test_runs_of_several_tools_are_never_one_series(filed, capsys):
+    assert analysis.main(["experiment=imported", "x=median_ttft_ms", "figures=[]"]) == 0
+    said = capsys.readouterr().out
+    for tool in ("guidellm 0.8.1", "aiperf 0.13.0", "genai-bench 0.0.5"):
+        assert f"tool={tool}" in said
+
+
+def test_decode_throughput_of_split_gpus_is_multiplied_by_the_decode_gpus():
+    result = json.loads((SAMPLES / "inferencex_agg.json").read_text())
+    del result["tp"], result["ep"]
+    result |= {"is_multinode": True, "disagg": True, "num_prefill_gpu": 4, "num_decode_gpu": 12}
+    [found] = convert(result)
+    assert found.metrics["output_throughput"] == 750 * 12
+    assert found.metrics["total_token_throughput"] == 1500 * 16
+    assert found.config["hardware"]["gpus"] == 16
+    assert "per_decode_gpu" in {each.code for each in found.warnings}
+
+
+def test_failed_requests_of_a_tool_make_the_run_invalid():
+    result = json.loads((SAMPLES / "guidellm.json").read_text())
+    result["benchmarks"][0]["metrics"]["request_totals"] = {
+        "successful": 10,
+        "errored": 2,
+        "incomplete": 3,
+        "total": 15,
+    }
+    [found] = convert(result)
+    assert found.verdict == "INVALID"
+    assert "cut_requests" in {each.code for each in found.warnings}
+
+
+@pytest.mark.parametrize("name", ["guidellm.json", "profile_export_aiperf.json", "stage_0_lifecycle_metrics.json"])
+def test_a_file_that_lacks_what_its_tool_always_writes_is_refused_in_a_line(name):
+    result = json.loads((SAMPLES / name).read_text())
+    for key in ("benchmarks", "input_config", "load_summary"):
+        if key in result:
+            result[key] = [{}] if key == "benchmarks" else {}
+    with pytest.raises(NotAResult, match=r"not as its tool writes it|which model"):
+        convert(result)
+
+
+def convert(result, **about):
+    from datetime import datetime, timezone
+
+    source = imported.Source({}, datetime(2026, 1, 1, tzinfo=timezone.utc), "imported", **about)
+    return [each.record for each in imported.convert_all(result, source, imported.Catalogue())]
+
+
+# ---- Benchmark Report 0.2
+
+
+FIELDS = {  # of version 0.2, as far as vbench writes them: it allows no others
+    "": {"version", "run", "scenario", "results"},
+    "run": {"uid", "eid", "cid", "pid", "time", "user", "description", "keywords"},
+    "run.time": {"start", "end", "duration"},
+    "scenario": {"stack", "load"},
+    "scenario.load": {"metadata", "standardized", "native"},
+    "scenario.load.metadata": {"schema_version", "cfg_id", "description"},
+    "results.request_performance": {"aggregate", "time_series"},
+    "results.request_performance.aggregate": {"requests", "latency", "throughput"},
+    "results.request_performance.aggregate.requests": {
+        *("total", "failures", "incomplete", "input_length", "output_length"),
+    },
+    "results.request_performance.aggregate.throughput": {
+        *("input_token_rate", "output_token_rate", "total_token_rate", "request_rate"),
+    },
+}
+UNITS = {"time_to_first_token": "ms", "request_latency": "ms", "time_per_output_token": "ms/token",
+         "inter_token_latency": "ms/token"}  # fmt: skip
+
+
+def at(report, path):
+    for key in path.split(".") if path else ():
+        report = report.get(key, {})
+    return report
+
+
+def test_a_report_has_only_fields_of_its_version_and_a_mean_for_every_statistic(tmp_path):
+    report = benchmark_report(records.record(gpus=4, tp=2, dp=2))
+    for path, allowed in FIELDS.items():
+        assert at(report, path).keys() <= allowed, path
+    aggregate = report["results"]["request_performance"]["aggregate"]
+    assert {name: found["units"] for name, found in aggregate["latency"].items()} == UNITS
+    assert all("mean" in found for part in ("latency", "throughput") for found in aggregate[part].values())
+    [engine] = report["scenario"]["stack"]
+    assert (engine["standardized"]["replicas"], engine["standardized"]["accelerator"]["count"]) == (2, 2)
+    assert aggregate["throughput"]["output_token_rate"] == {"units": "tokens/s", "mean": 9600.0}
+
+
+def test_a_failed_runs_report_has_its_kind_and_no_results():
+    report = benchmark_report(records.record(failure=Failure("oom_load", "out of memory")))
+    assert report["results"] == {}
+    assert report["run"]["keywords"] == ["FAILED", "oom_load"]
+
+
+def test_our_report_is_read_back_with_the_same_numbers_also_as_yaml(tmp_path):
+    made = records.record(gpus=2, tp=2)
+    text = yaml.safe_dump(json.loads(json.dumps(benchmark_report(made))))
+    [found] = convert(imported.parse_results(text, is_yaml=True)[0])
+    same = ("output_throughput", "median_ttft_ms", "p99_itl_ms", "mean_tpot_ms", "completed", "total_output_tokens")
+    assert {key: found.metrics[key] for key in same} == pytest.approx({key: made.metrics[key] for key in same})
+    assert found.environment["metadata"]["tool"] == "vbench 0.1.0"
+
+
+def test_another_tools_report_keeps_its_latencies_a_token_under_the_tools_name():
+    report = benchmark_report(records.record())
+    report["scenario"]["load"]["standardized"]["tool"] = "inference-perf"
+    [found] = convert(report)
+    assert found.metrics["inference_perf_median_itl_ms"] == pytest.approx(20)
+    assert "median_itl_ms" not in found.metrics
+    assert {"per_token_by_tool", "percentiles_by_tool"} <= {each.code for each in found.warnings}
+
+
+def test_ingest_writes_a_report_for_every_run(filed, tmp_path):
+    files = sorted((tmp_path / "reports").iterdir())
+    assert len(files) == 5
+    assert all(file.name.startswith("benchmark_report_v0.2_") for file in files)
+    assert {json.loads(file.read_text())["version"] for file in files} == {"0.2"}
+
+
+def test_a_report_of_a_runs_folder_is_that_of_its_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    records.empty_store(tmp_path)
+    folder = records.saved(records.record(), tmp_path / "multirun")
+    assert ingest.main(["multirun", "reports=reports"]) == 0
+    [file] = (tmp_path / "reports").iterdir()
+    assert json.loads(file.read_text()) == json.loads(json.dumps(benchmark_report(Record.load(folder))))
