@@ -32,13 +32,14 @@ def compiled_under_load(found: dict[str, float], compiled: Sequence[str]) -> Rea
 
 def compiled_unlogged(found: dict[str, float]) -> Reason | None:
     """An engine that compiles on demand paused, and nothing explains it."""
-    # vLLM logs a kernel's first compilation. Triton compiles the same kernel again for other constants, unlogged.
+    # Without --jit-monitor-verbose vLLM logs a kernel's first compilation only, and Triton compiles it again for other
+    # constants. With it, libraries that choose kernels at first use (cuBLAS, NCCL) are still silent.
     pause_ms = found.get("longest_unexplained_stall_ms", 0.0)
     if pause_ms <= STALL_TOKENS * found.get("median_itl_ms", 0.0):
         return None
     sentence = (
-        f"no token came from any request for {pause_ms / 1e3:.1f} s, no prefill explains it, and this engine compiles "
-        "kernels when it first needs them: these figures include its warming up"
+        f"no token came from any request for {pause_ms / 1e3:.1f} s, neither prefill nor log explains it, and this engine "
+        "compiles kernels when it first needs them: these figures may include its warming up"
     )
     return Reason("compiled_under_load", sentence)
 
