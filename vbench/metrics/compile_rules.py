@@ -38,8 +38,8 @@ def compiled_unlogged(found: dict[str, float]) -> Reason | None:
     if pause_ms <= STALL_TOKENS * found.get("median_itl_ms", 0.0):
         return None
     sentence = (
-        f"no token came from any request for {pause_ms / 1e3:.1f} s, neither prefill nor log explains it, and this engine "
-        "compiles kernels when it first needs them: these figures may include its warming up"
+        f"no token came from any request for {pause_ms / 1e3:.1f} s, neither prefill nor log explains it, and this "
+        "engine compiles kernels when it first needs them: these figures may include its warming up"
     )
     return Reason("compiled_under_load", sentence)
 
