@@ -127,6 +127,19 @@ def test_axes_are_switched_series_hidden_and_points_hovered(page):
         window.picture(Path(folder) / "explorer.png")
 
 
+@pytest.mark.parametrize("width", [1280, 500])
+def test_the_page_fits_the_screen_and_only_wide_tables_scroll(page, width):
+    window, _ = page
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    window._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        assert window.script("return document.documentElement.scrollWidth") <= width
+        tables = "return [...document.querySelectorAll('.wide')].map((each) => each.scrollWidth - each.clientWidth)"
+        assert (max(window.script(tables)) > 0) == (width == 500)
+    finally:
+        window._driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def hover(window, load):
     """Moves the mouse to the point of that load."""
     from selenium.webdriver import ActionChains
