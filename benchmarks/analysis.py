@@ -1,29 +1,31 @@
 """Measures the time and memory of a full report on a large store, and of `mlflow.search_runs` on the same store.
 
-    python benchmarks/analysis.py            3,000 runs, about two minutes
-    python benchmarks/analysis.py 600        fewer
+    python benchmarks/analysis.py            3,000 runs and 30,000, about three minutes
+    python benchmarks/analysis.py 600        fewer, and ten times as many
 
 The store is an SQLite file, as on a single host. It has eight models on one to eight GPUs of two kinds, with tensor and
 data parallelism, eight loads and three repeats; some runs are failed or invalid. Each run has 60 parameters and
-80 metrics. The report and the peer run in separate processes. The peer is `mlflow.search_runs` alone: it reads the same
-runs and compares nothing.
+80 metrics. The report and the peer run in turns, in processes of their own. The peer is `mlflow.search_runs` alone: it
+reads the same runs and compares nothing. Time and memory are of all processes that the report starts.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 import resource
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +37,9 @@ from vbench.schema.record import Failure, Reason, Record  # noqa: E402
 from vbench.tracking.mapping import Row, flatten  # noqa: E402
 
 PARAMS, METRICS = 60, 80
+FACTOR, ROUNDS, SAMPLE_S = 10, 3, 0.05
+PEER = "mlflow.search_runs alone"
+RUN_COLUMNS = "run_uuid, name, source_type, user_id, status, start_time, end_time, lifecycle_stage, experiment_id"
 SPEED = {"a100": 1.0, "h100": 1.9}
 LOADS, SEEDS = (10, 20, 40, 80, 160, 320, 640, 1280), (0, 1, 2)
 SPLITS = [(1, 1, 1)] + [(n, tp, n // tp) for n in (2, 4, 8) for tp in (1, n)]
@@ -42,33 +47,79 @@ LATENCIES = {"ttft": 8.0, "tpot": 1.0, "itl": 1.0, "e2el": 210.0}
 SHAPES = {"mean": 1.04, "median": 1.0, "std": 0.2, "p90": 1.3, "p95": 1.5, "p99": 2.1}
 
 
+class Used(NamedTuple):
+    seconds: float
+    cpu_s: float
+    peak_mib: float
+
+
 def main(runs: int) -> None:
+    small, large = f"report on {runs:,} runs", f"report on {FACTOR * runs:,} runs"
+    found: dict[str, list[Used]] = {small: [], PEER: [], large: []}
     with tempfile.TemporaryDirectory() as root:
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{root}/mlflow.db"
-        fill(Path(root) / "mlflow.db", [flatten(record) for record in itertools.islice(records(), runs)])
-        ours = measured("report", root)
-        plainly = measured("search", root)
-        files = len(list(Path(root, "report").iterdir()))
-        figures = len(list(Path(root, "report").glob("*.png")))
-    print(f"{runs} runs of {PARAMS} parameters and {METRICS} metrics\n")
-    print(f"{'':44}{'seconds':>10}{'CPU s':>10}{'peak MiB':>10}")
-    row(f"all comparisons, {figures} figures, {files} files", ours)
-    row("mlflow.search_runs alone", plainly)
-    row("ratio", tuple(one / other for one, other in zip(ours, plainly, strict=True)), digits=2)
+        stores = {count: store(Path(root) / str(count), count) for count in (runs, FACTOR * runs)}
+        for _ in range(ROUNDS):  # in turns, so that a busy host slows all of them alike
+            found[small].append(measured("report", stores[runs]))
+            found[PEER].append(measured("search", stores[runs]))
+        found[large].append(measured("report", stores[FACTOR * runs]))
+        files = list((stores[runs] / "report").iterdir())
+    figures = sum(path.suffix == ".png" for path in files)
+    print(
+        f"{PARAMS} parameters and {METRICS} metrics a run; {figures} figures, {len(files)} files; medians of {ROUNDS}\n"
+    )
+    print(f"{'':34}{'seconds':>10}{'CPU s':>10}{'peak MiB':>10}")
+    middle = {
+        what: Used(*(statistics.median(each) for each in zip(*rounds, strict=True))) for what, rounds in found.items()
+    }
+    for what, used in middle.items():
+        row(what, used)
+    rounds = zip(found[small], found[PEER], strict=True)
+    ratios = [[one / other for one, other in zip(*each, strict=True)] for each in rounds]
+    row(f"ratio to {PEER}", [statistics.median(each) for each in zip(*ratios, strict=True)], digits=2)
+    row(
+        f"{FACTOR} times the runs",
+        [one / other for one, other in zip(middle[large], middle[small], strict=True)],
+        digits=2,
+    )
 
 
-def row(what: str, numbers: tuple[float, ...], digits: int = 1) -> None:
-    print(f"{what:44}" + "".join(f"{number:10.{digits}f}" for number in numbers))
+def row(what: str, numbers: Sequence[float], digits: int = 1) -> None:
+    print(f"{what:34}" + "".join(f"{number:10.{digits}f}" for number in numbers))
 
 
-def measured(way: str, folder: str) -> tuple[float, ...]:
-    """The seconds, CPU seconds and peak MiB of a process that does this (`report` or `search`), its start included."""
-    began = time.perf_counter()
-    told = subprocess.run(
-        [sys.executable, __file__, way], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    return time.perf_counter() - began, *map(float, told.stdout.splitlines()[-1].split())
+def store(folder: Path, runs: int) -> Path:
+    """A folder with a new store of that many runs."""
+    folder.mkdir()
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    fill(folder / "mlflow.db", (flatten(record) for record in itertools.islice(records(), runs)))
+    return folder
+
+
+def measured(way: str, folder: Path) -> Used:
+    """What a process that does this (`report` or `search`) and all that it starts use, its own start included."""
+    address = {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    before, began, peak = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter(), 0.0
+    command = [sys.executable, __file__, way]
+    with subprocess.Popen(command, cwd=folder, env={**os.environ, **address}, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            peak = max(peak, tree_mib(process.pid))
+            time.sleep(SAMPLE_S)
+        seconds = time.perf_counter() - began
+    assert process.returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Used(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak)
+
+
+def tree_mib(pid: int) -> float:
+    """The memory of a process and of those below it; pages that they share count once."""
+    try:
+        kib = re.search(r"^Pss: *(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        below = [
+            each for task in Path(f"/proc/{pid}/task").iterdir() for each in (task / "children").read_text().split()
+        ]
+    except OSError:  # it ended meanwhile
+        return 0.0
+    return (int(kib[1]) / 1024 if kib else 0.0) + sum(tree_mib(int(each)) for each in below)
 
 
 def take(way: str) -> None:
@@ -80,8 +131,6 @@ def take(way: str) -> None:
         import mlflow
 
         assert len(mlflow.search_runs(search_all_experiments=True, max_results=100_000))
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def records() -> Iterator[Record]:
@@ -143,28 +192,28 @@ def numbers(rng: Any, load: int, itl: float, gpus: int) -> dict[str, float]:
     return found | {f"other_{index}": float(value) for index, value in enumerate(rng.random(METRICS - len(found)))}
 
 
-def fill(database: Path, rows: list[Row]) -> None:
+def fill(database: Path, rows: Iterable[Row]) -> None:
     """Writes all runs into a new store at once (tracking.py measures filing them one by one)."""
     from vbench.tracking.opening import connect, experiment_id
 
     experiment = experiment_id(connect(), "benchmark")
-    runs: list[tuple[Any, ...]] = []
-    cells: dict[str, list[tuple[Any, ...]]] = {"params": [], "tags": [], "latest_metrics": []}
-    for index, row in enumerate(rows):
-        run, begun = uuid.UUID(int=index).hex, 1_767_261_600_000 + index * 60_000
-        facts = (run, f"run {index}", "LOCAL", "benchmark", "FINISHED", begun, begun + 30_000, "active", experiment)
-        runs.append(facts)
-        params = dict(sorted(row.params.items(), key=lambda item: not wanted(item[0]))[:PARAMS])
-        cells["params"] += [(key, value, run) for key, value in params.items()]
-        cells["tags"] += [(key, value, run) for key, value in (row.tags | {"vbench.run_key": run}).items()]
-        cells["latest_metrics"] += [(key, value, begun, 0, False, run) for key, value in row.metrics.items()]
     with closing(sqlite3.connect(database)) as store, store:
-        names = "run_uuid, name, source_type, user_id, status, start_time, end_time, lifecycle_stage, experiment_id"
-        store.executemany(f"INSERT INTO runs ({names}) VALUES ({', '.join('?' * 9)})", runs)
-        keys = {"latest_metrics": "key, value, timestamp, step, is_nan, run_uuid"}
-        for table, some in cells.items():
-            marks = ", ".join("?" * len(some[0]))
-            store.executemany(f"INSERT INTO {table} ({keys.get(table, 'key, value, run_uuid')}) VALUES ({marks})", some)
+        store.execute("PRAGMA synchronous = OFF")
+        for index, row in enumerate(rows):
+            run, begun = uuid.UUID(int=index).hex, 1_767_261_600_000 + index * 60_000
+            facts = (run, f"run {index}", "LOCAL", "benchmark", "FINISHED", begun, begun + 30_000, "active", experiment)
+            insert(store, "runs", RUN_COLUMNS, [facts])
+            params = dict(sorted(row.params.items(), key=lambda item: not wanted(item[0]))[:PARAMS])
+            insert(store, "params", "key, value, run_uuid", [(*item, run) for item in params.items()])
+            tags = row.tags | {"vbench.run_key": run}
+            insert(store, "tags", "key, value, run_uuid", [(*item, run) for item in tags.items()])
+            metrics = [(key, value, begun, 0, False, run) for key, value in row.metrics.items()]
+            insert(store, "latest_metrics", "key, value, timestamp, step, is_nan, run_uuid", metrics)
+
+
+def insert(store: sqlite3.Connection, table: str, columns: str, rows: list[tuple[Any, ...]]) -> None:
+    marks = ", ".join("?" * len(columns.split(",")))
+    store.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
 
 
 def wanted(param: str) -> bool:

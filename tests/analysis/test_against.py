@@ -56,7 +56,7 @@ def test_the_gate_ends_with_one_line_and_a_code_after_the_report(store, tmp_path
 
 def test_a_version_is_compared_with_another_of_the_same_store(store, capsys):
     store(*campaign("grid", (1000, 1005)), *campaign("grid", (1100, 1105), engine_version="vllm 0.32.0"))
-    assert door.main(["against=vllm 0.26.0", "fail_if=median_itl_ms>1.05", "figures=[]"]) == 0
+    assert door.main(["against=vllm 0.26.0", "fail_if=output_throughput<1.05", "figures=[]"]) == 0
     said = capsys.readouterr().out
     assert "1.100" in said
     assert "engine_version (vllm 0.32.0 against vllm 0.26.0)" in said

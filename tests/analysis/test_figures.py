@@ -66,8 +66,24 @@ def test_repeats_have_means_and_intervals_of_a_hand_computation(runs):
     rows = dict(zip(repeats.table.index, repeats.table.to_numpy().tolist(), strict=True))
     assert rows == {
         # 9500 ± 4.30265 · 458.26 / √3; the latencies are the ITL's 20 ± 4.30265 · 1 / √3 times 8, 1 and 2.1
-        "llama8b · 1xh100 · tp1 · n320": ["9,500 ± 1,138", "160.0 ± 19.9", "20.00 ± 2.48", "42.00 ± 5.22", 3, "12.0%"],
-        "llama8b · 1xh100 · tp1 · n80": ["9,600 ± 0", "160.0 ± 0.0", "20.00 ± 0.00", "42.00 ± 0.00", 2, "0.0%"],
+        "llama8b · 1xh100 · tp1 · n320": [
+            "9,500 ± 1,138",
+            "160.0 ± 19.9",
+            "20.00 ± 2.48",
+            "42.00 ± 5.22",
+            3,
+            1,
+            "12.0%",
+        ],
+        "llama8b · 1xh100 · tp1 · n80": [
+            "9,600",
+            "160.0",
+            "20.00",
+            "42.00",
+            2,
+            1,
+            "",
+        ],  # they agree: no spread is known
     }
     assert "Student's t" in repeats.caption
     numbers = repeats.data.set_index(["load", "metric"])
@@ -128,7 +144,7 @@ def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_nu
     assert "llama8b: throughput against latency" in said
     assert "output throughput (tokens/s)" in said
     assert any("up and left is better" in text for text in said)
-    assert any("vllm 0.26.0 · NVIDIA H100 · hub weights · ShareGPT lengths" in text for text in said)
+    assert any("vllm 0.26.0 · NVIDIA H100 · hub weights · weights in BF16 · KV cache in BF16" in text for text in said)
     assert axes.get_xlabel() == "median inter-token latency (ms)"
 
 

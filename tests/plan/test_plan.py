@@ -83,6 +83,24 @@ def test_repeats_are_ordinary_runs_with_fresh_seeds_interleaved_round_by_round()
     assert {load.repeats for load in loads} == {1}
 
 
+def test_restarts_are_sessions_of_their_own_with_the_next_seeds():
+    asked = {"workload": {"seed": 5, "repeats": 2}}
+    (alone,) = planned(run_config(**asked))
+    sessions = planned(run_config(engine={"restarts": 3}, **asked))
+    assert [[run.config.workload.seed for run in each.runs] for each in sessions] == [[5, 6], [7, 8], [9, 10]]
+    assert [each.engine.restart for each in sessions] == [0, 1, 2]
+    assert {each.engine.restarts for each in sessions} == {1}
+    assert len({each.folder for each in sessions}) == 3
+    # The first server is the one that is started without restarts: its session, its runs and their keys.
+    assert (sessions[0].folder, [run.key for run in sessions[0].runs]) == (
+        alone.folder,
+        [run.key for run in alone.runs],
+    )
+    # The same seed on another start is another run: what one server measured is not taken for the other.
+    (seventh,) = planned(run_config(workload={"seed": 7}))
+    assert seventh.runs[0].key not in {run.key for each in sessions for run in each.runs}
+
+
 def test_repeats_are_the_same_runs_as_their_seeds_asked_for():
     (repeated,) = planned(*(run_config(workload={"num_prompts": n, "repeats": 3}) for n in (4, 8)))
     (seeded,) = planned(*(run_config(workload={"num_prompts": n, "seed": seed}) for n in (8, 4) for seed in (2, 0, 1)))

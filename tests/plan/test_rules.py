@@ -32,6 +32,7 @@ def parts(key, value):
         ("workload.output_len", [1, 2], [2, 1]),
         ("workload.num_prompts", 1, 0),
         ("workload.repeats", 1, 0),
+        ("engine.restarts", 1, 0),
         ("workload.max_concurrency", 1, 0),
         ("workload.client_processes", 1, 0),
         ("workload.request_rate", 0.001, 0.0),

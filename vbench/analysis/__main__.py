@@ -22,12 +22,14 @@ from vbench.schema.errors import Refused, VbenchError
 if TYPE_CHECKING:
     from vbench.analysis.section import Section
 
+STORE_FAILED = 4  # the exit code; 1 is a gate that failed, and a CI must tell the two apart
+
 HELP = f"""\
 python -m vbench.analysis [key=value ...]
 
 Compares the tracked runs. Prints the answer and the tables, and writes all tables and figures to a folder.
 
-  experiment=NAME   runs of one experiment (default: of all)
+  experiment=NAME   runs of one experiment (default: of all; a system that several measured is a curve for each)
   where="FILTER"    an MLflow filter (default: none)
   out=FOLDER        where report.html, report.md, figures and CSVs go (default: report/EXPERIMENT, or report for all)
   figures=png,svg   the formats of the figures, of png, svg, pdf; [] draws none (default: png,svg)
@@ -51,8 +53,8 @@ Examples
   python -m vbench.analysis experiment=tonight against=lastweek fail_if="output_throughput<0.97"
 
 Runs are read from MLFLOW_TRACKING_URI, or else from mlruns/mlflow.db below the current folder.
-Exit codes: 0; 1 if fail_if failed or the store cannot be read; 2 if the question is wrong or there are no runs;
-3 if fail_if is undecided.
+Exit codes: 0; 1 if fail_if failed; 2 if the question is wrong or there are no runs; 3 if fail_if is undecided;
+4 if the store cannot be read, which says nothing of the limit.
 """
 
 
@@ -80,7 +82,7 @@ def main(arguments: list[str]) -> int:
         return 2
     except VbenchError as error:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        return STORE_FAILED
     print_report(made)
     for line in _file_report(made, chosen):
         print(f"  {line}")  # noqa: T201

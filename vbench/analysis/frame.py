@@ -10,19 +10,26 @@ from typing import Any
 import pandas as pd
 
 from vbench.analysis.axes import AXES
+from vbench.analysis.hosts import HOST, add_hosts, add_speed, join_columns
+from vbench.analysis.precision import add_precision
 from vbench.plan import positions
 from vbench.tracking.mapping import COLUMN_NAMES
 
 SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-FACTS = ("device", "engine_version", "source")  # found, not asked for: a run without one is unknown, not different
+# Found, not asked for: a run without one is unknown, not different.
+FACTS = ("device", "engine_version", "source", "host_cpu", "driver", "torch", "prompts", HOST)
+ALONE = "launcher.exclusive"  # whether the session had the whole host
 METADATA = "imported."  # what the file of an imported run says of itself; absent is a value
 METADATA_TAGS = ("tags.env.backend", "tags.env.label", "tags.env.metadata.")
 TOKENS_IN, TOKENS_OUT = f"{METADATA}input_len", f"{METADATA}output_len"
 SAME_LENGTH = 1.1  # repeats of one workload draw other prompts: mean lengths within 10 % count as one
 UNKNOWN = "unknown"  # an imported run may not say what it ran on
 PRICE = "hardware.gpu.price_per_hour"
-NOT_SHAPING = {"seed", "repeats", "start_timeout_s"}  # runs that differ only in these are repeats
+ADDRESS = "engine.base_url"
+# Runs that differ only in these are repeats.
+NOT_SHAPING = {"seed", "repeats", "restart", "restarts", "start_timeout_s"}
 RUN = ["run_id", "run_name", "experiment", "start_time", "status"]
+KEY = ["experiment", "run_key"]  # two campaigns that measure the same point both count
 METRICS = tuple(axis.key for axis in AXES)
 LENGTH, LIMIT, LENGTHS = "engine.max_model_len", "model.max_position_embeddings", "workload.lengths"
 FITTED, TOKENS, REQUESTS = "server.max_model_len", "server.kv_cache_tokens", "server.full_context_requests"
@@ -52,7 +59,9 @@ class Runs:
     starts: pd.DataFrame  # VALID runs that sent nothing
     searches: pd.DataFrame  # VALID searches for the highest load within an SLO; their probes are in none of these
     left_out: pd.DataFrame  # INVALID and FAILED, unless a VALID run of the same key took their place
-    conditions: tuple[str, ...]  # columns that shape a result, other than model, hardware, parallelism and num_prompts
+    superseded: pd.DataFrame  # VALID, but a later VALID run of the same experiment and key took their place
+    everything: tuple[str, ...]  # columns that shape a result, other than model, hardware, parallelism and num_prompts
+    conditions: tuple[str, ...]  # those of them in which any of these runs differ
     foreign: int  # runs in the store that are not vbench's
     baseline: Runs | None = None
 
@@ -73,29 +82,41 @@ class Runs:
 
 
 def runs(table: pd.DataFrame, prices: Mapping[str, float] | None = None) -> Runs:
-    """The latest VALID run of each run key, and separately what was left out. Takes `tracking.query`'s table.
+    """The latest VALID run of each experiment and run key, and separately what was left out. Takes a query's table.
 
     `prices` are $ an hour by the GPU's name; they take precedence over the recorded ones.
     """
     named = _add_derived(_rename(table), prices or {})
     whole = named["verdict"].notna() & (named["status"] != "RUNNING") & named["parent"].isna()
     ours = named[whole].sort_values("start_time", ascending=False)
-    valid = ours[ours["verdict"] == "VALID"].drop_duplicates("run_key")
-    left_out = ours[~ours["run_key"].isin(valid["run_key"])].drop_duplicates("run_key")
+    found = ours[ours["verdict"] == "VALID"]
+    later = found.duplicated(KEY)
+    valid, superseded = found[~later], found[later]
+    measured_keys = pd.MultiIndex.from_frame(valid[KEY])
+    left_out = ours[~pd.MultiIndex.from_frame(ours[KEY]).isin(measured_keys)].drop_duplicates(KEY)
     searched, idle = valid["search"].notna(), _is_idle(valid)
-    conditions = _conditions(named)
-    measured = add_lengths(valid[~searched & ~idle], conditions)
+    everything = _conditions(named)
+    varying = find_varying(ours, everything)
+    measured = add_hosts(add_lengths(valid[~searched & ~idle], varying), varying)
+    made = [each for each in (TOKENS_IN, TOKENS_OUT, HOST) if measured[each].notna().any()]
     return Runs(
         valid=measured.reset_index(drop=True),
         starts=valid[idle].reset_index(drop=True),
         searches=valid[searched].reset_index(drop=True),
         left_out=left_out.reset_index(drop=True),
-        conditions=(*conditions, *(each for each in (TOKENS_IN, TOKENS_OUT) if measured[each].notna().any())),
+        superseded=superseded.reset_index(drop=True),
+        everything=(*everything, *made),
+        conditions=(*varying, *made),
         foreign=int((named["verdict"].isna()).sum()),
     )
 
 
-def ensure_columns(rows: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+def find_varying(rows: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
+    """The conditions that do not have one and the same value in all rows; no others can tell runs apart."""
+    return [each for each in conditions if len(rows[each].unique()) > 1]
+
+
+def ensure_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The rows with all of these columns; None where they had none."""
     return rows.assign(**{column: None for column in columns if column not in rows})
 
@@ -135,14 +156,25 @@ def _add_derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFra
     recorded = named[PRICE] if PRICE in named else pd.Series(math.nan, index=named.index)
     dollars = kind.map(prices).astype(float).fillna(pd.to_numeric(recorded, errors="coerce")) * named["gpus"] / 3600
     if "model.rope_scaling.factor" in named:
-        named = named.assign(**{LIMIT: named.apply(_longest_context, axis=1)})
+        named = named.assign(**{LIMIT: _longest_contexts(named)})
     throughput, gpus = named["output_throughput"], pd.to_numeric(named["gpus"], errors="coerce")
-    return named.assign(
+    return add_precision(add_speed(named)).assign(
         device=named["gpu"].where(named["gpu"].notna(), named["cpu"]),
+        host_cpu=named["cpu"].where(named["gpu"].notna(), None),  # of a run on the CPU it is the device
+        server=_servers(named),
         gpu_type=kind,
         output_throughput_per_gpu=throughput / gpus.where(gpus > 0),
         dollars_per_million_tokens=dollars / throughput.where(throughput > 0) * 1e6,
     )
+
+
+def _longest_contexts(named: pd.DataFrame) -> pd.Series:
+    """Of each run; computed once for each set of facts, because a store has few of them and many runs."""
+    columns = [LIMIT, LENGTH, "model.model_type", "engine_version", *(each for each in named if each.startswith(ROPE))]
+    facts = ensure_columns(named, tuple(columns))[columns]
+    which = join_columns(facts, columns)
+    longest = {which[place]: _longest_context(facts.loc[place]) for place in which.drop_duplicates().index}
+    return which.map(longest)
 
 
 def _longest_context(run: pd.Series) -> float:
@@ -159,6 +191,17 @@ def _longest_context(run: pd.Series) -> float:
     facts["rope_type"] = scaling["rope_type"]
     kind, version = (value_text(run.get(key)) for key in ("model.model_type", "engine_version"))
     return float(positions.longest(int(run[LIMIT]), facts, kind, version))
+
+
+def _servers(named: pd.DataFrame) -> pd.Series:
+    """Which server a run was measured on, as text: each start is one of its own. None where that is not known.
+
+    A session that was resumed started its server again. A server that ran already may have been the same all along.
+    """
+    text = named["session"].astype(str) + " " + named["held_since"].fillna("").astype(str)
+    address = named[ADDRESS] if ADDRESS in named else pd.Series(None, index=named.index, dtype=object)
+    own = (named["source"] == "measured") & named["session"].notna()
+    return text.where(address.isna(), address).where(own, None).astype(object)
 
 
 def add_lengths(rows: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
@@ -195,5 +238,8 @@ def _concat(*parts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _conditions(named: pd.DataFrame) -> list[str]:
-    asked = [column for column in named if column.startswith(("model.", "engine.", "workload.", METADATA))]
-    return [*FACTS, *(column for column in asked if NOT_SHAPING.isdisjoint(column.split(".")))]
+    asked = [
+        column for column in named if column.startswith(("model.", "engine.", "workload.", METADATA)) or column == ALONE
+    ]
+    facts = [each for each in FACTS if each != HOST]
+    return [*facts, *(column for column in asked if NOT_SHAPING.isdisjoint(column.split(".")))]

@@ -78,5 +78,6 @@ def _describe(row: Any) -> str:
 
 def _next_step(rows: list[Any], gate: Gate) -> str:
     if not all(row.interval_from for row in rows):
-        return "One point without repeats has no interval: measure both sides with workload.repeats=3"
-    return f"The interval holds the limit {gate.limit:g}: measure both sides with more repeats (workload.repeats)"
+        return "Without repeats that differ there is no interval: measure both sides with workload.repeats=3"
+    more = "more repeats (workload.repeats) or starts (engine.restarts)"
+    return f"The interval holds the limit {gate.limit:g}: measure both sides with {more}"

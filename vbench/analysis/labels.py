@@ -8,12 +8,12 @@ over all, is refused: `describe_mixed` says what differs and how to choose.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from vbench.analysis.frame import FACTS, METADATA, UNKNOWN, value_text
+from vbench.analysis.hosts import HOST
 from vbench.analysis.loads import (
     LOAD_AXES,
     NUM_PROMPTS,
@@ -23,18 +23,28 @@ from vbench.analysis.loads import (
     load_axis_named,
     load_values,
 )
-from vbench.engine.command import starts_vllm
-from vbench.schema import Engine
+from vbench.analysis.phrases import CONCURRENCY, RATE, caption_phrase, label_phrase
+from vbench.analysis.precision import KV_CACHE, WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 # A fact about something already named differs only where it differs for the same name.
-SCOPES = {"model.": "model", "device": "hardware"}
+SCOPES = {
+    WEIGHTS: None,  # between models too: two models in unlike precisions are unlike systems
+    KV_CACHE: None,
+    "model.": "model",
+    "device": "hardware",
+    "host_cpu": "gpu_type",
+    "driver": "gpu_type",
+    "torch": "engine_version",
+}
 WORTH_SAYING = (
     "engine_version",
     "device",
     "engine.weights",
+    WEIGHTS,
+    KV_CACHE,
     "workload.lengths",
     "workload.request_rate",
     "workload.max_concurrency",
@@ -44,26 +54,33 @@ WORTH_SAYING = (
     "engine.extra_args",
     "source",
 )
-WORDS = {
-    "sharegpt": "ShareGPT lengths",
-    "random": "random lengths",
-    "sharegpt_file": "lengths of a ShareGPT file",
-    "none": "no load",
-}
 SYSTEM = ("hardware", "parallelism")
-TAGS = {"device": "gpu"}  # a fact's tag has its name, except for the device of GPUs
+# The tag of a fact, where it is not vbench.NAME; a host's speed is derived, so that only a session chooses it.
+TAGS = {
+    "device": "vbench.gpu",
+    "host_cpu": "vbench.cpu",
+    "driver": "env.driver",
+    "torch": "env.torch",
+    "prompts": "env.prompts",
+    HOST: "vbench.session",
+}
 NOT_SET = "not set"
-RATE, CONCURRENCY = "workload.request_rate", "workload.max_concurrency"
+MOST_NAMED = 5  # experiments in a note
 UNBOUNDED = {RATE: "all prompts at once", CONCURRENCY: "no max_concurrency"}
 
 
-def add_labels(rows: pd.DataFrame, conditions: Iterable[str], names: Sequence[str] = SYSTEM) -> pd.DataFrame:
+def add_labels(
+    rows: pd.DataFrame, conditions: Iterable[str], names: Sequence[str] = SYSTEM, *, join_experiments: bool = False
+) -> pd.DataFrame:
     """The rows with `model_label`, `system_label`, `conditions_label`, `load` and `load_axis`.
 
     model_label: the model, and the conditions that differ only between models. system_label: `names`, and the
     conditions that differ. conditions_label: only what differs, so that rows of one model_label and one
     conditions_label differ in `names` alone. load: the value of the load parameter that was swept, which is then no
     condition; load_axis: its column. A run without a finite value is placed by num_prompts, and its label says so.
+
+    Where runs of one system come from several experiments, the experiment is a condition too, unless
+    `join_experiments`: two campaigns are never one curve.
     """
     split: list[str] = []
     by_model: list[str] = []
@@ -77,6 +94,8 @@ def add_labels(rows: pd.DataFrame, conditions: Iterable[str], names: Sequence[st
     rows = _add_load(rows, axis)
     split += [each for each in _other_loads(conditions, axis) if differs(rows, each) and not follows_load(rows, each)]
     parts = [*_condition_phrases(rows, split), _unbounded_phrase(rows, axis)]
+    if not join_experiments and _mixes_experiments(rows, parts):
+        parts.append(rows["experiment"].map("experiment={}".format))
     named = [rows[name].map(value_text).replace(UNKNOWN, "") for name in names]
     system_label = _join(rows, named, parts)
     return rows.assign(
@@ -84,6 +103,15 @@ def add_labels(rows: pd.DataFrame, conditions: Iterable[str], names: Sequence[st
         model_label=_join(rows, [rows["model"].map(value_text)], _condition_phrases(rows, by_model)),
         conditions_label=_join(rows, [], parts),
     )
+
+
+def describe_join(rows: pd.DataFrame) -> list[str]:
+    """That rows of several experiments are compared, and how to choose one; nothing if they are of one."""
+    names = sorted(set(rows["experiment"]))
+    if len(names) < 2:
+        return []
+    listed = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")
+    return [f"Joins {len(names)} experiments: {listed}; experiment=… chooses one."]
 
 
 def load_axis(rows: pd.DataFrame) -> LoadAxis:
@@ -108,7 +136,7 @@ def shared_conditions(rows: pd.DataFrame) -> str:
         if condition in rows and (condition != RATE or (unpaced and not _is_capped(rows))):
             values = _values(rows, condition)
             if len(values) == 1 or condition == "device":
-                words += [word for value in sorted(values) if (word := _caption_phrase(condition, value))]
+                words += [word for value in sorted(values) if (word := caption_phrase(condition, value))]
     if _has_dummy_experts(rows):
         words.append("dummy experts")
     swept = "load_axis" in rows and (rows["load_axis"] != NUM_PROMPTS.column).all()
@@ -154,6 +182,14 @@ def _is_capped(rows: pd.DataFrame) -> bool:
     return bool(capped) and _values(rows, RATE) <= {"inf", ""}
 
 
+def _mixes_experiments(rows: pd.DataFrame, parts: Sequence[pd.Series]) -> bool:
+    """Whether one system, under one set of conditions, was measured in several experiments."""
+    if "experiment" not in rows or len(rows["experiment"].unique()) < 2:
+        return False
+    system = [rows[each].map(str) for each in ("model", *SYSTEM)]
+    return bool((rows["experiment"].groupby([*system, *parts]).agg(lambda each: len(set(each))) > 1).any())
+
+
 def _add_load(rows: pd.DataFrame, axis: LoadAxis) -> pd.DataFrame:
     """With `load` and `load_axis`; a run without a finite value of the axis is placed by its num_prompts."""
     values = load_values(rows, axis)
@@ -171,7 +207,7 @@ def _other_loads(conditions: Sequence[str], axis: LoadAxis) -> list[str]:
 
 
 def _condition_phrases(rows: pd.DataFrame, conditions: Sequence[str]) -> list[pd.Series]:
-    return [rows[each].map(lambda value, key=each: _label_phrase(key, value_text(value))) for each in conditions]
+    return [rows[each].map(lambda value, key=each: label_phrase(key, value_text(value))) for each in conditions]
 
 
 def _unbounded_phrase(rows: pd.DataFrame, axis: LoadAxis) -> pd.Series:
@@ -188,7 +224,7 @@ def _join(rows: pd.DataFrame, *parts: list[pd.Series]) -> pd.Series:
 def _filter_column(condition: str) -> str:
     """The condition as MLflow's filter names it."""
     if condition in FACTS:
-        return f"tags.`vbench.{TAGS.get(condition, condition)}`"
+        return f"tags.`{TAGS.get(condition, f'vbench.{condition}')}`"
     return (
         f"tags.`env.{condition.removeprefix(METADATA)}`" if condition.startswith(METADATA) else f"params.`{condition}`"
     )
@@ -201,57 +237,15 @@ def _constant_within(rows: pd.DataFrame, condition: str, scope: str) -> bool:
 def _values(rows: pd.DataFrame, condition: str) -> set[str]:
     """The different values as text, "" where a run has none; a value that an imported run lacks is unknown: no value.
 
-    What imported runs say of themselves (METADATA) is a value where it is absent, and unknown of our own runs.
+    What imported runs say of themselves (METADATA) is a value where it is absent, and unknown of our own runs. HOST is
+    a value where it is absent: the fastest host.
     """
     column, imported = rows[condition], rows["source"] == "imported"
     described = imported & (rows["verdict"] != "FAILED")  # the note of a failure says nothing else
     known = described if condition.startswith(METADATA) else column.notna() | ~imported
     values = {value_text(value) for value in column[known].drop_duplicates()}
-    return values - {""} if condition in FACTS else values
+    return values - {""} if condition in FACTS and condition != HOST else values
 
 
 def _join_values(values: set[str]) -> str:
     return ", ".join(sorted(value or NOT_SET for value in values))
-
-
-def _label_phrase(condition: str, value: str) -> str:
-    """How a label gives a condition."""
-    *_, parent, name = ["", *condition.split(".")]
-    if not value or condition in FACTS:
-        return value
-    if condition == "engine.weights":
-        return f"{value} weights"
-    if condition == "engine.command":
-        return _command_phrase(_words(value))
-    if condition == "engine.extra_args":
-        return " ".join(_words(value))
-    if condition == "workload.lengths":
-        return WORDS.get(value, value)
-    return f"{parent}=sha256:{value}" if name == "sha256" else f"{name}={value}"
-
-
-def _caption_phrase(condition: str, value: str) -> str:
-    """How a caption gives a condition that all runs share."""
-    if condition == "source":
-        return "" if value == "measured" else f"source: {value}"
-    if condition == RATE:
-        return "all prompts at once" if value == "inf" else f"{value} requests/s"
-    if condition == "engine.enforce_eager":
-        return "enforce_eager" if value == "true" else ""
-    return _label_phrase(condition, value)
-
-
-def _words(value: str) -> list[str]:
-    """A list that was written as JSON; anything else is one word, as another tool may have written it."""
-    try:
-        found = json.loads(value)
-    except ValueError:
-        return [value]
-    return [str(each) for each in found] if isinstance(found, list) else [value]
-
-
-def _command_phrase(command: Sequence[str]) -> str:
-    if command == Engine().command:
-        return ""
-    words = " ".join(command).replace("python -m vllm.entrypoints.cli.main ", "vllm ")
-    return words if starts_vllm(command) else f"not vLLM's own server: {words}"

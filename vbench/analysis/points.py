@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,23 +16,40 @@ from vbench.schema.errors import Refused
 POINT = ("model_label", "system_label", "load")
 HALF_WIDTH = "_half_width"
 USUAL_NUM_PROMPTS = 320
+SERVER = "server"
+NO_SPREAD = 1e-12  # relative; below it is rounding
 CARRIED = ("model", "hardware", "parallelism", "load_axis")  # the same for all runs of a point
 
 
 def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequence[str] = POINT) -> pd.DataFrame:
     """One row for each `by`: the mean of each metric over its repeats, and their count. Takes labelled VALID rows.
 
-    Columns: `by`, CARRIED, runs, the metrics, and of each `…_half_width`: half of the mean's 95 % interval (Student's
-    t), NaN for a single run.
+    Columns: `by`, CARRIED, runs, `starts` (servers that they ran on), the metrics, and of each `…_half_width`: half of
+    the mean's 95 % interval, NaN if it is unknown. Repeats on one server share what its start decided, so they are not
+    independent: where a point has several starts, its mean is that of the means of the starts, and the interval is
+    Student's t over these. Of a single start it is t over the runs, and does not cover the start. Values that agree
+    exactly tell nothing of their spread.
     """
-    groups = rows.groupby(list(by), sort=True)
-    keys = list(metrics)
-    means, counts = groups[keys].mean(), groups[keys].count()
-    half_widths = groups[keys].std() / np.sqrt(counts) * counts.apply(lambda count: count.map(_quantile))
-    found = pd.concat(
-        [groups[[each for each in CARRIED if each not in by]].first(), groups.size().rename("runs"), means], axis=1
-    )
-    return found.join(half_widths.add_suffix(HALF_WIDTH)).reset_index()
+    keys, point = list(metrics), list(by)
+    groups = rows.groupby(point, sort=True)
+    servers = rows[SERVER] if SERVER in rows else pd.Series(None, index=rows.index, dtype=object)
+    starts = servers.groupby([rows[key] for key in point]).nunique().clip(lower=1).rename("starts")
+    means, halves = _summarise(groups[keys])
+    if (starts > 1).any():
+        of_starts = rows[keys].groupby([*(rows[key] for key in point), servers]).mean()
+        several = starts[starts > 1].index
+        for whole, clustered in zip((means, halves), _summarise(of_starts.groupby(level=point)), strict=True):
+            whole.loc[several] = clustered.loc[several]
+    carried = groups[[each for each in CARRIED if each not in by]].first()
+    found = pd.concat([carried, groups.size().rename("runs"), starts, means], axis=1)
+    return found.join(halves.add_suffix(HALF_WIDTH)).reset_index()
+
+
+def _summarise(groups: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The mean of each group, and half of its 95 % interval; NaN without a spread."""
+    means, spreads, counts = groups.mean(), groups.std(), groups.count()
+    quantiles = counts.apply(lambda count: count.map(_quantile))
+    return means, (spreads / np.sqrt(counts) * quantiles).where(spreads > NO_SPREAD * means.abs())
 
 
 def choose_load(found: pd.DataFrame, asked: int | None, axis: LoadAxis) -> tuple[float, str]:
@@ -62,10 +80,22 @@ def choose_load(found: pd.DataFrame, asked: int | None, axis: LoadAxis) -> tuple
 
 
 def repeats_caption(found: pd.DataFrame) -> str:
-    """What ± means, and over how many repeats; "" where there are none. Takes `mean_points`."""
-    if not len(found) or found["runs"].max() <= 1:
+    """What ± means, over how many repeats, and what it does not cover; "" without repeats. Takes `mean_points`."""
+    repeated = found[found["runs"] > 1]
+    if repeated.empty:
         return ""
-    return f"mean ± half of its 95 % interval, n = {count_range(found['runs'])} repeats"
+    words = f"mean ± half of its 95 % interval, n = {count_range(found['runs'])} repeats"
+    return f"{words} {describe_starts(repeated['starts'])}"
+
+
+def describe_starts(starts: pd.Series) -> str:
+    """How many starts of its server each repeated point had, and what a single one leaves open."""
+    if starts.min() > 1:
+        return f"over {count_range(starts)} starts of the server (t over the means of the starts)"
+    uncovered = "which does not cover what another start would change (engine.restarts measures that)"
+    if starts.max() == 1:
+        return f"on one start of the server, {uncovered}"
+    return f"over {count_range(starts)} starts of the server; where it is one, t over its repeats, {uncovered}"
 
 
 def count_range(counts: pd.Series) -> str:

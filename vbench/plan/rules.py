@@ -182,6 +182,14 @@ def _check_context(run: RunConfig) -> None:
         0 < run.engine.gpu_memory_utilization <= 1,
         f"engine.gpu_memory_utilization={run.engine.gpu_memory_utilization}: must be above 0 and at most 1",
     )
+    for key, least in (("restarts", 1), ("restart", 0)):
+        value = getattr(run.engine, key)
+        _require(value >= least, f"engine.{key}={value}: must be {least} or more")
+    restarts = f"engine.restarts={run.engine.restarts}"
+    _require(
+        run.engine.base_url is None or run.engine.restarts == 1,
+        f"{restarts}: the server at engine.base_url runs already, and vbench does not start it again; leave it out",
+    )
     if run.workload.lengths is not Lengths.sharegpt_file:  # a file's conversations are chosen to fit
         longest = max(int(lengths(each.workload).sum(axis=1).max(initial=0)) for each in repeats(run))
         _require(

@@ -18,7 +18,8 @@ from vbench.workload import prompts, search
 LABELS = {"experiment", "rerun", "launcher"}  # keys of a RunConfig that shape no result
 SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # keys of its parts that shape no result
 
-ADDED = {"moe_routing"}  # keys newer than published records: where they are null, run keys are as they were
+# Keys newer than published records: where they have these values, run keys are as they were.
+ADDED = {"moe_routing": None, "restarts": 1, "restart": 0}
 
 
 @dataclass(frozen=True)
@@ -84,20 +85,29 @@ def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
     groups: dict[str, dict[str, Run]] = {}
     for config, engine_version in configs:
         check_context(config.model, config.engine.max_model_len, engine_version)
-        group = groups.setdefault(_hash([config.experiment, server_facts(to_plain(config)), engine_version]), {})
-        for run in (plan_run(repeat, engine_version) for repeat in repeats(config)):
-            group.setdefault(run.key, run)
+        for repeat in repeats(config):
+            server = _hash([repeat.experiment, server_facts(to_plain(repeat)), engine_version])
+            run = plan_run(repeat, engine_version)
+            groups.setdefault(server, {}).setdefault(run.key, run)
     return _distinguish([_session(key, _order_in_rounds([*runs.values()])) for key, runs in groups.items()])
 
 
 def repeats(config: RunConfig) -> list[RunConfig]:
-    """The config's repeats as single runs, each with its own seed and `repeats` 1.
+    """The config's repeats as single runs, each with its own seed, `repeats` 1 and `restarts` 1.
 
-    A repeat is thus the same run as one requested with that seed.
+    A repeat on the first server is thus the same run as one requested with that seed. Runs on further servers have the
+    next seeds, and `restart` counts the servers.
     """
-    first = config.workload
-    loads = [replace(first, seed=first.seed + index, repeats=1) for index in range(first.repeats)]
-    return [replace(config, workload=load) for load in loads]
+    load, engine = config.workload, config.engine
+    return [
+        replace(
+            config,
+            engine=replace(engine, restarts=1, restart=engine.restart + server),
+            workload=replace(load, seed=load.seed + server * load.repeats + index, repeats=1),
+        )
+        for server in range(engine.restarts)
+        for index in range(load.repeats)
+    ]
 
 
 def server_facts(config: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +181,7 @@ def _shaping(config: RunConfig) -> dict[str, Any]:
 def _drop_keys(facts: Any, keys: set[str]) -> Any:
     if not isinstance(facts, dict):
         return facts
-    absent = keys | {key for key in ADDED if facts.get(key) is None}
+    absent = keys | {key for key, value in ADDED.items() if facts.get(key) == value}
     return {key: _drop_keys(value, keys) for key, value in facts.items() if key not in absent}
 
 

@@ -30,7 +30,7 @@ from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
 from vbench.session.saturation import OverloadDetector
 from vbench.workload.arrivals import schedule_arrivals
-from vbench.workload.prompts import Prompts, generator, prompts, redraw, replace_beginnings
+from vbench.workload.prompts import Prompts, digest, generator, prompts, redraw, replace_beginnings
 from vbench.workload.search import streams
 
 RETRIES = {  # by code: how often a run is measured again, at once and on the same servers
@@ -116,8 +116,10 @@ async def measure(
     of_template = {"server_prefix_cache_hits"} if nonce and context.session.engine.chat else set()
     judged = {key: value for key, value in found.items() if key not in of_template}
     judgement = judge(requests, workload, judged, [each.kernel for each in compiled], _compiles_on_demand(servers))
+    record = context.record(run, began)
     return replace(
-        context.record(run, began),
+        record,
+        environment=record.environment | {"prompts": digest(workload)},  # which a file's path does not tell
         server=servers.facts | ({"prompt_nonce": nonce} if nonce else {}),
         metrics=found,
         warnings=judgement.warnings,

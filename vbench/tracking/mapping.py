@@ -96,6 +96,9 @@ FACTS = (
     Fact("tags.vbench.gpu", _gpu, "gpu"),
     Fact("tags.vbench.cpu", lambda record: record.environment.get("cpu"), "cpu"),
     Fact("tags.env.vbench", name="vbench"),
+    Fact("tags.env.driver", name="driver"),
+    Fact("tags.env.torch", name="torch"),
+    Fact("tags.env.prompts", name="prompts"),
     Fact("tags.env.held_since", name="held_since"),
     Fact("tags.mlflow.note.content", note),
 )

@@ -57,7 +57,7 @@ def _by_load(data: pd.DataFrame, split: str, baseline: str, y: Axis) -> str:
     if rows.empty or better.all() or not better.any():
         return ""
     name = load_axis_named(rows["load_axis"].iloc[0]).name
-    known = (rows["interval_from"] == "repeats").all()
+    known = rows["interval_from"].isin(["starts", "repeats"]).all()
     words = [
         f"{who} at {name}={', '.join(f'{load:g}' for load in sorted(some['load']))} (up to {_furthest(some):.2f} ×)"
         for who, some in ((split, rows[better]), (baseline, rows[~better]))

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from vbench.analysis.comparisons.ratio_table import ratio_caption, ratio_table
-from vbench.analysis.frame import TOKENS_IN, TOKENS_OUT, WORDS, add_lengths, ensure_columns
+from vbench.analysis.frame import ALONE, TOKENS_IN, TOKENS_OUT, WORDS, add_lengths, ensure_columns, find_varying
 from vbench.analysis.gate import Outcome, judge, parse_gate
+from vbench.analysis.hosts import HOST, HOST_METRICS, describe_hosts
 from vbench.analysis.labels import (
     SYSTEM,
     add_labels,
     describe_disjoint,
+    describe_join,
     describe_mixed,
     load_axis,
     shared_conditions,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 SLUG = "against"
 POINT = ("model_label", "system_label", "load")
 ALL = "all"
+SURROUNDINGS = ("driver", "torch", "host_cpu", ALONE)  # what a host may have of its own
 
 
 def sections(runs: Runs, options: Options) -> list[Section]:
@@ -37,20 +40,24 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     if runs.baseline is None:
         return []
     title = f"Against {options.against}"
-    everything = tuple(dict.fromkeys([*runs.conditions, *runs.baseline.conditions]))  # of both sides: absent is a value
+    everything = tuple(dict.fromkeys([*runs.everything, *runs.baseline.everything]))  # of both sides: absent is a value
     new, old = ensure_columns(runs.valid, everything), ensure_columns(runs.baseline.valid, everything)
     if new.empty or old.empty:
         side = "the new side" if new.empty else f"the baseline {options.against}"
         return [Section(SLUG, title, notes=(f"Nothing to compare: {side} has no VALID run under load.",))]
     axis = comparison_axis(new, old, everything)
     metrics = _metrics(options, new, old)
-    stated = [each for each in everything if each not in (*axis, TOKENS_IN, TOKENS_OUT)]
-    sides = add_lengths(pd.concat([new.assign(side="new"), old.assign(side="old")], ignore_index=True), stated)
+    sides = pd.concat([new.assign(side="new"), old.assign(side="old")], ignore_index=True)
+    stated = [each for each in find_varying(sides, everything) if each not in (*axis, TOKENS_IN, TOKENS_OUT, HOST)]
+    sides = add_lengths(sides, stated)
     new, old = sides[sides["side"] == "new"], sides[sides["side"] == "old"]
     conditions = [*stated, TOKENS_IN, TOKENS_OUT]
-    labels = add_labels(sides.reindex(columns=list(dict.fromkeys([*sides, *metrics]))), conditions)
-    stats = log_means(labels, metrics, ["side", *POINT])
-    found = match_points(stats[stats["side"] == "new"], stats[stats["side"] == "old"], POINT)
+    labels = add_labels(
+        sides.reindex(columns=list(dict.fromkeys([*sides, *metrics]))), conditions, join_experiments=True
+    )
+    stats = log_means(labels, list(dict.fromkeys([*metrics, *HOST_METRICS])), ["side", *POINT])
+    matched = match_points(stats[stats["side"] == "new"], stats[stats["side"] == "old"], POINT)
+    found = matched[matched["metric"].isin(metrics)]
     if found.empty:
         why = describe_disjoint(new, old, ["model", *SYSTEM, "num_prompts", *conditions]) or "every point"
         return [Section(SLUG, title, notes=(f"No point was measured on both sides: they differ in {why}.",))]
@@ -66,15 +73,21 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     )
     names = (data["model_label"] + " · " + data["system_label"]).str.strip(" ·")
     notes = [f"No mean over all: the points differ in {mixed}."] if mixed else []
+    notes += describe_hosts(matched, "the new side", str(options.against))
+    notes += [
+        f"{side}: {joined}" for side, rows in (("New side", new), ("Baseline", old)) for joined in describe_join(rows)
+    ]
     return [Section(SLUG, title, caption, ratio_table(data, names, "system"), data, notes=tuple(notes))]
 
 
 def comparison_axis(new: pd.DataFrame, old: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
-    """What is compared: the engine's version, and its options in which the sides have nothing in common.
+    """What is compared: the engine's version, and its options and host in which the sides have nothing in common.
 
     Weights, workloads, models and GPUs are never part of it.
     """
-    options = [each for each in conditions if each.startswith("engine.") and each != "engine.weights"]
+    options = [
+        each for each in conditions if (each.startswith("engine.") and each != "engine.weights") or each in SURROUNDINGS
+    ]
     return ["engine_version", *(each for each in options if describe_disjoint(new, old, [each]))]
 
 

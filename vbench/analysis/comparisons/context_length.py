@@ -8,7 +8,7 @@ import pandas as pd
 
 from vbench.analysis.axes import axis
 from vbench.analysis.frame import LENGTH, value_text
-from vbench.analysis.labels import add_labels, shared_conditions
+from vbench.analysis.labels import add_labels, describe_join, shared_conditions
 from vbench.analysis.plot import Plot
 from vbench.analysis.points import mean_points, repeats_caption
 from vbench.analysis.ratios import log_means, match_points, mean_ratios, ratio_text
@@ -40,22 +40,32 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     table, widest = _table(data)
     drawn = [_figure(labels, model, system, options) for model, system in widest[:MOST_FIGURES]]
     rest = len(widest) - len(drawn)
-    notes = [f"Drawn: the {len(drawn)} that spread most, of {len(widest)}; where=… chooses others."] if rest else []
+    notes = describe_join(labels)
+    notes += [f"Drawn: the {len(drawn)} that spread most, of {len(widest)}; where=… chooses others."] if rest else []
     return [Section("context-length", "Effect of max_model_len", caption, table, data, notes=tuple(notes)), *drawn]
 
 
 def _data(labels: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One row for each system and length above its shortest: labels, shortest, length, and `Ratio`'s fields."""
-    made = []
-    stats = log_means(labels, [metric], ["model_label", "system_label", LENGTH, "load"])
-    for (model, system), rows in stats.groupby(["model_label", "system_label"]):
-        lengths = sorted(set(rows[LENGTH]), key=_order)
-        shortest = rows[rows[LENGTH] == lengths[0]]
-        for length in lengths[1:]:
-            found = mean_ratios(match_points(rows[rows[LENGTH] == length], shortest, ["load"]), [])
-            lengths_compared = {"shortest": value_text(lengths[0]), "length": value_text(length)}
-            made.append(found.assign(model_label=model, system_label=system, **lengths_compared))
-    return pd.concat(made, ignore_index=True) if made else pd.DataFrame()
+    system = ["model_label", "system_label"]
+    stats = log_means(labels, [metric], [*system, LENGTH, "load"])
+    stats = stats.assign(order=stats[LENGTH].map(_order))
+    least = stats.groupby(system)["order"].transform("min")
+    shortest, longer = stats[stats["order"] == least], stats[stats["order"] > least]
+    keys = longer[[*system, LENGTH, "load", "metric"]]
+    base = keys.merge(shortest.rename(columns={LENGTH: "shortest"}), on=[*system, "load", "metric"])
+    pairs = match_points(longer, base, [*system, LENGTH, "load"])
+    if pairs.empty:
+        return pd.DataFrame()
+    found = mean_ratios(pairs, [*system, LENGTH]).merge(base[[*system, "shortest"]].drop_duplicates(), on=system)
+    found = found.assign(length=found[LENGTH].map(value_text), shortest=found["shortest"].map(value_text))
+    order = found[LENGTH].map(_order)
+    return (
+        found.drop(columns=LENGTH)
+        .assign(order=order)
+        .sort_values([*system, "order"], ignore_index=True)
+        .drop(columns="order")
+    )
 
 
 def _table(data: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
@@ -78,7 +88,7 @@ def _table(data: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
 
 
 def _verdict(found: pd.DataFrame) -> str:
-    known = found[found["interval_from"] == "repeats"]
+    known = found[found["interval_from"].isin(["starts", "repeats"])]
     if len(known) < len(found):
         return "not known: no repeats"
     within = max(found["high"].max(), 1 / found["low"].min()) - 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vbench.analysis.axes import axis
 from vbench.analysis.frame import UNKNOWN
-from vbench.analysis.labels import add_labels, load_axis, shared_conditions
+from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
 from vbench.analysis.loads import NUM_PROMPTS
 from vbench.analysis.pareto import pareto_front
 from vbench.analysis.plot import Plot
@@ -52,6 +52,7 @@ def _section(name: str, subject: str, rows: pd.DataFrame, options: Options) -> S
         return Section(name, title, f"{subtitle}.", data=found, notes=(note,))
     drawable = drawable.assign(pareto=pareto_front(drawable, x, y))
     notes = [] if len(drawable) > drawable["system_label"].nunique() else ["One load a system: points, not yet curves."]
+    notes += describe_join(rows)
     repeats = repeats_caption(drawable)
     swept = "" if load is NUM_PROMPTS else f" ({load.name})"
     caption = f"One point a load{swept}{f': {repeats}' if repeats else ''}. {subtitle}."

@@ -9,7 +9,15 @@ import pandas as pd
 
 from vbench.analysis.comparisons.ratio_table import ratio_caption, ratio_table
 from vbench.analysis.frame import UNKNOWN
-from vbench.analysis.labels import add_labels, describe_disjoint, describe_mixed, load_axis, shared_conditions
+from vbench.analysis.hosts import HOST_METRICS, RATE, SPEED, describe_hosts
+from vbench.analysis.labels import (
+    add_labels,
+    describe_disjoint,
+    describe_join,
+    describe_mixed,
+    load_axis,
+    shared_conditions,
+)
 from vbench.analysis.ratios import log_means, match_points, mean_ratios
 from vbench.analysis.section import Section, slug
 
@@ -32,10 +40,11 @@ def _section(runs: Runs, options: Options, kind: str, baseline: str, kinds: dict
     rows = pd.concat([kinds[kind], kinds[baseline]])
     labels = add_labels(rows, conditions, ["gpus", "parallelism"])
     name, title = slug("gpus", kind, baseline), f"{kind} against {baseline}"
-    stats = log_means(labels, options.compared, ["gpu_type", *POINT])
-    found = match_points(stats[stats["gpu_type"] == kind], stats[stats["gpu_type"] == baseline], POINT)
+    stats = log_means(labels, list(dict.fromkeys([*options.compared, *HOST_METRICS])), ["gpu_type", *POINT])
+    matched = match_points(stats[stats["gpu_type"] == kind], stats[stats["gpu_type"] == baseline], POINT)
+    found = matched[matched["metric"].isin(options.compared)]
     if found.empty:
-        keys = ["model", "gpus", "parallelism", "num_prompts", *conditions]
+        keys = ["model", "gpus", "parallelism", "num_prompts", *conditions, "experiment"]
         why = describe_disjoint(kinds[kind], kinds[baseline], keys) or "every point"
         return Section(name, title, notes=(f"No point was measured on both: they differ in {why}.",))
     used = labels.merge(found[["model_label", "system_label"]].drop_duplicates())
@@ -49,5 +58,7 @@ def _section(runs: Runs, options: Options, kind: str, baseline: str, kinds: dict
         f"{ratio_caption(data)} {shared_conditions(used)}."
     )
     notes = [f"No mean over all models: they differ in {mixed}."] if mixed else []
+    hosts = matched[matched["metric"].isin((SPEED, RATE))]  # unlike kinds of GPU have unlike clocks
+    notes += [*describe_hosts(hosts, kind, baseline), *describe_join(used)]
     table = ratio_table(data, data["model_label"].str.cat(data["conditions_label"], sep=" · ").str.strip(" ·"), "model")
     return Section(name, title, caption, table, data, notes=tuple(notes))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vbench.analysis.frame import CACHE_GIB, FITTED, LENGTH, LIMIT, REQUESTS, TOKENS, ensure_columns
-from vbench.analysis.labels import add_labels, shared_conditions
+from vbench.analysis.labels import add_labels, describe_join, shared_conditions
 from vbench.analysis.section import Section
 from vbench.schema.failures import Kind
 
@@ -33,6 +33,9 @@ CACHE_CAPTION = (
 )
 
 
+FACTS = (LENGTH, LIMIT, TOKENS, REQUESTS, CACHE_GIB)
+
+
 class Cell(NamedTuple):
     """What is known of one system; `context` is NaN if nothing is."""
 
@@ -51,10 +54,11 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     if not (tried[LENGTH] == "auto").any() and tried[LENGTH].nunique() < 2:
         return []
     conditions = [each for each in runs.conditions if not each.startswith("workload.") and each not in IGNORED]
-    rows = add_labels(ensure_columns(tried, runs.conditions), conditions)
+    rows = add_labels(ensure_columns(tried, runs.conditions), conditions, join_experiments=True)
     found = contexts(rows)
     grid = _grid(found, _context)
     notes = [f"{row.system_label} · {row.model_label}: {row.why}" for row in found.itertuples() if row.why]
+    notes += describe_join(tried)
     caption = f"{CAPTION} {shared_conditions(tried)}."
     made = [Section("max-context", "Longest context", caption, grid, found, notes=tuple(notes))]
     known = found[found["tokens"].notna() & ~found["at_least"]]
@@ -66,7 +70,11 @@ def sections(runs: Runs, _: Options) -> list[Section]:
 
 def contexts(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a (series, system) that was tried: `Cell`'s fields beside it. Takes add_labels rows, VALID or not."""
-    shortest = pd.to_numeric(rows[LENGTH], errors="coerce").groupby(rows["model_label"]).min()
+    asked = pd.to_numeric(rows[LENGTH], errors="coerce")
+    columns = ["system_label", "model_label", "gpus", "start_time", "verdict", "failure", *FACTS]
+    # The context of each start is what the server reported, otherwise what was requested.
+    rows = ensure_columns(rows, columns)[columns].assign(asked=asked, context=rows[FITTED].fillna(asked))
+    shortest = asked.groupby(rows["model_label"]).min()
     cells = [
         {"system_label": system, "model_label": model, "gpus": group["gpus"].max()}
         | _cell(group, shortest[model])._asdict()
@@ -77,24 +85,18 @@ def contexts(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _cell(rows: pd.DataFrame, shortest: float) -> Cell:
     limit = rows[LIMIT].max()  # auto gives less than the most with longrope
-    started, failed = rows[rows["verdict"] != "FAILED"], rows[rows["verdict"] == "FAILED"]
-    if len(started):
-        served = started.assign(context=_served(started)).sort_values(["context", "start_time"])
-        best = served.iloc[-1]
+    failures = rows["verdict"] == "FAILED"
+    if not failures.all():
+        best = rows[~failures].sort_values(["context", "start_time"]).iloc[-1]
         context, lengths = np.nanmin([best["context"], limit]), set(rows[LENGTH])
         at_least = context != limit and len(lengths) == 1 and "auto" not in lengths
-        return Cell(context, context == limit, at_least, best.get(CACHE_GIB, np.nan), best[TOKENS], best[REQUESTS])
-    too_large = failed[failed["failure"].isin(TOO_LARGE)]
-    if (too_large[LENGTH] == "auto").any() or (pd.to_numeric(too_large[LENGTH], errors="coerce") <= shortest).any():
+        return Cell(context, context == limit, at_least, best[CACHE_GIB], best[TOKENS], best[REQUESTS])
+    too_large = rows[rows["failure"].isin(TOO_LARGE)]
+    if (too_large[LENGTH] == "auto").any() or (too_large["asked"] <= shortest).any():
         return Cell(0.0)
-    reasons = [f"{kind} at {length}" for kind, length in zip(failed["failure"], failed[LENGTH], strict=True)]
+    reasons = [f"{kind} at {length}" for kind, length in zip(rows["failure"], rows[LENGTH], strict=True)]
     end = ", and nothing shorter was tried" if len(too_large) else ""
     return Cell(np.nan, why=f"FAILED: {', '.join(reasons)}{end}")
-
-
-def _served(rows: pd.DataFrame) -> pd.Series:
-    """The context of each start: what the server reported, otherwise what was requested."""
-    return rows[FITTED].fillna(pd.to_numeric(rows[LENGTH], errors="coerce"))
 
 
 def _context(cell: Cell) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from vbench.analysis.axes import Axis, axis
-from vbench.analysis.labels import add_labels, load_axis, shared_conditions
+from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
 from vbench.analysis.points import HALF_WIDTH, choose_load, mean_points, repeats_caption
 from vbench.analysis.section import Section
 from vbench.metrics.intervals import Interval
@@ -40,7 +40,13 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     )
     return [
         Section(
-            "throughput-latency", "Throughput and latency", caption, table, cells, notes=tuple(notes), runs=everything
+            "throughput-latency",
+            "Throughput and latency",
+            caption,
+            table,
+            cells,
+            notes=(*notes, *describe_join(measured)),
+            runs=everything,
         )
     ]
 

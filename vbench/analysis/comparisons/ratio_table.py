@@ -25,7 +25,8 @@ def ratio_caption(data: pd.DataFrame) -> str:
     """What the cells are, and where their intervals come from."""
     origins = set(data["interval_from"])
     words = {
-        "repeats": "from repeats",
+        "starts": "from the starts of both servers",
+        "repeats": "from repeats on one start of a server, which does not cover what another start would change",
         "points": "from the scatter of the ratios over the points, because few of them were repeated",
     }
     known = [words[each] for each in words if each in origins]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.loads import load_axis_named
-from vbench.analysis.points import HALF_WIDTH, POINT, mean_points
+from vbench.analysis.points import HALF_WIDTH, POINT, describe_starts, mean_points
 from vbench.analysis.section import Section
 from vbench.metrics.intervals import Interval
 
@@ -41,7 +41,8 @@ def sections(runs: Runs, _: Options) -> list[Section]:
         return []
     caption = (
         "Every point with two or more VALID repeats, which differ only in their seed: mean ± half of its 95 % interval "
-        f"(Student's t over n repeats). ± of tok/s: the half-width as a share of the mean. {shared_conditions(labels)}."
+        f"(Student's t), n repeats {describe_starts(several['starts'])}. No ± where they agree exactly, which tells "
+        f"nothing of their spread. ± of tok/s: the half-width as a share of the mean. {shared_conditions(labels)}."
     )
     return [Section("repeats", "Repeats", caption, _table(several), _data(several, keys))]
 
@@ -53,8 +54,10 @@ def _table(several: pd.DataFrame) -> pd.DataFrame:
     ]
     cells = {name: [_cell(row, key, digits) for _, row in several.iterrows()] for name, (key, digits) in SPREAD.items()}
     relative = several["output_throughput" + HALF_WIDTH] / several["output_throughput"].abs()
+    shares = ["" if pd.isna(share) else f"{share:.1%}" for share in relative]
     table = pd.DataFrame(
-        {**cells, "n": several["runs"].tolist(), "± of tok/s": relative.map("{:.1%}".format).tolist()}, index=names
+        {**cells, "n": several["runs"].tolist(), "starts": several["starts"].tolist(), "± of tok/s": shares},
+        index=names,
     )
     table.index.name = "point"
     return table
@@ -67,10 +70,14 @@ def _cell(row: pd.Series, key: str, digits: str) -> str:
 
 
 def _data(several: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """One row for each point and metric: POINT, metric, mean, half_width, n."""
+    """One row for each point and metric: POINT, metric, mean, half_width, n, starts."""
     parts = [
         several[[*POINT, "load_axis"]].assign(
-            metric=key, mean=several[key], half_width=several[key + HALF_WIDTH], n=several["runs"]
+            metric=key,
+            mean=several[key],
+            half_width=several[key + HALF_WIDTH],
+            n=several["runs"],
+            starts=several["starts"],
         )
         for key in keys
     ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from vbench.analysis.axes import THROUGHPUT, axis
 from vbench.analysis.frame import SIZES
-from vbench.analysis.labels import add_labels, load_axis, shared_conditions
+from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
 from vbench.analysis.points import choose_load, mean_points
-from vbench.analysis.ratios import Ratio, log_means, match_points, mean_ratio
+from vbench.analysis.ratios import Ratio, log_means, match_points, mean_ratios
 from vbench.analysis.section import Section
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         f"{swept.name}={load:g}"
         f"{f' ({why})' if why else ''}. The growing size: tp splits a model, dp copies it. {shared_conditions(labels)}."
     )
-    return [Section("scaling", "Scaling", caption, _table(data), data)]
+    return [Section("scaling", "Scaling", caption, _table(data), data, notes=tuple(describe_join(labels)))]
 
 
 def _add_way(rows: pd.DataFrame, size: str) -> pd.DataFrame:
@@ -57,17 +57,14 @@ def _add_way(rows: pd.DataFrame, size: str) -> pd.DataFrame:
 
 def _data(labels: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One row for each system and number of GPUs above the fewest: base, speed-up with its interval, efficiency."""
-    made: list[dict[str, Any]] = []
     names = ["model_label", "system_label"]
     stats = log_means(labels, [metric], [*names, "gpus"])
-    for key, rows in stats.groupby(names):
-        base = rows["gpus"].min()
-        for gpus in sorted(set(rows["gpus"]) - {base}):
-            pair = match_points(rows[rows["gpus"] == gpus], rows[rows["gpus"] == base], names)
-            made.append(
-                dict(zip(names, key, strict=True)) | {"base": int(base), "gpus": int(gpus), **vars(mean_ratio(pair))}
-            )
-    found = pd.DataFrame(made, columns=[*names, "base", "gpus", *Ratio.__dataclass_fields__])
+    least = stats.groupby(names)["gpus"].transform("min")
+    base = stats[stats["gpus"] == least].rename(columns={"gpus": "base"})
+    grown = stats[stats["gpus"] > least]
+    pairs = match_points(grown, grown[[*names, "gpus", "metric"]].merge(base, on=[*names, "metric"]), [*names, "gpus"])
+    found = mean_ratios(pairs, [*names, "gpus"]).merge(base[[*names, "base"]], on=names)
+    found = found.astype({"base": int, "gpus": int})[[*names, "base", "gpus", *Ratio.__dataclass_fields__]]
     return found.assign(efficiency=found["value"] / (found["gpus"] / found["base"]))
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from vbench.analysis.axes import Axis, axis
 from vbench.analysis.comparisons.ratio_table import ratio_caption
 from vbench.analysis.frame import SIZES
-from vbench.analysis.labels import add_labels, load_axis, shared_conditions
+from vbench.analysis.hosts import HOST_METRICS, describe_hosts
+from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
 from vbench.analysis.plot import Plot
 from vbench.analysis.points import HALF_WIDTH, mean_points
 from vbench.analysis.ratios import log_means, match_points, mean_ratios, ratio_text
@@ -37,7 +38,8 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     several = labels[labels.groupby(SETTING)["parallelism"].transform("nunique") > 1]
     if several.empty:
         return []
-    found = _match_splits(several, [y.key, x.key])
+    matched = _match_splits(several, list(dict.fromkeys([y.key, x.key, *HOST_METRICS])))
+    found = matched[matched["metric"].isin([y.key, x.key])]
     data = mean_ratios(found, [*SETTING, "split", "baseline"])
     everything = mean_points(labels, by=POINT)
     caption = (
@@ -53,6 +55,9 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     notes = (
         [f"Drawn: the {len(drawn)} of {len(settings)} where it matters most; where=… chooses others."] if rest else []
     )
+    for (split, baseline), pairs in matched.groupby(["split", "baseline"]):
+        notes += describe_hosts(pairs, str(split), str(baseline))
+    notes += describe_join(several)
     title = "Tensor against data parallel"
     return [Section("splits", title, caption, table, data, notes=tuple(notes)), *drawn]
 
@@ -95,11 +100,12 @@ def _match_splits(several: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
 def _table(data: pd.DataFrame, everything: pd.DataFrame, options: Options) -> pd.DataFrame:
     """One row for each setting and split: the ratios, their points, and which split wins at each limit."""
     x, y = axis(options.x), axis(options.y)
+    of_setting = dict(iter(everything.groupby(SETTING)))
     rows = {}
     for key, found in data.groupby([*SETTING, "split", "baseline"], sort=False):
         *setting, split, baseline = key
         cells = {row.metric: ratio_text(row) for row in found.itertuples()}
-        here = everything[(everything[SETTING] == setting).all(axis=1)]
+        here = of_setting[tuple(setting)]
         rows[_name(*setting, f"{split} / {baseline}")] = {
             **{of.short: cells.get(of.key, "") for of in (y, x)},
             "points": found["points"].max(),
@@ -113,11 +119,11 @@ def _table(data: pd.DataFrame, everything: pd.DataFrame, options: Options) -> pd
 def _winner(here: pd.DataFrame, limit: float, x: Axis, y: Axis) -> str:
     """The split that gives the most within the limit, and how much."""
     kept = here[here[x.key] <= limit] if x.less_is_better else here[here[x.key] >= limit]
-    best = kept.groupby("parallelism")[y.key].agg("min" if y.less_is_better else "max")
-    if best.empty:
+    kept = kept[kept[y.key].notna()]
+    if kept.empty:
         return "none"
-    winner = best.idxmin() if y.less_is_better else best.idxmax()
-    return f"{winner}: {best[winner]:{y.digits}}"
+    best = kept[y.key].idxmin() if y.less_is_better else kept[y.key].idxmax()
+    return f"{kept.loc[best, 'parallelism']}: {kept.loc[best, y.key]:{y.digits}}"
 
 
 def _detail(
