@@ -8,7 +8,8 @@
 Time: one global tick of `itl_s`, as an engine steps. A request is admitted when fewer than `max_num_seqs` run, its
 first token leaves on the first tick at least `ttft_s` later, and each tick after that brings a chunk of
 `tokens_per_chunk`. With `--stamp` every chunk says when it left: `"sent_ns"`, CLOCK_MONOTONIC, which on Linux is
-`time.perf_counter_ns`; GET /fake/stamps gives them all, by the prompt's first token.
+`time.perf_counter_ns`; GET /fake/stamps gives them all, by the prompt's first token; GET /fake/streams gives those of
+every stream in order, behind the time at which its request came.
 
 Failures (`--fail`), at start: oom_load, oom_kv, never_ready, exit:N. At work: die_after:K (the process exits hard once
 K requests are finished), http_500, error_event and early_close (half way), empty_reply (no token), short_reply (half
@@ -175,6 +176,7 @@ class Engine:
         self.finished = {"length": 0, "stop": 0, "abort": 0, "error": 0}
         self.seen_prompts: set[int] = set()
         self.stamps: dict[str, list[int]] = {}
+        self.streams: list[tuple[int, list[int]]] = []  # when the request came, when its chunks left
         self.due = 0.0
         self.unprefilled = 0  # prompt tokens that the next step has to process
         self.compiled: set[str] = set()
@@ -325,16 +327,21 @@ def framed(unclosed: bytes) -> bytes:
 
 
 def count_tokens(prompt: Any) -> int:
-    """Token ids count one each, text by its words, messages by their contents."""
+    """Token ids count one each, text by its words, messages and their parts by their contents."""
     if isinstance(prompt, str):
         return len(prompt.split())
-    return sum(1 if isinstance(part, int) else count_tokens(part["content"]) for part in prompt)
+    return sum(1 if isinstance(part, int) else count_tokens(content(part)) for part in prompt)
 
 
 def first_token(prompt: Any) -> str:
     if isinstance(prompt, str):
-        return prompt.split(maxsplit=1)[0]
-    return str(prompt[0]) if isinstance(prompt[0], int) else first_token(prompt[0]["content"])
+        return (prompt.split(maxsplit=1) or [""])[0]
+    return str(prompt[0]) if isinstance(prompt[0], int) else first_token(content(prompt[0]))
+
+
+def content(part: Any) -> Any:
+    """A message's content, which may be a list of parts; a part's text."""
+    return part if isinstance(part, str) else part.get("content", part.get("text", ""))
 
 
 class Connection(asyncio.Protocol):
@@ -393,8 +400,8 @@ class Connection(asyncio.Protocol):
             self.reply(200, {"version": VERSION})
         elif route == "GET /metrics":
             self.reply(200, self.engine.metrics())
-        elif route == "GET /fake/stamps":
-            self.reply(200, self.engine.stamps)
+        elif route in ("GET /fake/stamps", "GET /fake/streams"):
+            self.reply(200, self.engine.stamps if "stamps" in route else self.engine.streams)
         elif route in ("POST /pause", "POST /resume") and not self.options.no_pause:
             self.engine.paused = route == "POST /pause"
             self.reply(200, "")
@@ -432,6 +439,7 @@ class Connection(asyncio.Protocol):
         prompt = request["messages"] if chat else request["prompt"]
         if stream.stamp is not None:
             self.engine.stamps[first_token(prompt)] = stream.stamp
+            self.engine.streams.append((time.perf_counter_ns(), stream.stamp))
         self.engine.admit(stream, hash(json.dumps(prompt)))
 
     def refuse(self, status: int, message: str) -> None:
