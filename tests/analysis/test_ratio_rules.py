@@ -8,6 +8,8 @@ import pytest
 from scipy import stats
 
 from vbench.analysis.gate import EXIT_CODES, Gate, judge
+from vbench.analysis.loads import NUM_PROMPTS
+from vbench.analysis.points import choose_load
 from vbench.analysis.ratios import LARGEST_DF, log_means, match_points, mean_ratio
 
 
@@ -90,6 +92,7 @@ def rows(*intervals):
     )
 
 
+MOST = "the load that most systems have: "
 FAILS, OPEN, PASSES = (0.9, 0.95), (0.9, 1.1), (1.0, 1.1)
 
 
@@ -108,3 +111,18 @@ def test_a_gate_names_five_rows_and_counts_the_others():
     assert "m4 is" in line
     assert "m5" not in line
     assert line.endswith("; and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("by_system", "load", "why"),
+    [
+        ([(160, 320, 640), (160, 320, 640)], 320, ""),
+        ([(160, 640), (160, 320, 640)], 640, "the largest load that all systems share, because not all have 320"),
+        ([(160,), (320,)], 320, "no load is shared by all systems"),
+        ([(10, 160), (160,), (640,)], 160, f"{MOST}none has 320, and no load is shared by all"),
+    ],
+)
+def test_systems_are_compared_at_320_prompts_if_all_have_them(by_system, load, why):
+    made = [("m", f"s{n}", each) for n, loads in enumerate(by_system) for each in loads]
+    found = pd.DataFrame(made, columns=["model_label", "system_label", "load"])
+    assert choose_load(found, None, NUM_PROMPTS) == (load, why)

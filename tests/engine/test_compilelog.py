@@ -39,6 +39,7 @@ EMPTY = "define_kernel.<locals>._empty_fn"
         ("Triton autotuning for function fused_moe,\nwith key as (1,),\nfinished after 1.20s", "fused_moe"),
         ("INFO 11-27 10:01:02 [backends.py:399] Compiling a graph for compile range (1, 8) takes 3 s", "torch.compile"),
         ("Capturing CUDA graphs (decode, FULL): 100%|##########| 35/35", "CUDA graph"),
+        ("INFO 11-27 10:01:02 [gpu_model_runner.py:1] Graph capturing finished in 3 secs, took 0.5 GiB", "CUDA graph"),
         ("[Autotuner]: Autotuning process starts ...", "FlashInfer autotuning"),
     ],
 )
@@ -60,6 +61,10 @@ def test_the_instant_is_that_of_the_line_in_the_host_s_time():
     assert found.at_s == local(2026, 11, 27, 10, 1, 2).timestamp()
     (old,) = find_compilations(MOE.replace("11-27", "12-31"), local(2027, 1, 1))
     assert old.at_s == local(2026, 12, 31, 10, 1, 2).timestamp()
+    # A clock may be a little ahead of ours; what is more than a day ahead was logged last year.
+    for day, year in (("11-28 10:01:02", 2026), ("11-29 10:01:02", 2025)):
+        (ahead,) = find_compilations(MOE.replace("11-27 10:01:02", day), NOW)
+        assert ahead.at_s == datetime.strptime(f"{year}-{day}", "%Y-%m-%d %H:%M:%S").timestamp()  # noqa: DTZ007
     (unknown,) = find_compilations("Triton autotuning for function fused_moe,", NOW)
     assert unknown.at_s is None
 

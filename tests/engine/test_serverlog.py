@@ -133,6 +133,14 @@ def test_a_server_killed_from_outside_says_by_which_signal():
     assert diagnose("KeyboardInterrupt: terminated", -15).line.startswith("killed by signal 15; last line: ")
 
 
+def test_of_processes_that_died_the_first_is_told():
+    log = "Worker proc VllmWorker-1 died unexpectedly, shutting down executor.\nSegmentation fault (core dumped)\n"
+    assert (
+        diagnose(log, 1).line
+        == "exit code 1; its log: Worker proc VllmWorker-1 died unexpectedly, shutting down executor."
+    )
+
+
 def test_an_empty_log_is_said_to_be_empty():
     assert "the log is empty" in diagnose("", 1).line
 
@@ -141,6 +149,7 @@ def test_a_good_start_tells_the_size_of_its_kv_cache_and_how_many_full_contexts_
     assert read_facts("INFO [kv_cache_utils.py:1] GPU KV cache size: 205,184 tokens\n") == {"kv_cache_tokens": 205_184}
     log = "INFO [x.py:1] GPU KV cache size: 2,051,840 tokens, Maximum concurrency for 2,000 tokens per request: 1,025.92x\n"
     assert read_facts(log) == {"kv_cache_tokens": 2_051_840, "full_context_requests": 1025.92}
+    assert read_facts("KV cache size: 10 tokens\nKV cache size: 20 tokens\n") == {"kv_cache_tokens": 20}  # made anew
     of_workers = [f"(Worker_PP{n} pid={n}) INFO [w.py:560] Available KV cache memory: {n}7.61 GiB" for n in (6, 5)]
     assert read_facts("\n".join(of_workers)) == {"kv_cache_gib": 57.61}
     on_cpu = (

@@ -68,7 +68,7 @@ def test_a_lock_daemon_that_restarts_is_waited_for(number, monkeypatch, tmp_path
     assert len(failed) == 3
 
 
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, 524])
 def test_a_file_system_without_locks_is_refused_in_one_line(number, monkeypatch, tmp_path):
     failing(monkeypatch, number, times=1 << 30)
     monkeypatch.setattr(locks, "RETRY_S", 0.2)

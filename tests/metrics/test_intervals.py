@@ -64,3 +64,8 @@ def test_it_holds_the_true_mean_in_95_of_100_trials(n):
     found = [interval(trial) for trial in trials]
     held = np.mean([abs(each.mean - 50) <= each.half_width for each in found])
     assert held == pytest.approx(0.95, abs=0.008)  # 3.7 standard deviations of 10,000 trials
+
+
+def test_the_relative_half_width_of_a_negative_mean_is_positive():
+    assert interval([-9.0, -11.0]).relative == interval([9.0, 11.0]).relative > 0
+    assert math.isnan(interval([-1.0, 1.0]).relative)
