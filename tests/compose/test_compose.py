@@ -5,13 +5,11 @@ import math
 import re
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 
 from vbench import compose as ours
-from vbench.campaign import launcher
 from vbench.compose.choices import SIZES as GPU_COUNTS
 from vbench.plan.rules import check_run
 from vbench.schema import RunConfig, Weights, from_plain, to_plain
@@ -24,13 +22,7 @@ SIZES = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def hydra():
-    setup_globals()
-    launcher.register()
-    ours.register()
-    with initialize_config_dir(str(ours.CONF), version_base="1.3"):
-        yield
+pytestmark = pytest.mark.usefixtures("hydra")
 
 
 def composed(*overrides: str) -> RunConfig:

@@ -2,24 +2,15 @@
 
 import pytest
 from doors import vbench
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 
 from vbench import compose as ours
-from vbench.campaign import launcher
 from vbench.compose.sweeper import GridSweeper
 
-
-@pytest.fixture(scope="module", autouse=True)
-def hydra():
-    setup_globals()
-    launcher.register()
-    ours.register()
-    with initialize_config_dir(str(ours.CONF), version_base="1.3"):
-        yield
+pytestmark = pytest.mark.usefixtures("hydra")
 
 
 def composed(*overrides: str):

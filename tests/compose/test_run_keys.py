@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.utils import setup_globals
+from hydra import compose
 
 from vbench import compose as ours
-from vbench.campaign import launcher
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan_run, repeats
 from vbench.schema import RunConfig, from_plain
@@ -19,13 +17,7 @@ RECORDS = sorted((Path(__file__).parents[2] / "docs" / "results").glob("*/**/rec
 PINNED = json.loads(Path(__file__).with_name("run_keys.json").read_text(encoding="utf-8"))  # overrides: keys
 
 
-@pytest.fixture(scope="module", autouse=True)
-def hydra():
-    setup_globals()
-    launcher.register()
-    ours.register()
-    with initialize_config_dir(str(ours.CONF), version_base="1.3"):
-        yield
+pytestmark = pytest.mark.usefixtures("hydra")
 
 
 def test_every_published_record_is_known_by_the_key_that_it_has():

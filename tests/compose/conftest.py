@@ -1,0 +1,17 @@
+"""Hydra over vbench's own configs, as its command line sets it up, for the tests of a module."""
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.utils import setup_globals
+
+from vbench import compose as ours
+from vbench.campaign import launcher
+
+
+@pytest.fixture(scope="module")
+def hydra():
+    setup_globals()
+    launcher.register()
+    ours.register()
+    with initialize_config_dir(str(ours.CONF), version_base="1.3"):
+        yield
