@@ -88,7 +88,12 @@ def walk(options: argparse.Namespace, place: Path) -> int:
     for result in in_parallel(some, place, (store, library, undisturbed), options, began):
         results.append(result)
         if result["wrong"]:
-            print(f"{result['way']:6} {result['point']} ({result['seconds']:.0f} s)", *result["wrong"], sep="\n    ", flush=True)
+            print(
+                f"{result['way']:6} {result['point']} ({result['seconds']:.0f} s)",
+                *result["wrong"],
+                sep="\n    ",
+                flush=True,
+            )
     return summarise(results, time.monotonic() - began)
 
 
@@ -142,7 +147,9 @@ def spread(numbers: Sequence[int], count: int) -> list[int]:
     return [numbers[round(place * (len(numbers) - 1) / (count - 1))] for place in range(count)]
 
 
-def in_parallel(some: Sequence[Fault], place: Path, given: tuple, options: argparse.Namespace, began: float) -> Iterator[dict]:
+def in_parallel(
+    some: Sequence[Fault], place: Path, given: tuple, options: argparse.Namespace, began: float
+) -> Iterator[dict]:
     """Walks the faults, some at a time, each in a process of its own; their results as they come."""
     waiting, running = list(enumerate(some)), {}
     while waiting or running:

@@ -2,11 +2,11 @@
 
 The points are system calls that change a file below the campaign's folder, or that start a program: open for writing,
 write, sync, truncate, rename, link, unlink, mkdir, rmdir, chmod, lock and exec. tests/faults.c intercepts them from
-outside, by LD_PRELOAD, so vbench itself has no hook and pays nothing; and the writes of libraries (SQLite, submitit) are
+outside, by LD_PRELOAD: vbench itself has no hook and pays nothing, and the writes of libraries (SQLite, submitit) are
 points as well. `job rename multirun/default/tiny-1xh100-tp1-#/n1-#/record.json 1` is the name of one.
 
-Imports would take most of the time, so the driver is forked from a process that has done them (`furnish`); the jobs, the
-servers and the load clients are started as always.
+Imports would take most of the time, so the driver is forked from a process that has done them (`furnish`). The jobs,
+the servers and the load clients are started as always.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -105,7 +106,8 @@ class Home:
     def files(self) -> set[str]:
         """The files below the folder, without numbers and hashes, as if nothing had been put aside."""
         found = [path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if not path.is_dir()]
-        return {SETS_ASIDE.sub(lambda cut: f"{cut[1]}/" if cut[1] else cut[2], NUMBERS.sub("#", each)) for each in found}
+        general = (NUMBERS.sub("#", each) for each in found)
+        return {SETS_ASIDE.sub(lambda cut: f"{cut[1]}/" if cut[1] else cut[2], each) for each in general}
 
     def remove(self) -> None:
         for pid in self.processes():
@@ -166,15 +168,12 @@ def environment(library: Path) -> dict[str, str]:
 
 def furnish() -> None:
     """Imports all that a driver needs, so that forked ones have it."""
-    import alembic  # noqa: F401
-    import mlflow.store.tracking.sqlalchemy_store
-    import pandas  # noqa: F401
-    import submitit  # noqa: F401
-
-    from vbench import tracking  # noqa: F401
-    from vbench.campaign import launcher, story  # noqa: F401
-    from vbench.campaign.jobs import local  # noqa: F401
-    from vbench.tracking import delivery, filing, inventory, opening, reading  # noqa: F401
+    for module in (
+        "alembic", "mlflow.store.tracking.sqlalchemy_store", "pandas", "submitit", "vbench.campaign.jobs.local",
+        "vbench.campaign.launcher", "vbench.tracking.delivery", "vbench.tracking.filing", "vbench.tracking.inventory",
+        "vbench.tracking.reading",
+    ):  # fmt: skip
+        import_module(module)
 
 
 def new_home(place: Path, store: Path, library: Path) -> Home:
@@ -189,9 +188,9 @@ def go_through(home: Home, fault: Fault) -> list[str]:
     """Runs the campaign with the fault, then gives the command until it has nothing left to do; what was wrong."""
     found = []
     first = home.give(fault)
-    if not fault.kills and first.code and home.fired and not SAID.search(first.said):
+    if not fault.kills and home.fired and not _complete(home) and not SAID.search(first.said):
         found.append(f"does not say what failed (exit code {first.code})")
-    while home.commands[-1].code not in (0, 1) or (home.commands[-1].code and len(done(home)) < POINTS):
+    while home.commands[-1].code not in (0, 1) or not _complete(home):
         if len(home.commands) > AGAIN:
             found.append(f"command given {AGAIN} times more, exit code {home.commands[-1].code}")
             break
@@ -241,6 +240,10 @@ def in_store(home: Home) -> list[str]:
         WHERE runs.lifecycle_stage = 'active' AND runs.status = 'FINISHED' AND tags.key = 'vbench.run_key'"""
     with closing(sqlite3.connect(home.folder / "mlruns" / "mlflow.db")) as store:
         return [key for (key,) in store.execute(wanted)]
+
+
+def _complete(home: Home) -> bool:
+    return len(set(done(home))) == len(set(in_store(home))) == POINTS
 
 
 def _wait(child: int) -> int:

@@ -240,6 +240,11 @@ int flock(int fd, int how) {
 }
 int rename(const char *from, const char *to) { REAL(rename); STORY(at("rename", to, 0), real(from, to)); }
 int link(const char *from, const char *to) { REAL(link); STORY(at("link", to, 1), real(from, to)); }
+int linkat(int base, const char *from, int folder, const char *to, int flags) {
+  REAL(linkat);
+  if (folder != AT_FDCWD) return real(base, from, folder, to, flags);
+  STORY(at("link", to, 1), real(base, from, folder, to, flags));
+}
 int unlink(const char *path) { REAL(unlink); STORY(at("unlink", path, 0), real(path)); }
 int rmdir(const char *path) { REAL(rmdir); STORY(at("rmdir", path, 0), real(path)); }
 int mkdir(const char *path, mode_t mode) { REAL(mkdir); STORY(at("mkdir", path, 1), real(path, mode)); }

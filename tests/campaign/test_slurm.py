@@ -13,7 +13,7 @@ from doors import FAKE, driver, fake, host, vbench
 
 from benchmarks import chaos
 from vbench import tracking
-from vbench.campaign.jobs import JobEnd, JobPhase, Submission, queue
+from vbench.campaign.jobs import JobEnd, JobPhase, Submission, batch, queue
 from vbench.campaign.jobs.batch import ATTEMPT, PATIENCE
 from vbench.campaign.jobs.slurm import Slurm
 from vbench.plan.resources import resources
@@ -131,16 +131,23 @@ def serves(process):
         return False
 
 
-def test_preempted_jobs_go_on_at_the_next_point_with_grace_and_without(slurm):
+def test_preempted_jobs_go_on_at_the_next_point_with_grace_and_without_and_those_of_an_earlier_build(
+    slurm, monkeypatch
+):
     sessions = [submission(slurm, 2, 3, 4, gpu=gpu) for gpu in ("h100", "a100")]
     ids = Slurm().submit(sessions)
+    sessions.append(submission(slurm, 2, 3, 4, gpus=2))
+    with monkeypatch.context() as before:
+        before.setattr(batch.job, "__module__", "vbench.jobs.batch")
+        ids += Slurm().submit(sessions[2:])
+    assert any(b"vbench.jobs.batch" in path.read_bytes() for path in Path("multirun/x/slurm").glob("*.pkl"))
     slurm.until(lambda: all("recorded" in told(each) for each in sessions))
     release = slurm.take_all()
     assert servers() == []
     before = [ends(each) for each in sessions]
     assert all(1 <= len(each) < 3 for each in before)
     release()
-    assert [state.end for state in ended(slurm, ids)] == [JobEnd.completed] * 2
+    assert [state.end for state in ended(slurm, ids)] == [JobEnd.completed] * 3
     for each, earlier in zip(sessions, before, strict=True):
         assert set(ends(each)) == {2, 3, 4}
         assert earlier.items() <= ends(each).items()

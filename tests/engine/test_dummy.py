@@ -121,5 +121,5 @@ def test_processes_that_write_at_once_get_one_whole_folder(tmp_path: Path) -> No
 
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NotADirectoryError):
         materialise(LLAMA, tmp_path / "cache")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vbench.campaign.jobfile import JOB, JobFile
 from vbench.campaign.jobs import NAMES, JobPhase, Jobs, backend
+from vbench.campaign.leftovers import remove_leftovers
 from vbench.campaign.task import Job, Task, states
 from vbench.host import locks
 from vbench.schema import Rerun
@@ -50,14 +51,16 @@ def follow_living_jobs(tasks: Sequence[Task], jobs: Jobs) -> list[Task]:
 
 
 def forget(tasks: Sequence[Task], jobs: Jobs) -> None:
-    """Removes the job files of a campaign that has ended, except where another command's job has the session."""
+    """Removes job files and leftovers of a campaign that has ended, except where another command has the session."""
     with hold_experiments(tasks):
         others = follow_living_jobs([task for task in tasks if (task.folder / JOB).exists()], jobs)
         for task in tasks:
             if task in others:
                 task.finish()
-            elif job_file(task.folder):
+                continue
+            if job_file(task.folder):
                 JobFile.remove(task.folder)
+            remove_leftovers(task.folder)
 
 
 def jobs_of_other_commands(tasks: Sequence[Task], jobs: Jobs) -> int:

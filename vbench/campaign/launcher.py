@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from vbench import compose
 from vbench.campaign import jobs, story
 from vbench.schema import RunConfig
-from vbench.schema.errors import Refused
+from vbench.schema.errors import Refused, describe_disk_fault
 
 MODULE = "hydra_plugins.vbench"
 MULTIRUN = ("-m", "--multirun")  # conf/config.yaml sets it already, and argparse takes no words on both sides of a flag
@@ -80,6 +80,12 @@ def run(words: Sequence[str]) -> int:
         return _refuse(str(refused))
     except compose.COMPOSE_ERRORS as error:
         return _refuse(compose.explain(error))
+    except OSError as error:
+        fault = describe_disk_fault(error)
+        if fault is None:
+            raise
+        print(f"vbench: {fault}; what was measured is kept, the same command continues", file=sys.stderr)  # noqa: T201
+        return 1
     except KeyboardInterrupt:
         print("vbench: interrupted; results are kept; run the same command again to continue", file=sys.stderr)  # noqa: T201
         return 130

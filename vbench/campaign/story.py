@@ -132,6 +132,8 @@ def _conclude(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watche
     for task in tasks:
         watcher.file_records(task)
     claims.forget(tasks, jobs)
+    if jobs.on_this_host and not all(task.session.is_external for task in tasks):
+        leases.end_orphans()  # of jobs that were killed after their last record: no later job has ended these servers
     records = [record for task in tasks for record in task.results.collect_for_summary()]
     experiments = sorted({task.session.experiment for task in tasks})
     screen.print("", *summary(records))

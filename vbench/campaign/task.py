@@ -9,6 +9,7 @@ to_submit ── submitted ──> in_flight ── finish ──> done
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -26,6 +27,9 @@ from vbench.schema.failures import Kind
 from vbench.schema.record import Failure, put_aside
 from vbench.session import sessionfile
 from vbench.watch import EVENTS, Event, EventReader
+
+# Of slurmstepd, as it kills a step for its memory, or sees that the kernel did: SLURM 17 to 25.
+KILLED_FOR_MEMORY = re.compile(r"^slurmstepd\S* error: .*(exceeded .*memory limit|oom[-_ ]kill)", re.IGNORECASE)
 
 
 class TaskState(Enum):
@@ -45,14 +49,22 @@ class Job:
     folder: Path
 
     def last_line(self) -> str:
-        """The last line that the job printed, and where its log is; empty if it printed nothing.
-
-        submitit's own messages are left out: `submitit INFO … Exiting after successful completion` explains no failure.
+        """The line that tells why the job was killed, else the last that it printed, and where its log is; empty if it
+        printed nothing.
         """
+        lines = self._printed()
+        told = [line for line in lines if KILLED_FOR_MEMORY.search(line)] or lines[-1:]
+        return f"{told[0]} (log: {self.backend.log(self.file.id, self.folder)})" if told else ""
+
+    def killed_for_memory(self) -> bool:
+        """Whether its log says that it was killed because it used more memory than it had asked for."""
+        return any(map(KILLED_FOR_MEMORY.search, self._printed()))
+
+    def _printed(self) -> list[str]:
+        """The lines of its log without submitit's own, which explain no failure: `Exiting after successful …`."""
         log = self.backend.log(self.file.id, self.folder)
         printed = log.read_text(errors="replace").splitlines() if log and log.exists() else []
-        lines = [line for line in printed if line.strip() and not line.startswith("submitit INFO")]
-        return f"{lines[-1]} (log: {log})" if lines else ""
+        return [line for line in printed if line.strip() and not line.startswith("submitit INFO")]
 
 
 @dataclasses.dataclass(eq=False)
@@ -144,7 +156,7 @@ class Task:
 
     def record_unmeasured(self, ended: JobState) -> list[Event]:
         """Records as failed the runs that the ended job left without a record; returns the events for it."""
-        end = ended.end or JobEnd.lost
+        end = self._end(ended)
         failure = Failure(KINDS[end], f"its job ended ({end.name}) before it was measured: {self.why(ended)}")
         began = datetime.fromisoformat(self.job.file.submitted_at) if self.job else datetime.now(timezone.utc)
         unmeasured = [run for run, record in self.results.pair_with_records() if record is None]
@@ -156,13 +168,20 @@ class Task:
         failures = [record.failure for record in records if record and record.failure and not record.final]
         reasons = list(dict.fromkeys(f"{failure.kind}: {failure.line}" for failure in failures))
         if None in records or not reasons:
-            reasons.append(f"{(ended.end or JobEnd.lost).name}: {self.why(ended)}")
+            reasons.append(f"{self._end(ended).name}: {self.why(ended)}")
         return "; ".join(reasons)
 
     def why(self, ended: JobState) -> str:
         """Why its job ended: what the backend reports, and the job's last line of output."""
         printed = self.job.last_line() if self.job else ""
         return ": ".join(filter(None, [ended.detail, printed])) or "it printed nothing"
+
+    def _end(self, ended: JobState) -> JobEnd:
+        """How its job ended. SLURM may call a job FAILED whose step was killed for its memory: only the log tells."""
+        unexplained = ended.end in (JobEnd.failed, JobEnd.lost, None)
+        if unexplained and self.job and self.job.killed_for_memory():
+            return JobEnd.out_of_memory
+        return ended.end or JobEnd.lost
 
     def _note(self, launcher: str, job_id: str) -> JobFile:
         return JobFile.create(launcher, self.rerun_requested, job_id).write(self.folder)

@@ -16,11 +16,11 @@ import hashlib
 import itertools
 import json
 import string
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vbench.schema.errors import Refused
+from vbench.schema.record import atomic, remove_partial_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 EXPERTS_KEY = {"qwen3_moe": "num_experts"}  # all other families here use num_local_experts
 SPACE = "\u0120"  # byte-level BPE's symbol for the space in front of a word
 LETTERS = [*string.ascii_letters, *string.digits, *string.punctuation, SPACE, "\u010a"]  # ASCII; the last is a newline
+
+CONFIG = "config.json"
 
 
 def build_config_json(model: Model) -> dict[str, Any]:
@@ -140,24 +142,21 @@ def generate_words() -> Iterator[str]:
 def materialise(model: Model, cache: Path) -> Path:
     """The folder below `cache` that vLLM serves with `--load-format dummy`; written if missing.
 
-    Its name contains a hash of its content, so a folder never changes, and a changed fact makes a new one. One rename
-    puts it in place: several processes may do this at once, and each returns a complete folder.
+    Its name contains a hash of its content, so a folder never changes, and a changed fact makes a new one. It is
+    complete once it has config.json, which is written last. Several processes may write it at once: all write the same.
     """
-    files = {"config.json": build_config_json(model), **build_tokenizer_files(model)}
+    files = {CONFIG: build_config_json(model), **build_tokenizer_files(model)}
     texts = {name: json.dumps(content, indent=1, ensure_ascii=False) for name, content in files.items()}
     digest = hashlib.sha256("".join(texts.values()).encode()).hexdigest()
     folder = cache / f"{model.name}-{digest[:12]}"
-    if folder.is_dir():
-        return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".") as scratch:
-        written = Path(scratch, folder.name)  # a subfolder, because the scratch folder itself is private to its owner
-        written.mkdir()
-        for name, text in texts.items():
-            (written / name).write_text(text, encoding="utf-8")
-        try:
-            written.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # no other process was first: a real failure
-                raise
+    try:
+        if not (folder / CONFIG).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in reversed(texts.items()):
+                with atomic(folder / name) as partial:
+                    partial.write_text(text, encoding="utf-8")
+        remove_partial_files(folder)
+    except FileNotFoundError:
+        if not (folder / CONFIG).is_file():  # no other process has completed it and removed our partial file
+            raise
     return folder

@@ -23,7 +23,15 @@ from vbench.plan.sessions import Session
 from vbench.schema import Hardware
 from vbench.schema.errors import Refused
 
-__all__ = ["LEASE", "HostLease", "LeaseRequest", "choose_same_node", "hold_lease", "refuse_if_unavailable"]
+__all__ = [
+    "LEASE",
+    "HostLease",
+    "LeaseRequest",
+    "choose_same_node",
+    "end_orphans",
+    "hold_lease",
+    "refuse_if_unavailable",
+]
 
 POLL_S = 0.1
 STRANGER_S = 10.0  # memory in use on an unleased GPU counts as draining for this long, then as a stranger's
@@ -87,6 +95,11 @@ def refuse_if_unavailable(session: Session, exclusive: bool = False) -> None:
     leasefolder.end_orphans(folder)
     pool = request.find_pool()
     request.refuse_if_too_few(pool, [gpu for gpu in pool if gpu.in_use and not locks.is_locked(folder / gpu.uuid)])
+
+
+def end_orphans() -> None:
+    """Ends the servers that killed jobs have left on this host."""
+    leasefolder.end_orphans(leasefolder.find())
 
 
 @contextmanager

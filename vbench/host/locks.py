@@ -60,20 +60,39 @@ def create_locked(path: Path, text: str = "") -> int:
 
     Raises FileExistsError if it exists, FileNotFoundError if its folder does not.
     """
-    fresh = path.with_name(f".{secrets.token_hex(8)}")
-    descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    with _open_unseen(path.parent) as (descriptor, name):
+        try:
+            os.fchmod(descriptor, 0o644)  # regardless of the umask
+            _retry(path, lambda: fcntl.flock(descriptor, ALONE))
+            os.write(descriptor, text.encode())
+            os.link(name, path, src_dir_fd=descriptor)  # which makes Python follow the link below /proc
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+@contextmanager
+def _open_unseen(folder: Path) -> Iterator[tuple[int, str]]:
+    """A new file and a path to link it from: without a name, so that nothing is left of it if this process is killed.
+
+    Where the file system has no such files, as NFS, it has a random name during the block.
+    """
     try:
-        os.fchmod(descriptor, 0o644)  # regardless of the umask
-        _retry(path, lambda: fcntl.flock(descriptor, ALONE))
-        os.write(descriptor, text.encode())
-        os.link(fresh, path)
-    except BaseException:
-        os.close(descriptor)
-        raise
+        descriptor = os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    else:
+        yield descriptor, f"/proc/self/fd/{descriptor}"
+        return
+    named = folder.absolute() / f".{secrets.token_hex(8)}"
+    descriptor = os.open(named, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        yield descriptor, str(named)
     finally:
         with suppress(FileNotFoundError):
-            fresh.unlink()
-    return descriptor
+            named.unlink()
 
 
 def create(path: Path) -> Path:

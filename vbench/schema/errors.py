@@ -8,9 +8,21 @@ VbenchError
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from vbench.schema.failures import Kind
+
+DISK_FAULTS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EMFILE}
+)
+
+
+def describe_disk_fault(error: OSError) -> str | None:
+    """The error in one line, if it is the host's and not ours: a full or failing disk, a file that we may not write."""
+    if error.errno not in DISK_FAULTS:
+        return None
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
 class VbenchError(Exception):

@@ -193,6 +193,13 @@ def is_aside(folder: Path) -> bool:
     return folder.suffix[1:].isdigit()
 
 
+def remove_partial_files(folder: Path) -> None:
+    """Removes what `atomic` left in this folder when its process was killed. No process may be writing there."""
+    for path in folder.glob(".*"):
+        if path.suffix[1:].isdigit() and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path to write to, renamed to `path` only if the block succeeds."""

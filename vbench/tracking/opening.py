@@ -76,7 +76,8 @@ def _connect(uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient  # takes over a second; only tracking needs it
 
-    logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # it logs every table that it creates
+    # It logs every table that it creates, and every error of the database that it also raises, with a traceback.
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
     with hold_lock("open"):
         _make()
         _use_wal()

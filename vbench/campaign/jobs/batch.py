@@ -35,7 +35,7 @@ class Attempt:
     job: str
     recorded: int  # records, of any verdict, that existed when it started
     number: int  # of this start among those that found as many records
-    cut: Kind = "preempted"  # how the previous start ended, as far as known: its node may also have failed
+    cut: Kind = "preempted"  # how the start before it ended; while it runs, how it will have ended if nobody says so
 
     @classmethod
     def begin(cls, folder: Path, job_id: str) -> Attempt:
@@ -62,7 +62,7 @@ def job(path: str) -> None:
     folder, job_id = Path(path).parent, os.environ["SLURM_JOB_ID"]
     with Interrupts():
         attempt = Attempt.begin(folder, job_id)
-        attempt.write(folder)
+        replace(attempt, cut="node_failed").write(folder)  # a scheduler that ends a job sends a signal first
         try:
             if attempt.number > PATIENCE:
                 _give_up(sessionfile.read(Path(path)), folder, attempt)
