@@ -29,6 +29,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+from vbench.schema.record import is_aside
+from vbench.session.measuring import RETRIES
+
 HERE = Path(__file__).parent
 GPUS = "NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3"
 SERVER = f"engine.command=[{sys.executable},{HERE / 'fake_vllm.py'},--itl-s,'0.01']"
@@ -221,14 +224,14 @@ def faults(home: Home, undisturbed: set[str]) -> Iterator[str]:
 
 
 def done(home: Home) -> list[str]:
-    """The run keys of the measurements below the folder; one that names an earlier measurement stands for it."""
-    found, named = [], set()
+    """The run keys of the measurements below the folder, without those that were put aside to be measured again."""
+    found = []
     for path in home.folder.glob("multirun/*/*/*/record.json"):
         record = json.loads(path.read_text())
-        again = [each["sentence"] for each in record["warnings"] if each["code"] == "measured_again"]
-        named |= {path.parent.parent / name for text in again for name in re.findall(r"(\S+\.\d+) \(", text)}
-        found.append((path.parent, record))
-    return [record["run_key"] for folder, record in found if folder not in named and not record["failure"]]
+        again = {each["code"] for each in (*record["invalid"], *record["warnings"])} & RETRIES.keys()
+        if not record["failure"] and not (is_aside(path.parent) and again):
+            found.append(record["run_key"])
+    return found
 
 
 def in_store(home: Home) -> list[str]:

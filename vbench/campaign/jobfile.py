@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from vbench.schema import Rerun
-from vbench.schema.record import atomic
+from vbench.schema.record import atomic, read_text
 
 JOB = "job.json"
 
@@ -47,7 +47,7 @@ class JobFile:
     def read(cls, folder: Path) -> JobFile | None:
         """Reads the session's file; None if there is none. Raises ValueError if it is not a job file."""
         try:
-            data = json.loads((folder / JOB).read_text())
+            data = json.loads(read_text(folder / JOB))
         except FileNotFoundError:
             return None
         keys = [field.name for field in fields(cls)]

@@ -94,7 +94,8 @@ def refuse_if_unavailable(session: Session, exclusive: bool = False) -> None:
     folder, request = leasefolder.find(), LeaseRequest(session.hardware, exclusive)
     leasefolder.end_orphans(folder)
     pool = request.find_pool()
-    request.refuse_if_too_few(pool, [gpu for gpu in pool if gpu.in_use and not locks.is_locked(folder / gpu.uuid)])
+    locked = {name: locks.is_locked(folder / name) for name in (CPU, TURN, *(gpu.uuid for gpu in pool))}
+    request.refuse_if_too_few(pool, [gpu for gpu in pool if gpu.in_use and not locked[gpu.uuid]])
 
 
 def end_orphans() -> None:

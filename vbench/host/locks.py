@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import pwd
 import secrets
 import stat
 import time
@@ -194,7 +195,24 @@ def _explain(path: Path, error: OSError) -> Refused:
             f"{path}: its file system grants no locks ({error.strerror}), and without them a session could be measured "
             "twice; mount it with locks (Lustre: -o flock), or use a folder on another disk"
         )
+    if error.errno in (errno.EACCES, errno.EPERM) and (owner := _find_owner(path)):
+        return Refused(
+            f"{path}: belongs to {owner} and is closed to others, so vbench cannot see whether it is locked; its owner "
+            "or root has to remove it, or chmod 644 it"
+        )
     return Refused(f"{path}: cannot be locked: {error.strerror}")
+
+
+def _find_owner(path: Path) -> str:
+    """The user who owns the file, or the number of one without a name; empty if we cannot see it."""
+    try:
+        uid = path.lstat().st_uid
+    except OSError:
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

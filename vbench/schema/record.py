@@ -7,6 +7,7 @@ Times are seconds since the run's start unless the name says otherwise.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import zipfile
@@ -145,7 +146,7 @@ class Record:
     @classmethod
     def load(cls, folder: Path) -> Record:
         """Reads the record of a run's folder. Raises FileNotFoundError if there is none, else one of UNREADABLE."""
-        data = json.loads((folder / RECORD).read_text())
+        data = json.loads(read_text(folder / RECORD))
         del data["verdict"]
         data["warnings"] = [Reason(**each) for each in data["warnings"]]
         data["invalid"] = [Reason(**each) for each in data["invalid"]]
@@ -191,6 +192,19 @@ def put_aside(folder: Path) -> Path | None:
 def is_aside(folder: Path) -> bool:
     """Whether a folder holds a record that was put aside: NAME.1, NAME.2, …; a run's own folder ends with its key."""
     return folder.suffix[1:].isdigit()
+
+
+def read_text(path: Path, reopen: int = 3) -> str:
+    """The file's text. Raises OSError.
+
+    A network file system says ESTALE if another node has replaced the open file; it is then opened again.
+    """
+    try:
+        return path.read_text()
+    except OSError as error:
+        if error.errno != errno.ESTALE or not reopen:
+            raise
+        return read_text(path, reopen - 1)
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -11,7 +11,7 @@ from vbench.host import locks
 from vbench.plan.sessions import Run, Session
 from vbench.schema import RunConfig, from_plain, to_plain
 from vbench.schema.errors import Refused
-from vbench.schema.record import atomic
+from vbench.schema.record import atomic, read_text
 
 SESSION = "session.json"
 LOCK = "session.lock"
@@ -28,7 +28,7 @@ def write(session: Session, folder: Path) -> Path:
 def read(path: Path) -> Session:
     """Reads a session's file. Raises Refused if it is not one."""
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(read_text(path))
         runs = [Run(**run | {"config": from_plain(RunConfig, run["config"])}) for run in data["runs"]]
         return Session(folder=data["folder"], runs=tuple(runs))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -17,6 +17,7 @@ to the same file.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -31,6 +32,7 @@ from vbench.schema.record import Failure, Record
 EVENTS = "events.jsonl"
 TICK_S = 1.0
 REHEARSING_S = 30.0  # between two reports of a rehearsal
+HEAD = 64  # bytes
 MAX_SHOWN = 120  # characters of an unreadable line
 NUMBER = (int, float)
 FACTS: dict[str, dict[str, Any]] = {  # required facts and their types, by kind
@@ -77,23 +79,40 @@ class Event:
 
 
 class EventReader:
-    """Reads the events of a session's folder; each call continues where the last one stopped."""
+    """Reads the events of a session's folder; each call continues where the last one stopped.
+
+    A file that has taken the place of the one read so far is read from its start: the session has a new job. On a
+    network file system an older or shorter version of the file may be seen for a while.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / EVENTS
         self._offset = 0
+        self._head = b""  # of the file read so far: its first event has a time, so no other file begins with it
 
     def read(self) -> list[Event]:
         """The new events, in order. A line that is not complete yet is left for the next call."""
         try:
             with self._path.open("rb") as file:
+                self._begin_again_if_replaced(file.read(HEAD))
                 file.seek(self._offset)
                 appended = file.read()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return []  # it has just been replaced; the next call reads the new one
         complete = appended[: appended.rfind(b"\n") + 1]
         self._offset += len(complete)
         return [Event.parse(line) for line in complete.splitlines()]
+
+    def _begin_again_if_replaced(self, head: bytes) -> None:
+        common = min(len(head), len(self._head))
+        if head[:common] != self._head[:common]:
+            self._head, self._offset = head, 0
+        elif len(head) > common:
+            self._head = head
 
 
 class Events:

@@ -171,8 +171,9 @@ def _ready_text(event: Event) -> str:
 
 
 def _progress_cells(progress: SessionProgress, now: float) -> tuple[str, str, str, str, str]:
-    """The columns `state` to `tok/s so far`."""
-    state = f"{progress.state} {_duration(now - progress.state_since)}" if progress.state_since else progress.state
+    """The columns `state` to `tok/s so far`. The job's clock may be ahead of ours."""
+    spent_s = max(now - progress.state_since, 0)
+    state = f"{progress.state} {_duration(spent_s)}" if progress.state_since else progress.state
     points = f"{len(progress.verdicts)}/{len(progress.session.runs)}"
     run = progress.current_run
     if run is None:

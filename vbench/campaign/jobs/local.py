@@ -30,7 +30,11 @@ NO_LIMIT_MIN = 60 * 24 * 365  # submitit's own limit would count from the start 
 
 
 class Local:
-    """`hydra/launcher=local`. A job's id is PID@FOLDER: submitit's process, and the session's folder."""
+    """`hydra/launcher=local`. A job's id is PID@FOLDER: submitit's process, and the session's folder.
+
+    It is @FOLDER from just before the process starts until its pid is known: if the driver is killed in between, the
+    next one finds the process by its command line.
+    """
 
     name = "local"
     on_this_host = True
@@ -56,10 +60,9 @@ class Local:
         self._cancelled.update(ids)
         for each in ids:
             _, folder = _split_id(each)
-            for pid in (int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit()):
-                if _belongs_to_job(pid, folder):
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGTERM)
+            for pid in _find_processes(folder):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
 
     def log(self, job_id: str, folder: Path) -> Path:
         pid, _ = _split_id(job_id)
@@ -75,6 +78,7 @@ class Local:
             gpus_per_node=len(here),
             visible_gpus=here,
         )
+        each.note(f"@{folder}")
         with _detach_children():
             job = executor.submit(entry.run_and_deliver, str(each.path), each.resources.minutes)
         self._started.append(job)
@@ -87,7 +91,8 @@ class Local:
 def _state(pid: int, folder: Path, our_child: bool, silent: JobEnd) -> JobState:
     """The job's state; `silent` is how a job ended if its session did not report it."""
     # We know our own children without it: while setup's shell becomes the job, there is no command line.
-    if our_child or _belongs_to_job(pid, folder) or sessionfile.is_held(folder):
+    found = _belongs_to_job(pid, folder) if pid else _find_processes(folder)
+    if our_child or found or sessionfile.is_held(folder):
         return JobState(JobPhase.running, detail=f"pid {pid}")
     events = EventReader(folder).read()
     last = events[-1] if events else None
@@ -101,6 +106,12 @@ def _belongs_to_job(pid: int, folder: Path) -> bool:
         return os.fsencode(_log_folder(folder)) in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def _find_processes(folder: Path) -> list[int]:
+    """The pids of the processes of this session's jobs."""
+    pids = (int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit())
+    return [pid for pid in pids if _belongs_to_job(pid, folder)]
 
 
 def _log_folder(folder: Path) -> Path:
@@ -118,7 +129,7 @@ def _python_command(setup: Sequence[str]) -> str:
 
 def _split_id(job_id: str) -> tuple[int, Path]:
     pid, _, folder = job_id.partition("@")
-    return int(pid), Path(folder)
+    return int(pid or 0), Path(folder)
 
 
 @contextmanager
