@@ -3,12 +3,15 @@
     python benchmarks/chaos.py                  40 points in 10 sessions, some minutes; needs root and SLURM
     python benchmarks/chaos.py --sessions 6 --parallel 2
 
-tests/cluster.py starts a real SLURM, and the servers are tests/fake_vllm.py. While the campaign runs, the script
+tests/cluster.py starts a real SLURM, and the servers are tests/fake_vllm.py. The command is given twice at the same
+time, once in an allocation of its own (salloc). A third command has an experiment that the store refuses, because it
+was deleted there. While these campaigns run, the script
 - kills a server, a job and the driver with SIGKILL, and starts the driver again,
 - ends one job with `scancel` and requeues one with `scontrol requeue`,
 - takes every GPU for a partition of higher priority, from jobs with a grace time and from jobs without,
 - stops the controller for a while.
-Then it repeats the same command until nothing is left to do. It prints these events and every fault that it found.
+Then it repeats the same command until nothing is left to do. It prints these events and every fault that it found. The
+records of the refused experiment must be on disk, and the command must have named the experiment.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from cluster import Cluster, cluster, missing  # noqa: E402  the checkout is the package
-from doors import driver, fake  # noqa: E402
+from doors import driver, fake, furnish, host  # noqa: E402
 
 from vbench import tracking  # noqa: E402
 from vbench.schema.record import RECORD, Record  # noqa: E402
@@ -40,6 +43,8 @@ from vbench.schema.record import RECORD, Record  # noqa: E402
 LOADS = (2, 3, 4, 5)
 TOKENS, ITL_S = 40, 0.05  # two seconds a point
 HARDWARE = ("2xh100", "2xa100")
+REFUSED, ALLOCATION = "refused", "driver"
+REFUSED_POINTS = len(LOADS) * len(HARDWARE)
 AGAIN = 5  # the most times that the command is given
 
 
@@ -51,6 +56,7 @@ class Campaign:
     home: Path
     sessions: int
     parallel: int  # sessions at a time: few enough that some are left for the last fault
+    refusal: str = ""  # what the command with the refused experiment printed
     befell: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
@@ -58,22 +64,34 @@ class Campaign:
     def points(self) -> int:
         return self.sessions * len(LOADS)
 
-    def start(self) -> subprocess.Popen[str]:
-        """Starts the command once more."""
-        seats = ",".join(str(64 + each) for each in range(self.sessions // len(HARDWARE)))
-        words = (
+    def start(self, allocated: bool = False) -> subprocess.Popen[str]:
+        """Starts the command once more, in an allocation of its own if asked."""
+        words = self.words(self.sessions // len(HARDWARE))
+        return self._start_allocated(words) if allocated else driver(*words, cwd=self.home, **self.slurm.env)
+
+    def start_refused(self) -> subprocess.Popen[str]:
+        """Starts a command whose experiment the store refuses."""
+        os.environ["MLFLOW_TRACKING_URI"] = self.store
+        from vbench.tracking.opening import connect, experiment_id
+
+        connect().delete_experiment(experiment_id(connect(), REFUSED))
+        return driver(*self.words(1), f"experiment={REFUSED}", cwd=self.home, **self.slurm.env)
+
+    def words(self, seats: int) -> tuple[str, ...]:
+        """The words of the command for so many sessions on each kind of hardware."""
+        numbers = ",".join(str(64 + each) for each in range(seats))
+        return (
             "-m", "hydra/launcher=slurm", "model=llama8b", f"hardware={','.join(HARDWARE)}", "engine.weights=dummy",
             f"workload.num_prompts={','.join(map(str, LOADS))}", "workload=random", "workload.input_len=16",
-            f"workload.output_len={TOKENS}", f"engine.max_num_seqs={seats}", "launcher.retries=3",
+            f"workload.output_len={TOKENS}", f"engine.max_num_seqs={numbers}", "launcher.retries=3",
             f"launcher.max_parallel={self.parallel}", f"launcher.setup=['{self.slurm.setup}']",
             "hardware.slurm.partition=${hardware.slurm.gres_type}",
             "hardware.slurm.cpus_per_gpu=1", "hardware.slurm.mem_gib_per_gpu=1", fake("--itl-s", str(ITL_S)),
         )  # fmt: skip
-        return driver(*words, cwd=self.home, **self.slurm.env)
 
-    def records(self) -> list[Record]:
-        """All records, including the failed ones that were set aside for a retry."""
-        return [Record.load(path.parent) for path in self.home.glob(f"multirun/*/*/*/{RECORD}")]
+    def records(self, experiment: str = "default") -> list[Record]:
+        """An experiment's records, including the failed ones that were set aside for a retry."""
+        return [Record.load(path.parent) for path in self.home.glob(f"multirun/{experiment}/*/*/{RECORD}")]
 
     def processes(self, words: str) -> list[int]:
         """The pids of processes that run in this campaign's folder and have the words in their command line."""
@@ -81,14 +99,27 @@ class Campaign:
 
     def queue(self, *states: str) -> list[str]:
         """The ids of this campaign's jobs in the queue, in these states if any are given."""
-        lines = self.slurm.call("squeue", "-h", "-r", *states, "-o", "%i %Z").stdout.splitlines()
-        return [job for job, folder in map(str.split, lines) if folder == str(self.home)]
+        lines = self.slurm.call("squeue", "-h", "-r", *states, "-o", "%i %Z %j").stdout.splitlines()
+        jobs = [line.split() for line in lines]
+        return [job for job, folder, name in jobs if folder == str(self.home) and name != ALLOCATION]
 
     def running(self) -> list[str]:
         """The running job with the most points left, as a list; empty if no job has any left."""
         jobs = {json.loads(path.read_text())["id"]: path.parent for path in self.home.glob("multirun/*/*/job.json")}
         done = {job: len(list(jobs[job].glob(f"*/{RECORD}"))) for job in self.queue("-t", "running") if job in jobs}
         return sorted((job for job in done if done[job] < len(LOADS)), key=done.__getitem__)[:1]
+
+    @property
+    def store(self) -> str:
+        return f"sqlite:///{self.home}/mlruns/mlflow.db"
+
+    def _start_allocated(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
+        allocation = ["salloc", "--quiet", "--partition=urgent", "--mem=500M", f"--job-name={ALLOCATION}"]
+        return subprocess.Popen(
+            [*allocation, sys.executable, "-m", "vbench", *words],
+            cwd=self.home, env=host(self.home) | self.slurm.env, text=True, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
 
     @property
     def measured(self) -> int:
@@ -119,20 +150,25 @@ def main() -> int:
         faults = wrong(campaign)
         verdicts = Counter(record.verdict for record in campaign.records())
         print(f"\n{campaign.points} points, command given {given} times; records: {dict(verdicts)}")
+        print(f"refused: {len(campaign.records(REFUSED))} records on disk; {refusal(campaign)}")
         print("\n".join(faults) or "every point is in MLflow once; no process, no job and no lease is left")
         return bool(faults)
 
 
 def through_it_all(campaign: Campaign, away_s: float) -> int:
     """Runs the campaign with all faults; returns how often the command was given."""
-    with ended(campaign.start()) as command:
-        until_its_death(campaign)
-        command.kill()
-    with ended(campaign.start()) as command:
-        next(line for line in command.stdout if "attached to" in line)
-        until_its_end(campaign, away_s)
-        command.wait()
-        said, given = command.stdout.read(), 2
+    furnish(campaign.home)
+    with ended(campaign.start_refused()) as other, ended(campaign.start(allocated=True)) as beside:
+        with ended(campaign.start()) as command:
+            until_its_death(campaign)
+            command.kill()
+        with ended(campaign.start()) as command:
+            next(line for line in command.stdout if "attached to" in line)
+            until_its_end(campaign, away_s)
+            command.wait()
+            said, given = command.stdout.read(), 3
+        campaign.note(f"the command in the allocation has ended (exit code {beside.wait()})")
+        campaign.refusal = other.communicate()[0]
     while command.returncode and campaign.measured < campaign.points and given < AGAIN:
         campaign.note(f"the command is given again, for it said: {said.strip().splitlines()[-1]}")
         with ended(campaign.start()) as command:
@@ -140,6 +176,11 @@ def through_it_all(campaign: Campaign, away_s: float) -> int:
             command.wait()
     campaign.note(f"the command has nothing left to do (exit code {command.returncode})")
     return given
+
+
+def refusal(campaign: Campaign) -> str:
+    """The line that names the refused experiment."""
+    return next((line for line in campaign.refusal.splitlines() if line.startswith("not filed")), "not named")
 
 
 def until_its_death(campaign: Campaign) -> None:
@@ -194,7 +235,10 @@ def wrong(campaign: Campaign) -> list[str]:
     found = []
     measured = Counter(record.run_key for record in campaign.records() if record.verdict != "FAILED")
     found += [f"{key} was measured {times} times" for key, times in measured.items() if times > 1]
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{campaign.home}/mlruns/mlflow.db"
+    os.environ["MLFLOW_TRACKING_URI"] = campaign.store
+    refused = {record.run_key for record in campaign.records(REFUSED) if record.verdict != "FAILED"}
+    found += [f"{len(refused)} points of the refused experiment on disk"] * (len(refused) != REFUSED_POINTS)
+    found += ["the refused experiment is not named"] * (f"experiment {REFUSED!r} was deleted" not in campaign.refusal)
     filed = tracking.query()
     keys = Counter(filed["tags.vbench.run_key"])
     found += [f"{key} is in MLflow {times} times" for key, times in keys.items() if times > 1]

@@ -1,7 +1,7 @@
 """Kills a campaign's processes at every point where they change a file or start a program, and repeats the command.
 
     python benchmarks/crash_walk.py                     all points; tens of minutes on two cores
-    python benchmarks/crash_walk.py --every 20          each 20th, in an order that mixes the kinds
+    python benchmarks/crash_walk.py --every 20          some 20th of them: always the same, by a checksum of their names
     python benchmarks/crash_walk.py --only "job rename" those whose names contain this
 
 What a point is, and how a process is killed there, is said in tests/crash.py. An undisturbed campaign tells the points;
@@ -18,11 +18,11 @@ import argparse
 import errno
 import json
 import os
-import random
 import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,8 +41,8 @@ NO_ERROR = ("exec", "unlink", "rmdir", "chmod")  # killed only
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--every", type=int, default=1, help="walk each N-th point")
-    parser.add_argument("--offset", type=int, default=0, help="the first of them")
+    parser.add_argument("--every", type=int, default=1, help="walk about one point in N: those whose checksum")
+    parser.add_argument("--part", type=int, default=0, help="modulo N is this")
     parser.add_argument("--only", default="", help="walk the points whose names contain this")
     parser.add_argument("--ways", default="", help="as before,after,torn,EIO,ENOSPC")
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 1, help="campaigns at the same time")
@@ -81,8 +81,7 @@ def walk(options: argparse.Namespace, place: Path) -> int:
         return 0
     some = [each for each in chosen(reference.points()) if options.only in each.point]
     some = [each for each in some if not options.ways or name(each.way) in options.ways.split(",")]
-    random.Random(0).shuffle(some)  # so that each N-th mixes the kinds
-    some = some[options.offset :: options.every]
+    some = sorted((each for each in some if checksum(each) % options.every == options.part), key=checksum)
     print(f"{len(set(reference.points()))} points met, {len(some)} faults to walk", flush=True)
     results = []
     for result in in_parallel(some, place, (store, library, undisturbed), options, began):
@@ -127,6 +126,11 @@ def chosen(points: Sequence[str]) -> list[Fault]:
         for number in spread(sorted(met), turns):
             found += [Fault(f"{words} {number}", way) for way in ways(words)]
     return found
+
+
+def checksum(fault: Fault) -> int:
+    """Mixes the kinds of points, whatever else a campaign met."""
+    return zlib.crc32(f"{fault.point} {fault.way}".encode())
 
 
 def ways(words: str) -> Iterator[str]:
