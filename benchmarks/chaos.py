@@ -38,7 +38,8 @@ from cluster import Cluster, cluster, missing  # noqa: E402  the checkout is the
 from doors import driver, fake, furnish, host  # noqa: E402
 
 from vbench import tracking  # noqa: E402
-from vbench.schema.record import RECORD, Record  # noqa: E402
+from vbench.schema.record import RECORD, Record, is_aside  # noqa: E402
+from vbench.session.measuring import RETRIES  # noqa: E402
 
 LOADS = (2, 3, 4, 5)
 TOKENS, ITL_S = 40, 0.05  # two seconds a point
@@ -93,6 +94,14 @@ class Campaign:
         """An experiment's records, including the failed ones that were set aside for a retry."""
         return [Record.load(path.parent) for path in self.home.glob(f"multirun/{experiment}/*/*/{RECORD}")]
 
+    def measurements(self) -> list[str]:
+        """The run keys of the measurements, without those that were put aside to be measured again."""
+        paths = [path.parent for path in self.home.glob(f"multirun/default/*/*/{RECORD}")]
+        found = [(is_aside(folder), Record.load(folder)) for folder in paths]
+        return [
+            record.run_key for aside, record in found if not record.failure and not (aside and is_retriable(record))
+        ]
+
     def processes(self, words: str) -> list[int]:
         """The pids of processes that run in this campaign's folder and have the words in their command line."""
         return [int(each.name) for each in Path("/proc").glob("[0-9]*") if _is(each, words, self.home)]
@@ -124,7 +133,7 @@ class Campaign:
     @property
     def measured(self) -> int:
         """How many points have been measured."""
-        return sum(record.verdict != "FAILED" for record in self.records())
+        return len(set(self.measurements()))
 
     def go_on(self) -> None:
         """Waits until another point has been measured."""
@@ -233,7 +242,7 @@ def ended(command: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 def wrong(campaign: Campaign) -> list[str]:
     """The faults found at the end, one sentence each; empty if there are none."""
     found = []
-    measured = Counter(record.run_key for record in campaign.records() if record.verdict != "FAILED")
+    measured = Counter(campaign.measurements())
     found += [f"{key} was measured {times} times" for key, times in measured.items() if times > 1]
     os.environ["MLFLOW_TRACKING_URI"] = campaign.store
     refused = {record.run_key for record in campaign.records(REFUSED) if record.verdict != "FAILED"}
@@ -244,7 +253,7 @@ def wrong(campaign: Campaign) -> list[str]:
     found += [f"{key} is in MLflow {times} times" for key, times in keys.items() if times > 1]
     found += [f"{key} was measured and is not in MLflow" for key in measured if key not in keys]
     found += [f"{len(keys)} points in MLflow, not {campaign.points}"] if len(keys) != campaign.points else []
-    unfinished = int((filed["status"] != "FINISHED").sum())
+    unfinished = int((filed["tags.vbench.validity"] == "FAILED").sum())
     found += [f"{unfinished} points in MLflow are not measured"] if unfinished else []
     for name, left in (
         ("servers", campaign.processes("fake_vllm")),
@@ -254,6 +263,11 @@ def wrong(campaign: Campaign) -> list[str]:
     ):
         found += [f"{name} left: {', '.join(map(str, left))}"] if left else []
     return found
+
+
+def is_retriable(record: Record) -> bool:
+    """Whether a session measures such a run again at once."""
+    return any(reason.code in RETRIES for reason in (*record.invalid, *record.warnings))
 
 
 def _some(campaign: Campaign, living: Callable[[], list]):

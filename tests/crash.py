@@ -44,7 +44,7 @@ AGAIN = 3  # the most times that the command is given after a fault
 PATIENCE_S = 120.0  # for one command
 GRACE_S = 5.0  # for processes that are about to end
 SAID = re.compile(
-    r"No space left on device|Input/output error|disk I/O error|database or disk is full|unable to open database file"
+    r"No space left on device|Input/output error|disk I/O error|database or disk is full|readonly database|unable to open database file"
 )
 NUMBERS = re.compile(r"[0-9a-f]{8,}|\d{3,}|(?<=/\.)[a-z0-9_]{8}(?=/|$)")
 SETS_ASIDE = re.compile(r"(-#)\.\d+/|(server\.log)\.\d+$")
@@ -235,12 +235,13 @@ def done(home: Home) -> list[str]:
 
 
 def in_store(home: Home) -> list[str]:
-    """The run keys of the complete runs in MLflow."""
+    """The run keys of the measured runs that are complete in MLflow."""
     import sqlite3
     from contextlib import closing
 
-    wanted = """SELECT tags.value FROM tags JOIN runs USING (run_uuid)
-        WHERE runs.lifecycle_stage = 'active' AND runs.status = 'FINISHED' AND tags.key = 'vbench.run_key'"""
+    wanted = """SELECT keys.value FROM tags AS keys JOIN tags AS verdicts USING (run_uuid) JOIN runs USING (run_uuid)
+        WHERE runs.lifecycle_stage = 'active' AND runs.status != 'RUNNING' AND keys.key = 'vbench.run_key'
+        AND verdicts.key = 'vbench.validity' AND verdicts.value != 'FAILED'"""
     with closing(sqlite3.connect(home.folder / "mlruns" / "mlflow.db")) as store:
         return [key for (key,) in store.execute(wanted)]
 

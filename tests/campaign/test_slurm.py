@@ -285,7 +285,7 @@ def test_the_cards_own_line_becomes_two_jobs_and_six_runs(slurm, tmp_path, monke
     ]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     filed = tracking.query()
-    assert set(filed["status"]) == {"FINISHED"}
+    assert set(filed["tags.vbench.validity"]) <= {"VALID", "INVALID"}
     asked = {(row["params.hardware.gpus"], row["params.workload.num_prompts"]) for _, row in filed.iterrows()}
     assert asked == {(gpus, load) for gpus in (2, 4) for load in (10, 80, 320)}
     assert len(filed) == 6
