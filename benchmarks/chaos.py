@@ -98,9 +98,8 @@ class Campaign:
         """The run keys of the measurements, without those that were put aside to be measured again."""
         paths = [path.parent for path in self.home.glob(f"multirun/default/*/*/{RECORD}")]
         found = [(is_aside(folder), Record.load(folder)) for folder in paths]
-        return [
-            record.run_key for aside, record in found if not record.failure and not (aside and is_retriable(record))
-        ]
+        measured = [record for aside, record in found if not record.failure and not (aside and is_retriable(record))]
+        return [record.run_key for record in measured]
 
     def processes(self, words: str) -> list[int]:
         """The pids of processes that run in this campaign's folder and have the words in their command line."""

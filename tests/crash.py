@@ -44,7 +44,8 @@ AGAIN = 3  # the most times that the command is given after a fault
 PATIENCE_S = 120.0  # for one command
 GRACE_S = 5.0  # for processes that are about to end
 SAID = re.compile(
-    r"No space left on device|Input/output error|disk I/O error|database or disk is full|readonly database|unable to open database file"
+    r"No space left on device|Input/output error|disk I/O error|database or disk is full|readonly database|"
+    r"unable to open database file"
 )
 NUMBERS = re.compile(r"[0-9a-f]{8,}|\d{3,}|(?<=/\.)[a-z0-9_]{8}(?=/|$)")
 SETS_ASIDE = re.compile(r"(-#)\.\d+/|(server\.log)\.\d+$")
