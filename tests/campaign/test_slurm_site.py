@@ -104,7 +104,8 @@ def test_a_job_that_uses_more_memory_than_it_asked_for_is_recorded_as_that_and_n
 
 
 def test_a_job_whose_node_fails_is_recorded_as_that(slurm, tmp_path):
-    words = (*ON_SLURM, "+hardware.slurm.extra.no-requeue=true", f"launcher.setup=['{slurm.setup}']")
+    never_again = ("+hardware.slurm.extra.requeue=false", "+hardware.slurm.extra.no-requeue=true")
+    words = (*ON_SLURM, *never_again, f"launcher.setup=['{slurm.setup}']")
     with driver(*words, fake("--itl-s", "0.1"), cwd=tmp_path, **slurm.env) as command:
         slurm.until(lambda: events(tmp_path, "measuring"))
         (job,) = slurm.call("squeue", "-h", "-o", "%i").stdout.split()
