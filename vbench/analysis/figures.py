@@ -42,6 +42,7 @@ KEY_COLUMNS = 2
 MOST_CURVES = 12  # more cannot be told apart, and have no room for their names
 WIDTH_IN, HEIGHT_IN, KEY_LINE_IN = 8.6, 5.8, 0.24
 INK, FAINT = "#222222", "#666666"
+SIZES: dict[tuple[Any, ...], tuple[float, float]] = {}  # of texts, by text and font
 RINGS = "ringed: Pareto front"
 HEADROOM = 1.12  # the y axis ends this much above the data; the x axis leaves room for the widest name
 IDEAL = {
@@ -259,20 +260,29 @@ def _write(
     axes: Axes, place: Callable[..., Place | None], text: str, at: npt.NDArray[np.float64], **style: Any
 ) -> bool:
     # Placed in pixels but stored as fractions of the figure, because an SVG has other pixels than a PNG.
+    found = place(*_size(axes, text, style), at)
+    if found is None:
+        return False
     fractions: dict[str, Any] = {"xycoords": "figure fraction", "textcoords": "figure fraction"}
     fraction = axes.figure.transFigure.inverted().transform
-    written = axes.annotate(text, (0, 0), xytext=(0, 0), ha="left", va="bottom", linespacing=1.1, **style, **fractions)
-    extent = written.get_window_extent()
-    found = place(extent.width, extent.height, at)
-    if found is None:
-        written.remove()
-        return False
-    written.set_position(tuple(fraction((found.box.left, found.box.bottom))))
+    corner = tuple(fraction((found.box.left, found.box.bottom)))
+    axes.annotate(text, (0, 0), xytext=corner, ha="left", va="bottom", linespacing=1.1, **style, **fractions)
     if found.far:
         leader = {"arrowstyle": "-", "color": style["color"], "linewidth": 0.8}
         ends = fraction([found.spot, found.box.nearest(found.spot)])
         axes.annotate("", ends[0], xytext=ends[1], arrowprops=leader, **fractions)
     return True
+
+
+def _size(axes: Axes, text: str, style: dict[str, Any]) -> tuple[float, float]:
+    """Width and height of a text, in pixels. Measured once: loads are the same beside hundreds of points."""
+    font = text, style["fontsize"], style.get("fontweight"), axes.figure.dpi
+    if font not in SIZES:
+        written = axes.annotate(text, (0, 0), ha="left", va="bottom", linespacing=1.1, **style)
+        extent = written.get_window_extent()
+        written.remove()
+        SIZES[font] = extent.width, extent.height
+    return SIZES[font]
 
 
 def _box(extent: Bbox) -> Box:
