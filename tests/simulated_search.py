@@ -10,10 +10,13 @@ from simulated_engine import SimulatedEngine
 
 from vbench.metrics.goodput import meets_slo
 from vbench.schema import RunConfig
+from vbench.schema.record import ENDED_EARLY
 from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.probe import is_growing, is_steady, probe_plan
 from vbench.workload.prompts import draw_lengths
 from vbench.workload.search import Probe, answer, is_whole, next_question
+
+REPORT_S = 0.5  # between two reports of a load's progress
 
 
 @dataclass
@@ -33,18 +36,62 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int)
         below = [level for level in durations if level <= question.level]
         duration = durations[max(below)] if below else min(durations.values(), default=None)
         plan = probe_plan(config, question, duration)
-        requests = serve(
-            engine, plan.config, np.random.default_rng([seed, question.attempt, int(question.level * 1e6)])
-        )
+        rng = np.random.default_rng([seed, question.attempt, int(question.level * 1e6)])
+        requests = end_early(plan, serve(engine, plan.config, rng), slo)
         judged = is_steady(plan, requests)
         met = meets_slo(requests, slo)[judged]
-        probes.append(Probe(question.level, int(met.sum()), len(met), growing=is_growing(plan, requests)))
-        durations[question.level] = float((requests.finished - requests.sent).mean())
-        found.seconds += float(requests.finished.max())
-        found.requests += len(requests)
+        probes.append(
+            Probe(
+                question.level,
+                int(met.sum()),
+                len(met),
+                growing=is_growing(plan, requests),
+                pressure=compute_pressure(requests, judged, slo),
+            )
+        )
+        took = (requests.finished - requests.sent)[requests.error == ""]
+        if len(took):
+            durations[question.level] = float(took.mean())
+        found.seconds += float(np.nanmax(requests.finished))
+        found.requests += int((~np.isnan(requests.sent)).sum())
     return replace(found, answer=answer(probes))
+
+
+def end_early(plan, requests, slo):
+    """The requests as a probe's record holds them: broken off at the first report after which it has told enough."""
+    met = meets_slo(requests, slo)
+    for now in np.arange(REPORT_S, requests.finished.max(), max(REPORT_S, requests.finished.max() / 100)):
+        cut = broken_off(requests, now)
+        judged = is_steady(plan, cut)
+        if plan.has_told_enough(int((met & judged).sum()), int(judged.sum())):
+            return cut
+    return requests
+
+
+def broken_off(requests, now):
+    """The requests of a load that was ended at this moment."""
+    open_, never = (requests.sent <= now) & (requests.finished > now), requests.sent > now
+    return replace(
+        requests,
+        sent=np.where(never, np.nan, requests.sent),
+        finished=np.where(never, np.nan, np.where(open_, now, requests.finished)),
+        error=np.where(open_ | never, ENDED_EARLY, requests.error),
+    )
 
 
 def serve(engine: SimulatedEngine, config: RunConfig, rng: np.random.Generator):
     load = config.workload
     return engine.serve(schedule_arrivals(load, rng), draw_lengths(load, rng), load.max_concurrency, rng)
+
+
+def true_share(engine, slo, kind, level):
+    """Of a load so long that chance and its ends are nothing to it."""
+    count = int(100 * level) + 6000 if kind == "max_concurrency" else int(600 * level) + 6000
+    load = {"max_concurrency": int(level)} if kind == "max_concurrency" else {"request_rate": level}
+    sent = run_config(workload={"num_prompts": count, **load})
+    met = []
+    for seed in range(100, 106):
+        requests = serve(engine, sent, np.random.default_rng(seed))
+        skipped = 4 * int(level) if kind == "max_concurrency" else int(120 * level)
+        met.append(meets_slo(requests, slo)[skipped : -max(2 * int(level), 1)].mean())
+    return np.mean(met)

@@ -30,7 +30,9 @@ def test_the_page_lists_every_key_once_with_its_default(monkeypatch):
     for key in KEYS:
         assert sum(line.split()[:1] == [key.name] for line in lines) == 1, key.name
     (line,) = (line for line in lines if line.split()[:1] == ["workload.num_prompts"])
-    assert line.split(maxsplit=1)[1] == "requests to send; whole number; 1 or more; default 10"
+    assert (
+        line.split(maxsplit=1)[1] == "requests to send; with duration_s, at most; whole number; 1 or more; default 10"
+    )
 
 
 def test_the_page_names_the_command_as_it_was_called():
@@ -75,4 +77,4 @@ def test_what_the_page_allows_is_what_the_rules_allow(key, said):
 
 
 def test_the_bounded_keys_are_those():
-    assert len(BOUNDED) == 10
+    assert len(BOUNDED) == 12

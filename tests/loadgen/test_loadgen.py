@@ -307,6 +307,42 @@ def test_progress_tells_when_each_request_was_sent_and_answered(two):
         assert np.abs(times - (sent + waited)).min() < 1e-6
 
 
+def test_progress_tells_of_each_request_that_ended_and_of_the_oldest_that_has_not(two):
+    seen = []
+    with running("--itl-s", "0.02", "--ttft-s", "0.1") as url:
+        requests, _ = two.run(load(url, n=30, output_len=20, scheduled=np.arange(30) / 10), enough=seen.append)
+    ended = sorted((each for progress in seen for each in progress.ended), key=lambda each: each.sent_s)
+    told = len(ended)  # the last ones end after the last report
+    assert 20 < told < 30
+    assert [each.sent_s for each in ended] == pytest.approx(requests.sent[:told])
+    assert [each.sent_s + each.e2el_s for each in ended] == pytest.approx(requests.finished[:told])
+    assert {(each.asked_tokens, each.succeeded) for each in ended} == {(20, True)}
+    assert all(0.1 <= each.ttft_s < each.e2el_s for each in ended)
+    reported = [set() for _ in seen]
+    for index, progress in enumerate(seen):
+        reported[index] = reported[index - 1] | {each.sent_s for each in progress.ended}
+        older = requests.sent[requests.sent < progress.oldest_open_s]
+        assert {*np.round(older, 6)} <= {*np.round([*reported[index]], 6)}
+    assert max(each.oldest_open_s for each in seen) > 1.5
+
+
+@pytest.mark.parametrize("scheduled", [None, np.arange(400) / 40])
+def test_nothing_is_sent_once_the_duration_is_over_and_what_is_in_flight_is_awaited(two, scheduled):
+    with running("--itl-s", "0.02", "--ttft-s", "0.1") as url:
+        asked = load(url, n=400, output_len=20, limit=None if scheduled is not None else 8, scheduled=scheduled)
+        requests, _ = two.run(dataclasses.replace(asked, sending_s=1.2))
+    sent = requests.error != "not sent"
+    assert 10 < sent.sum() < 100
+    assert set(requests.error[sent]) == {""}
+    assert (requests.sent[sent] <= 1.2).all()
+    assert requests.finished[sent].max() > 1.2
+    assert np.isnan(requests.sent[~sent]).all()
+    kept = requests.select(sent)
+    assert len(kept) == sent.sum()
+    assert (kept.output_tokens == 20).all()
+    assert kept.offsets[-1] == len(kept.chunk_times) == requests.offsets[-1]
+
+
 def test_the_word_to_break_off_may_come_when_a_process_is_done(two):
     with running("--itl-s", "0.01") as url:
         requests, _ = two.run(load(url, n=2, output_len=[2, 500]), enough=lambda progress: progress.elapsed_s > 0.4)

@@ -4,7 +4,7 @@ from builders import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vbench.metrics.definitions import in_flight, latencies, metrics
+from vbench.metrics.definitions import in_flight, is_measured, latencies, metrics
 
 REPLIES = st.lists(
     st.lists(st.tuples(st.floats(0.001, 1.0), st.integers(1, 5)), max_size=8), min_size=1, max_size=8
@@ -132,3 +132,27 @@ def test_the_servers_count_of_prompt_tokens_is_a_key_of_its_own_where_it_tells_a
     assert (told["total_input_tokens"], told["usage_input_tokens"]) == (16, 58)
     assert "usage_input_tokens" not in metrics(requests(*replies, usage_input_tokens=np.array([28, 0])))
     assert "usage_input_tokens" not in metrics(requests(*replies))  # an older file
+
+
+def test_requests_of_the_warm_up_are_not_measured():
+    made = requests(
+        [(1.0, 1)], [(3.0, 1)], [(4.0, 2)], [], sent=[0.0, 1.999, 2.0, np.nan], finished=np.array([1, 3, 4, np.nan])
+    )
+    assert is_measured(made, 2.0).tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]  # one that was never sent has failed, and counts
+    assert is_measured(made, None).all()
+
+
+@given(REPLIES, st.data())
+def test_selected_requests_keep_their_chunks(replies, data):
+    made = requests(*replies)
+    kept = np.array(data.draw(st.lists(st.booleans(), min_size=len(made), max_size=len(made))), bool)
+    chosen = made.select(kept)
+    again = requests(*(reply for reply, keep in zip(replies, kept, strict=True) if keep)) if kept.any() else None
+    assert len(chosen) == kept.sum()
+    if again is not None:
+        assert metrics(chosen) == metrics(again)

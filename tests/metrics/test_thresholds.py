@@ -79,6 +79,13 @@ def test_the_servers_token_count_may_differ_by_1_percent_of_the_larger(theirs, c
     assert all(cause in reason.sentence for reason in judged.invalid)
 
 
+@pytest.mark.parametrize(("theirs", "fits"), [(1000 + 10.1 + 4, True), (1016, False), (991, True), (989, False)])
+def test_the_server_may_have_made_tokens_that_a_broken_off_request_never_read(theirs, fits):
+    asked = np.array([2] * 498 + [4, 4])
+    made = many(500, asked_tokens=asked, error=np.array([""] * 498 + ["ended early"] * 2))
+    assert ("token_mismatch" not in codes(made, {"server_generation_tokens": float(theirs)})) is fits
+
+
 @pytest.mark.parametrize(("failed", "verdict"), [(0, set()), (1, {"failed_requests", "few_samples"})])
 def test_100_answers_are_needed_for_a_p99_and_no_failure_is_allowed(failed, verdict):
     assert codes(many(100, error=np.array(["http 500"] * failed + [""] * (100 - failed)))) == verdict
@@ -131,3 +138,23 @@ def test_a_pause_is_told_from_1_s_and_10_median_itls_on(cause, stall_ms, itl_ms,
 @pytest.mark.parametrize(("share", "verdict"), [(0.01, set()), (0.011, {"paused_replies"})])
 def test_one_reply_of_100_may_stand_still_for_over_1_s(share, verdict):
     assert codes(many(), {"paused_replies": share, "longest_reply_gap_ms": 3000.0, "median_itl_ms": 10.0}) == verdict
+
+
+@pytest.mark.parametrize(("warmup_s", "measured"), [(0.0, True), (0.1, False), (None, True)])
+def test_a_run_that_is_all_warm_up_measured_nothing(warmup_s, measured):
+    assert ("nothing_measured" in codes(many(), warmup_s=warmup_s)) is not measured
+
+
+@pytest.mark.parametrize(("last_s", "warned"), [(66.5, False), (66.4, True)])
+def test_prompts_may_end_a_twentieth_before_the_duration(last_s, warned):
+    made = many(120, sent=np.linspace(0, last_s, 120))
+    load = {"duration_s": 60.0, "warmup_s": 10.0, "num_prompts": 120, "max_concurrency": 4}
+    assert ("out_of_prompts" in codes(made, **load)) is warned
+    assert "out_of_prompts" not in codes(made, **{**load, "num_prompts": 121})
+    assert "out_of_prompts" not in codes(made, num_prompts=120)
+
+
+def test_few_samples_counts_what_was_measured():
+    sent = np.array([0.0] * 20 + [5.0] * 100)
+    assert "few_samples" not in codes(many(120, sent=sent), warmup_s=1.0)
+    assert "few_samples" in codes(many(119, sent=sent[:-1]), warmup_s=1.0)

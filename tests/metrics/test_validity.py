@@ -118,7 +118,7 @@ def test_every_reason_to_call_a_run_invalid_says_what_to_do():
     rules = re.search(r"invalid = \((.*?)\n    \)\n", inspect.getsource(judge), re.DOTALL)
     codes = [
         code
-        for rule in re.findall(r"\b(\w+)\((?:found|requests)", rules[1])
+        for rule in re.findall(r"\b([a-z_]+)\(", rules[1])
         for code in re.findall(r'Reason\(\s*"(\w+)"', inspect.getsource(getattr(validity, rule)))
     ]
     assert len(codes) >= 12

@@ -10,11 +10,12 @@ from builders import requests
 from vbench.metrics.definitions import metrics
 from vbench.metrics.goodput import goodput
 from vbench.metrics.occupancy import summaries
+from vbench.metrics.steady import steady_metrics
 from vbench.schema.series import Series
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "metrics.md").read_text()
-SHAPES = re.compile(r"^(mean|median|std|p90|p95|p99)_(?=(ttft|tpot|itl|e2el|chunk_gap|queue)_ms$)")
+SHAPES = re.compile(r"(?<![a-z])(mean|median|std|p90|p95|p99)_(?=(ttft|tpot|itl|e2el|chunk_gap|queue)_(upper_)?ms$)")
 GAUGES = ("server/requests_running", "gpu0/utilization_pct", "gpu0/sm_clock_mhz", "gpu0/memory_mib")
 
 
@@ -26,7 +27,14 @@ def sampled():
 
 def keys():
     run = requests([(1.0, 1), (1.5, 1)], [(1.0, 1), (2.0, 2)])
-    found = metrics(run) | goodput(run, {"ttft_ms": 500}) | summaries(sampled(), run)
+    follow = requests(*([(each + 0.5, 1), (each + 1.0, 1)] for each in range(400)), sent=[float(n) for n in range(400)])
+    found = (
+        metrics(run)
+        | metrics(follow)
+        | steady_metrics(follow)
+        | goodput(run, {"ttft_ms": 500})
+        | summaries(sampled(), run)
+    )
     return sorted({SHAPES.sub("…_", key) for key in found})
 
 
@@ -36,6 +44,7 @@ def test_every_key_is_defined_in_the_docs(key):
 
 
 def test_every_code_of_a_verdict_is_in_the_docs():
-    codes = re.findall(r'Reason\(\s*"(\w+)"', (ROOT / "vbench" / "metrics" / "validity.py").read_text())
+    rules = "".join((ROOT / "vbench" / "metrics" / name).read_text() for name in ("validity.py", "coverage.py"))
+    codes = re.findall(r'Reason\(\s*"(\w+)"', rules)
     assert len(codes) >= 15
     assert [code for code in codes if f"`{code}`" not in DOCS] == []

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from vbench.plan import sessions
 from vbench.plan.naming import split_name
 from vbench.plan.rules import check_run
-from vbench.plan.sessions import plan
+from vbench.plan.sessions import plan, plan_run
 from vbench.schema.errors import Refused
 from vbench.workload import search
-from vbench.workload.prompts import lengths
+from vbench.workload.prompts import generator, lengths
 
 
 def planned(*configs, version="vllm 1"):
@@ -229,3 +229,14 @@ def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
 def test_values_that_contradict_each_other_are_refused_by_name(parts, message):
     with pytest.raises(Refused, match=message):
         check_run(run_config(**parts))
+
+
+def test_runs_by_count_have_the_keys_and_prompts_that_they_had_before_runs_by_time():
+    timed = run_config(workload={"duration_s": 60.0})
+    assert plan_run(timed, "x").key != plan_run(run_config(), "x").key
+    drawn = [generator(each.workload, "prompts").integers(1 << 60) for each in (run_config(), timed)]
+    assert drawn[0] == 851056407636094744 != drawn[1]
+
+
+def test_the_name_of_a_run_by_time_says_so():
+    assert plan_run(run_config(workload={"duration_s": 60.0, "warmup_s": 2.5}), "x").name.endswith("n10 60s w2.5")

@@ -61,3 +61,28 @@ def test_tensor_parallelism_divides_the_attention_heads(size, allowed):
             Refused, match=f"parallelism.tensor_parallel_size={size}: must divide the 8 attention heads"
         ):
             check_run(run)
+
+
+@pytest.mark.parametrize("key", ["duration_s", "warmup_s"])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf")])
+def test_a_span_of_time_is_above_0_and_finite(key, seconds):
+    with pytest.raises(Refused, match=f"workload.{key}={seconds}: must be above 0"):
+        check_run(run_config(workload={key: seconds}))
+
+
+def test_a_search_and_a_start_have_no_duration():
+    with pytest.raises(Refused, match=r"workload\.duration_s=9.0: a search chooses"):
+        check_run(run_config(workload={"duration_s": 9, "search": "max_concurrency", "slo": {"ttft_ms": 9}}))
+    with pytest.raises(Refused, match=r"workload\.warmup_s=9.0: workload=none sends nothing"):
+        check_run(run_config(workload={"warmup_s": 9, "lengths": "none", "num_prompts": 0}))
+
+
+@pytest.mark.parametrize(("prompts", "fits"), [(140, True), (139, False)])
+def test_a_rate_needs_prompts_for_its_whole_duration_and_warm_up(prompts, fits):
+    load = {"request_rate": 2.0, "duration_s": 60.0, "warmup_s": 10.0, "num_prompts": prompts}
+    if fits:
+        check_run(run_config(workload=load))
+    else:
+        with pytest.raises(Refused, match="set at least 140"):
+            check_run(run_config(workload=load))
+    check_run(run_config(workload={**load, "max_concurrency": 4}))  # it may wait for places

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from builders import run_config
 from simulated_engine import SimulatedEngine
-from simulated_search import search, serve
+from simulated_search import broken_off, search, serve, true_share
 
 from vbench.metrics.goodput import meets_slo, ttft
-from vbench.workload.probe import is_growing, is_steady, probe_plan
+from vbench.workload.probe import ended_enough, is_growing, is_negligible, is_steady, probe_plan
 from vbench.workload.prompts import draw_lengths, draw_prompts, lengths
-from vbench.workload.search import Question
+from vbench.workload.search import MOST_JUDGED, Question
 
 ENGINE = SimulatedEngine(base_s=0.02, per_sequence_s=0.001, per_prompt_token_s=4e-5)
 SLO = {"ttft_ms": 300.0, "tpot_ms": 60.0}
@@ -21,8 +21,8 @@ def config(kind="max_concurrency", **workload):
     return run_config(workload={"search": kind, "slo": SLO, **workload})
 
 
-def question(level, requests=343, exploring=False, attempt=0):
-    return Question(level, requests, exploring, attempt)
+def question(level, exploring=False, attempt=0):
+    return Question(level, exploring, attempt)
 
 
 # ------------------------------------------------------------------------------------------------------- a closed loop
@@ -31,15 +31,30 @@ def question(level, requests=343, exploring=False, attempt=0):
 def test_a_closed_loop_is_filled_at_twice_the_rate_at_which_the_level_below_was_served():
     load = probe_plan(config(), question(16), duration_s=4.0).config.workload
     assert (load.max_concurrency, load.request_rate, load.search) == (16, 8.0, None)
-    assert load.num_prompts == 3 * 16 + 343
+    assert load.num_prompts == 3 * 16 + MOST_JUDGED
     assert probe_plan(config(), question(16), None).config.workload.request_rate == np.inf
     assert probe_plan(config(), question(1), 4.0).config.workload.request_rate == np.inf
     assert probe_plan(config(request_rate=3.0), question(16), 4.0).config.workload.request_rate == 3.0
 
 
-def test_a_closed_loop_judges_two_requests_for_each_place_and_one_where_it_explores():
-    assert probe_plan(config(), question(512), 4.0).config.workload.num_prompts == (3 + 2) * 512
-    assert probe_plan(config(), question(512, 8, exploring=True), 4.0).config.workload.num_prompts == (3 + 1) * 512
+@pytest.mark.parametrize(("exploring", "least"), [(False, 1024), (True, 512)])
+def test_a_closed_loop_judges_two_requests_for_each_place_and_one_where_it_explores(exploring, least):
+    plan = probe_plan(config(), question(512, exploring), 4.0)
+    assert plan.least == least
+    assert plan.config.workload.num_prompts == 3 * 512 + max(MOST_JUDGED, least)
+    assert not plan.has_told_enough(least - 1, least - 1)
+    assert plan.has_told_enough(least, least)
+    assert plan.has_told_enough(0, 8)  # it fails, which more requests would not change
+
+
+def test_a_probe_judges_no_more_than_a_bound_and_what_is_asked_for_where_it_decides():
+    assert probe_plan(config(), question(16), 4.0).config.workload.num_prompts == 3 * 16 + 800
+    assert MOST_JUDGED == 800
+    asked = config(num_prompts=1500)
+    assert probe_plan(asked, question(16), 4.0).config.workload.num_prompts == 3 * 16 + 1500
+    assert probe_plan(asked, question(16), 4.0).least == 1500
+    assert probe_plan(asked, question(16, exploring=True), 4.0).least == 16
+    assert probe_plan(config("request_rate", num_prompts=1500), question(1.0), 4.0).least == 1500
 
 
 def test_the_requests_between_the_first_replies_and_the_last_sends_are_judged():
@@ -75,19 +90,21 @@ def test_no_request_is_judged_where_fewer_replies_ended_than_there_are_places():
 
 
 def test_an_open_loop_is_judged_once_its_queue_has_built_up():
-    plan = probe_plan(config("request_rate"), question(2.0, 500), duration_s=5.0)
+    plan = probe_plan(config("request_rate"), question(2.0), duration_s=5.0)
     load = plan.config.workload
     assert (load.request_rate, load.max_concurrency) == (2.0, None)
-    assert load.num_prompts == 120 + 500 + 10
+    assert load.num_prompts == 120 + 800 + 10
     judged = is_steady(plan, serve(ENGINE, plan.config, np.random.default_rng(0)))
-    assert np.flatnonzero(judged).tolist() == list(range(120, 120 + 500))
+    assert np.flatnonzero(judged).tolist() == list(range(120, 120 + 800))
 
 
 def test_an_open_loop_is_judged_for_forty_durations_and_four_where_it_explores():
-    assert probe_plan(config("request_rate"), question(4.0), 5.0).config.workload.num_prompts == 240 + 800 + 20
-    short = probe_plan(config("request_rate"), question(4.0, 8, exploring=True), 5.0)
-    assert short.config.workload.num_prompts == 240 + 80 + 20
-    assert probe_plan(config("request_rate"), question(1.0, 8, exploring=True), None).config.workload.num_prompts == 21
+    longer = probe_plan(config("request_rate"), question(8.0), 5.0)
+    assert (longer.building, longer.least, longer.holding) == (480, 1600, 40)
+    assert longer.config.workload.num_prompts == 480 + 1600 + 40
+    short = probe_plan(config("request_rate"), question(8.0, exploring=True), 5.0)
+    assert (short.building, short.least, short.holding) == (480, 160, 40)
+    assert probe_plan(config("request_rate"), question(1.0, exploring=True), None).least == 4
 
 
 def test_a_queue_that_grows_shows_and_one_that_does_not_grow_does_not():
@@ -99,7 +116,7 @@ def test_a_queue_that_grows_shows_and_one_that_does_not_grow_does_not():
 
 @pytest.mark.parametrize(("count", "grows"), [(40, True), (39, False)])
 def test_fewer_than_forty_requests_show_no_trend(count, grows):
-    plan = probe_plan(config("request_rate"), question(1.0, 8, exploring=True), 1.0)
+    plan = probe_plan(config("request_rate"), question(1.0, exploring=True), 1.0)
     plan = replace(plan, building=0, holding=0)
     requests = serve(ENGINE, replace(plan.config, workload=replace(plan.config.workload, num_prompts=count)),
                      np.random.default_rng(0))  # fmt: skip
@@ -107,6 +124,58 @@ def test_fewer_than_forty_requests_show_no_trend(count, grows):
     slower = replace(requests, chunk_times=np.stack([requests.sent + waits, requests.sent + waits + 1], 1).ravel())
     assert np.allclose(ttft(slower), waits)
     assert is_growing(plan, slower) is grows
+
+
+# -------------------------------------------------------------------------------------------------- a probe under way
+
+
+def ended_by(requests, now):
+    """What a report of a load under way says: sent, finished and met of the requests that have ended, and the bound."""
+    ended = requests.finished <= now
+    open_ = requests.sent[(requests.sent <= now) & ~ended]
+    return requests.sent[ended], requests.finished[ended], meets_slo(requests, SLO)[ended], open_.min(initial=now)
+
+
+@pytest.mark.parametrize(
+    ("kind", "level"), [("max_concurrency", 16), ("max_concurrency", 96), ("request_rate", 1.5), ("request_rate", 9.0)]
+)
+def test_what_is_judged_of_a_probe_under_way_is_what_is_judged_of_its_record(kind, level):
+    plan = probe_plan(config(kind), question(level), 6.0)
+    requests = serve(ENGINE, plan.config, np.random.default_rng(0))
+    seen = set()
+    for now in np.linspace(1, requests.finished.max(), 60):
+        cut = broken_off(requests, now)
+        judged = is_steady(plan, cut)
+        enough = plan.has_told_enough(int((meets_slo(requests, SLO) & judged).sum()), int(judged.sum()))
+        assert ended_enough(plan, *ended_by(requests, now)) is enough
+        seen.add(enough)
+    assert seen == {False, True}
+
+
+def test_a_request_behind_one_that_is_still_open_is_not_judged():
+    plan = probe_plan(config(), question(2), 1.0)
+    sent, finished = np.arange(40.0), np.arange(40.0) + 0.5
+    met = np.zeros(40, bool)
+    assert ended_enough(plan, sent, finished, met, oldest_open_s=6.0)
+    assert ended_enough(plan, sent[::-1], finished[::-1], met, oldest_open_s=6.0)
+    assert not ended_enough(plan, sent, finished, met, oldest_open_s=5.0)  # three misses: the first two fill the places
+
+
+@pytest.mark.parametrize(
+    ("lag_s", "slo", "negligible"),
+    [
+        (0.015, {"ttft_ms": 300.0}, True),
+        (0.0151, {"ttft_ms": 300.0}, False),
+        (0.0151, {"e2el_ms": 300.0}, False),
+        (0.030, {"tpot_ms": 60.0}, True),
+        (0.0301, {"tpot_ms": 60.0}, False),
+        (0.0301, {"ttft_ms": 3000.0, "tpot_ms": 60.0}, False),
+    ],
+)
+def test_a_lag_matters_that_is_more_than_a_twentieth_of_an_objective(lag_s, slo, negligible):
+    plan = probe_plan(config(lengths="random", input_len=8, output_len=11), question(2), 1.0)
+    requests = serve(ENGINE, plan.config, np.random.default_rng(0))
+    assert is_negligible(lag_s, requests, slo) is negligible
 
 
 # -------------------------------------------------------------------------------------------------------- what is sent
@@ -150,19 +219,6 @@ ENGINES = {  # an engine and its objectives, of the shapes that searches meet
     ),
     "fast": (SimulatedEngine(0.007, 0.00008, 1 / 25000), {"ttft_ms": 500.0, "tpot_ms": 50.0}),
 }
-
-
-def true_share(engine, slo, kind, level):
-    """Of a load so long that chance and its ends are nothing to it."""
-    count = int(100 * level) + 6000 if kind == "max_concurrency" else int(600 * level) + 6000
-    load = {"max_concurrency": int(level)} if kind == "max_concurrency" else {"request_rate": level}
-    sent = run_config(workload={"num_prompts": count, **load})
-    met = []
-    for seed in range(100, 106):
-        requests = serve(engine, sent, np.random.default_rng(seed))
-        skipped = 4 * int(level) if kind == "max_concurrency" else int(120 * level)
-        met.append(meets_slo(requests, slo)[skipped : -max(2 * int(level), 1)].mean())
-    return np.mean(met)
 
 
 @pytest.mark.slow

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from vbench.schema import Search, Workload
 from vbench.workload.search import (
-    DECIDING,
     EXPLORING,
     HIGHEST,
     LOWEST,
     MOST_TRIES,
     Probe,
+    Question,
     answer,
     bracket,
     decide,
@@ -28,8 +28,11 @@ def searched(passes, whole=True, limit=200):
     """Probes until the search ends, of a server on which `passes(level)` holds without noise."""
     probes = []
     while question := next_question(probes, whole):
-        met = question.requests if passes(question.level) else question.requests // 2
-        probes.append(Probe(question.level, met, question.requests))
+        met = of = 0
+        while question.verdict(met, of) is None:
+            of += 1
+            met += passes(question.level) or of % 2
+        probes.append(Probe(question.level, met, of))
         assert len(probes) < limit
     return probes
 
@@ -57,16 +60,59 @@ def test_the_answer_has_passed_the_test_and_the_level_above_it_has_failed_it(cap
     assert decide([probe for probe in probes if probe.level == failed]) is False
 
 
+def pressed(level, pressure, met=8, of=8):
+    return Probe(level, met, of, pressure=pressure)
+
+
 def test_levels_double_by_short_probes_until_one_fails():
-    probes = searched(lambda level: level <= 8)
-    assert [probe.level for probe in probes][:5] == [1, 2, 4, 8, 16]
-    assert {probe.of for probe in probes[:5]} == {EXPLORING}
+    probes = searched(lambda level: level <= 16)
+    assert [probe.level for probe in probes][:4] == [4, 8, 16, 32]
+    assert [probe.of for probe in probes[:3]] == [EXPLORING] * 3
     assert EXPLORING == 8
+    assert [probe.level for probe in searched(lambda level: level <= 4, whole=False)][:4] == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(("pressure", "level"), [(0.5, 16), (0.51, 8), (math.nan, 8)])
+def test_a_level_that_leaves_half_of_the_objectives_room_is_followed_by_one_four_times_as_high(pressure, level):
+    assert next_question([pressed(4, pressure)], whole=True).level == level
+    assert next_question([pressed(4, pressure)], whole=False).level == 8
+
+
+def test_the_highest_level_is_not_jumped_over():
+    assert next_question([pressed(4096, 0.1)], whole=True).level == HIGHEST
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "level"),
+    [
+        (0.5, 1.5, 24),  # halfway
+        (0.6, 1.4 + 1 / 4.5, 22),
+        (0.9, 2.0, 19),  # as near to the level that passed as it may be: a fifth of the bracket
+        (0.1, 1.1, 28),  # and to the one that failed
+        (0.5, 0.9, 24),  # it failed by less than its 99th percentile: halved
+        (math.nan, 1.5, 24),
+        (1.0, 1.5, 24),
+    ],
+)
+def test_a_bracket_is_cut_where_the_objectives_should_be_reached(low, high, level):
+    probes = [pressed(16, low), pressed(32, high, met=0)]
+    assert next_question(probes, whole=True).level == level
+    assert next_question(probes, whole=False).level == 24
+
+
+def test_a_narrow_bracket_is_cut_within_it():
+    assert next_question([pressed(4, 0.99), pressed(6, 9.0, met=0)], whole=True).level == 5
+    assert next_question([pressed(4, 0.1), pressed(6, 1.01, met=0)], whole=True).level == 5
+
+
+def test_the_highest_pressure_of_a_levels_probes_counts():
+    probes = [pressed(16, 0.5), pressed(16, 0.9), pressed(32, 1.5, met=0), pressed(32, math.nan, met=0)]
+    assert next_question(probes, whole=True).level == 19
 
 
 def test_where_not_even_one_at_a_time_meets_them_the_answer_is_none():
     probes = searched(lambda _: False)
-    assert {probe.level for probe in probes} == {1}
+    assert [probe.level for probe in probes] == [4, 2, 1]
     assert answer(probes) == 0
 
 
@@ -80,12 +126,22 @@ def test_a_server_without_limit_is_answered_by_the_highest_level():
     assert answer(searched(lambda _: True)) == HIGHEST == 8192
 
 
-def test_a_level_that_seems_to_fail_is_looked_at_twice_as_long_before_it_is_believed():
+def test_a_short_probe_goes_on_until_its_level_seems_to_pass_or_fails():
+    short = Question(2, exploring=True)
+    assert short.verdict(7, 7) is None
+    assert short.verdict(8, 8) is True
+    assert short.verdict(7, 8) is None
+    assert short.verdict(110, 111) is None
+    assert short.verdict(111, 112) is True
+    assert short.verdict(4, 8) is False
+
+
+def test_a_probe_counts_on_from_the_ones_before_it_on_its_level():
     probes = [Probe(1, 8, 8), Probe(2, 7, 8)]
-    question = next_question(probes, whole=True)
-    assert (question.level, question.requests, question.attempt, question.exploring) == (2, 16, 1, False)
-    longer = next_question([*probes, Probe(2, 92, 92)], whole=True)
-    assert (longer.level, longer.requests) == (2, 200)
+    assert next_question(probes, whole=True) == Question(2, exploring=True, attempt=1, met=7, of=8)
+    assert Question(2, exploring=True, attempt=1, met=7, of=8).verdict(104, 104) is True
+    assert Question(2, exploring=True, attempt=1, met=7, of=8).verdict(103, 103) is None
+    assert Question(2, exploring=True, attempt=1, met=7, of=8).verdict(0, 3) is False
 
 
 def test_a_failure_by_chance_is_taken_back_and_the_search_goes_on_above():
@@ -96,15 +152,10 @@ def test_a_failure_by_chance_is_taken_back_and_the_search_goes_on_above():
 
 def test_the_highest_level_that_seems_to_pass_is_measured_until_that_is_proven():
     probes = [Probe(1, 8, 8), Probe(2, 0, 8)]
-    question = next_question(probes, whole=True)
-    assert (question.level, question.requests) == (1, 343 - 8)
-    assert not question.exploring
+    assert next_question(probes, whole=True) == Question(1, exploring=False, attempt=1, met=8, of=8)
+    assert Question(1, exploring=False, met=8, of=8).verdict(334, 334) is None
+    assert Question(1, exploring=False, met=8, of=8).verdict(335, 335) is True
     assert next_question([*probes, Probe(1, 335, 335)], whole=True) is None
-
-
-def test_no_probe_judges_more_than_a_bound():
-    missed = [Probe(1, 8, 8), Probe(1, 738, 747), Probe(2, 0, 8)]
-    assert next_question(missed, whole=True).requests == DECIDING == 500
 
 
 def test_a_hundred_of_a_hundred_do_not_pass():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import pandas as pd
 
 from vbench.analysis.frame import METRICS
 from vbench.analysis.loads import NUM_PROMPTS, LoadAxis
-from vbench.metrics.intervals import t_quantile
+from vbench.metrics.intervals import Interval, t_quantile
+from vbench.metrics.quantiles import needs_text, percentile_of, upper_key
 from vbench.schema.errors import Refused
 
 POINT = ("model_label", "system_label", "load")
@@ -28,7 +29,8 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
     the mean's 95 % interval, NaN if it is unknown. Repeats on one server share what its start decided, so they are not
     independent: where a point has several starts, its mean is that of the means of the starts, and the interval is
     Student's t over these. Of a single start it is t over the runs, and does not cover the start. Values that agree
-    exactly tell nothing of their spread.
+    exactly tell nothing of their spread. `replies`: the fewest of a run; and of each percentile the highest bound of a
+    run.
     """
     keys, point = list(metrics), list(by)
     groups = rows.groupby(point, sort=True)
@@ -42,7 +44,10 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
             whole.loc[several] = clustered.loc[several]
     carried = groups[[each for each in CARRIED if each not in by]].first()
     found = pd.concat([carried, groups.size().rename("runs"), starts, means], axis=1)
-    return found.join(halves.add_suffix(HALF_WIDTH)).reset_index()
+    bounds = [upper_key(key) for key in keys if percentile_of(key) and upper_key(key) in rows]
+    told = {key: (key, "max") for key in bounds} | ({"replies": ("completed", "min")} if "completed" in rows else {})
+    found = found.join(halves.add_suffix(HALF_WIDTH))
+    return (found.join(groups.agg(**told)) if told else found).reset_index()
 
 
 def _summarise(groups: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -50,6 +55,22 @@ def _summarise(groups: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     means, spreads, counts = groups.mean(), groups.std(), groups.count()
     quantiles = counts.apply(lambda count: count.map(_quantile))
     return means, (spreads / np.sqrt(counts) * quantiles).where(spreads > NO_SPREAD * means.abs())
+
+
+def mean_text(row: Mapping[Any, Any], key: str, digits: str) -> str:
+    """A table's cell: `9.6 ± 0.1`; of a percentile also its bound, `9.6 ± 0.1 (≤ 9.9)`, or how many replies it needs.
+
+    Takes a row of `mean_points`.
+    """
+    if pd.isna(row.get(key)):
+        return "none"
+    few = needs_text(key, row.get("replies", np.inf))
+    if few:
+        return few
+    bound = row.get(upper_key(key), np.nan)
+    return format(Interval(row[key], row[key + HALF_WIDTH], row["runs"]), digits) + (
+        "" if pd.isna(bound) else f" (≤ {bound:{digits}})"
+    )
 
 
 def choose_load(found: pd.DataFrame, asked: int | None, axis: LoadAxis) -> tuple[float, str]:
@@ -96,6 +117,17 @@ def describe_starts(starts: pd.Series) -> str:
     if starts.max() == 1:
         return f"on one start of the server, {uncovered}"
     return f"over {count_range(starts)} starts of the server; where it is one, t over its repeats, {uncovered}"
+
+
+def bounds_caption(found: pd.DataFrame, keys: Sequence[str]) -> str:
+    """What (≤ …) and "needs n" mean; "" where no cell has one. Takes `mean_points`, and the metrics that are shown."""
+    shown = [key for key in keys if percentile_of(key) and key in found]
+    if not shown:
+        return ""
+    return (
+        "(≤ …): with 95 % confidence the true percentile is not above this, the highest of the repeats; needs n: there "
+        "are fewer replies than that takes"
+    )
 
 
 def count_range(counts: pd.Series) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench.metrics import definitions
+from vbench.metrics import quantiles
 from vbench.schema.record import Floats, Ints, Requests
 
 NEEDED = ("input_lens", "output_lens", "ttfts", "itls")
@@ -75,7 +75,8 @@ def compute_statistics(result: Mapping[str, Any]) -> dict[str, float]:
     queued = np.array(result.get("queue_times") or [], dtype=np.float64)
     ok = latencies > 0
     waits = queued[ok] if len(queued) == len(latencies) else queued[:0]
-    return definitions.compute_statistics("e2el", latencies[ok]) | definitions.compute_statistics("queue", waits)
+    of_e2el = quantiles.compute_statistics("e2el", latencies[ok], int(ok.sum()))
+    return of_e2el | quantiles.compute_statistics("queue", waits, len(waits))
 
 
 def has_role_chunks(result: Mapping[str, Any]) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,30 +18,15 @@ import numpy as np
 from vbench.loadgen import request
 from vbench.loadgen.alarm import Alarm
 from vbench.loadgen.connection import CONNECT_TIMEOUT_S, Connection, Replica, clock
-from vbench.loadgen.load import Load, Progress
+from vbench.loadgen.load import NEVER, Ended, Load, Outcome, Progress
 from vbench.loadgen.wire import Reply
-from vbench.schema.record import Floats, Ints
+from vbench.schema.record import NOT_SENT
 
 AT_ONCE = 8  # requests sent in a row before replies are read
 AHEAD_S = 1.0  # connections are opened for requests due this soon
 OPENING_AT_ONCE = 128  # a server's backlog is finite
 HEARTBEAT_NS = 10_000_000
-NEVER = -1
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The results of the n requests that one process sent; instants in ns of `clock`."""
-
-    start: int
-    sent: Ints  # (n,) NEVER where it was not sent
-    finished: Ints  # (n,) NEVER where it was not sent
-    replica: Ints  # (n,)
-    replies: list[Reply]
-    errors: list[str]  # failures outside the reply
-    cpu_s: float
-    wall_s: float
-    lags_s: Floats  # how late each heartbeat was
+HTTP_OK = 200
 
 
 async def drive(load: Load, first_replica: int, barrier: Callable[[Sender], Awaitable[int]]) -> Outcome:
@@ -92,15 +77,17 @@ class Sender:
     def __init__(self, load: Load, replicas: list[Replica], first_replica: int) -> None:
         self.replicas = replicas
         self.limit = load.max_concurrency or len(load)
-        self.timeout_s = load.timeout_s
+        self.timeout_s, self.sending_s = load.timeout_s, load.sending_s
         self.order = np.argsort(load.scheduled, kind="stable").tolist()
         self.due_s = np.sort(load.scheduled)
+        self.output_len = load.output_len.tolist()
         self.due: list[int] = []  # ns of `clock`, set at the start
         self.preferred = first_replica  # the replica to take if several have equally few requests in flight; rotates
         self.next = 0  # position in `order` of the next request to send
         self.in_flight = self.completed = self.reads = 0  # reads: received by completed requests
         self.reported = 0  # how many of `order` the last progress report covered
         self.awaited: list[int] = []  # those of them that had no answer then
+        self.newly_ended: list[int] = []  # since the last progress report
         self.live: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.over = asyncio.Event()
@@ -122,6 +109,8 @@ class Sender:
         self.alarm.set(start)
         self.heart.set(start)
         self.spawn(self.stay_ahead(start))
+        if self.sending_s is not None:
+            loop.call_later(self.sending_s + (start - clock()) / 1e9, self.stop_sending)
         try:
             await asyncio.wait_for(self.over.wait(), self.timeout_s + (start - clock()) / 1e9)
         except asyncio.TimeoutError:
@@ -191,6 +180,7 @@ class Sender:
         reply = self.replies[connection.index]
         self.finished[connection.index] = at
         self.reads += len(reply.times)
+        self.newly_ended.append(connection.index)
         self.live.discard(connection)
         connection.reply = None
         return reply
@@ -205,6 +195,14 @@ class Sender:
             self.over.set()
         elif was_full:
             self.pump()
+
+    def stop_sending(self) -> None:
+        """Sends nothing more; what is in flight goes on to its end."""
+        for index in self.order[self.next :]:
+            self.errors[index] = NOT_SENT
+        del self.order[self.next :]
+        if self.completed == len(self.order):
+            self.over.set()
 
     def give_up(self, why: str) -> None:
         """Ends open requests with this error; those not yet sent are never sent."""
@@ -265,8 +263,11 @@ class Sender:
         answered = [index for index in self.awaited if len(self.replies[index].times) > 1]
         gone = {*answered, *(index for index in self.awaited if self.finished[index] != NEVER)}
         self.awaited = [index for index in self.awaited if index not in gone]
+        ended, self.newly_ended = self.newly_ended, []
+        now = clock()
+        oldest = min((self.sent[each.index] for each in self.live), default=now)
         return Progress(
-            elapsed_s=(clock() - self.start) / 1e9,
+            elapsed_s=(now - self.start) / 1e9,
             completed=self.completed,
             reads=self.reads + sum(len(self.replies[each.index].times) for each in self.live),
             in_flight=self.in_flight,
@@ -274,4 +275,16 @@ class Sender:
                 ((sent - self.start) / 1e9, (self.replies[index].times[1] - sent) / 1e9)
                 for index, sent in ((index, self.sent[index]) for index in answered)
             ),
+            ended=tuple(self.describe_ended(index) for index in ended),
+            oldest_open_s=(oldest - self.start) / 1e9,
+        )
+
+    def describe_ended(self, index: int) -> Ended:
+        sent, times = self.sent[index], self.replies[index].times
+        return Ended(
+            sent_s=(sent - self.start) / 1e9,
+            ttft_s=(times[1] - sent) / 1e9 if len(times) > 1 else math.inf,
+            e2el_s=(self.finished[index] - sent) / 1e9,
+            asked_tokens=self.output_len[index],
+            succeeded=not self.errors[index] and self.replies[index].status == HTTP_OK,
         )

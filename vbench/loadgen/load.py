@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from vbench.loadgen.wire import Reply
 from vbench.schema.record import Floats, Ints, Requests
+
+NEVER = -1  # instant of what did not happen
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Load:
     ignore_eos: bool
     timeout_s: float  # after the start; then every open stream ends with the error "timeout"
     processes: int | None = None  # how many of the client's processes send it; None: all
+    sending_s: float | None = None  # after the start; then nothing more is sent, and what is in flight ends by itself
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -45,6 +49,17 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A request that has ended, as far as its reply's reads tell: the reply itself is parsed after the load."""
+
+    sent_s: float  # since the load's start
+    ttft_s: float  # from then to the second read of its reply (the first holds the headers); inf if there was none
+    e2el_s: float  # from then to its end
+    asked_tokens: int
+    succeeded: bool
+
+
+@dataclass(frozen=True)
 class Progress:
     """The progress of a running load, reported by its processes twice a second."""
 
@@ -55,6 +70,23 @@ class Progress:
     # For each request that received the second read of its reply (the first holds the headers) since the last report:
     # when it was sent, and the seconds from then to that read.
     answered: tuple[tuple[float, float], ...] = ()
+    ended: tuple[Ended, ...] = ()  # since the last report
+    oldest_open_s: float = 0.0  # all requests sent before it, in seconds since the start, have ended
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The results of the n requests that one process sent; instants in ns of `connection.clock`."""
+
+    start: int
+    sent: Ints  # (n,) NEVER where it was not sent
+    finished: Ints  # (n,) NEVER where it was not sent
+    replica: Ints  # (n,)
+    replies: list[Reply]
+    errors: list[str]  # failures outside the reply
+    cpu_s: float
+    wall_s: float
+    lags_s: Floats  # how late each heartbeat was
 
 
 @dataclass(frozen=True)

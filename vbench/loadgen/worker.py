@@ -26,9 +26,9 @@ from typing import Any
 import numpy as np
 import uvloop
 
-from vbench.loadgen.client import NEVER, Outcome, Sender, drive
+from vbench.loadgen.client import Sender, drive
 from vbench.loadgen.echo import measure_skew_s
-from vbench.loadgen.load import Load, Progress
+from vbench.loadgen.load import NEVER, Load, Outcome, Progress
 from vbench.loadgen.reading import Reading, read
 from vbench.schema.record import ENDED_EARLY, Floats, Ints, Requests
 

@@ -146,7 +146,7 @@ class Workers:
     ) -> list[Any]:
         """Returns one message of this kind from each worker, in order. Raises ClientLost."""
         found: dict[_Worker, Any] = {}
-        last: dict[_Worker, Progress] = {}
+        last = {worker: Progress(elapsed_s=0.0, completed=0, reads=0, in_flight=0) for worker in workers}
         while len(found) < len(workers):
             silent = [worker for worker in workers if worker not in found]
             for worker in _wait_for_messages(silent):
@@ -155,7 +155,7 @@ class Workers:
                     found[worker] = message
                 elif message[0] == "progress":
                     last[worker] = message[1]
-                    progress = combine(last.values(), message[1].answered)
+                    progress = combine(last.values(), message[1])
                     if tick:
                         tick(progress.completed, progress.reads)
                     if enough and enough(progress):
@@ -170,15 +170,17 @@ class Workers:
         self._workers = []
 
 
-def combine(last: Iterable[Progress], answered: tuple[tuple[float, float], ...]) -> Progress:
-    """Combines the latest progress of all processes; `answered` is from the message just received."""
-    reports = list(last)
+def combine(last: Iterable[Progress], newest: Progress) -> Progress:
+    """Combines the latest progress of all processes; what is new since the last report is from the newest."""
+    told = list(last)
     return Progress(
-        elapsed_s=max(each.elapsed_s for each in reports),
-        completed=sum(each.completed for each in reports),
-        reads=sum(each.reads for each in reports),
-        in_flight=sum(each.in_flight for each in reports),
-        answered=answered,
+        elapsed_s=max(each.elapsed_s for each in told),
+        completed=sum(each.completed for each in told),
+        reads=sum(each.reads for each in told),
+        in_flight=sum(each.in_flight for each in told),
+        answered=newest.answered,
+        ended=newest.ended,
+        oldest_open_s=min(each.oldest_open_s for each in told),
     )
 
 

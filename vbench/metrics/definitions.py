@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vbench.metrics.quantiles import compute_statistics
 from vbench.metrics.stalls import EngineFacts, stalls
 from vbench.schema.record import Floats, Ints, Requests
 
@@ -77,9 +78,20 @@ def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str
     if len(requests.usage_input_tokens) and requests.usage_input_tokens[ok].all():
         found["usage_input_tokens"] = int(requests.usage_input_tokens[ok].sum())
     found |= _throughput(requests, ok) | _steady(requests, ok) | stalls(requests, engine)
+    gaps = replies_with_gaps(requests)
     for name, samples in latencies(requests)._asdict().items():
-        found |= compute_statistics(name, samples)
-    return found | compute_statistics("queue", (requests.sent - requests.scheduled)[ok])
+        found |= compute_statistics(name, samples, gaps if name in ("itl", "chunk_gap") else len(samples))
+    return found | compute_statistics("queue", (requests.sent - requests.scheduled)[ok], int(ok.sum()))
+
+
+def is_measured(requests: Requests, warmup_s: float | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Shape (n,): which requests count; those sent in the first `warmup_s` seconds only warmed the server up."""
+    return np.asarray(~(requests.sent < (warmup_s or 0.0)))
+
+
+def replies_with_gaps(requests: Requests) -> int:
+    """How many replies that succeeded came in several chunks."""
+    return int((is_success(requests) & (np.diff(requests.offsets) > 1)).sum())
 
 
 def is_success(requests: Requests) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -120,19 +132,3 @@ def _steady(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_]]) 
         inside = owner & (requests.chunk_times > start) & (requests.chunk_times <= end)
         found["steady_output_throughput"] = float(requests.chunk_tokens[inside].sum() / (end - start))
     return found
-
-
-def compute_statistics(name: str, samples: Floats) -> dict[str, float]:
-    """The keys of one latency from its samples in seconds; none without a sample."""
-    if not len(samples):
-        return {}
-    milliseconds = samples * 1e3
-    p50, p90, p95, p99 = np.percentile(milliseconds, [50, 90, 95, 99])
-    return {
-        f"mean_{name}_ms": float(milliseconds.mean()),
-        f"median_{name}_ms": float(p50),
-        f"std_{name}_ms": float(milliseconds.std()),
-        f"p90_{name}_ms": float(p90),
-        f"p95_{name}_ms": float(p95),
-        f"p99_{name}_ms": float(p99),
-    }

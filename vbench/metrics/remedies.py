@@ -9,6 +9,7 @@ REMEDY: Mapping[str, str] = {  # by code of the reason
     "compiled_under_load": "run the same command with rerun=invalid: the kernels are compiled now",
     "ended_early": "nothing: the server does not bear this rate; measure a lower workload.request_rate",
     "failed_requests": "look at server.log beside the record, mend what the error names, then rerun=invalid",
+    "nothing_measured": "raise workload.num_prompts, or lower workload.warmup_s",
     "no_tokens": "check by hand that the model answers a prompt of this length, then rerun=invalid",
     "late_client": MORE_CPU,
     "slow_arrivals": MORE_CPU,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compiled_under_load, compiled_unlogged
+from vbench.metrics.coverage import few_samples, nothing_measured, out_of_prompts
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
@@ -21,7 +22,6 @@ RATE_SAMPLES = 20  # with fewer, a Poisson process's own rate scatters more than
 LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags more measures itself
 HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache, although our workloads have no common prefixes
 COUNT_SHARE = 0.01  # between the server's token counter and ours
-P99_SAMPLES = 100
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (metrics.occupancy.LOOP_LIMIT)
 STALL_MS = 1000.0  # warn about a pause longer than both 1 s and STALL_TOKENS median inter-token latencies
 PAUSED_SHARE = 0.01  # of replies with a gap beyond 1 s: above it, p99 over requests shows them
@@ -57,6 +57,7 @@ def judge(
         _late_client(requests, load),
         _slow_arrivals(requests, load),
         _buffered_replies(requests) or _lagging_client(found),  # a reply in one piece has no ITL to compare with
+        nothing_measured(requests, load),
         _no_tokens(requests),
         _short_replies(requests, load),
         _prefix_cache_hits(found),
@@ -74,7 +75,8 @@ def judge(
         _merged_tokens(requests),
         _added_prompt_tokens(found),
         _hidden_tokens(requests),
-        _few_samples(requests),
+        out_of_prompts(requests, load),
+        few_samples(requests, load),
     )
     return Judgement([reason for reason in invalid if reason], [reason for reason in warnings if reason])
 
@@ -158,7 +160,11 @@ def _prefix_cache_hits(found: dict[str, float]) -> Reason | None:
 
 def _token_mismatch(requests: Requests, found: dict[str, float]) -> Reason | None:
     theirs, ours = found.get("server_generation_tokens"), int(requests.output_tokens.sum())
-    if theirs is None or abs(theirs - ours) <= COUNT_SHARE * max(theirs, ours):
+    if theirs is None:
+        return None
+    broken_off = (requests.error == ENDED_EARLY) & ~np.isnan(requests.sent)
+    unread = int((requests.asked_tokens - requests.output_tokens)[broken_off].clip(0).sum())  # made, but never read
+    if -COUNT_SHARE * max(theirs, ours) <= theirs - ours <= COUNT_SHARE * max(theirs, ours) + unread:
         return None
     cause = "somebody else used the server" if theirs > ours else "tokens were lost on the way"
     return Reason("token_mismatch", f"the server counted {theirs:.0f} output tokens, we {ours}: {cause}")
@@ -262,10 +268,3 @@ def _hidden_tokens(requests: Requests) -> Reason | None:
         "the first visible token, TPOT and ITL are of the visible ones"
     )
     return Reason("hidden_tokens", sentence)
-
-
-def _few_samples(requests: Requests) -> Reason | None:
-    answered = int(is_success(requests).sum())
-    if answered >= P99_SAMPLES:
-        return None
-    return Reason("few_samples", f"p99 over {answered} requests is their slowest few: it needs {P99_SAMPLES}")

@@ -41,6 +41,8 @@ def load_name(config: RunConfig) -> str:
     parts = [] if load.search else [f"n{load.num_prompts}"]  # a search chooses how many it sends
     parts += [] if math.isinf(load.request_rate) else [f"r{load.request_rate:g}"]
     parts += [f"r{load.ramp_up_start_rps:g}-{load.ramp_up_end_rps:g}"] if load.ramp_up_strategy else []
+    parts += [f"{load.duration_s:g}s"] if load.duration_s else []
+    parts += [f"w{load.warmup_s:g}"] if load.warmup_s else []
     parts += ["trace"] if load.lengths is Lengths.trace else []
     parts += [f"c{load.max_concurrency}"] if load.max_concurrency else []
     parts += [f"slo {load.search.name}"] if load.search else []

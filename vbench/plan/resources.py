@@ -107,7 +107,10 @@ def point_s(run: Run) -> float:
     if load.start_only:
         return POINT_S
     replies = _lengths(load)[:, 1]
-    once = POINT_S + float(schedule_arrivals(load, generator(load, "arrivals"))[-1]) + _served_s(run.config)
+    last_s, served_s = float(schedule_arrivals(load, generator(load, "arrivals"))[-1]), _served_s(run.config)
+    if load.sending_s is not None:
+        last_s, served_s = min(last_s, load.sending_s), min(served_s, load.sending_s + float(replies.max()) * TOKEN_S)
+    once = POINT_S + last_s + served_s
     if load.search:
         reply_s = float(replies.mean()) * TOKEN_S
         return PROBES * (POINT_S + PROBE_DURATIONS * reply_s) + DECIDING_REQUESTS / SEARCHED_PLACES * reply_s

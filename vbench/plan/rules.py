@@ -131,6 +131,16 @@ def _check_load(run: RunConfig) -> None:
     _require(load.request_rate > 0, f"workload.request_rate={load.request_rate}: must be above 0, or inf")
     _require(load.burstiness > 0, f"workload.burstiness={load.burstiness}: must be above 0 (1 is Poisson)")
     _require(load.repeats >= 1, f"workload.repeats={load.repeats}: must be 1 or more")
+    for key in ("duration_s", "warmup_s"):
+        seconds = getattr(load, key)
+        _require(
+            seconds is None or 0 < seconds < math.inf, f"workload.{key}={seconds}: must be above 0 and finite, or null"
+        )
+        _require(seconds is None or not load.start_only, f"workload.{key}={seconds}: workload=none sends nothing")
+        _require(
+            seconds is None or load.search is None,
+            f"workload.{key}={seconds}: a search chooses how long its probes last; leave it out",
+        )
     for key in ("max_concurrency", "client_processes"):
         value = getattr(load, key)
         _require(value is None or value >= 1, f"workload.{key}={value}: must be 1 or more, or null")
@@ -152,6 +162,13 @@ def _check_arrivals(load: Workload) -> None:
         fits = (rate is None) == (load.ramp_up_strategy is None)
         _require(fits, f"workload.{key}={rate}: a ramp needs ramp_up_strategy and both of its ends")
         _require(rate is None or 0 < rate < math.inf, f"workload.{key}={rate}: must be above 0, and finite")
+    if load.duration_s and math.isfinite(load.request_rate) and not load.max_concurrency:
+        due = math.ceil((load.duration_s + (load.warmup_s or 0.0)) * load.request_rate)
+        _require(
+            load.num_prompts >= due,
+            f"workload.num_prompts={load.num_prompts}: at request_rate={load.request_rate:g} they are sent before "
+            f"duration_s={load.duration_s:g} is over; set at least {due}",
+        )
     rated = math.isfinite(load.request_rate) or load.search is Search.request_rate
     asked = "workload.search=request_rate" if load.search else f"workload.request_rate={load.request_rate}"
     _require(not (rated and load.ramp_up_strategy), f"{asked}: workload.ramp_up_strategy sets the rate; choose one")

@@ -12,14 +12,14 @@ from typing import Any
 
 from vbench.plan import naming
 from vbench.plan.positions import check_context
-from vbench.schema import Engine, Hardware, Launcher, Model, Parallelism, RunConfig, to_plain
+from vbench.schema import NEWER_KEYS, Engine, Hardware, Launcher, Model, Parallelism, RunConfig, to_plain
 from vbench.workload import prompts, search
 
 LABELS = {"experiment", "rerun", "launcher"}  # keys of a RunConfig that shape no result
 SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # keys of its parts that shape no result
 
 # Keys newer than published records: where they have these values, run keys are as they were.
-ADDED = {"moe_routing": None, "restarts": 1, "restart": 0}
+ADDED = {"moe_routing": None, "restarts": 1, "restart": 0} | dict.fromkeys(NEWER_KEYS)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from vbench.schema.hardware import Gpu, Hardware, Slurm
 from vbench.schema.model import Model
 from vbench.schema.run import Launcher, Rerun, RunConfig
 from vbench.schema.serialisation import effective_config, from_plain, to_plain
-from vbench.schema.workload import Lengths, RampUp, Search, Slo, Workload
+from vbench.schema.workload import NEWER_KEYS, Lengths, RampUp, Search, Slo, Workload
 
 __all__ = [
     "MISSING",
+    "NEWER_KEYS",
     "Engine",
     "Gpu",
     "Hardware",

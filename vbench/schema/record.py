@@ -30,7 +30,10 @@ RECORD = "record.json"
 REQUESTS = "requests.npz"
 TELEMETRY = "telemetry.npz"
 SERVER_LOGS = "server*.log"  # one for each replica; logs of earlier servers are server.log.1, …
+NOT_SENT = "not sent"  # error of a request that was not due before the load's duration was over; records leave it out
 ENDED_EARLY = "ended early"  # error of a request that was cancelled, or never sent, because its load was ended
+
+CHUNKS = {"offsets", "chunk_times", "chunk_tokens"}  # columns of Requests that have other lengths than the rest
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # a cut file, another version's, a foreign one
 
@@ -62,6 +65,19 @@ class Requests:
 
     def __len__(self) -> int:
         return len(self.sent)
+
+    def select(self, kept: npt.NDArray[np.bool_]) -> Requests:
+        """Only these requests, (n,) of which `kept` is true, with their chunks."""
+        chunks = np.diff(self.offsets)
+        of_kept = np.repeat(kept, chunks)
+        names = [each.name for each in dataclasses.fields(self) if each.name not in CHUNKS]
+        columns = {name: getattr(self, name) for name in names}
+        return Requests(
+            **{name: column[kept] if len(column) else column for name, column in columns.items()},
+            offsets=np.concatenate([[0], np.cumsum(chunks[kept])]),
+            chunk_times=self.chunk_times[of_kept],
+            chunk_tokens=self.chunk_tokens[of_kept],
+        )
 
     def save(self, path: Path) -> None:
         """Writes the columns; the file appears complete or not at all. Times are not compressed."""

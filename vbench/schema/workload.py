@@ -49,12 +49,27 @@ class Slo:
         return {name: limit for name, limit in dataclasses.asdict(self).items() if limit is not None}
 
 
+NEWER_KEYS = {"duration_s", "warmup_s"}  # of Workload: where they are null, run keys and prompts are as before them
+
+
 @dataclass(frozen=True)
 class Workload:
     """The load of one run."""
 
     lengths: Lengths = key(Lengths.sharegpt, "where prompt and reply lengths come from; none only starts the server")
-    num_prompts: int = key(10, "requests to send", allowed="1 or more")
+    num_prompts: int = key(10, "requests to send; with duration_s, at most", allowed="1 or more")
+    duration_s: Optional[float] = key(
+        None,
+        "stop sending after this time (and warmup_s) or after num_prompts requests, whichever comes first",
+        unit="s",
+        allowed="above 0; null: after num_prompts requests",
+    )
+    warmup_s: Optional[float] = key(
+        None,
+        "requests sent in this time from the start only warm the server up: no metric counts them",
+        unit="s",
+        allowed="above 0; null: every request counts",
+    )
     request_rate: float = key(
         math.inf, "mean arrival rate of the requests", unit="requests/s", allowed="above 0; inf: all at once"
     )
@@ -84,6 +99,11 @@ class Workload:
     def start_only(self) -> bool:
         """Whether nothing is sent: the server is started, and what it reports of itself is the result."""
         return self.lengths is Lengths.none
+
+    @property
+    def sending_s(self) -> Optional[float]:
+        """Seconds from the start after which nothing more is sent; None if only num_prompts ends the load."""
+        return None if self.duration_s is None else self.duration_s + (self.warmup_s or 0.0)
 
     @property
     def paced(self) -> bool:

@@ -16,19 +16,20 @@ from vbench.engine.compilelog import VERBOSE_MONITOR, Compilation, LogPosition
 from vbench.engine.counters import compute_changes, count_earlier_requests
 from vbench.loadgen import Client, Load, count_needed
 from vbench.metrics.compiling import compile_share
-from vbench.metrics.definitions import metrics
+from vbench.metrics.definitions import is_measured, metrics
 from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
-from vbench.metrics.stalls import STEP_TOKENS, EngineFacts
+from vbench.metrics.stalls import STEP_TOKENS, EngineFacts, stalls
+from vbench.metrics.steady import steady_metrics
 from vbench.metrics.validity import judge
 from vbench.plan.positions import default_context
 from vbench.plan.resources import load_timeout_s
 from vbench.plan.sessions import Run
 from vbench.schema import Lengths, Model, Workload
-from vbench.schema.record import REQUESTS, TELEMETRY, Reason, Record, put_aside
+from vbench.schema.record import NOT_SENT, REQUESTS, TELEMETRY, Reason, Record, put_aside
 from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
-from vbench.session.saturation import OverloadDetector
+from vbench.session.early_end import EarlyEnd
 from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.prompts import Prompts, digest, generator, prompts, redraw, replace_beginnings
 from vbench.workload.search import streams
@@ -44,19 +45,24 @@ MakePrompts = Callable[[Workload, int, str, int], Prompts]
 
 
 async def measure_until_trusted(
-    context: SessionContext, servers: Servers, run: Run, measure_once: Callable[[], Awaitable[Record]] | None = None
+    context: SessionContext,
+    servers: Servers,
+    run: Run,
+    measure_once: Callable[[], Awaitable[Record]] | None = None,
+    is_trusted: Callable[[Record], bool] | None = None,
 ) -> Record:
     """Measures the run; repeats it at once if the engine was not warm yet, or if the host or the client disturbed it.
 
     Earlier measurements move to separate folders, which the record names; see RETRIES. `measure_once` replaces
-    `measure`. Raises as `measure`.
+    `measure`; a record that `is_trusted` is not measured again. Raises as `measure`.
     """
     aside: list[str] = []
     tries: Counter[str] = Counter()
     while True:
         record = await (measure_once() if measure_once else measure(context, servers, run))
         codes = _retriable_codes(record)
-        if len(aside) == max(RETRIES.values()) or not any(tries[code] < RETRIES[code] for code in codes):
+        trusted = is_trusted is not None and is_trusted(record)
+        if trusted or len(aside) == max(RETRIES.values()) or not any(tries[code] < RETRIES[code] for code in codes):
             return _name_earlier(record, aside)
         tries.update(codes)
         _name_earlier(record, aside).save(context.folder_of(run))
@@ -68,14 +74,14 @@ async def measure(
     context: SessionContext,
     servers: Servers,
     run: Run,
-    overload: OverloadDetector | None = None,
+    early_end: EarlyEnd | None = None,
     make_prompts: MakePrompts = prompts,
 ) -> Record:
     """Loads the servers with the run's workload; saves the raw files, but not yet the record.
 
-    If the run watches for overload, the load ends once it is detected: that record is INVALID as a measurement of its
-    load. A server whose prefix cache we may not clear gets new prompts each time, by a nonce that is in the record;
-    prompts from a file only begin with other tokens.
+    `early_end` may end the load before all of it was sent; its metrics say why. A server whose prefix cache we may not
+    clear gets new prompts each time, by a nonce that is in the record; prompts from a file only begin with other
+    tokens.
     Raises ServerFailed if a server ends meanwhile, ClientLost if a load process does.
     """
     model, workload = run.config.model, run.config.workload
@@ -91,10 +97,12 @@ async def measure(
     controls = [server.control for server in servers.servers]
     logs = LogPosition.at_end(servers.logs)
     async with telemetry.watch(controls, servers.pids, context.lease.uuids) as watch:
-        requests, client = await context.load(load, context.events.write_measuring(run), overload)
+        requests, client = await context.load(load, context.events.write_measuring(run), early_end)
+    requests = requests.select(requests.error != NOT_SENT)
     compiled = logs.find_compilations()
     servers.check_alive()
-    if overload and overload.at_s:
+    ended = early_end.metrics if early_end else {}
+    if ended:
         await servers.wait_until_idle()
     counted = compute_changes(before, await servers.counters()) | count_earlier_requests(before)
 
@@ -102,16 +110,18 @@ async def measure(
     series = watch.series(client.started_at_monotonic_s)
     series.save(context.folder_of(run) / TELEMETRY)
     engine = _engine_facts(servers, compiled, client)
-    found = metrics(requests, engine)
+    measured = requests.select(is_measured(requests, workload.warmup_s))
+    found = metrics(measured, engine) | steady_metrics(measured)
+    if len(measured) < len(requests):
+        found |= {"warmup_requests": len(requests) - len(measured)} | stalls(requests, engine)
     if compiled or "kernel_monitor" in servers.facts:
         found["compilations"] = float(len(compiled))
     if compiled and _logs_every_compilation(servers, compiled):
         found["compile_share"] = compile_share(requests, engine.compiled_at)
-    found |= goodput(requests, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
+    found |= goodput(measured, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not workload.max_concurrency:
         found["saturated"] = float(is_saturated(requests))
-    if overload and overload.at_s:
-        found |= {"saturated": 1.0, "ended_early_s": overload.at_s}
+    found |= ended
     # New prompts have only the chat template's leading text in common.
     of_template = {"server_prefix_cache_hits"} if nonce and context.session.engine.chat else set()
     judged = {key: value for key, value in found.items() if key not in of_template}
@@ -187,6 +197,7 @@ def _load(run: Run, servers: Servers, asked: Prompts) -> Load:
         max_concurrency=load.max_concurrency,
         ignore_eos=load.ignore_eos,
         timeout_s=load_timeout_s(run),
+        sending_s=load.sending_s,
         processes=load.client_processes or count_needed(streams(load)),
     )
 

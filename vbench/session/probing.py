@@ -16,12 +16,11 @@ from functools import partial
 from vbench.metrics.goodput import meets_slo, slo_metrics
 from vbench.plan.naming import load_name, replace_load
 from vbench.plan.sessions import Run, plan_run
-from vbench.schema import Workload
 from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record, put_aside
 from vbench.session.context import Servers, SessionContext
+from vbench.session.early_end import EarlyEnd
 from vbench.session.measuring import measure, measure_until_trusted
-from vbench.session.saturation import OverloadDetector
-from vbench.workload.probe import Plan, is_growing, is_steady, probe_plan
+from vbench.workload.probe import Plan, compute_pressure, is_growing, is_negligible, is_steady, probe_plan
 from vbench.workload.prompts import draw_prompts
 from vbench.workload.search import Probe, Question, bracket, find_unproven, is_whole, next_question
 
@@ -36,14 +35,18 @@ async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
         plan = probe_plan(run.config, question, found.duration_s(question.level))
         probe = _probe_run(context, run, plan)
         earlier = find_record(context.folder / probe.folder)
-        if earlier is not None and _is_decisive(earlier):
-            found.take(question, plan, earlier, Requests.load(context.folder / probe.folder / REQUESTS))
+        if earlier is not None and _is_decisive(context, probe, earlier):
+            found.take(question, plan, earlier, _load_requests(context, probe))
             continue
         put_aside(context.folder / probe.folder)
         measured = await measure_until_trusted(
-            context, servers, probe, partial(_measure_probe, context, servers, run, probe)
+            context,
+            servers,
+            probe,
+            partial(_measure_probe, context, servers, run, plan, probe),
+            partial(_is_decisive, context, probe),
         )
-        requests = Requests.load(context.folder / probe.folder / REQUESTS)
+        requests = _load_requests(context, probe)
         context.save(probe, found.take(question, plan, measured, requests))
     return replace(
         context.record(run, began),
@@ -53,9 +56,8 @@ async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
     )
 
 
-async def _measure_probe(context: SessionContext, servers: Servers, run: Run, probe: Run) -> Record:
-    overload = _overload_detector(probe.config.workload)
-    measured = await measure(context, servers, probe, overload, draw_prompts)
+async def _measure_probe(context: SessionContext, servers: Servers, run: Run, plan: Plan, probe: Run) -> Record:
+    measured = await measure(context, servers, probe, EarlyEnd(plan), draw_prompts)
     return replace(measured, parent=run.key)
 
 
@@ -84,9 +86,10 @@ class _Progress:
             question.level,
             met=int(meets_slo(requests, limits)[judged].sum()),
             of=int(judged.sum()),
-            trusted=record.verdict == "VALID",
+            trusted=_is_trusted(record, requests),
             saturated=_is_saturated(record),
             growing=is_growing(plan, requests),
+            pressure=compute_pressure(requests, judged, limits),
         )
         self.probes.append(probe)
         passed, failed = bracket(self.probes)
@@ -124,22 +127,27 @@ def _probe_run(context: SessionContext, run: Run, plan: Plan) -> Run:
     return replace(probe, name=replace_load(run.name, load_name(plan.config)))
 
 
-def _overload_detector(load: Workload) -> OverloadDetector | None:
-    """What to watch a probe for; a closed loop cannot outgrow its server."""
-    if load.max_concurrency:
-        return None
-    limit_ms = load.slo.ttft_ms or load.slo.e2el_ms
-    return OverloadDetector(limit_ms / 1e3 if limit_ms else None)
-
-
 def _explain_untrusted(probes: Sequence[Probe]) -> list[Reason]:
     levels = ", ".join(f"{level:g}" for level in find_unproven(probes))
     sentence = f"no probe of {levels} could be trusted, so the answer may be higher"
     return [Reason("untrusted_probes", sentence)] if levels else []
 
 
-def _is_decisive(record: Record) -> bool:
-    return record.verdict == "VALID" or _is_saturated(record)
+def _is_decisive(context: SessionContext, probe: Run, record: Record) -> bool:
+    return _is_saturated(record) or _is_trusted(record, _load_requests(context, probe))
+
+
+def _load_requests(context: SessionContext, probe: Run) -> Requests:
+    return Requests.load(context.folder / probe.folder / REQUESTS)
+
+
+def _is_trusted(record: Record, requests: Requests) -> bool:
+    """Whether a probe tells which requests met the SLO: VALID, or INVALID by a lag that hardly matters there."""
+    limits = {key: limit for key, limit in record.config["workload"]["slo"].items() if limit is not None}
+    lagged = {reason.code for reason in record.invalid} == {"lagging_client"}
+    return record.verdict == "VALID" or (
+        lagged and is_negligible(record.metrics["client_loop_lag_p99_s"], requests, limits)
+    )
 
 
 def _is_saturated(record: Record) -> bool:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vbench.metrics.intervals import interval
+from vbench.metrics.quantiles import needs_text, percentile_of, upper_key
 from vbench.schema.record import Record
 from vbench.watch.markup import fill_markup
 from vbench.watch.searches import answer_line, is_probe, is_search, probe_line
@@ -38,6 +39,9 @@ def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
     for point in points:
         table.add_row(escape(_row_name(point)), *_metric_cells(point), _verdict_cell(point))
     yield table
+    bounded = [upper_key(key) for key in COLUMNS.values() if percentile_of(key)]
+    if any(key in record.metrics for record in records for key in bounded):
+        yield "(≤ …): the true percentile is not above this, with 95 % confidence"
     if any(len(_valid_records(point)) > 1 for point in points):
         yield "±: half the 95 % t interval of the mean over VALID repeats"
     yield from _failure_lines(records)
@@ -101,8 +105,19 @@ def _row_name(records: list[Record]) -> str:
 
 def _metric_cells(records: list[Record]) -> list[str]:
     shown = records if len(records) == 1 else _valid_records(records)  # a single run is shown even if INVALID
-    means = [interval(each.metrics[key] for each in shown if key in each.metrics) for key in COLUMNS.values()]
-    return ["" if math.isnan(mean.mean) else f"{mean:,.1f}" for mean in means]
+    return [_metric_cell([each.metrics for each in shown if key in each.metrics], key) for key in COLUMNS.values()]
+
+
+def _metric_cell(found: list[dict[str, float]], key: str) -> str:
+    """The mean and its interval; of a percentile also the highest bound of the runs, or how many replies it needs."""
+    mean = interval(each[key] for each in found)
+    if math.isnan(mean.mean):
+        return ""
+    few = needs_text(key, min(each.get("completed", math.inf) for each in found))
+    if few:
+        return few
+    bound = max((each.get(upper_key(key), math.nan) for each in found), default=math.nan)
+    return f"{mean:,.1f}" + ("" if math.isnan(bound) else f" (≤ {bound:,.1f})")
 
 
 def _verdict_cell(records: list[Record]) -> str:

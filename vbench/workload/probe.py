@@ -6,19 +6,23 @@ rate at which the level below was served, until all places are taken; the reques
 
 An open loop starts with an empty server, whose queue takes several times a request's duration to build up. The requests
 of the first WARM_UP durations only build it, and those of the last one only keep the load up.
+
+A probe ends as soon as it has told enough. Its requests are then judged in the order in which they were sent, up to the
+first that had not ended: which of them are judged does not depend on how long they took.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vbench.metrics.goodput import Bools, has_grown, ttft
+from vbench.metrics.goodput import OBJECTIVES, Bools, has_grown, ttft
 from vbench.schema import RunConfig, Search, Workload
-from vbench.schema.record import Requests
-from vbench.workload.search import Question
+from vbench.schema.record import ENDED_EARLY, Floats, Requests
+from vbench.workload.search import MOST_JUDGED, Question
 
 FILLING = 2.0  # rate at which the places of a closed loop are filled, over that at which the level below was served
 GENERATIONS = 2  # requests that a closed loop judges for each place, at least; one where it only explores
@@ -27,43 +31,90 @@ WARM_UP = 12  # until the queue has built up
 WINDOW, LOOK = 40, 4  # how long it is judged: where it decides, and where it only explores
 UNKNOWN_S = 1.0  # a request's duration before any was measured
 TREND = 40  # judged requests: fewer show no trend
+LAG_SHARE = 0.05  # of each objective: a client's lag that large may decide whether requests meet it
 SEEDS = 1000  # probes of a level, at most: those of a search with the next seed have seeds of their own
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A probe: an ordinary run, and which of its requests only make the steady state."""
+    """A probe: an ordinary run, which of its requests only make the steady state, and when it has told enough."""
 
     config: RunConfig
+    question: Question
     building: int | None  # the first requests; None: those before the first `max_concurrency` replies have ended
     holding: int  # the last requests
+    least: int  # requests to judge before the level can pass
+
+    def has_told_enough(self, met: int, of: int) -> bool:
+        """Whether a probe of which `met` of `of` requests met the SLO so far may end: its level fails, or it passes."""
+        verdict = self.question.verdict(met, of)
+        return verdict is False or (verdict is True and of >= self.least)
 
 
 def probe_plan(config: RunConfig, question: Question, duration_s: float | None) -> Plan:
     """The probe that answers the question; `duration_s` is a request's, measured at the nearest level below."""
     load = replace(config.workload, search=None, seed=SEEDS * (config.workload.seed + 1) + question.attempt)
-    asked = question.requests if question.exploring else max(question.requests, load.num_prompts)
+    asked = 1 if question.exploring else load.num_prompts
     if config.workload.search is Search.max_concurrency:
         places = int(question.level)
-        judged = max(asked, places if question.exploring else GENERATIONS * places)
+        least = max(asked, places if question.exploring else GENERATIONS * places)
         filling = _filling_rate(load, places, duration_s)
-        load = replace(load, max_concurrency=places, request_rate=filling, num_prompts=3 * places + judged)
-        return Plan(replace(config, workload=load), None, places)
+        count = 3 * places + max(MOST_JUDGED, least)
+        load = replace(load, max_concurrency=places, request_rate=filling, num_prompts=count)
+        return Plan(replace(config, workload=load), question, None, places, least)
     during = question.level * (duration_s or UNKNOWN_S)
-    judged = max(asked, math.ceil((LOOK if question.exploring else WINDOW) * during))
+    least = max(asked, math.ceil((LOOK if question.exploring else WINDOW) * during))
     building, holding = math.ceil(WARM_UP * during), math.ceil(during)
-    load = replace(load, request_rate=question.level, num_prompts=building + judged + holding)
-    return Plan(replace(config, workload=load), building, holding)
+    load = replace(load, request_rate=question.level, num_prompts=building + max(MOST_JUDGED, least) + holding)
+    return Plan(replace(config, workload=load), question, building, holding, least)
 
 
 def is_steady(plan: Plan, requests: Requests) -> Bools:
     """Which requests are judged, (n,)."""
-    place = np.arange(len(requests))
-    judged: Bools = place < len(requests) - plan.holding
+    sent = np.where(np.isnan(requests.sent), np.inf, requests.sent)
+    place = np.empty(len(requests), np.int64)
+    place[np.argsort(sent, kind="stable")] = np.arange(len(requests))
+    broken_off = requests.error == ENDED_EARLY
+    judged: Bools = (place < len(requests) - plan.holding) & (sent < sent[broken_off].min(initial=np.inf))
     if plan.building is not None:
         return judged & (place >= plan.building)
-    ended, places = np.sort(requests.finished[~np.isnan(requests.finished)]), plan.config.workload.max_concurrency or 1
-    return judged & (requests.sent >= (ended[places - 1] if len(ended) >= places else np.inf))
+    return judged & (sent >= steady_start(requests.finished[~broken_off], plan.config.workload.max_concurrency or 1))
+
+
+def ended_enough(plan: Plan, sent: Floats, finished: Floats, met: Bools, oldest_open_s: float) -> bool:
+    """Whether a probe under way has told enough, by the requests that have ended so far, all (k,), in any order.
+
+    All requests that were sent before `oldest_open_s` must be among them.
+    """
+    place = np.empty(len(sent), np.int64)
+    place[np.argsort(sent, kind="stable")] = np.arange(len(sent))
+    start = steady_start(finished, plan.config.workload.max_concurrency or 1) if plan.building is None else -np.inf
+    judged = (sent < oldest_open_s) & (sent >= start) & (place >= (plan.building or 0))
+    judged &= place < plan.config.workload.num_prompts - plan.holding
+    return plan.has_told_enough(int((met & judged).sum()), int(judged.sum()))
+
+
+def steady_start(finished: Floats, places: int) -> float:
+    """When the steady state of a closed loop begins: as its first `places` replies have ended; inf if fewer have."""
+    ended = np.sort(finished[~np.isnan(finished)])
+    return float(ended[places - 1]) if len(ended) >= places else np.inf
+
+
+def compute_pressure(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> float:
+    """The 99th percentile of the binding objective over the judged requests, in times of its limit; NaN without one."""
+    ratios = [OBJECTIVES[key](requests)[judged] * 1e3 / limit_ms for key, limit_ms in slo.items()]
+    whole = [each for each in ratios if len(each) and not np.isnan(each).any()]
+    return max((float(np.percentile(each, 99)) for each in whole), default=np.nan)
+
+
+def is_negligible(lag_s: float, requests: Requests, slo: Mapping[str, float]) -> bool:
+    """Whether stamps that come `lag_s` late leave it open hardly ever whether a request met the SLO.
+
+    A late stamp adds to TTFT and E2EL once, and to TPOT once over all its tokens. It never makes a request look faster.
+    """
+    tokens = float(np.median(requests.asked_tokens)) if len(requests) else 1.0
+    error_s = {key: lag_s / max(tokens - 1, 1.0) if key == "tpot_ms" else lag_s for key in slo}
+    return all(error_s[key] * 1e3 <= LAG_SHARE * limit_ms for key, limit_ms in slo.items())
 
 
 def is_growing(plan: Plan, requests: Requests) -> bool:

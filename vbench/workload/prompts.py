@@ -16,7 +16,7 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from vbench.schema import Lengths, Workload
+from vbench.schema import NEWER_KEYS, Lengths, Workload
 from vbench.schema.record import Ints
 from vbench.workload import sharegpt, trace
 
@@ -80,7 +80,8 @@ def lengths(workload: Workload) -> Ints:
 
 def generator(workload: Workload, purpose: str) -> np.random.Generator:
     """A generator seeded with the whole workload and the purpose, and with nothing else."""
-    facts = json.dumps([RECIPE, purpose, asdict(workload)], sort_keys=True, default=str)
+    shaping = {key: value for key, value in asdict(workload).items() if key not in NEWER_KEYS or value is not None}
+    facts = json.dumps([RECIPE, purpose, shaping], sort_keys=True, default=str)
     return np.random.default_rng(list(hashlib.sha256(facts.encode()).digest()))
 
 

@@ -1,9 +1,9 @@
 """The highest load that meets the objectives: which level to probe next, and the answer. Pure: probes in, level out.
 
 A level is a number of requests at once (max_concurrency) or a second (request_rate). Levels double, each with a short
-probe, until one fails; the bracket is then halved down to RESOLUTION. A short probe only says which way to go: a level
-that seems to fail is probed until that is certain, and the highest one that seems to pass must pass the sequential test
-(`vbench.workload.sequential`) before it is the answer. All trusted probes of a level count together.
+probe, until one fails; the bracket is then halved down to RESOLUTION. A short probe only says which way to go: it goes
+on until its level seems to pass, or fails by the sequential test (`vbench.workload.sequential`). The highest level that
+seems to pass must pass that test before it is the answer. All trusted probes of a level count together.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from vbench.schema import Search, Workload
 from vbench.workload import sequential
 
 RECIPE = 2  # part of the key of every search: raise it when the same search would have another meaning
-EXPLORING = 8  # requests of a short probe, at least
-DECIDING = 500  # requests of any probe, at most
+EXPLORING = 8  # requests that a short probe judges, at least
+MOST_JUDGED = 800  # requests that any probe judges, at most
 MOST_TRIES = 3  # probes of a level that are INVALID, or in which the queue grew
 RESOLUTION = 0.05  # of the level: closer than that is not searched
+FIRST_PLACES = 4.0  # level of the first probe of a closed loop
+LONG_STEP, ROOM = 4.0, 0.5  # from a level whose latencies leave this much room, the next is so many times as high
+EDGE = 0.2  # of a bracket: so near to its ends no level is chosen
 HIGHEST, LOWEST = 8192.0, 1 / 64
 
 
@@ -30,19 +33,28 @@ class Probe:
     level: float
     met: int  # steady requests that met every objective
     of: int  # steady requests
-    trusted: bool = True  # the run was VALID
+    trusted: bool = True  # its counts can be believed
     saturated: bool = False  # the load outgrew the server: the level fails without further probes
     growing: bool = False  # the queue was growing, so that a longer load may fail
+    pressure: float = math.nan  # the binding objective's 99th percentile, in times of its limit
 
 
 @dataclass(frozen=True)
 class Question:
-    """What to measure next: a level, and how many of its requests to judge."""
+    """What to measure next: a level, and when its probe has told enough."""
 
     level: float
-    requests: int
-    exploring: bool  # a short look; otherwise the probe is to decide
-    attempt: int  # how many probes of the level there were before
+    exploring: bool  # until it seems to pass, or fails; otherwise until the level passes or fails
+    attempt: int = 0  # how many probes of the level there were before
+    met: int = 0  # of these probes together
+    of: int = 0
+
+    def verdict(self, met: int, of: int) -> bool | None:
+        """Of the level, by a probe of which so far `met` of `of` requests met the SLO; None while it must go on."""
+        met, of = self.met + met, self.of + of
+        found = sequential.verdict(met, of)
+        seems_to_pass = self.exploring and of >= EXPLORING and sequential.evidence(met, of) > 0
+        return True if found is None and seems_to_pass else found
 
 
 def streams(load: Workload) -> int:
@@ -76,17 +88,18 @@ def bracket(probes: Sequence[Probe]) -> tuple[float, float]:
 def next_question(probes: Sequence[Probe], whole: bool) -> Question | None:
     """What to probe next, level 1 at first; None when the answer is found. `whole` levels are integers."""
     if not probes:
-        return _explore(1.0, probes)
+        return _explore(FIRST_PLACES if whole else 1.0, probes)
     passed, failed = bracket(probes)
     if failed < math.inf and decide(_probes_at(probes, failed)) is None:
-        return _confirm(failed, probes)
+        return _explore(failed, probes)
     if math.isinf(failed) and passed < HIGHEST:
-        return _explore(passed * 2, probes)
+        step = LONG_STEP if whole and _pressure(probes, passed) <= ROOM else 2.0
+        return _explore(min(passed * step, HIGHEST), probes)
     if not passed:
-        return None if whole or failed <= LOWEST else _explore(failed / 2, probes)
+        lowest = 1.0 if whole else LOWEST
+        return None if failed <= lowest else _explore(failed / 2, probes)
     if failed < math.inf and failed - passed > max(float(whole), RESOLUTION * passed):
-        middle = (passed + failed) / 2
-        return _explore(float(math.floor(middle)) if whole else middle, probes)
+        return _explore(_between(probes, passed, failed) if whole else (passed + failed) / 2, probes)
     return _decide(passed, probes) if decide(_probes_at(probes, passed)) is None else None
 
 
@@ -107,22 +120,28 @@ def is_whole(search: Search | None) -> bool:
 
 
 def _explore(level: float, probes: Sequence[Probe]) -> Question:
-    return Question(level, EXPLORING, exploring=True, attempt=len(_probes_at(probes, level)))
-
-
-def _confirm(level: float, probes: Sequence[Probe]) -> Question:
-    """Looks again at a level that seems to fail: twice as long as so far, since most failures show soon."""
-    found = _probes_at(probes, level)
-    _, of = _counts(found)
-    requests = min(sequential.requests_needed(*_counts(found)), max(2 * of, EXPLORING), DECIDING)
-    return Question(level, requests, exploring=False, attempt=len(found))
+    return _question(level, probes, exploring=True)
 
 
 def _decide(level: float, probes: Sequence[Probe]) -> Question:
-    """Lets a level pass if all requests of the probe meet the objectives."""
+    return _question(level, probes, exploring=False)
+
+
+def _question(level: float, probes: Sequence[Probe], exploring: bool) -> Question:
     found = _probes_at(probes, level)
-    requests = min(max(sequential.requests_needed(*_counts(found)), EXPLORING), DECIDING)
-    return Question(level, requests, exploring=False, attempt=len(found))
+    return Question(level, exploring, len(found), *_counts(found))
+
+
+def _between(probes: Sequence[Probe], passed: float, failed: float) -> float:
+    """The level at which the pressure should reach 1, if it grows evenly from one level to the other."""
+    low, high = _pressure(probes, passed), _pressure(probes, failed)
+    share = (1 - low) / (high - low) if low < 1 < high else 0.5
+    level = passed + (failed - passed) * min(max(share, EDGE), 1 - EDGE)
+    return min(max(math.floor(level), passed + 1), failed - 1)
+
+
+def _pressure(probes: Sequence[Probe], level: float) -> float:
+    return max((probe.pressure for probe in _probes_at(probes, level)), default=math.nan)
 
 
 def _seems_to_pass(probes: Sequence[Probe]) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import string
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from vbench.analysis.axes import Axis, axis
 from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
-from vbench.analysis.points import HALF_WIDTH, choose_load, mean_points, repeats_caption
+from vbench.analysis.points import bounds_caption, choose_load, mean_points, mean_text, repeats_caption
 from vbench.analysis.section import Section
-from vbench.metrics.intervals import Interval
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -32,7 +31,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     load, why = choose_load(found, options.num_prompts, swept)
     cells = select_load(found, load, y)
     table, notes = grid(cells, everything, load, x, y)
-    repeats = repeats_caption(cells)
+    repeats = "; ".join(filter(None, (repeats_caption(cells), bounds_caption(cells, (y.key, x.key)))))
     caption = (
         f"{y.short[0].upper()}{y.short[1:]} / {x.short}, at {swept.name}={load:g}{f' ({why})' if why else ''}"
         f"{f'; {repeats}' if repeats else ''}. "
@@ -72,7 +71,8 @@ def grid(
     def cell(system: str, model: str) -> str:
         row = found.get((system, model))
         if row:
-            return f"{BEST + ' ' if row['best'] else ''}{_text(row, y)} / {_text(row, x)}"
+            texts = [mean_text(row, each.key, each.digits) for each in (y, x)]
+            return f"{BEST + ' ' if row['best'] else ''}{' / '.join(texts)}"
         why = _why_missing(everything, system, model, load)
         return f"N/A [{marks.setdefault(why, _letter(len(marks)))}]"
 
@@ -81,11 +81,6 @@ def grid(
     table = pd.DataFrame({model: [cell(system, model) for system in order] for model in models}, index=list(order))
     table.index.name = "hardware · parallelism"
     return table, [f"[{mark}] {why}" for why, mark in marks.items()]
-
-
-def _text(row: dict[str, Any], of: Axis) -> str:
-    mean = row[of.key]
-    return format(Interval(mean, row[of.key + HALF_WIDTH], row["runs"]), of.digits) if pd.notna(mean) else "none"
 
 
 def _why_missing(everything: pd.DataFrame, system: str, model: str, load: float) -> str:

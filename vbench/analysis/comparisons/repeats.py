@@ -8,9 +8,8 @@ import pandas as pd
 
 from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.loads import load_axis_named
-from vbench.analysis.points import HALF_WIDTH, POINT, describe_starts, mean_points
+from vbench.analysis.points import HALF_WIDTH, POINT, bounds_caption, describe_starts, mean_points, mean_text
 from vbench.analysis.section import Section
-from vbench.metrics.intervals import Interval
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -39,10 +38,12 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     several = found[found["runs"] > 1].reset_index(drop=True)
     if several.empty:
         return []
+    bounds = bounds_caption(several, [key for key, _ in SPREAD.values()])
     caption = (
         "Every point with two or more VALID repeats, which differ only in their seed: mean ± half of its 95 % interval "
         f"(Student's t), n repeats {describe_starts(several['starts'])}. No ± where they agree exactly, which tells "
-        f"nothing of their spread. ± of tok/s: the half-width as a share of the mean. {shared_conditions(labels)}."
+        f"nothing of their spread. ± of tok/s: the half-width as a share of the mean. "
+        f"{f'{bounds[0].upper()}{bounds[1:]}. ' if bounds else ''}{shared_conditions(labels)}."
     )
     return [Section("repeats", "Repeats", caption, _table(several), _data(several, keys))]
 
@@ -52,7 +53,9 @@ def _table(several: pd.DataFrame) -> pd.DataFrame:
         f"{row.model_label} · {row.system_label} · {load_axis_named(row.load_axis).short}{row.load:g}"
         for row in several.itertuples()
     ]
-    cells = {name: [_cell(row, key, digits) for _, row in several.iterrows()] for name, (key, digits) in SPREAD.items()}
+    cells = {
+        name: [mean_text(row, key, digits) for _, row in several.iterrows()] for name, (key, digits) in SPREAD.items()
+    }
     relative = several["output_throughput" + HALF_WIDTH] / several["output_throughput"].abs()
     shares = ["" if pd.isna(share) else f"{share:.1%}" for share in relative]
     table = pd.DataFrame(
@@ -61,12 +64,6 @@ def _table(several: pd.DataFrame) -> pd.DataFrame:
     )
     table.index.name = "point"
     return table
-
-
-def _cell(row: pd.Series, key: str, digits: str) -> str:
-    if pd.isna(row.get(key)):
-        return "none"
-    return format(Interval(row[key], row[key + HALF_WIDTH], row["runs"]), digits)
 
 
 def _data(several: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

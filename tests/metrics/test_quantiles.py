@@ -1,0 +1,51 @@
+"""The bound of a percentile: it holds as often as it says, and is given from the fewest samples on that allow it."""
+
+import numpy as np
+import pytest
+
+from vbench.metrics.quantiles import compute_statistics, needed, samples_above
+
+
+@pytest.mark.parametrize(("percent", "n"), [(90, 29), (95, 59), (99, 299)])
+def test_a_percentile_has_a_bound_from_the_fewest_samples_on_of_which_one_exceeds_it(percent, n):
+    assert needed(percent) == n
+    assert samples_above(n - 1, percent) is None
+    assert samples_above(n, percent) == 0  # no sample exceeds the largest
+    key = f"p{percent}_ttft_upper_ms"
+    seconds = np.random.default_rng(0).permutation(np.arange(1.0, n + 1))
+    assert compute_statistics("ttft", seconds, n)[key] == n * 1e3
+    fewer = compute_statistics("ttft", seconds[:-1], n - 1)
+    assert key not in fewer
+    assert f"p{percent}_ttft_ms" in fewer
+
+
+@pytest.mark.parametrize(
+    ("n", "percent", "above"),
+    [(472, 99, 0), (473, 99, 1), (1000, 99, 4), (100, 90, 4), (1000, 95, 38), (100_000, 99, 948), (10**6, 90, 99506)],
+)
+def test_as_many_samples_exceed_it_as_the_binomial_distribution_allows(n, percent, above):
+    from scipy.stats import binom
+
+    assert samples_above(n, percent) == above
+    assert binom.cdf(above, n, 1 - percent / 100) <= 0.05 < binom.cdf(above + 1, n, 1 - percent / 100)
+
+
+@pytest.mark.parametrize(("n", "percent"), [(300, 99), (700, 99), (120, 95), (64, 90)])
+def test_the_bound_lies_above_the_true_percentile_in_95_percent_of_runs(n, percent):
+    rng = np.random.default_rng(n)
+    bounds = [compute_statistics("x", rng.exponential(size=n), n)[f"p{percent}_x_upper_ms"] for _ in range(2000)]
+    true_ms = -np.log(1 - percent / 100) * 1e3
+    assert 0.94 < np.mean(np.array(bounds) >= true_ms) < 0.99
+
+
+def test_samples_of_one_reply_count_once():
+    seconds = np.repeat(np.arange(1.0, 301), 10)  # 300 replies of ten gaps
+    assert compute_statistics("itl", seconds, 300)["p99_itl_upper_ms"] == 300_000
+    assert "p99_itl_upper_ms" not in compute_statistics("itl", seconds, 298)
+    many = np.arange(1.0, 10_001)
+    assert compute_statistics("itl", many, 1000)["p99_itl_upper_ms"] == (10_000 - 40) * 1e3
+    assert compute_statistics("itl", many, 10_000)["p99_itl_upper_ms"] == (10_000 - samples_above(10_000, 99)) * 1e3
+
+
+def test_no_sample_no_statistic():
+    assert compute_statistics("ttft", np.empty(0), 0) == {}

@@ -1,0 +1,59 @@
+"""The steady window: which requests began in it, and what it says of them."""
+
+import numpy as np
+import pytest
+from builders import requests
+
+from vbench.metrics.steady import steady_metrics
+
+
+def closed_loop(waves, places=2, slow_first=0.0):
+    """So many waves of requests, one a second, each request answered in two chunks after 0.5 s and 1 s."""
+    sent = [float(wave) for wave in range(waves) for _ in range(places)]
+    replies = [[(at + 0.5 + slow_first * (at == 0), 1), (at + 1.0, 3)] for at in sent]
+    return requests(*replies, sent=sent)
+
+
+def test_the_first_replies_only_fill_the_places():
+    found = steady_metrics(closed_loop(5, slow_first=0.4))
+    assert found["steady_requests"] == 8
+    assert found["steady_p99_ttft_ms"] == found["steady_median_ttft_ms"] == pytest.approx(500)
+    assert found["steady_mean_tpot_ms"] == pytest.approx(500 / 3)
+    assert found["steady_median_e2el_ms"] == pytest.approx(1000)
+    assert found["steady_median_itl_ms"] == pytest.approx(500 / 3)
+
+
+def test_a_request_that_began_a_moment_before_the_last_of_them_ended_is_left_out():
+    made = requests([(1.0, 1)], [(1.5, 1)], [(2.0, 1)], [(3.0, 1)], [(4.0, 1)], sent=[0.0, 0.0, 1.49, 1.5, 3.0])
+    assert steady_metrics(made)["steady_requests"] == 2
+
+
+def test_throughput_is_that_of_the_window_over_as_many_gaps_as_requests():
+    found = steady_metrics(closed_loop(5))
+    assert found["steady_window_s"] == pytest.approx(3.0 * 8 / 7)
+    assert found["steady_request_throughput"] == pytest.approx(7 / 3)
+    assert found["steady_output_token_throughput"] == pytest.approx(4 * 7 / 3)
+
+
+def test_a_failed_request_counts_as_begun_and_not_as_served():
+    failed = closed_loop(5)
+    failed.error[4] = "reset"
+    found = steady_metrics(failed)
+    assert found["steady_requests"] == 8
+    assert found["steady_request_throughput"] == pytest.approx(7 / 3 * 7 / 8)
+
+
+def test_a_load_sent_at_once_has_no_steady_window():
+    assert steady_metrics(requests(*[[(1.0, 1)]] * 5)) == {"steady_requests": 0}
+
+
+def test_one_request_makes_no_rate():
+    assert steady_metrics(requests([(1.0, 1)], [(2.0, 1)], sent=[0.0, 1.0])) == {"steady_requests": 1}
+    assert steady_metrics(requests([], sent=[np.nan], finished=np.array([np.nan]), error=np.array(["refused"]))) == {}
+
+
+def test_percentiles_have_bounds_where_enough_requests_began_there():
+    assert "steady_p99_ttft_upper_ms" in steady_metrics(closed_loop(301, places=1))
+    assert steady_metrics(closed_loop(300, places=1))["steady_requests"] == 299
+    assert "steady_p99_ttft_upper_ms" in steady_metrics(closed_loop(300, places=1))
+    assert "steady_p99_ttft_upper_ms" not in steady_metrics(closed_loop(299, places=1))

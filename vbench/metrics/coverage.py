@@ -1,0 +1,39 @@
+"""Rules of `metrics.validity` about how much a run measured: few requests, or fewer than its load asks for. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vbench.metrics.definitions import is_measured, is_success
+from vbench.schema import Workload
+from vbench.schema.record import Reason, Requests
+
+P99_SAMPLES = 100
+SENDING_SHARE = 0.95  # of the time asked by duration_s: num_prompts sent before it make a shorter run
+
+
+def nothing_measured(requests: Requests, load: Workload) -> Reason | None:
+    if load.warmup_s is None or is_measured(requests, load.warmup_s).any():
+        return None
+    sentence = f"all {len(requests)} requests were sent in the {load.warmup_s:g} s of the warm-up: none was measured"
+    return Reason("nothing_measured", sentence)
+
+
+def out_of_prompts(requests: Requests, load: Workload) -> Reason | None:
+    if load.sending_s is None or len(requests) < load.num_prompts:
+        return None
+    last = float(np.nanmax(requests.sent, initial=0.0))
+    if last >= SENDING_SHARE * load.sending_s:
+        return None
+    sentence = (
+        f"all {load.num_prompts} requests were sent after {last:.1f} of {load.sending_s:g} s: the run is shorter than "
+        "workload.duration_s asks for; raise workload.num_prompts"
+    )
+    return Reason("out_of_prompts", sentence)
+
+
+def few_samples(requests: Requests, load: Workload) -> Reason | None:
+    answered = int(is_success(requests)[is_measured(requests, load.warmup_s)].sum())
+    if answered >= P99_SAMPLES:
+        return None
+    return Reason("few_samples", f"p99 over {answered} requests is their slowest few: it needs {P99_SAMPLES}")

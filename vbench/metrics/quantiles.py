@@ -1,0 +1,76 @@
+"""How far a percentile can be trusted: the order statistic that is above the true one with 95 % confidence. Pure.
+
+Of n independent samples, at most j lie at or above the true p-quantile with the probability P(Binomial(n, 1 - p) <= j).
+The largest j for which that is 5 % or less gives the bound: the sample that j others exceed. With fewer than NEEDED
+samples even the largest one is no such bound.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cache
+
+import numpy as np
+
+from vbench.schema.record import Floats
+
+CONFIDENCE = 0.95
+PERCENTILES = (90, 95, 99)
+PERCENTILE_KEY = re.compile(r"(?:steady_)?p(90|95|99)_(?:ttft|tpot|itl|e2el|chunk_gap|queue)_ms$")
+
+
+def needed(percent: int) -> int:
+    """The fewest samples of which the largest is above the true percentile with 95 % confidence: 29, 59 or 299."""
+    return math.ceil(math.log(1 - CONFIDENCE) / math.log(percent / 100))
+
+
+def compute_statistics(name: str, samples: Floats, replies: int) -> dict[str, float]:
+    """Mean, median, deviation and percentiles of samples in seconds, and each percentile's bound; `…_ms` keys.
+
+    `replies` is how many independent samples there are: gaps within one reply depend on each other, so they count as
+    one. Empty without a sample; no bound with fewer than `needed` replies.
+    """
+    if not len(samples):
+        return {}
+    milliseconds = np.sort(samples * 1e3)
+    found = {
+        f"mean_{name}_ms": float(milliseconds.mean()),
+        f"median_{name}_ms": float(np.percentile(milliseconds, 50)),
+        f"std_{name}_ms": float(milliseconds.std()),
+    }
+    for percent in PERCENTILES:
+        found[f"p{percent}_{name}_ms"] = float(np.percentile(milliseconds, percent))
+        above = samples_above(replies, percent)
+        if above is not None:
+            place = len(milliseconds) - 1 - math.floor(above / replies * len(milliseconds))
+            found[f"p{percent}_{name}_upper_ms"] = float(milliseconds[place])
+    return found
+
+
+def percentile_of(key: str) -> int | None:
+    """Which percentile this metric is: 99 of `p99_itl_ms` and `steady_p99_itl_ms`; None if it is none with a bound."""
+    found = PERCENTILE_KEY.match(key)
+    return int(found[1]) if found else None
+
+
+def upper_key(key: str) -> str:
+    """The key of a percentile's bound: `p99_itl_upper_ms` of `p99_itl_ms`."""
+    return f"{key.removesuffix('_ms')}_upper_ms"
+
+
+def needs_text(key: str, replies: float) -> str | None:
+    """`needs 299` in place of a percentile over too few replies; None if it can be told, or if the metric is none."""
+    percent = percentile_of(key)
+    return f"needs {needed(percent)}" if percent and replies < needed(percent) else None
+
+
+@cache
+def samples_above(n: int, percent: int) -> int | None:
+    """How many of n samples exceed the bound of this percentile; None if n is too few for one."""
+    if n < needed(percent):
+        return None
+    exceeding, count = 1 - percent / 100, np.arange(math.ceil(n * (1 - percent / 100)) + 1)
+    ratios = np.log((n - count[:-1]) / count[1:]) + math.log(exceeding / (1 - exceeding))
+    log_pmf = n * math.log(1 - exceeding) + np.concatenate([[0.0], np.cumsum(ratios)])
+    return int(np.searchsorted(np.logaddexp.accumulate(log_pmf), math.log(1 - CONFIDENCE), side="right")) - 1

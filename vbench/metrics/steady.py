@@ -1,0 +1,43 @@
+"""Latencies and throughput of the steady state: over the requests that began while the load was whole. Pure.
+
+The steady window begins as the first c replies have ended, where c is the most requests that were in flight at once
+(`max_concurrency`, if the load reached it), and ends with the last send. It leaves out the burst with which a closed
+loop starts, and the time in which an open loop's queue builds up. A load sent all at once has no such window.
+
+`steady_duration` and `steady_output_throughput` (metrics.definitions) are older and have another window: from the first
+to the last moment at 90 % of the peak concurrency.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vbench.metrics.definitions import in_flight, is_success, latencies, replies_with_gaps
+from vbench.metrics.quantiles import compute_statistics
+from vbench.schema.record import Requests
+
+LATENCIES = ("ttft", "tpot", "itl", "e2el")
+
+
+def steady_metrics(requests: Requests) -> dict[str, float]:
+    """`steady_…` metrics over the requests that began in the steady window; only their count if there are few."""
+    ended = np.sort(requests.finished[~np.isnan(requests.finished)])
+    if not len(ended):
+        return {}
+    places = int(in_flight(requests)[1].max())
+    began = requests.sent >= ended[places - 1]
+    count = int(began.sum())
+    found: dict[str, float] = {"steady_requests": count}
+    if count < 2:
+        return found
+    part = requests.select(began)
+    span = float(np.ptp(part.sent)) * count / (count - 1)  # n requests begin in n - 1 gaps
+    ok = is_success(part)
+    if span > 0:
+        found["steady_window_s"] = span
+        found["steady_request_throughput"] = int(ok.sum()) / span
+        found["steady_output_token_throughput"] = int(part.output_tokens[ok].sum()) / span
+    samples, gaps = latencies(part)._asdict(), replies_with_gaps(part)
+    for name in LATENCIES:
+        found |= compute_statistics(name, samples[name], gaps if name == "itl" else len(samples[name]))
+    return {key if key.startswith("steady_") else f"steady_{key}": value for key, value in found.items()}
