@@ -12,7 +12,7 @@ from vbench.metrics.goodput import meets_slo
 from vbench.schema import RunConfig
 from vbench.schema.record import ENDED_EARLY
 from vbench.workload.arrivals import schedule_arrivals
-from vbench.workload.probe import is_growing, is_steady, probe_plan
+from vbench.workload.probe import compute_pressure, is_growing, is_steady, probe_plan
 from vbench.workload.prompts import draw_lengths
 from vbench.workload.search import Probe, answer, is_whole, next_question
 
