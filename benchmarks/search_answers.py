@@ -1,95 +1,95 @@
-"""How often an SLO search finds the true capacity, on simulated engines: 8 seeds each, closed and open loop.
+"""How often an SLO search finds the true capacity of simulated engines, by concurrency and by rate.
 
     python benchmarks/search_answers.py [--kind max_concurrency] [--seeds 8] [NAME …]
 
-For each engine the script prints its true capacity (the highest level at which 99 % of the requests of long loads meet
-the SLO), each answer, and how many are within 10 % of the capacity. It ends with the share of such answers for each
-kind of search. Engines marked "unseen" were made after the search's constants had been chosen.
+An answer counts as right if 99 % of the requests of long loads meet the SLO at 10 % less than it, and fewer do at 10 %
+more. The script prints the answers on each engine, a wrong one with "!", and how long the probes would have taken. The
+engines of UNSEEN were added after the search's constants had been chosen, and are counted apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from simulated_search import search, true_share  # noqa: E402  the tests' own engines and searches
-from simulated_engine import SimulatedEngine  # noqa: E402
+from simulated_engine import SimulatedEngine  # noqa: E402  the tests' engine and search
+from simulated_search import search, true_share  # noqa: E402
 
-TTFT_TPOT = {"ttft_ms": 500.0, "tpot_ms": 50.0}
-ENGINES = {
-    "fast": (SimulatedEngine(0.007, 0.00008, 1 / 25000), TTFT_TPOT),
-    "middle": (SimulatedEngine(0.012, 0.0002, 1e-4), TTFT_TPOT),
-    "slow": (SimulatedEngine(0.025, 0.0003, 2e-4), TTFT_TPOT),
-    "steps": (
-        SimulatedEngine(base_s=0.02, per_sequence_s=0.001, per_prompt_token_s=4e-5),
-        {"ttft_ms": 300.0, "tpot_ms": 60.0},
-    ),
-    "places": (SimulatedEngine(0.01, 0, 1e-6, places=48), {"ttft_ms": 500.0}),
-    "jitter": (
+
+class Case(NamedTuple):
+    engine: SimulatedEngine
+    slo: dict[str, float]
+
+
+USUAL = {"ttft_ms": 500.0, "tpot_ms": 50.0}
+SEEN = {
+    "fast": Case(SimulatedEngine(0.007, 0.00008, 1 / 25000), USUAL),
+    "middle": Case(SimulatedEngine(0.012, 0.0002, 1e-4), USUAL),
+    "slow": Case(SimulatedEngine(0.025, 0.0003, 2e-4), USUAL),
+    "steps": Case(SimulatedEngine(0.02, 0.001, 4e-5), {"ttft_ms": 300.0, "tpot_ms": 60.0}),
+    "places": Case(SimulatedEngine(0.01, 0, 1e-6, places=48), {"ttft_ms": 500.0}),
+    "jitter": Case(
         SimulatedEngine(0.01, 0.0004, 5e-5, jitter=0.4, stall_s=0.3, stall_every_s=60),
         {"ttft_ms": 600.0, "tpot_ms": 40.0},
     ),
 }
+UNSEEN = {
+    "small budget": Case(
+        SimulatedEngine(0.015, 0.0006, 3e-5, budget=512, jitter=0.15), {"ttft_ms": 400.0, "tpot_ms": 35.0}
+    ),
+    "whole latency": Case(SimulatedEngine(0.018, 0.0009, 8e-5, jitter=0.3, places=64), {"e2el_ms": 25_000.0}),
+}
+ENGINES = SEEN | UNSEEN
+KINDS = ("max_concurrency", "request_rate")
 
 
-def one(job):
+def run(job: tuple[str, str, int]) -> tuple[float, int, float]:
+    """One search: its answer, its probes, and the seconds that they would have taken."""
     name, kind, seed = job
-    t = time.time()
-    f = search(*ENGINES[name], kind, seed)
-    return f.answer, len(f.probes), f.seconds, f.requests, time.time() - t
+    found = search(*ENGINES[name], kind, seed)
+    return found.answer, len(found.probes), found.seconds
 
 
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--kind", default=None)
-    p.add_argument("--seeds", type=int, default=8)
-    p.add_argument("names", nargs="*")
-    o = p.parse_args()
-    kinds = [o.kind] if o.kind else ["max_concurrency", "request_rate"]
-    names = o.names or list(ENGINES)
-    cache = {}
-    with ProcessPoolExecutor(2) as pool:
-        for kind in kinds:
-            jobs = [(n, kind, s) for n in names for s in range(o.seeds)]
-            got = list(pool.map(one, jobs))
-            total = 0
-            for n in names:
-                rows = [g for j, g in zip(jobs, got) if j[0] == n]
+def judge(name: str, kind: str) -> Callable[[float], bool]:
+    @cache
+    def share(level: float) -> float:
+        return float(true_share(*ENGINES[name], kind, level))
 
-                def ok(a):
-                    if not a:
-                        return False
-                    sh = lambda l: (
-                        cache.setdefault((n, kind, l), None)
-                        or cache.__setitem__((n, kind, l), true_share(*ENGINES[n], kind, l))
-                        or cache[(n, kind, l)]
-                    )
-                    return sh(a / 1.1) >= 0.99 > sh(a / 0.9)
+    return lambda answer: answer > 0 and share(answer / 1.1) >= 0.99 > share(answer / 0.9)
 
-                oks = [ok(r[0]) for r in rows]
-                total += sum(oks)
-                print(
-                    kind,
-                    n,
-                    [f"{r[0]:.3g}{'' if k else '!'}" for r, k in zip(rows, oks)],
-                    sum(oks),
-                    "probes",
-                    sum(r[1] for r in rows) / len(rows),
-                    "sim s",
-                    round(sum(r[2] for r in rows) / len(rows)),
-                    "requests",
-                    round(sum(r[3] for r in rows) / len(rows)),
-                    "cpu",
-                    round(sum(r[4] for r in rows) / len(rows), 1),
-                    flush=True,
-                )
-            print(kind, total, "of", len(jobs), flush=True)
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=KINDS, help="only this kind of search")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ENGINES)}; all by default")
+    options = parser.parse_args()
+    for kind in [options.kind] if options.kind else KINDS:
+        for label, engines in (("engines", SEEN), ("unseen engines", UNSEEN)):
+            chosen = [name for name in engines if name in (options.names or ENGINES)]
+            right = sum(report(name, kind, options.seeds) for name in chosen)
+            print(f"{kind}, {label}: {right} of {len(chosen) * options.seeds} within 10 %\n", flush=True)
+
+
+def report(name: str, kind: str, seeds: int) -> int:
+    """Prints one engine's answers; returns how many are right."""
+    with ProcessPoolExecutor() as pool:
+        found = list(pool.map(run, [(name, kind, seed) for seed in range(seeds)]))
+    is_right = judge(name, kind)
+    verdicts = [is_right(answer) for answer, _, _ in found]
+    texts = [f"{answer:.3g}{'' if right else '!'}" for (answer, _, _), right in zip(found, verdicts, strict=True)]
+    probes, seconds = fmean(each[1] for each in found), fmean(each[2] for each in found)
+    print(f"{kind} {name}: {' '.join(texts)}; {probes:.0f} probes, {seconds:,.0f} s of load", flush=True)
+    return sum(verdicts)
 
 
 if __name__ == "__main__":
