@@ -54,7 +54,8 @@ def _summarise(groups: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The mean of each group, and half of its 95 % interval; NaN without a spread."""
     means, spreads, counts = groups.mean(), groups.std(), groups.count()
     quantiles = counts.apply(lambda count: count.map(_quantile))
-    return means, (spreads / np.sqrt(counts) * quantiles).where(spreads > NO_SPREAD * means.abs())
+    spread = spreads.fillna(0.0) > NO_SPREAD * means.abs().fillna(0.0)  # numpy may warn where it compares with NaN
+    return means, (spreads / np.sqrt(counts) * quantiles).where(spread)
 
 
 def mean_text(row: Mapping[Any, Any], key: str, digits: str) -> str:
