@@ -189,7 +189,7 @@ class Engine:
         self.tick()
 
     def admit(self, stream: Stream, prompt: int) -> None:
-        """Queues a request; `prompt` is a hash of its prompt, by which the prefix cache is faked."""
+        """Queues a request; `prompt` is a hash of its prompt and its cache salt, by which the prefix cache is faked."""
         self.requests += 1
         self.queried += stream.prompt_tokens
         self.hit += stream.prompt_tokens // 16 * 16 if prompt in self.seen_prompts else 0
@@ -405,9 +405,6 @@ class Connection(asyncio.Protocol):
         elif route in ("POST /pause", "POST /resume") and not self.options.no_pause:
             self.engine.paused = route == "POST /pause"
             self.reply(200, "")
-        elif route == "POST /reset_prefix_cache":
-            self.engine.seen_prompts.clear()
-            self.reply(200, "")
         elif route == "GET /v1/models":
             name, context = self.options.served_model_name, self.options.max_model_len
             card = {"id": name, "object": "model", "owned_by": "vllm", "root": name, "max_model_len": context}
@@ -440,7 +437,7 @@ class Connection(asyncio.Protocol):
         if stream.stamp is not None:
             self.engine.stamps[first_token(prompt)] = stream.stamp
             self.engine.streams.append((time.perf_counter_ns(), stream.stamp))
-        self.engine.admit(stream, hash(json.dumps(prompt)))
+        self.engine.admit(stream, hash(json.dumps([request.get("cache_salt"), prompt])))
 
     def refuse(self, status: int, message: str) -> None:
         self.reply(status, {"error": {"message": message, "type": REASONS[status], "param": None, "code": status}})

@@ -116,7 +116,7 @@ def table(found: list[Record]) -> pd.DataFrame:
         "run_id": [f"run{index}" for index in range(len(found))],
         "run_name": [each.name for each in found],
         "experiment": [each.experiment for each in found],
-        "start_time": pd.to_datetime([each.started_at for each in found], utc=True),
+        "start_time": pd.to_datetime([each.started_at for each in found], utc=True, format="ISO8601"),
         "status": "FINISHED",
         "tags.vbench.run_key": [each.run_key for each in found],
         "tags.vbench.parent": None,

@@ -102,7 +102,9 @@ def _say(text: str) -> int:
 
 
 def _refuse(why: str) -> int:
-    print(f"vbench: {why}", file=sys.stderr)  # noqa: T201
+    from vbench.schema.secrets import redact
+
+    print(f"vbench: {redact(why)}", file=sys.stderr)  # noqa: T201
     return 2
 
 

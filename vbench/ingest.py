@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -24,6 +26,8 @@ from rich.progress import track
 from vbench import compose, imported, tracking
 from vbench.schema.errors import Refused, VbenchError
 from vbench.schema.record import RECORD, REQUESTS, Record
+from vbench.schema.secrets import redact
+from vbench.schema.text import one_line
 from vbench.session.sessionfile import SESSION
 
 if TYPE_CHECKING:
@@ -58,6 +62,7 @@ Examples
 """
 SUFFIXES = (".json", ".jsonl")
 YAML = (".yaml", ".yml")
+PATIENCE_S = 30.0  # spent on a store that refuses everything
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,13 @@ class Options:
 
 @dataclass
 class Tally:
-    """How many records were filed, were there already, or were unreadable."""
+    """How many records were filed, were there already, were unreadable, or were refused by the store."""
 
     filed: int = 0
     already_there: int = 0  # this record, or a better one of the same run key
     unreadable: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # by the store
+    wasted_s: float = 0.0  # on a store that refused
     experiments: set[str] = field(default_factory=set)
 
     def add(self, filed: Filed) -> None:
@@ -85,7 +92,8 @@ class Tally:
         self.already_there += not filed.new
 
     def __str__(self) -> str:
-        return f"filed {self.filed}, already there {self.already_there}, unreadable {len(self.unreadable)}"
+        refused = f", refused by the store {len(self.refused)}" if self.refused else ""
+        return f"filed {self.filed}, already there {self.already_there}, unreadable {len(self.unreadable)}{refused}"
 
 
 def main(arguments: list[str]) -> int:
@@ -100,18 +108,19 @@ def main(arguments: list[str]) -> int:
     except VbenchError as error:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
         return 2 if isinstance(error, Refused) else 1
-    for line in tally.unreadable:
-        print(f"unreadable: {line}", file=sys.stderr)  # noqa: T201
-    print(f"{tally} · {tracking.store()}")  # noqa: T201
+    for what, lines in (("unreadable", tally.unreadable), ("not filed", tally.refused)):
+        for line in lines:
+            print(f"{what}: {one_line(line)}", file=sys.stderr)  # noqa: T201
+    print(f"{tally} · {redact(tracking.store())}")  # noqa: T201
     for line in _next_steps(sorted(tally.experiments)):
-        print(line)  # noqa: T201
-    return 1 if tally.unreadable else 0
+        print(one_line(line))  # noqa: T201
+    return 1 if tally.unreadable or tally.refused else 0
 
 
 def _next_steps(experiments: list[str]) -> list[str]:
     """The commands and pages that show what was filed."""
     pages = [page for experiment in experiments if (page := tracking.page(experiment))]
-    compare = [f"compare: python -m vbench.analysis experiment={experiment}" for experiment in experiments]
+    compare = [f"compare: python -m vbench.analysis {shlex.quote(f'experiment={each}')}" for each in experiments]
     return [*compare, *pages]
 
 
@@ -148,19 +157,28 @@ def find_files(paths: Iterable[str]) -> list[Path]:
 
 
 def ingest(files: Iterable[Path], chosen: Options) -> Tally:
-    """Files the contents of each file. Raises TrackingFailed if the store fails; what was filed stays filed."""
+    """Files the contents of each file. What the store refuses is noted, and does not stop the others.
+
+    Raises TrackingFailed if the store has taken nothing and PATIENCE_S have passed: then it does not answer.
+    """
     tally = Tally()
     for file in files:
         _file_record(file.parent, chosen, tally) if file.name == RECORD else _file_results(file, chosen, tally)
     return tally
 
 
-def _file_record(folder: Path, chosen: Options, tally: Tally) -> None:
+def _file_record(folder: Path, chosen: Options, tally: Tally, source: Path | None = None) -> None:
+    began = time.monotonic()
     try:
         tally.add(tracking.deliver(folder))
         _write_report(folder, chosen.reports)
     except tracking.UnreadableRecord as error:
         tally.unreadable.append(str(error))
+    except tracking.TrackingFailed as error:
+        tally.refused.append(f"{source or folder}: {str(error).removeprefix(f'cannot file {folder}: ')}")
+        tally.wasted_s += time.monotonic() - began
+        if not tally.experiments and tally.wasted_s > PATIENCE_S:
+            raise
 
 
 def _file_results(file: Path, chosen: Options, tally: Tally) -> None:
@@ -177,8 +195,7 @@ def _file_results(file: Path, chosen: Options, tally: Tally) -> None:
             entry.record.save(Path(folder))
             if entry.requests is not None:
                 entry.requests.save(Path(folder) / REQUESTS)
-            tally.add(tracking.deliver(Path(folder)))
-            _write_report(Path(folder), chosen.reports)
+            _file_record(Path(folder), chosen, tally, source=file)
 
 
 def _write_report(folder: Path, reports: Path | None) -> None:

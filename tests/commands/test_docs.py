@@ -1,5 +1,6 @@
 """What the documents point to is there."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -14,6 +15,16 @@ def test_every_link_leads_somewhere(document):
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()) if "://" not in link]
     assert links or document.parent.name != "docs"
     assert not [link for link in links if not (document.parent / link).exists()]
+
+
+def test_each_message_that_the_page_on_clusters_explains_is_one_of_the_codes():
+    said = set()
+    for path in (ROOT / "vbench").rglob("*.py"):
+        said |= {each.value for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Constant)}
+    page = (ROOT / "docs" / "slurm.md").read_text().partition("## Messages")[2].partition("\n## ")[0]
+    messages = re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE)
+    assert len(messages) > 10
+    assert not [each for each in messages if not any(each in text for text in said if isinstance(text, str))]
 
 
 def test_the_house_names_every_room():

@@ -99,8 +99,27 @@ def test_a_store_that_fails_is_one_line_and_exit_code_one(tmp_path, capsys, monk
     (tmp_path / "broken.db").write_text("no database " * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/broken.db")
     assert ingest.main(["multirun"]) == 1
-    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("vbench:")]
+    said = capsys.readouterr()
+    [line] = [line for line in said.err.splitlines() if line.startswith("not filed:")]
     assert "not a database" in line
+    assert said.out.startswith("filed 0, already there 0, unreadable 0, refused by the store 1")
+
+
+def test_a_record_that_the_store_refuses_is_named_and_the_others_are_filed(tmp_path, capsys):
+    measured(tmp_path, 10)
+    gone = records.saved(records.record(num_prompts=20, experiment="it's gone"), tmp_path / "multirun")
+    records.saved(records.record(num_prompts=40, experiment="kept"), tmp_path / "multirun")
+    assert ingest.main([str(gone)]) == 0
+    assert "compare: python -m vbench.analysis 'experiment=it'\"'\"'s gone'" in capsys.readouterr().out
+    from vbench.tracking.opening import connect
+
+    client = connect()
+    client.delete_experiment(client.get_experiment_by_name("it's gone").experiment_id)
+    assert ingest.main(["multirun"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("filed 2, already there 0, unreadable 0, refused by the store 1")
+    [line] = [line for line in said.err.splitlines() if line.startswith("not filed:")]
+    assert line.startswith(f"not filed: {gone.resolve()}: experiment ")
 
 
 def test_help_teaches_with_examples(capsys):

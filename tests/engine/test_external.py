@@ -204,8 +204,11 @@ REFUSALS = {
     ("engine.base_url=",): "engine.base_url=: must be a server's address",
     ("engine.base_url=host:8000",): "engine.base_url=host:8000: must be a server's address, as http://host:8000",
     ("engine.base_url=http://host:port",): "engine.base_url=http://host:port: must be a server's address",
-    ("engine.base_url=http://me:secret@host",): "engine.base_url: must hold no user, password or query",
-    ("engine.base_url=http://host", "engine.api_key_env=NOT_SET"): "engine.api_key_env=NOT_SET: no such environment",
+    ("engine.base_url=http://me:secret@host",): "engine.base_url: a secret in a config would be recorded",
+    (
+        "engine.base_url=http://host",
+        "engine.api_key_env=NOT_SET",
+    ): "engine.api_key_env: NOT_SET is not set in the environment",
     ("engine=vllm", "engine.chat=true"): "engine.chat: describes an external server; give its engine.base_url too",
 }
 

@@ -56,7 +56,12 @@ def test_the_name_that_is_served_is_a_nonce_and_a_stranger_is_found_out(tmp_path
     async def meet(servers):
         names = set(await servers[0].control.list_models())
         stranger = type(servers[0])(
-            "vbench-other", servers[0].base_url, servers[0].log, servers[0].process, servers[0].control
+            "vbench-other",
+            servers[0].base_url,
+            servers[0].log,
+            servers[0].process,
+            servers[0].control,
+            servers[0].printed,
         )
         with pytest.raises(ServerFailed, match="port_taken"):
             await stranger.check_identity()
@@ -65,6 +70,16 @@ def test_the_name_that_is_served_is_a_nonce_and_a_stranger_is_found_out(tmp_path
     names, own = served(session(), tmp_path, during=meet)
     assert names == {own}
     assert own.startswith("vbench-")
+
+
+def test_a_server_has_no_development_mode_and_asks_for_no_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("VLLM_SERVER_DEV_MODE", "1")
+    monkeypatch.setenv("VLLM_API_KEY", "of-the-users-own-server")
+
+    async def look(servers):
+        return [entry for entry in environ(servers[0].process.pid) if entry.startswith((b"VLLM_S", b"VLLM_API"))]
+
+    assert served(session(), tmp_path, during=look) == []
 
 
 def test_replicas_get_their_own_gpus_and_logs_and_are_all_gone_at_the_end(tmp_path):

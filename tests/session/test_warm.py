@@ -52,6 +52,8 @@ def test_a_run_under_which_the_engine_compiled_is_measured_again_and_what_was_pu
     record, (cold, *_) = measured(tmp_path, *COMPILING, "--compile-at", "20", "--jit-monitor-verbose")
     assert "compiled_under_load" not in codes(record.invalid)
     assert "measured_again" in codes(record.warnings)
+    assert record.metrics["server_prefix_cache_queries"] > 0
+    assert record.metrics["server_prefix_cache_hits"] == 0  # the same prompts as before, under another cache salt
     assert codes(cold.invalid) >= {"compiled_under_load"}
     (sentence,) = (reason.sentence for reason in cold.invalid if reason.code == "compiled_under_load")
     assert "_request_20_kernel" in sentence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vbench.tracking.markdown import one_line
+from vbench.schema.text import one_line
 
 CHARACTER = 0.0128  # the width of one in a name, as a share of the axes' width
 TITLE_ID = "title"  # of its element in an SVG: a page whose heading is the title hides it

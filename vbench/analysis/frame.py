@@ -187,7 +187,8 @@ def _longest_context(run: pd.Series) -> float:
         return float(run[LIMIT])
     if scaling["rope_type"] == "longrope" and run[LENGTH] == "auto" and positions.ORIGINAL in scaling:
         return float(scaling[positions.ORIGINAL])
-    facts = {key: float(value) for key, value in scaling.items() if key in ("factor", positions.ORIGINAL)}
+    numbers = {key: pd.to_numeric(scaling.get(key), errors="coerce") for key in ("factor", positions.ORIGINAL)}
+    facts: dict[str, Any] = {key: float(value) for key, value in numbers.items() if pd.notna(value)}
     facts["rope_type"] = scaling["rope_type"]
     kind, version = (value_text(run.get(key)) for key in ("model.model_type", "engine_version"))
     return float(positions.longest(int(run[LIMIT]), facts, kind, version))

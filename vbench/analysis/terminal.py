@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vbench.analysis.gate import FAILED, PASSED, UNDECIDED, Outcome
-from vbench.tracking.markdown import one_line
+from vbench.schema.text import one_line
 
 if TYPE_CHECKING:
     from vbench.analysis.answers import Answer

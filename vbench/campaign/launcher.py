@@ -19,8 +19,10 @@ from omegaconf import DictConfig
 
 from vbench import compose
 from vbench.campaign import jobs, story
+from vbench.plan.secrecy import check_words
 from vbench.schema import RunConfig
 from vbench.schema.errors import Refused, describe_disk_fault
+from vbench.schema.secrets import redact
 
 MODULE = "hydra_plugins.vbench"
 MULTIRUN = ("-m", "--multirun")  # conf/config.yaml sets it already, and argparse takes no words on both sides of a flag
@@ -75,11 +77,12 @@ def run(words: Sequence[str]) -> int:
     compose.register()
     sys.argv[1:] = [word for word in words if word not in MULTIRUN]
     try:
+        check_words(words)
         hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_fail_if_called)()
     except Refused as refused:
         return _refuse(str(refused))
     except compose.COMPOSE_ERRORS as error:
-        return _refuse(compose.explain(error))
+        return _refuse(redact(compose.explain(error)))
     except OSError as error:
         fault = describe_disk_fault(error)
         if fault is None:

@@ -7,6 +7,7 @@ jobs.
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState, in_state, to_submit
 from vbench.campaign.watching import Watcher
 from vbench.engine import external, weights
+from vbench.engine.command import find_unset_variable
 from vbench.engine.identity import ask_engine_version
 from vbench.host import leases
 from vbench.plan import ladders
@@ -124,6 +126,9 @@ def _check(session: Session, jobs: Jobs) -> None:
         external.check_config(session.engine)
     elif jobs.on_this_host:
         leases.refuse_if_unavailable(session, session.launcher.exclusive)
+    unset = find_unset_variable(session.engine, os.environ)
+    if unset and jobs.on_this_host and not session.launcher.setup:  # elsewhere, the job's own environment decides
+        raise Refused(unset)
     weights.require(session.model, session.engine)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -26,15 +25,22 @@ class GridSweeper(BasicSweeper):
     """Expands a grid of overrides into points."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Raises Refused if a key is given twice and one of the two is a list of values: Hydra keeps only the last."""
+        """Launches all points. Hydra's own also writes `multirun.yaml`: before anything is checked, secrets included.
+
+        Raises Refused if a key is given twice and one of the two is a list of values: Hydra keeps only the last.
+        """
         assert self.hydra_context is not None
+        assert self.launcher is not None
         given: dict[str, Override] = {}
         for each in OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(arguments):
             before = given.setdefault(each.key_or_group, each)
             if before is not each and (before.is_sweep_override() or each.is_sweep_override()):
                 key = each.key_or_group
                 raise Refused(f"{key}: given twice, as {before.input_line} and as {each.input_line}; give it once")
-        return super().sweep(arguments)
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        batches = self.split_arguments(overrides, self.max_batch_size)
+        return [self.launcher.launch(batch, 0) for batch in batches]
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
@@ -42,9 +48,6 @@ class GridSweeper(BasicSweeper):
             [*map(_convert_to_decimals, overrides)], max_batch_size
         )
         return points
-
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Left to the launcher, which composes every point before it starts anything."""
 
 
 def _convert_to_decimals(override: Override) -> Override:

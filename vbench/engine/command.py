@@ -14,6 +14,10 @@ from vbench.schema import Engine, Weights
 
 MARK = "VBENCH_SERVER"  # set in the environment of a server and of its child processes, to find them again
 
+NOT_INHERITED = {
+    "VLLM_SERVER_DEV_MODE",  # lets every user of the host call into the workers; see needs_pausing
+    "VLLM_API_KEY",  # vbench alone talks to its servers, and sends them no key
+}
 PYTHON = re.compile(r"python[\d.]*")
 
 
@@ -82,14 +86,31 @@ def build_server_argv(
     ]
 
 
+def needs_pausing(session: Session) -> bool:
+    """Whether the rehearsal pauses the engine to put several prompts into one step, as it does for experts on GPUs.
+
+    vLLM offers that in its development mode only, which also lets every user of the host call into the workers.
+    """
+    return bool(session.hardware.gpus and session.model.num_experts)
+
+
+def find_unset_variable(engine: Engine, surroundings: Mapping[str, str]) -> str | None:
+    """Why the session cannot run in this environment: a variable that its config names is not set. None if all are."""
+    named = {"engine.env_from": engine.env_from, "engine.api_key_env": [engine.api_key_env or ""]}
+    unset = [
+        (key, name) for key, names in named.items() for name in names if name and not surroundings.get(name, "").strip()
+    ]
+    return f"{unset[0][0]}: {unset[0][1]} is not set in the environment; export it" if unset else None
+
+
 def build_server_env(
     surroundings: Mapping[str, str], session: Session, gpus: Sequence[str], mark: str
 ) -> dict[str, str]:
     """The environment of one replica. `gpus` are UUIDs; if there are none, the engine runs on the CPU."""
     env = {
-        **surroundings,
+        **{name: value for name, value in surroundings.items() if name not in NOT_INHERITED},
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_SERVER_DEV_MODE": "1",  # enables /reset_prefix_cache; the server listens on loopback only
+        **({"VLLM_SERVER_DEV_MODE": "1"} if needs_pausing(session) else {}),
         "SPT_NOENV": "1",  # keeps setproctitle from overwriting the environment, which holds the mark
         MARK: mark,
         **routing.build_environment(session.engine),

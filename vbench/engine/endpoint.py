@@ -115,7 +115,3 @@ class Endpoint:
     async def _post_is_ok(self, path: str) -> bool:
         async with self._http.post(f"{self.base_url}{path}") as reply:
             return reply.status == 200
-
-    async def reset_prefix_cache(self) -> bool:
-        """Empties the prefix cache; False if the server does not offer that."""
-        return await self._post_is_ok("/reset_prefix_cache")

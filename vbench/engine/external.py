@@ -1,4 +1,4 @@
-"""A server that already runs and is not ours: vbench queries it and sends load, but never starts, resets or ends it."""
+"""A server that already runs and is not ours: vbench queries it and sends load, but never starts or ends it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Any
 import aiohttp
 
 from vbench import loadgen
+from vbench.engine.command import find_unset_variable
 from vbench.engine.endpoint import UNANSWERED, UNKNOWN, Endpoint
 from vbench.schema import Engine, Model, RunConfig
 from vbench.schema.errors import Refused, ServerFailed
+from vbench.schema.secrets import declare
 
 CHECK_S = 5.0
 NO_MODELS = (KeyError, TypeError, ValueError, AttributeError)  # what reading a reply of another shape raises
@@ -38,10 +40,6 @@ class ExternalServer:
         """The longest context that it serves, in tokens; None if it does not report one."""
         return (await _ask_models(self.control)).get(self.endpoint.model)
 
-    async def reset(self) -> None:
-        """Checks that it answers. Its prefix cache stays: others use it, and each run sends its own prompts."""
-        await self.check_identity()
-
 
 @asynccontextmanager
 async def connect(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
@@ -57,10 +55,10 @@ async def connect(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
             yield [ExternalServer(loadgen.Endpoint(url, model, key, engine.chat), control)]
         except aiohttp.ClientResponseError as error:
             line = f"{error.request_info.url} answers HTTP {error.status} {error.message}"
-            raise ServerFailed("engine_error", redact(key, line)) from None
+            raise ServerFailed("engine_error", line) from None
         except UNANSWERED as error:  # its repr would show our headers, the key among them
             line = f"{url} does not answer: {str(error) or type(error).__name__}"
-            raise ServerFailed("unreachable", redact(key, line)) from None
+            raise ServerFailed("unreachable", line) from None
 
 
 def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunConfig:
@@ -161,15 +159,9 @@ def read_api_key(engine: Engine) -> str | None:
     """The key itself; send it only to the server. Raises Refused if its variable is not set."""
     if engine.api_key_env is None:
         return None
-    key = os.environ.get(engine.api_key_env, "").strip()
-    if not key:
-        raise Refused(f"engine.api_key_env={engine.api_key_env}: no such environment variable; export it with the key")
-    return key
-
-
-def redact(key: str | None, text: str) -> str:
-    """The text with the key masked, because some servers echo a refused key."""
-    return text.replace(key, "***") if key else text
+    if unset := find_unset_variable(engine, os.environ):
+        raise Refused(unset)
+    return declare(os.environ[engine.api_key_env].strip())  # some servers echo a refused key
 
 
 def _require_single(models: dict[str, int | None], url: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from vbench import loadgen
 from vbench.engine import dummy, identity, routing, serverlog, weights
 from vbench.engine.command import MARK, build_server_argv, build_server_env
 from vbench.engine.endpoint import UNANSWERED, Endpoint
+from vbench.engine.logpipe import LogPipe
 from vbench.host import gpus, processes
 from vbench.host.cores import pin_to_cores
 from vbench.host.leases import LEASE, HostLease
@@ -42,11 +44,13 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes]
     control: Endpoint
+    printed: LogPipe
 
     def check_alive(self) -> None:
         """Raises ServerFailed, with the cause from its log, if the process has ended."""
         returncode = self.process.poll()
         if returncode is not None:
+            self.printed.settle()
             raise ServerFailed(*serverlog.diagnose(self.log.read_text(errors="replace"), returncode), self.log)
 
     async def check_identity(self) -> int | None:
@@ -56,12 +60,6 @@ class Server:
             line = f"{self.base_url} serves {', '.join(models)}, not {self.served_model_name}"
             raise ServerFailed("port_taken", line, self.log)
         return models[self.served_model_name]
-
-    async def reset(self) -> None:
-        """Checks that it is alive and still ours, and empties its prefix cache."""
-        self.check_alive()
-        await self.check_identity()
-        await self.control.reset_prefix_cache()
 
     @property
     def endpoint(self) -> loadgen.Endpoint:
@@ -76,6 +74,7 @@ class Server:
                 raise ServerFailed("startup_timeout", f"not ready in time; last line: {last[0]}", self.log)
             await asyncio.sleep(POLL_S)
         await self.check_identity()
+        self.printed.settle()
 
 
 @asynccontextmanager
@@ -135,32 +134,33 @@ async def _start_server(session: Session, model: str, share: HostLease, log: Pat
     argv = build_server_argv(session, model, name, port, identity.ask_engine_version(session.engine))
     surroundings = {**os.environ, **weights.build_environment(session.model, session.engine), LEASE: share.lease}
     env = build_server_env(surroundings, session, share.uuids, mark=name)
-    with _start_process(argv, env, log, share, on_end=lambda: _wait_until_gone(name, share.uuids, log)) as process:
-        async with Endpoint(f"http://127.0.0.1:{port}") as control:
-            yield Server(name, control.base_url, log, process, control)
+    _rotate(log)
+    with LogPipe(log) as printed:
+        on_end = lambda: _wait_until_gone(name, share.uuids, printed)  # noqa: E731
+        with _start_process(argv, env, printed, share, on_end) as process:
+            async with Endpoint(f"http://127.0.0.1:{port}") as control:
+                yield Server(name, control.base_url, log, process, control, printed)
 
 
 @contextmanager
 def _start_process(
-    argv: list[str], env: dict[str, str], log: Path, share: HostLease, on_end: Callable[[], None]
+    argv: list[str], env: dict[str, str], printed: LogPipe, share: HostLease, on_end: Callable[[], None]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    _rotate(log)
-    with log.open("wb") as out:
-        out.write(f"$ {' '.join(argv)}\n".encode())
-        out.flush()
-        try:
-            with pin_to_cores(share.cores), _block_in_children(signal.SIGUSR2):
-                process = subprocess.Popen(
-                    argv,
-                    env=env,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=share.descriptors,
-                )
-        except OSError as error:
-            raise ServerFailed("engine_error", f"engine.command={argv[0]}: {error.strerror}", log) from error
+    printed.write(f"$ {shlex.join(argv)}\n")
+    try:
+        with pin_to_cores(share.cores), _block_in_children(signal.SIGUSR2):
+            process = subprocess.Popen(
+                argv,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=printed.writer,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=share.descriptors,
+            )
+    except OSError as error:
+        raise ServerFailed("engine_error", f"engine.command={argv[0]}: {error.strerror}", printed.log) from error
+    printed.close_writer()
     try:
         yield process
     finally:
@@ -197,18 +197,18 @@ def _block_in_children(number: int) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _wait_until_gone(mark: str, uuids: Sequence[str], log: Path) -> None:
+def _wait_until_gone(mark: str, uuids: Sequence[str], printed: LogPipe) -> None:
     """Waits until all marked processes are gone (killing the rest) and the GPUs' memory is free; logs the result."""
     started = time.monotonic()
     ended = processes.wait_until_gone(MARK, mark)
     drained = gpus.wait_until_drained(uuids, DRAIN_S) if uuids else True
     seconds = time.monotonic() - started
     found = f"NOT gone: {', '.join(map(processes.describe, sorted(ended.left)))}" if ended.left else "gone"
-    with log.open("a") as out:
-        out.write(
-            f"[vbench] processes {found}{f' ({len(ended.killed)} killed)' if ended.killed else ''} and GPU memory "
-            f"{'drained' if drained else 'NOT drained'} {seconds:.1f} s after the server's end\n"
-        )
+    printed.settle()
+    printed.write(
+        f"[vbench] processes {found}{f' ({len(ended.killed)} killed)' if ended.killed else ''} and GPU memory "
+        f"{'drained' if drained else 'NOT drained'} {seconds:.1f} s after the server's end\n"
+    )
 
 
 def _signal_group(group: int, number: int) -> None:

@@ -20,8 +20,9 @@ from vbench.imported.files import NotAResult, Result
 from vbench.imported.tools.translation import Translation
 from vbench.metrics import definitions
 from vbench.plan.naming import split_name
-from vbench.schema import Gpu, Hardware, Parallelism
+from vbench.schema import Gpu, Hardware, Parallelism, RunConfig
 from vbench.schema.record import Failure, Reason, Record, Requests
+from vbench.schema.serialisation import find_misfit
 
 DATE = "%Y%m%d-%H%M%S"
 MEASURED = {"duration", "completed", "output_throughput"}  # what every result of a load has
@@ -113,6 +114,9 @@ def _describe(result: Result, source: Source, catalogue: Catalogue) -> dict[str,
     if not facts.get("model"):
         raise NotAResult("neither it nor its path says which model; pattern='…(?P<model>…)' can find it there")
     config = conditions(facts, _extra(fields), catalogue) | {"experiment": source.experiment}
+    config.setdefault("workload", {})  # each record has one
+    if misfit := find_misfit(RunConfig, config):
+        raise NotAResult(f"not as its tool writes it: {misfit}")
     return _record_fields(result, source, facts, config)
 
 

@@ -30,6 +30,9 @@ def requests(result: Mapping[str, Any]) -> Requests | None:
     if sent is None:
         return None
     n = len(sent)
+    for key in ARRAYS:
+        if result.get(key) and len(result[key]) != n:
+            raise ValueError(f"{key} has {len(result[key])} entries for {n} requests")
     ttft = np.array(result["ttfts"], dtype=np.float64)
     output = np.array(result["output_lens"], dtype=np.int64)
     gaps = [np.array(each, dtype=np.float64) for each in result["itls"]]

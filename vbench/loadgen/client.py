@@ -63,7 +63,7 @@ async def resolve_replicas(load: Load) -> list[Replica]:
         kind = (endpoint.model, endpoint.chat)
         if kind not in written:
             written[kind] = [
-                request.body(*kind, prompt, int(length), load.ignore_eos)
+                request.body(*kind, prompt, int(length), load.ignore_eos, load.cache_salt)
                 for prompt, length in zip(load.prompts, load.output_len, strict=True)
             ]
         replicas.append(Replica(index, endpoint, written[kind]))

@@ -36,6 +36,7 @@ class Load:
     timeout_s: float  # after the start; then every open stream ends with the error "timeout"
     processes: int | None = None  # how many of the client's processes send it; None: all
     sending_s: float | None = None  # after the start; then nothing more is sent, and what is in flight ends by itself
+    cache_salt: str | None = None  # vLLM's: only requests of the same salt share its prefix cache
 
     def __len__(self) -> int:
         return len(self.prompts)

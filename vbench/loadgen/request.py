@@ -38,14 +38,21 @@ def head(endpoint: Endpoint) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def body(model: str, chat: bool, prompt: npt.NDArray[np.int32], output_len: int, ignore_eos: bool) -> bytes:
+def body(
+    model: str,
+    chat: bool,
+    prompt: npt.NDArray[np.int32],
+    output_len: int,
+    ignore_eos: bool,
+    cache_salt: str | None = None,
+) -> bytes:
     """The request's JSON: greedy, streamed, with usage at the end.
 
     Usage with every chunk (`continuous_usage_stats`) would count the tokens of merged chunks, but we do not ask for it:
     it costs vLLM's front end some 3 % more CPU a token (benchmarks/counted_chunks.py), and where chunks merge the front
     end is the bottleneck. If a server sends it anyway (`--enable-force-include-usage`), it is used.
 
-    `ignore_eos` is vLLM's own: it is sent only if requested, because OpenAI refuses unknown fields.
+    `ignore_eos` and `cache_salt` are vLLM's own: sent only if requested, because OpenAI refuses unknown fields.
     """
     ids = prompt.tolist()
     if chat:
@@ -59,6 +66,7 @@ def body(model: str, chat: bool, prompt: npt.NDArray[np.int32], output_len: int,
         "max_completion_tokens" if chat else "max_tokens": output_len,
         "temperature": 0,
         **({"ignore_eos": True} if ignore_eos else {}),
+        **({"cache_salt": cache_salt} if cache_salt else {}),
         "stream": True,
         "stream_options": {"include_usage": True},
     }

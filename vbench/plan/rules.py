@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
 from vbench.plan.positions import check_context, default_context
 from vbench.plan.resources import parse_minutes
+from vbench.plan.secrecy import check_secrets
 from vbench.plan.sessions import repeats
 from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
 from vbench.schema.errors import Refused
@@ -23,6 +24,7 @@ SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # accepts --api-server-
 def check_run(run: RunConfig) -> RunConfig:
     """The run with its open parallel size filled in. Raises Refused if its values contradict each other."""
     run = dataclasses.replace(run, engine=_normalise_base_url(run.engine))
+    check_secrets(run)
     run = dataclasses.replace(run, parallelism=_fill_sizes(run.parallelism, run.hardware.devices, run.hardware.name))
     _check_heads(run)
     _check_experts(run)

@@ -16,7 +16,7 @@ from vbench.schema import NEWER_KEYS, Engine, Hardware, Launcher, Model, Paralle
 from vbench.workload import prompts, search
 
 LABELS = {"experiment", "rerun", "launcher"}  # keys of a RunConfig that shape no result
-SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s"}  # keys of its parts that shape no result
+SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s", "env_from"}  # keys of its parts that shape no result
 
 # Keys newer than published records: where they have these values, run keys are as they were.
 ADDED = {"moe_routing": None, "restarts": 1, "restart": 0} | dict.fromkeys(NEWER_KEYS)

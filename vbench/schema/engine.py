@@ -63,6 +63,7 @@ class Engine:
     enforce_eager: bool = key(False, "run without CUDA graphs")
     extra_args: List[str] = key([], "further arguments of the server, as [--seed,7]")
     env: Dict[str, str] = key({}, "environment variables of the server, as {OMP_NUM_THREADS: 1}")
+    env_from: List[str] = key([], "NAMES of secrets in your environment that the server needs, as [HF_TOKEN]")
     moe_routing: Optional[MoeRouting] = key(
         None, "simulated choice of experts, which makes replies meaningless", allowed="null: the model's own gates"
     )

@@ -12,6 +12,7 @@ import errno
 from pathlib import Path
 
 from vbench.schema.failures import Kind
+from vbench.schema.secrets import redact
 
 DISK_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EMFILE}
@@ -26,7 +27,10 @@ def describe_disk_fault(error: OSError) -> str | None:
 
 
 class VbenchError(Exception):
-    """Base of the exceptions above."""
+    """Base of the exceptions above. Messages are printed and recorded, so secrets in them are masked."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redact(message))
 
 
 class Refused(VbenchError):
@@ -46,5 +50,5 @@ class ServerFailed(VbenchError):
     def __init__(self, kind: Kind, telling_line: str, log: Path | None = None) -> None:
         super().__init__(f"{kind}: {telling_line}" + (f" (log: {log})" if log else ""))
         self.kind = kind
-        self.telling_line = telling_line
+        self.telling_line = redact(telling_line)
         self.log = log

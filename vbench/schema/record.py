@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vbench.schema.failures import MEANING, PERMANENT, Kind
+from vbench.schema.run import RunConfig
+from vbench.schema.secrets import redact, redact_plain
+from vbench.schema.serialisation import find_misfit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -89,6 +94,13 @@ class Requests:
                 with archive.open(entry, "w", force_zip64=True) as out:
                     np.lib.format.write_array(out, column, allow_pickle=False)  # type: ignore[no-untyped-call]
 
+    def without_secrets(self) -> Requests:
+        """The same requests; a server's error may repeat the key that it was sent."""
+        masked = {error: redact(error) for error in set(self.error.tolist())}
+        if all(error == text for error, text in masked.items()):
+            return self
+        return dataclasses.replace(self, error=np.array([masked[error] for error in self.error.tolist()]))
+
     @classmethod
     def load(cls, path: Path) -> Requests:
         with np.load(path) as columns:
@@ -153,15 +165,19 @@ class Record:
         return self.failure is None or self.failure.permanent
 
     def save(self, folder: Path) -> Path:
-        """Writes `record.json` into the run's folder; the file appears complete or not at all."""
+        """Writes `record.json` into the run's folder, without secrets; the file appears complete or not at all."""
         path = folder / RECORD
+        facts = redact_plain(dataclasses.asdict(self)) | {"verdict": self.verdict}
         with atomic(path) as partial:
-            partial.write_text(json.dumps(dataclasses.asdict(self) | {"verdict": self.verdict}, indent=1) + "\n")
+            partial.write_text(json.dumps(facts, indent=1) + "\n")
         return path
 
     @classmethod
     def load(cls, folder: Path) -> Record:
-        """Reads the record of a run's folder. Raises FileNotFoundError if there is none, else one of UNREADABLE."""
+        """Reads the record of a run's folder, without secrets that an earlier version wrote.
+
+        Raises FileNotFoundError if there is none, else one of UNREADABLE.
+        """
         data = json.loads(read_text(folder / RECORD))
         del data["verdict"]
         data["warnings"] = [Reason(**each) for each in data["warnings"]]
@@ -170,7 +186,31 @@ class Record:
         for facts in (data["config"], data["config"]["workload"], data["environment"], data["metrics"], data["server"]):
             if not isinstance(facts, dict):
                 raise TypeError(f"not a mapping: {facts!r:.40}")
+        if misfit := _find_misfit(data):
+            raise TypeError(misfit)
+        if "engine" in data["config"]:
+            data["config"]["engine"] = redact_plain(data["config"]["engine"], ())
         return cls(**data)
+
+
+def _find_misfit(data: dict[str, Any]) -> str | None:
+    """What of a record's JSON is not of its type, as a sentence; None if all of it is."""
+    for key in ("run_key", "session", "name", "experiment", "started_at", "ended_at", "source"):
+        if not isinstance(data.get(key, ""), str):
+            return f"{key}: no text: {data[key]!r:.40}"
+    for reason in (*data["warnings"], *data["invalid"]):
+        if not (isinstance(reason.code, str) and isinstance(reason.sentence, str)):
+            return f"a reason is no text: {reason!r:.60}"
+    if data["failure"] and not isinstance(data["failure"].line, str):
+        return f"failure.line: no text: {data['failure'].line!r:.40}"
+    for key, value in data["metrics"].items():
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            return f"metrics.{key}: no finite number: {value!r:.40}"
+    for key in ("started_at", "ended_at"):
+        datetime.fromisoformat(data[key].replace("Z", "+00:00"))  # Python 3.10 does not parse the Z of ISO 8601
+    if not isinstance(data.get("parent"), (str, type(None))):
+        return f"parent: no run key: {data['parent']!r:.40}"
+    return find_misfit(RunConfig, data["config"])
 
 
 def find_record(folder: Path) -> Record | None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from vbench.schema.engine import EXTERNAL_SERVER_KEYS
 from vbench.schema.fields import MISSING
@@ -38,9 +38,48 @@ def from_plain(part: type, data: Mapping[str, Any], path: str = "") -> Any:
     values = {key: _value(hints[key], value, f"{path}{key}") for key, value in data.items()}
     made = part(**values)
     for key in hints:
-        if getattr(made, key) == MISSING:
+        default = getattr(made, key)
+        if default == MISSING:
             raise KeyError(f"{path}{key}: must be given")
+        if key not in data and dataclasses.is_dataclass(default):
+            from_plain(type(default), {}, f"{path}{key}.")  # raises if one of its keys must be given
     return made
+
+
+def find_misfit(part: type, data: Mapping[str, Any], path: str = "") -> str | None:
+    """The first key of the schema whose value in `data` is of another type, as a sentence; None if there is none.
+
+    Keys that the schema does not have, or `data` does not, are passed over: other versions have others.
+    """
+    hints = _hints(part)
+    for key, value in data.items():
+        if key not in hints:
+            continue
+        options = get_args(hints[key]) if get_origin(hints[key]) is Union else (hints[key],)
+        parts = [each for each in options if isinstance(each, type) and dataclasses.is_dataclass(each)]
+        if parts and isinstance(value, Mapping):
+            if misfit := find_misfit(parts[0], value, f"{path}{key}."):
+                return misfit
+        elif Any not in options and not any(_fits(each, value) for each in options):
+            return f"{path}{key}: not of its type: {value!r:.40}"
+    return None
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether a value, as JSON holds it, is one of this kind."""
+    origin = get_origin(kind) or kind
+    if origin is list:
+        return isinstance(value, list) and all(_fits(get_args(kind)[0], each) for each in value)
+    if origin is dict:
+        item = get_args(kind)[1]
+        return isinstance(value, dict) and (item is Any or all(_fits(item, each) for each in value.values()))
+    if origin is float:
+        return (isinstance(value, (int, float)) and not isinstance(value, bool)) or value in ("inf", "-inf", "nan")
+    if origin is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(origin, type) and issubclass(origin, Enum):
+        return isinstance(value, str)
+    return isinstance(value, origin)  # also of None, whose kind is NoneType
 
 
 def effective_config(config: RunConfig) -> dict[str, Any]:

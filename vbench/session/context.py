@@ -57,10 +57,11 @@ class SessionContext:
         Raises ClientLost, Refused as `Workers.run` does.
         """
         try:
-            return await asyncio.to_thread(self.workers.run, load, tick, enough)
+            requests, client = await asyncio.to_thread(self.workers.run, load, tick, enough)
         except asyncio.CancelledError:
             self.workers.kill()  # a thread cannot be cancelled: it would run until the load ends
             raise
+        return requests.without_secrets(), client
 
     def save(self, run: Run, record: Record) -> None:
         """Writes the record and reports it."""
@@ -109,10 +110,11 @@ class Servers:
         for server in self.servers:
             server.check_alive()
 
-    async def reset(self) -> None:
-        """Checks that each server is up and unchanged; clears the prefix caches of servers started here."""
+    async def check_unchanged(self) -> None:
+        """Raises ServerFailed if a server has ended, or if another one answers in its place."""
         for server in self.servers:
-            await server.reset()
+            server.check_alive()
+            await server.check_identity()
 
     async def wait_until_idle(self) -> None:
         """Waits, at most IDLE_S, until the servers have dropped aborted requests."""

@@ -79,8 +79,9 @@ async def measure(
 ) -> Record:
     """Loads the servers with the run's workload; saves the raw files, but not yet the record.
 
-    `early_end` may end the load before all of it was sent; its metrics say why. A server whose prefix cache we may not
-    clear gets new prompts each time, by a nonce that is in the record; prompts from a file only begin with other
+    `early_end` may end the load before all of it was sent; its metrics say why. No run finds the prompts of an earlier
+    one in a prefix cache: servers started here get a new cache salt with each load. An external server may not know
+    salts, and gets new prompts each time, by a nonce that is in the record; prompts from a file only begin with other
     tokens.
     Raises ServerFailed if a server ends meanwhile, ClientLost if a load process does.
     """
@@ -90,8 +91,8 @@ async def measure(
     if nonce:
         is_text = workload.lengths is Lengths.sharegpt_file
         asked = (replace_beginnings if is_text else redraw)(asked, model.vocab_size, nonce)
-    load = _load(run, servers, asked)
-    await servers.reset()
+    load = _load(run, servers, asked, cache_salt=None if context.session.is_external else secrets.token_hex(16))
+    await servers.check_unchanged()
 
     before, began = await servers.counters(), datetime.now(timezone.utc)
     controls = [server.control for server in servers.servers]
@@ -187,7 +188,7 @@ def longest_context(servers: Servers, model: Model) -> int:
     return int(servers.facts["max_model_len"] or default_context(model))
 
 
-def _load(run: Run, servers: Servers, asked: Prompts) -> Load:
+def _load(run: Run, servers: Servers, asked: Prompts, cache_salt: str | None) -> Load:
     load = run.config.workload
     return Load(
         endpoints=servers.endpoints,
@@ -199,6 +200,7 @@ def _load(run: Run, servers: Servers, asked: Prompts) -> Load:
         timeout_s=load_timeout_s(run),
         sending_s=load.sending_s,
         processes=load.client_processes or count_needed(streams(load)),
+        cache_salt=cache_salt,
     )
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from vbench.engine import environment
+from vbench.engine.command import find_unset_variable
 from vbench.host import cores
 from vbench.host.interrupts import Interrupted, Interrupts
 from vbench.host.leases import HostLease, hold_lease
@@ -44,7 +45,9 @@ def execute(session: Session, folder: Path, events: Events) -> None:
         for run in left:
             put_aside(folder / run.folder)
         try:
-            if left and not _give_up(session, folder, events, left):
+            if left and (unset := find_unset_variable(session.engine, os.environ)):
+                record_unstarted(session, folder, events, left, Failure("variable_unset", unset))
+            elif left and not _give_up(session, folder, events, left):
                 with hold_lease(session, events.write_waiting, session.launcher.exclusive) as lease:
                     events.write_leased(lease.uuids)
                     if not _give_up(session, folder, events, left):  # sessions that it waited for may have failed

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from vbench.schema.text import one_line
+
 # What CommonMark, GitHub and MLflow interpret as markup within a line: code, emphasis, tables, formulas, links, HTML.
 MARKUP = re.compile(r"[\\`*|$~<]|(?<=\])\(|(?<!\w)_|_(?!\w)|&(?=#?\w+;)")
 ENTITIES = {"<": "&lt;", "&": "&amp;"}
-
-
-def one_line(text: object) -> str:
-    """The text without line breaks and control characters, so that terminals, figures and pages show it on one line."""
-    return " ".join("".join(each if each.isprintable() else " " for each in str(text)).split())
 
 
 def escape_markdown(text: object) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vbench.tracking.markdown import escape_markdown, one_line
+from vbench.schema.text import one_line
+from vbench.tracking.markdown import escape_markdown
 from vbench.tracking.view import HEADLINES
 
 if TYPE_CHECKING:

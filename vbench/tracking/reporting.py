@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vbench.schema.text import one_line
 from vbench.tracking.failures import TrackingFailed, store_errors
 from vbench.tracking.filing import attach
 from vbench.tracking.mapping import LONGEST_TAG
-from vbench.tracking.markdown import one_line
 from vbench.tracking.opening import connect, hold_lock
 from vbench.tracking.pages import campaign_page, experiment_page, report_route, run_page
 from vbench.tracking.place import database, store

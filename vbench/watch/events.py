@@ -28,6 +28,7 @@ from typing import Any
 
 from vbench.plan.sessions import Run, Session
 from vbench.schema.record import Failure, Record
+from vbench.schema.secrets import redact_plain
 
 EVENTS = "events.jsonl"
 TICK_S = 1.0
@@ -46,6 +47,9 @@ FACTS: dict[str, dict[str, Any]] = {  # required facts and their types, by kind
     "failed": {"kind": str, "line": str, "log": (str, type(None))},
     "ended": {"how": str},
 }
+OPTIONAL: dict[str, dict[str, Any]] = {  # facts that are shown if they are there
+    "ready": {"start_s": NUMBER, "kv_cache_tokens": NUMBER, "max_model_len": (int, type(None))},
+}
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,9 @@ class Event:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
-        """The event as a line of `events.jsonl`."""
-        return json.dumps({"t": round(self.t, 3), "event": self.kind, **self.facts}).encode() + b"\n"
+        """The event as a line of `events.jsonl`, without secrets."""
+        facts = redact_plain(self.facts)
+        return json.dumps({"t": round(self.t, 3), "event": self.kind, **facts}).encode() + b"\n"
 
     @classmethod
     def for_record(cls, record: Record, folder: Path) -> Event:
@@ -73,6 +78,8 @@ class Event:
             facts = json.loads(line)
             event = cls(t=float(facts.pop("t")), kind=facts.pop("event"), facts=facts)
             valid = all(isinstance(facts[key], kind) for key, kind in FACTS.get(event.kind, {}).items())
+            shown = OPTIONAL.get(event.kind, {})
+            valid &= all(isinstance(facts[key], kind) for key, kind in shown.items() if key in facts)
         except (ValueError, KeyError, TypeError, AttributeError):
             valid = False
         return event if valid else cls(0.0, "unreadable", {"line": line.decode(errors="replace")[:MAX_SHOWN]})

@@ -7,13 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from vbench.metrics.intervals import interval
 from vbench.metrics.quantiles import needs_text, percentile_of, upper_key
 from vbench.schema.record import Record
-from vbench.watch.markup import fill_markup
+from vbench.watch.markup import fill_markup, literal
 from vbench.watch.searches import answer_line, is_probe, is_search, probe_line
 
 COLUMNS = {
@@ -37,7 +36,7 @@ def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
         column.justify = "right"
     points = _group_by_point(records)
     for point in points:
-        table.add_row(escape(_row_name(point)), *_metric_cells(point), _verdict_cell(point))
+        table.add_row(literal(_row_name(point)), *_metric_cells(point), _verdict_cell(point))
     yield table
     bounded = [upper_key(key) for key in COLUMNS.values() if percentile_of(key)]
     if any(key in record.metrics for record in records for key in bounded):
@@ -123,7 +122,7 @@ def _metric_cell(found: list[dict[str, float]], key: str) -> str:
 def _verdict_cell(records: list[Record]) -> str:
     reasons: list[str] = [each.failure.kind for each in records if each.failure]
     reasons += [reason.code for each in records if not each.failure for reason in each.invalid]
-    why = ", ".join(dict.fromkeys(reasons))
+    why = literal(", ".join(dict.fromkeys(reasons)))
     if len(records) == 1:
         return f"[{COLOURS[records[0].verdict]}]{records[0].verdict}[/] {why}"
     valid = len(_valid_records(records))
@@ -136,4 +135,4 @@ def _valid_records(records: list[Record]) -> list[Record]:
 
 
 def _seed(record: Record) -> int:
-    return int(record.config["workload"]["seed"])
+    return int(record.config["workload"].get("seed") or 0)

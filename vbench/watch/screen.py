@@ -9,7 +9,6 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
@@ -30,7 +29,7 @@ from vbench.watch.board import (
     describe_rehearsal,
 )
 from vbench.watch.events import EVENTS, Event
-from vbench.watch.markup import fill_markup
+from vbench.watch.markup import fill_markup, literal
 from vbench.watch.outcome import COLOURS, result_line
 
 REDRAWN_PER_S = 2
@@ -137,7 +136,7 @@ class Screen:
         shown = sorted(in_flight, key=lambda name: in_flight[name].state not in RUNNING)
         for name in shown[: max(self.console.height - LINES_KEPT_FREE, 1)]:
             left = _duration(self.board.session_left_s(name, now))
-            table.add_row(escape(Path(name).name), *_progress_cells(in_flight[name], now), left)
+            table.add_row(literal(Path(name).name), *_progress_cells(in_flight[name], now), left)
         return Group(Text(), table, Text.from_markup(self._totals_line(now)))
 
     def _totals_line(self, now: float) -> str:
@@ -177,9 +176,9 @@ def _progress_cells(progress: SessionProgress, now: float) -> tuple[str, str, st
     points = f"{len(progress.verdicts)}/{len(progress.session.runs)}"
     run = progress.current_run
     if run is None:
-        return f"{state} {escape(progress.detail)}".strip(), points, "", "", ""
+        return f"{state} {literal(progress.detail)}".strip(), points, "", "", ""
     rate = progress.tokens_per_s
-    return state, points, escape(run.name), f"{run.replies}/{run.expected_replies}", f"{rate:,.0f}" if rate else ""
+    return state, points, literal(run.name), f"{run.replies}/{run.expected_replies}", f"{rate:,.0f}" if rate else ""
 
 
 def _duration(seconds: float | None) -> str:

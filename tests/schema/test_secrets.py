@@ -1,0 +1,85 @@
+"""What is taken for a secret, and what is not."""
+
+import time
+
+import pytest
+
+from vbench.schema.secrets import is_secret_name, redact, redact_plain
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "--api-key", "api_key", "X-Api-Key", "AWS_SECRET_ACCESS_KEY", "SSH_KEY",
+     "AWS_ACCESS_KEY_ID", "DB_PASSWORD", "Authorization", "GOOGLE_APPLICATION_CREDENTIALS", "SITE_AUTH"],
+)  # fmt: skip
+def test_a_name_of_a_secret(name):
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["TOKENIZERS_PARALLELISM", "--tokenizer", "bos_token_id", "eos_token", "--max-num-batched-tokens", "run_key",
+     "VLLM_MAX_TOKENS_PER_EXPERT", "num_key_value_heads", "api_key_env", "HF_TOKEN_PATH", "--ssl-keyfile", "key",
+     "encoder_cudagraph_token_budgets", "engine.env_from", ""],
+)  # fmt: skip
+def test_a_name_of_no_secret(name):
+    assert not is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("engine.env.HF_TOKEN=abc", "engine.env.HF_TOKEN=***"),
+        ("serve --api-key abc --port 1", "serve --api-key *** --port 1"),
+        ("args: {'api_key': ['abcDEF12'], 'model': 'x'}", "args: {'api_key': ['***'], 'model': 'x'}"),
+        ("['--api-key', 'abc']", "['--api-key', '***']"),
+        ("extra_args=[--api-key,abc]", "extra_args=[--api-key,***]"),
+        ("http://user:pass@host/v1?key=abc&a=1", "http://***@host/v1?key=***&a=1"),
+        ("http://host/v1?token=abc", "http://host/v1?token=***"),
+        ("Authorization: Bearer abc123", "Authorization: *** ***"),
+        ("curl -H x: Basic dXNlcjpwYXNz", "curl -H x: Basic ***"),
+        (
+            "ValueError: tokenizer: HF_TOKEN=abc of {API_KEY: ab1}",
+            "ValueError: tokenizer: HF_TOKEN=*** of {API_KEY: ***}",
+        ),
+        ("x-api-key: 12ab", "x-api-key: ***"),
+        ("PASSWORD=correcthorse", "PASSWORD=***"),
+        ("it says sk-Abcdef0123, glpat-A1b2c3d4e5 and hf_AbCdEfGhIj", "it says ***, *** and ***"),
+        ("AKIAIOSFODNN7EXAMPLE ghp_0123456789abcdef xoxb-123-Abc", "*** *** ***"),
+    ],
+)
+def test_a_secret_is_masked(text, shown):
+    assert redact(text, ()) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["--max-num-batched-tokens 2048", "tokenizer='abc', tokenizer_mode=auto", "eos_token='</s>' bos_token: <s>",
+     "unexpected token: foo", "hf_overrides={}", "--hf-token --port 1", "export HF_TOKEN=$(cat file)",
+     "Bearer authentication required", "task-12 disk-A2", "git@host:repo https://host", "sqlite:///mlruns/mlflow.db",
+     "run_key: 0123456789abcdef", "num_key_value_heads=8"],
+)  # fmt: skip
+def test_what_only_looks_like_one_stays(text):
+    assert redact(text, ()) == text
+
+
+def test_the_value_of_a_secret_variable_is_masked_wherever_it_stands(monkeypatch):
+    monkeypatch.setenv("SITE_TOKEN", "planted-in-the-environment")
+    assert redact("it refused planted-in-the-environment!") == "it refused ***!"
+
+
+def test_plain_data_is_masked_under_secret_names_and_after_secret_arguments():
+    data = {"env": {"HF_TOKEN": "abc", "N": "8"}, "args": ["--api-key", "abc", "--seed", "7"], "n": 3, "t": None}
+    masked = {"env": {"HF_TOKEN": "***", "N": "8"}, "args": ["--api-key", "***", "--seed", "7"], "n": 3, "t": None}
+    assert redact_plain(data, ()) == masked
+    assert redact_plain(masked, ()) == masked
+
+
+@pytest.mark.parametrize(
+    "part", ["a", "Ab1", "key ", "hf_", "token=", "-", "a-", "bearer ", "'", " ", "://", "?a=", "eyJ."]
+)
+def test_a_long_line_of_a_log_takes_no_time(part):
+    line = f"key:{part * (60_000 // len(part))} key"
+    began = time.process_time()
+    redact(line, ())
+    assert time.process_time() - began < 2.0
