@@ -123,7 +123,7 @@ def _describe(result: Result, source: Source, catalogue: Catalogue) -> dict[str,
 def _convert_measured(result: Result, about: dict[str, Any]) -> Imported:
     requests = samples.requests(result)
     warnings = [*about.pop("warnings"), *flaws.warnings(result, requests)]
-    found = _metrics(result, requests)
+    found = {key: value for key, value in _metrics(result, requests).items() if math.isfinite(value)}
     return Imported(Record(**about, metrics=found, warnings=warnings, invalid=flaws.invalid(result)), requests)
 
 
