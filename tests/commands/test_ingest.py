@@ -160,7 +160,7 @@ def test_the_table_and_the_gpu_ratios_of_64_imported_summaries_are_those_compute
 
     best = {model: max(rate for (other, *_), (rate, _) in study.items() if other == model) for model in results.HUB}
     by_hand = {
-        (f"{size}x{chip} · tp{size}", model): f"{'★ ' if rate == best[model] else ''}{rate:,.0f} / {gap:.1f}"
+        (f"{size}x{chip} · tp{size}", label(model)): f"{'★ ' if rate == best[model] else ''}{rate:,.0f} / {gap:.1f}"
         for (model, chip, size), (rate, gap) in study.items()
     }
     assert table(tmp_path / "report" / "report.md", "Throughput and latency") == by_hand
@@ -168,7 +168,7 @@ def test_the_table_and_the_gpu_ratios_of_64_imported_summaries_are_those_compute
         rows = {(row["series"], row["system"]): row for row in csv.DictReader(file)}
     assert len(rows) == 64
     for (model, chip, size), (rate, gap) in study.items():
-        row = rows[f"{size}x{chip} · tp{size}", model]
+        row = rows[f"{size}x{chip} · tp{size}", label(model)]
         assert float(row["output_throughput"]) == pytest.approx(rate, rel=1e-8)
         assert float(row["median_itl_ms"]) == pytest.approx(gap, rel=1e-8)
     check_ratios(table(tmp_path / "report" / "report.md", "h100 against a100"), study)
@@ -177,10 +177,10 @@ def test_the_table_and_the_gpu_ratios_of_64_imported_summaries_are_those_compute
 def check_ratios(found, study):
     """Geometric means over the sizes, and over all, with the interval that the scatter of the ratios gives."""
     pairs = {
-        model: [np.divide(study[model, "h100", size], study[model, "a100", size]) for size in SIZES]
+        label(model): [np.divide(study[model, "h100", size], study[model, "a100", size]) for size in SIZES]
         for model in results.HUB
     }
-    pairs["all models"] = [ratio for model in results.HUB for ratio in pairs[model]]
+    pairs["all models"] = [ratio for ratios in pairs.values() for ratio in ratios]
     for model, ratios in pairs.items():
         assert found[model, "points"] == str(len(ratios))
         for metric, column in zip(("output tokens/s", "median ITL in ms"), np.log(ratios).T, strict=True):
@@ -197,7 +197,7 @@ def test_a_ladder_of_lengths_of_which_some_failed_gives_the_longest_contexts(tmp
     by_hand = {}
     for model, (chip, size) in itertools.product(results.HUB, HARDWARE):
         longest = int(rng.choice([0, *(length for length in LADDER if length <= limits[model])]))
-        by_hand[f"{size}x{chip} · tp{size}", model] = f"{longest:,}"
+        by_hand[f"{size}x{chip} · tp{size}", label(model)] = f"{longest:,}"
         for length in LADDER:
             found = rung(model, length, longest, limits[model])
             results.written(found, tmp_path, tree_path(model, chip, size, length=length))
@@ -219,6 +219,11 @@ def rung(model, length, longest, limit):
         "reason": f"ValueError: max seq len ({length}) is larger than the maximum number of tokens that can be "
         f"stored in KV cache ({longest})"
     }
+
+
+def label(model):
+    """A model's column where models of both precisions are compared: the study's Llamas were served in FP8."""
+    return f"{model} · {'FP8' if model.startswith('llama') else 'BF16'} weights"
 
 
 def table(report, title):
@@ -250,7 +255,7 @@ def test_reasons_are_failures_that_the_report_counts(tmp_path, capsys):
     ingest.main(["results"])
     analysis.main(["out=report"])
     cells = table(tmp_path / "report" / "report.md", "Throughput and latency")
-    assert cells["1xh100 · tp1", "llama70b"] == "N/A [a]"
+    assert cells["1xh100 · tp1", label("llama70b")] == "N/A [a]"
     assert "[a] FAILED: oom_load" in capsys.readouterr().out
 
 

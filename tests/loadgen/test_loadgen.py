@@ -326,7 +326,7 @@ def test_progress_tells_of_each_request_that_ended_and_of_the_oldest_that_has_no
     assert max(each.oldest_open_s for each in seen) > 1.5
 
 
-@pytest.mark.parametrize("scheduled", [None, np.arange(400) / 40])
+@pytest.mark.parametrize("scheduled", [None, (np.arange(400) + 0.5) / 40])
 def test_nothing_is_sent_once_the_duration_is_over_and_what_is_in_flight_is_awaited(two, scheduled):
     with running("--itl-s", "0.02", "--ttft-s", "0.1") as url:
         asked = load(url, n=400, output_len=20, limit=None if scheduled is not None else 8, scheduled=scheduled)
@@ -334,7 +334,7 @@ def test_nothing_is_sent_once_the_duration_is_over_and_what_is_in_flight_is_awai
     sent = requests.error != "not sent"
     assert 10 < sent.sum() < 100
     assert set(requests.error[sent]) == {""}
-    assert (requests.sent[sent] <= 1.2).all()
+    assert (requests.sent[sent] <= 1.21).all()  # the timer may fire some milliseconds late
     assert requests.finished[sent].max() > 1.2
     assert np.isnan(requests.sent[~sent]).all()
     kept = requests.select(sent)

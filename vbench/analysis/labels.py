@@ -39,6 +39,7 @@ SCOPES = {
     "driver": "gpu_type",
     "torch": "engine_version",
 }
+PRECISION = (WEIGHTS, KV_CACHE)
 WORTH_SAYING = (
     "engine_version",
     "device",
@@ -127,12 +128,17 @@ def differs(rows: pd.DataFrame, condition: str) -> bool:
     return not (scope and _constant_within(rows, condition, scope))
 
 
-def shared_conditions(rows: pd.DataFrame) -> str:
-    """One line with what all rows share: engine, device, weights, load. Dummy weights, CPUs and fakes always show."""
+def shared_conditions(rows: pd.DataFrame, shown: pd.DataFrame | None = None) -> str:
+    """One line with what all rows share: engine, device, weights, load. Dummy weights, CPUs and fakes always show.
+
+    `shown` has further rows of the same table, such as failed runs: a precision that differs among them is no shared one.
+    """
     words = []
     paced = {"workload.lengths", "workload.ramp_up_strategy"} & set(rows)  # by a trace, or by a ramp
     unpaced = not any(_values(rows, each) & {"trace", "linear", "exponential", "none"} for each in paced)
     for condition in WORTH_SAYING:
+        if shown is not None and condition in PRECISION and differs(shown, condition):
+            continue
         if condition in rows and (condition != RATE or (unpaced and not _is_capped(rows))):
             values = _values(rows, condition)
             if len(values) == 1 or condition == "device":

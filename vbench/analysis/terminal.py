@@ -47,7 +47,7 @@ def print_section(console: Console, section: Section) -> None:
     if section.table is not None:
         console.print(_table(section))
         console.print(Text(one_line(section.caption)), style="dim")
-    elif section.notes and section.figure is None:
+    elif section.notes:
         console.print(Text(one_line(section.title), style="bold"))
     for note in section.notes:
         console.print(Text(f"  {one_line(note)}"))
