@@ -131,7 +131,7 @@ def differs(rows: pd.DataFrame, condition: str) -> bool:
 def shared_conditions(rows: pd.DataFrame, shown: pd.DataFrame | None = None) -> str:
     """One line with what all rows share: engine, device, weights, load. Dummy weights, CPUs and fakes always show.
 
-    `shown` has further rows of the same table, such as failed runs: a precision that differs among them is no shared one.
+    `shown` has further rows of the same table, such as failed runs: a precision that differs among them is not shared.
     """
     words = []
     paced = {"workload.lengths", "workload.ramp_up_strategy"} & set(rows)  # by a trace, or by a ramp

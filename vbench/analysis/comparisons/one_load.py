@@ -35,7 +35,8 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     caption = (
         f"{y.short[0].upper()}{y.short[1:]} / {x.short}, at {swept.name}={load:g}{f' ({why})' if why else ''}"
         f"{f'; {repeats}' if repeats else ''}. "
-        f"{f'{BEST} best {y.short} of its column. ' if cells['best'].any() else ''}{shared_conditions(measured, everything)}."
+        f"{f'{BEST} best {y.short} of its column. ' if cells['best'].any() else ''}"
+        f"{shared_conditions(measured, everything)}."
     )
     return [
         Section(
