@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
@@ -42,7 +44,9 @@ def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
     if any(key in record.metrics for record in records for key in bounded):
         yield "(≤ …): the true percentile is not above this, with 95 % confidence"
     if any(len(_valid_records(point)) > 1 for point in points):
-        yield "±: half the 95 % t interval of the mean over VALID repeats"
+        several = any(len(_starts(point)) > 1 for point in points)
+        starts = ", by the means of the server's starts where there are several" if several else ""
+        yield f"±: half the 95 % t interval of the mean over VALID repeats{starts}"
     yield from _failure_lines(records)
 
 
@@ -88,11 +92,13 @@ def _failure_lines(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _group_by_point(records: Sequence[Record]) -> list[list[Record]]:
-    """Groups records that differ only in their seed, each group in order of the seed."""
+    """Groups records that differ only in their seed and in the start of their server, in order of the seed."""
     points: dict[str, list[Record]] = {}
     for record in records:
-        load = {**record.config["workload"], "seed": None}
-        points.setdefault(json.dumps([record.experiment, record.session, load], sort_keys=True), []).append(record)
+        workload, engine = ({**record.config[part]} for part in ("workload", "engine"))
+        session = record.session if engine.pop("restart", None) is None else ""  # older records do not tell starts
+        alike = {**record.config, "workload": {**workload, "seed": None}, "engine": engine}
+        points.setdefault(json.dumps([record.experiment, session, alike], sort_keys=True), []).append(record)
     return [sorted(point, key=_seed) for point in points.values()]
 
 
@@ -104,12 +110,17 @@ def _row_name(records: list[Record]) -> str:
 
 def _metric_cells(records: list[Record]) -> list[str]:
     shown = records if len(records) == 1 else _valid_records(records)  # a single run is shown even if INVALID
-    return [_metric_cell([each.metrics for each in shown if key in each.metrics], key) for key in COLUMNS.values()]
+    return [_metric_cell([each for each in shown if key in each.metrics], key) for key in COLUMNS.values()]
 
 
-def _metric_cell(found: list[dict[str, float]], key: str) -> str:
-    """The mean and its interval; of a percentile also the highest bound of the runs, or how many replies it needs."""
-    mean = interval(each[key] for each in found)
+def _metric_cell(records: list[Record], key: str) -> str:
+    """The mean and its interval; of a percentile also the highest bound of the runs, or how many replies it needs.
+
+    Repeats on one server share its start, so with several starts the interval is that of their means.
+    """
+    found = [each.metrics for each in records]
+    starts = [[each.metrics[key] for each in start] for start in _starts(records)]
+    mean = interval(map(statistics.fmean, starts) if len(starts) > 1 else itertools.chain(*starts))
     if math.isnan(mean.mean):
         return ""
     few = needs_text(key, min(each.get("completed", math.inf) for each in found))
@@ -132,6 +143,14 @@ def _verdict_cell(records: list[Record]) -> str:
 
 def _valid_records(records: list[Record]) -> list[Record]:
     return [record for record in records if record.verdict == "VALID"]
+
+
+def _starts(records: list[Record]) -> list[list[Record]]:
+    """The records of each server's start."""
+    by_session: dict[str, list[Record]] = {}
+    for record in records:
+        by_session.setdefault(record.session, []).append(record)
+    return list(by_session.values())
 
 
 def _seed(record: Record) -> int:
