@@ -1,5 +1,6 @@
 """Servers that already run: measured like our own, and left as they were."""
 
+import asyncio
 import json
 import shutil
 import subprocess
@@ -14,6 +15,10 @@ import pytest
 from doors import vbench
 from fake_vllm import running
 
+from vbench.engine import external
+from vbench.schema import Engine
+from vbench.schema.errors import ServerFailed
+from vbench.schema.failures import TRANSIENT
 from vbench.schema.record import REQUESTS, Record, Requests, is_aside
 
 KEY = "sk-a-key-that-nobody-may-read"
@@ -87,9 +92,11 @@ def serving(handler):
     with Quiet(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_running_server_is_measured_with_its_key_which_is_written_nowhere(tmp_path):
@@ -172,6 +179,22 @@ def test_a_wrong_key_is_a_recorded_failure(tmp_path):
         assert at(url, home=tmp_path).returncode == 1
     failure = recorded(tmp_path)[1].failure
     assert (failure.kind, failure.line) == ("engine_error", f"{url}/v1/models answers HTTP 401 Unauthorized")
+
+
+@pytest.mark.parametrize(("status", "kind"), [(500, "engine_error"), (502, "unreachable"), (503, "unreachable")])
+def test_a_server_that_is_not_ready_yet_is_a_transient_failure(status, kind):
+    class Loading(Bare):
+        def do_GET(self):
+            self.answer(status, {})
+
+    async def connected():
+        async with external.connect(Engine(base_url=url)):
+            pass
+
+    with serving(Loading) as url, pytest.raises(ServerFailed, match=f"answers HTTP {status}") as failed:
+        asyncio.run(connected())
+    assert failed.value.kind == kind
+    assert (kind in TRANSIENT) == (status != 500)
 
 
 def test_a_server_that_dies_under_load_is_a_recorded_failure(tmp_path):

@@ -21,6 +21,7 @@ from vbench.schema.errors import Refused, ServerFailed
 from vbench.schema.secrets import declare
 
 CHECK_S = 5.0
+NOT_READY = (502, 503, 504)  # what servers and proxies answer while the model loads, or when the server behind is away
 NO_MODELS = (KeyError, TypeError, ValueError, AttributeError)  # what reading a reply of another shape raises
 
 
@@ -55,7 +56,7 @@ async def connect(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
             yield [ExternalServer(loadgen.Endpoint(url, model, key, engine.chat), control)]
         except aiohttp.ClientResponseError as error:
             line = f"{error.request_info.url} answers HTTP {error.status} {error.message}"
-            raise ServerFailed("engine_error", line) from None
+            raise ServerFailed("unreachable" if error.status in NOT_READY else "engine_error", line) from None
         except UNANSWERED as error:  # its repr would show our headers, the key among them
             line = f"{url} does not answer: {str(error) or type(error).__name__}"
             raise ServerFailed("unreachable", line) from None
