@@ -47,6 +47,13 @@ def test_arrivals_slower_than_asked_are_told():
     assert "slow_arrivals" in codes(made, request_rate=12.0)[0]
 
 
+@pytest.mark.parametrize("count", [1, 120])
+@pytest.mark.parametrize("load", [{"request_rate": 2.0}, {"request_rate": 2.0, "max_concurrency": 4}, {}])
+def test_a_load_of_which_nothing_could_be_sent_is_judged(count, load):
+    unsent = {"sent": np.full(count, np.nan), "error": np.full(count, "connection refused")}
+    assert codes(many(count, scheduled=np.arange(count) / 2.0, **unsent), **load)[0] == {"failed_requests"}
+
+
 def test_a_closed_loop_may_keep_requests_waiting():
     assert codes(many(scheduled=np.full(120, -0.5)), max_concurrency=4) == (set(), set())
 

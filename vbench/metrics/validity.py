@@ -101,8 +101,11 @@ def _failed_requests(requests: Requests) -> Reason | None:
 def _late_client(requests: Requests, load: Workload) -> Reason | None:
     if load.max_concurrency:  # in a closed loop requests wait for a place by design
         return None
-    late = float(np.nanpercentile(requests.sent - requests.scheduled, 99)) if len(requests) else 0.0
-    if late <= LATE_S or not load.paced:
+    was_sent = ~np.isnan(requests.sent)
+    if not load.paced or not was_sent.any():  # that nothing could be sent is told by failed_requests
+        return None
+    late = float(np.percentile((requests.sent - requests.scheduled)[was_sent], 99))
+    if late <= LATE_S:
         return None
     return Reason("late_client", f"1 % of requests were sent {late * 1e3:.1f} ms or more after their time")
 
@@ -110,7 +113,10 @@ def _late_client(requests: Requests, load: Workload) -> Reason | None:
 def _slow_arrivals(requests: Requests, load: Workload) -> Reason | None:
     if not load.paced or load.max_concurrency or len(requests) < RATE_SAMPLES:
         return None
-    wanted, sent = np.ptp(requests.scheduled), np.ptp(requests.sent[~np.isnan(requests.sent)])
+    was_sent = ~np.isnan(requests.sent)
+    if not was_sent.any():
+        return None
+    wanted, sent = np.ptp(requests.scheduled), np.ptp(requests.sent[was_sent])
     if sent * RATE_SHARE <= wanted:
         return None
     return Reason("slow_arrivals", f"arrivals took {sent:.2f} s where {wanted:.2f} s were asked")
