@@ -31,6 +31,7 @@ def parts(key, value):
         ("workload.input_len", [1, 1], [0, 1]),
         ("workload.output_len", [1, 2], [2, 1]),
         ("workload.num_prompts", 1, 0),
+        ("workload.num_prompts", 1_000_000, 1_000_001),
         ("workload.repeats", 1, 0),
         ("engine.restarts", 1, 0),
         ("workload.max_concurrency", 1, 0),

@@ -19,6 +19,7 @@ from vbench.workload.prompts import lengths
 LONGEST_EXPERIMENT = 256  # characters: the column of MLflow's tables
 LONGEST_FOLDER = 255  # bytes: NAME_MAX of Linux's file systems
 SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # accepts --api-server-count but starts one server
+MOST_PROMPTS = 1_000_000  # of one run; each takes some kilobytes in the load processes
 
 
 def check_run(run: RunConfig) -> RunConfig:
@@ -130,6 +131,10 @@ def _check_load(run: RunConfig) -> None:
         _require(load.search is None, "workload.search: workload=none has no load to vary; choose another workload")
     else:
         _require(load.num_prompts >= 1, f"workload.num_prompts={load.num_prompts}: must be 1 or more")
+        _require(
+            load.num_prompts <= MOST_PROMPTS,
+            f"workload.num_prompts={load.num_prompts}: a run holds its requests in memory, {MOST_PROMPTS:,} at most",
+        )
     _require(load.request_rate > 0, f"workload.request_rate={load.request_rate}: must be above 0, or inf")
     _require(load.burstiness > 0, f"workload.burstiness={load.burstiness}: must be above 0 (1 is Poisson)")
     _require(load.repeats >= 1, f"workload.repeats={load.repeats}: must be 1 or more")
