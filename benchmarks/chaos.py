@@ -70,12 +70,15 @@ class Campaign:
         words = self.words(self.sessions // len(HARDWARE))
         return self._start_allocated(words) if allocated else driver(*words, cwd=self.home, **self.slurm.env)
 
-    def start_refused(self) -> subprocess.Popen[str]:
-        """Starts a command whose experiment the store refuses."""
+    def refuse(self) -> None:
+        """Makes the store refuse an experiment: it is deleted there."""
         os.environ["MLFLOW_TRACKING_URI"] = self.store
         from vbench.tracking.opening import connect, experiment_id
 
         connect().delete_experiment(experiment_id(connect(), REFUSED))
+
+    def start_refused(self) -> subprocess.Popen[str]:
+        """Starts the command whose experiment the store refuses once more."""
         return driver(*self.words(1), f"experiment={REFUSED}", cwd=self.home, **self.slurm.env)
 
     def words(self, seats: int) -> tuple[str, ...]:
@@ -116,6 +119,10 @@ class Campaign:
         jobs = {json.loads(path.read_text())["id"]: path.parent for path in self.home.glob("multirun/*/*/job.json")}
         done = {job: len(list(jobs[job].glob(f"*/{RECORD}"))) for job in self.queue("-t", "running") if job in jobs}
         return sorted((job for job in done if done[job] < len(LOADS)), key=done.__getitem__)[:1]
+
+    def measured_refused(self) -> set[str]:
+        """The run keys of the refused experiment that have been measured."""
+        return {record.run_key for record in self.records(REFUSED) if not record.failure}
 
     @property
     def store(self) -> str:
@@ -166,6 +173,7 @@ def main() -> int:
 def through_it_all(campaign: Campaign, away_s: float) -> int:
     """Runs the campaign with all faults; returns how often the command was given."""
     furnish(campaign.home)
+    campaign.refuse()
     with ended(campaign.start_refused()) as other, ended(campaign.start(allocated=True)) as beside:
         with ended(campaign.start()) as command:
             until_its_death(campaign)
@@ -183,7 +191,17 @@ def through_it_all(campaign: Campaign, away_s: float) -> int:
             said, given = command.stdout.read(), given + 1
             command.wait()
     campaign.note(f"the command has nothing left to do (exit code {command.returncode})")
+    finish_refused(campaign)
     return given
+
+
+def finish_refused(campaign: Campaign) -> None:
+    """Gives the refused command again while faults, such as the scancel, have left points of it unmeasured."""
+    given = 1
+    while len(campaign.measured_refused()) < REFUSED_POINTS and given < AGAIN:
+        campaign.note(f"the refused command is given again: {len(campaign.measured_refused())} points measured")
+        with ended(campaign.start_refused()) as command:
+            campaign.refusal, given = command.communicate()[0], given + 1
 
 
 def refusal(campaign: Campaign) -> str:
@@ -244,7 +262,7 @@ def wrong(campaign: Campaign) -> list[str]:
     measured = Counter(campaign.measurements())
     found += [f"{key} was measured {times} times" for key, times in measured.items() if times > 1]
     os.environ["MLFLOW_TRACKING_URI"] = campaign.store
-    refused = {record.run_key for record in campaign.records(REFUSED) if record.verdict != "FAILED"}
+    refused = campaign.measured_refused()
     found += [f"{len(refused)} points of the refused experiment on disk"] * (len(refused) != REFUSED_POINTS)
     found += ["the refused experiment is not named"] * (f"experiment {REFUSED!r} was deleted" not in campaign.refusal)
     filed = tracking.query()

@@ -1,15 +1,20 @@
 """What a session's runs become when its job ends without them, and when a cut job has reached its time limit."""
 
+import asyncio
+import json
+import os
+import signal
 from datetime import datetime, timezone
 from types import SimpleNamespace
 
 import pytest
 from builders import run_config
 
-from vbench.campaign.jobs import JobEnd, JobPhase, JobState
-from vbench.campaign.jobs.batch import Attempt
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, batch, entry, queue
+from vbench.campaign.jobs.batch import ATTEMPT, Attempt
 from vbench.campaign.jobs.queue import Running
 from vbench.campaign.task import Job, Task, states
+from vbench.host.interrupts import Interrupted, Interrupts
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema import Rerun
@@ -103,3 +108,55 @@ def test_an_attempt_counts_only_starts_of_the_same_job_that_recorded_nothing(tmp
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / RECORD).write_text("{}")
     assert [begin("8"), begin("8"), begin("8"), begin("8")] == [1, 2, 3, 4]
+
+
+def read_attempt(folder):
+    return json.loads((folder / ATTEMPT).read_text())
+
+
+def start_and_signal(folder, number):
+    """A job whose session gets this signal; what its file says while its servers end."""
+    noted = []
+
+    async def story():
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(10)
+        finally:
+            noted.append(read_attempt(folder)["ended"])
+
+    def run_and_deliver(_path):
+        with Interrupts() as interrupts:
+            interrupts.run(story())
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(entry, "run_and_deliver", run_and_deliver)
+        with pytest.raises(Interrupted):
+            batch.job(str(folder / "session.json"))
+    return noted
+
+
+@pytest.mark.parametrize(
+    ("number", "running", "kind"),
+    [
+        (signal.SIGUSR2, Running(3590, 3600), "time_limit"),
+        (signal.SIGUSR2, Running(1000, 3600), "preempted"),
+        (signal.SIGTERM, None, "preempted"),
+        (None, None, "node_failed"),
+    ],
+)
+def test_the_next_start_of_a_job_says_to_its_end_how_the_one_before_was_ended(
+    number, running, kind, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    requeued = []
+    monkeypatch.setattr(queue.Running, "find", lambda _job: running)
+    monkeypatch.setattr(queue, "requeue", requeued.append)
+    if number is None:  # killed together with its node
+        Attempt.begin(tmp_path, "7").write(tmp_path)
+    else:
+        assert start_and_signal(tmp_path, number) == ["preempted"]  # it may be killed while its servers end
+    assert requeued == ["7"] * (running is not None)
+    monkeypatch.setattr(entry, "run_and_deliver", lambda _path: None)
+    batch.job(str(tmp_path / "session.json"))
+    assert read_attempt(tmp_path) == {"job": "7", "recorded": 0, "number": 2, "cut": kind, "ended": None}

@@ -11,7 +11,7 @@ import pytest
 from builders import run_config
 from doors import FAKE, HERE, host
 
-from vbench.host import cores, processes
+from vbench.host import cores, leases, processes
 from vbench.host.gpus import GpuFacts
 from vbench.host.leases import LEASE, choose_same_node
 from vbench.plan.rules import check_run
@@ -365,3 +365,10 @@ def test_the_cores_near_a_gpu_are_read_from_the_driver(tmp_path):
 
 def test_linuxs_lists_of_cores_are_read():
     assert cores.parse_cores("0-3,8\n") == {0, 1, 2, 3, 8}
+
+
+def test_a_driver_in_an_allocation_that_ends_orphans_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("VBENCH_LEASES", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    leases.end_orphans()
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -25,15 +25,20 @@ class Interrupts:
     """`with Interrupts() as interrupts: interrupts.run(story())`, in the main thread.
 
     Inside the block the first of these signals cancels the running story, or raises Interrupted at once if none runs.
-    Later ones are ignored, because schedulers repeat them.
+    Later ones are ignored, because schedulers repeat them. `on_signal` is called at the signal, before any cleanup,
+    also if the signal arrives within an inner block.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_signal: Callable[[], None] | None = None) -> None:
+        self.on_signal = on_signal
         self._number: int | None = None
         self._story: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         self._before = [signal.signal(number, self._end) for number in SIGNALS]
+        outer = getattr(self._before[0], "__self__", None)
+        if isinstance(outer, Interrupts) and self.on_signal is None:
+            self.on_signal = outer.on_signal
         return self
 
     def __exit__(
@@ -60,6 +65,8 @@ class Interrupts:
     def _end(self, number: int, _frame: FrameType | None) -> None:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+        if self.on_signal is not None:
+            self.on_signal()
         if self._story is None:
             raise Interrupted(number)
         self._number = number

@@ -65,7 +65,7 @@ def hold_ticket(text: str) -> Iterator[Path]:
         locks.remove(path)
         locks.remove(path.with_suffix(HELD))
         os.close(descriptor)
-        _tidy_jobs(path.parent)
+        tidy_jobs(path.parent)
 
 
 def count_ahead(ticket: Path) -> int:
@@ -95,6 +95,15 @@ def end_orphans(folder: Path) -> None:
             os.close(descriptor)
 
 
+def tidy_jobs(folder: Path) -> None:
+    """Removes the folders of SLURM jobs that have ended: SLURM does not reuse their numbers."""
+    if _is_of_slurm(folder):
+        for each in folder.parent.glob("slurm-*"):
+            with suppress(OSError, Refused):
+                if stat.S_ISDIR(each.lstat().st_mode) and each.lstat().st_uid == os.getuid():
+                    _tidy(each)
+
+
 def _create_ticket(text: str) -> tuple[Path, int]:
     for _ in range(ATTEMPTS):
         folder = find()
@@ -117,15 +126,6 @@ def _is_alive(ticket: Path) -> bool:
         return False
     locks.remove(ticket)
     return False
-
-
-def _tidy_jobs(folder: Path) -> None:
-    """Removes the folders of SLURM jobs that have ended: SLURM does not reuse their numbers."""
-    if _is_of_slurm(folder):
-        for each in folder.parent.glob("slurm-*"):
-            with suppress(OSError, Refused):
-                if stat.S_ISDIR(each.lstat().st_mode) and each.lstat().st_uid == os.getuid():
-                    _tidy(each)
 
 
 def _tidy(folder: Path) -> None:

@@ -100,7 +100,9 @@ def refuse_if_unavailable(session: Session, exclusive: bool = False) -> None:
 
 def end_orphans() -> None:
     """Ends the servers that killed jobs have left on this host."""
-    leasefolder.end_orphans(leasefolder.find())
+    folder = leasefolder.find()
+    leasefolder.end_orphans(folder)
+    leasefolder.tidy_jobs(folder)  # in an allocation `find` may just have created the job's folder
 
 
 @contextmanager

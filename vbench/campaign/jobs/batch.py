@@ -10,6 +10,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,7 +36,8 @@ class Attempt:
     job: str
     recorded: int  # records, of any verdict, that existed when it started
     number: int  # of this start among those that found as many records
-    cut: Kind = "preempted"  # how the start before it ended; while it runs, how it will have ended if nobody says so
+    cut: Kind | None = None  # how the start before it ended; None if it is the first
+    ended: Kind | None = None  # how this start was ended; None while it runs and if it was killed without a signal
 
     @classmethod
     def begin(cls, folder: Path, job_id: str) -> Attempt:
@@ -46,7 +48,9 @@ class Attempt:
             return first
         if last.job != job_id:
             return first
-        return replace(first, number=last.number + 1 if last.recorded == first.recorded else 1, cut=last.cut)
+        number = last.number + 1 if last.recorded == first.recorded else 1
+        # A scheduler that takes a job's resources sends a signal first; a node that fails sends none.
+        return replace(first, number=number, cut=last.ended or "node_failed")
 
     def write(self, folder: Path) -> None:
         with atomic(folder / ATTEMPT) as partial:
@@ -60,9 +64,15 @@ def job(path: str) -> None:
     job asks to be requeued, unless the scheduler has decided otherwise (scancel, scontrol requeue).
     """
     folder, job_id = Path(path).parent, os.environ["SLURM_JOB_ID"]
-    with Interrupts():
-        attempt = Attempt.begin(folder, job_id)
-        replace(attempt, cut="node_failed").write(folder)  # a scheduler that ends a job sends a signal first
+    attempt = Attempt.begin(folder, job_id)
+
+    def note_end(kind: Kind) -> None:
+        with suppress(OSError):  # a full disk must not keep the job from ending its servers and being requeued
+            replace(attempt, ended=kind).write(folder)
+
+    # noted at the signal, because the scheduler may kill the job before its servers have ended
+    with Interrupts(on_signal=lambda: note_end("preempted")):
+        attempt.write(folder)
         try:
             if attempt.number > PATIENCE:
                 _give_up(sessionfile.read(Path(path)), folder, attempt)
@@ -71,15 +81,16 @@ def job(path: str) -> None:
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             running = queue.Running.find(job_id)
-            replace(attempt, cut="time_limit" if running and running.is_near_limit else "preempted").write(folder)
             if running:
+                if running.is_near_limit:
+                    note_end("time_limit")
                 queue.requeue(job_id)
             raise
 
 
 def _give_up(interrupted: Session, folder: Path, attempt: Attempt) -> None:
     events = Events(folder)
-    failure = Failure(attempt.cut, f"the job was started {attempt.number - 1} times and got no further")
+    failure = Failure(attempt.cut or "preempted", f"the job was started {attempt.number - 1} times and got no further")
     for run in _runs_in_the_way(interrupted, folder):
         facts = environment.describe_environment(run.config.engine, [])
         record = replace(blank_record(interrupted, run, facts, datetime.now(timezone.utc)), failure=failure)
