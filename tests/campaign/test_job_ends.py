@@ -137,18 +137,27 @@ def start_and_signal(folder, number):
 
 
 @pytest.mark.parametrize(
-    ("number", "running", "kind"),
+    ("number", "running", "causes", "kind"),
     [
-        (signal.SIGUSR2, Running(3590, 3600), "time_limit"),
-        (signal.SIGUSR2, Running(1000, 3600), "preempted"),
-        (signal.SIGTERM, None, "preempted"),
-        (None, None, "node_failed"),
+        (signal.SIGUSR2, Running(3590, 3600), ["NODE FAILURE"], "time_limit"),  # the log's line is an earlier start's
+        (signal.SIGUSR2, Running(1000, 3600), [], "preempted"),
+        (signal.SIGTERM, None, [], "preempted"),
+        (signal.SIGTERM, None, ["NODE FAILURE", "PREEMPTION"], "preempted"),
+        (signal.SIGTERM, None, ["JOB REQUEUE", "NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS"], "node_failed"),
+        (None, None, [], "node_failed"),
     ],
 )
 def test_the_next_start_of_a_job_says_to_its_end_how_the_one_before_was_ended(
-    number, running, kind, tmp_path, monkeypatch
+    number, running, causes, kind, tmp_path, monkeypatch
 ):
+    tmp_path = tmp_path / "session"
+    for each in (tmp_path, tmp_path.parent / "slurm"):
+        each.mkdir()
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    said = [f"slurmstepd-n0: error: *** STEP 7.0 ON n0 CANCELLED AT 2026-01-01T00:00:00 DUE TO {c} ***" for c in causes]
+    batch.log_path("5_1", tmp_path).write_text("\n".join([*said, "submitit WARNING - Bypassing signal SIGCONT"]))
     requeued = []
     monkeypatch.setattr(queue.Running, "find", lambda _job: running)
     monkeypatch.setattr(queue, "requeue", requeued.append)

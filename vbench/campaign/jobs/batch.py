@@ -27,6 +27,8 @@ from vbench.watch import EventReader, Events
 
 PATIENCE = 3  # starts of a job that record nothing, before a run is given up
 ATTEMPT = "turn.json"
+FOLDER = "slurm"  # below the experiment's folder: scripts, pickles, and the jobs' logs
+LOG_TAIL = 65536  # bytes of a log that are searched for SLURM's last word
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Attempt:
         if last.job != job_id:
             return first
         number = last.number + 1 if last.recorded == first.recorded else 1
-        # A scheduler that takes a job's resources sends a signal first; a node that fails sends none.
+        # A scheduler that takes a job's resources sends a signal first; a node that dies sends none.
         return replace(first, number=number, cut=last.ended or "node_failed")
 
     def write(self, folder: Path) -> None:
@@ -85,7 +87,32 @@ def job(path: str) -> None:
                 if running.is_near_limit:
                     note_end("time_limit")
                 queue.requeue(job_id)
+            elif _says_node_failed(log_path(_full_id(job_id), folder)):
+                note_end("node_failed")
             raise
+
+
+def log_path(job_id: str, folder: Path) -> Path:
+    """The log of a job (123, or 123_4 in an array) whose session has this folder."""
+    return folder.parent / FOLDER / f"{job_id}_0_log.out"
+
+
+def _full_id(job_id: str) -> str:
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job_id
+
+
+def _says_node_failed(log: Path) -> bool:
+    """Whether slurmd's last line on a cancelled step names a node failure. It sends a signal then if it still runs.
+
+    "*** STEP 8.0 ON a100n0 CANCELLED AT 2026-01-01T00:00:00 DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***"
+    """
+    try:
+        lines = log.read_bytes()[-LOG_TAIL:].splitlines()
+    except OSError:
+        return False
+    cancelled = [line for line in lines if line.startswith(b"slurmstepd") and b" CANCELLED AT " in line]
+    return bool(cancelled) and b"DUE TO NODE FAILURE" in cancelled[-1]
 
 
 def _give_up(interrupted: Session, folder: Path, attempt: Attempt) -> None:

@@ -21,14 +21,13 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, queue, strict
-from vbench.campaign.jobs.batch import job
+from vbench.campaign.jobs.batch import FOLDER, job, log_path
 from vbench.schema.errors import Refused
 
 WARNING_S = 90  # before the time limit: enough for servers to end and their GPU memory to be freed
 ARRAY = 1000  # sessions in one array: SLURM's default limit (MaxArraySize) is 1001
 # Signals are ignored until the job handles them: a warning during its imports would kill it.
 PYTHON = f"""sh -c 'trap "" TERM USR2; exec "$0" "$@"' {shlex.quote(sys.executable)}"""
-FOLDER = "slurm"  # below the experiment's folder: scripts, pickles, and the jobs' logs
 CANCELLED = JobState(JobPhase.ended, JobEnd.cancelled, "it left the queue before it began")
 LEFT_OUT = ("false", "null")  # submitit 1.5.4 would write --exclusive=False
 POLL_S = 3.0  # between two queries of the queue: a controller has other users
@@ -72,7 +71,7 @@ class Slurm:
         queue.cancel(ids)
 
     def log(self, job_id: str, folder: Path) -> Path:
-        return folder.parent / FOLDER / f"{job_id}_0_log.out"
+        return log_path(job_id, folder)
 
     def _correct_vanished(self, job_id: str, state: JobState) -> JobState:
         """The state, or CANCELLED: a cancelled job of an array that was still waiting vanishes from SLURM's records."""
