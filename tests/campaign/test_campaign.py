@@ -131,12 +131,22 @@ def test_the_summary_leaves_an_invalid_repeat_out_of_the_mean_and_counts_it(caps
         records.append(found)
     records.append(record(num_prompts=10, output_throughput=300, name="llama8b · n10"))
     Console(width=160).print(*summary(records), sep="\n")
-    _, repeated, single, note = capsys.readouterr().out.strip().splitlines()
+    _, repeated, single, few, note = capsys.readouterr().out.strip().splitlines()
     # 950 ± 12.706 · 70.71 / √2
     assert " ".join(repeated.split()).startswith("llama8b · n320 950.0 ± 635.3 160.0 ± 0.0")
     assert repeated.strip().endswith("2 of 3 VALID late_sends")
-    assert single.split() == ["llama8b", "·", "n10", "300.0", "160.0", "20.0", "42.0", "VALID"]
+    assert single.split() == ["llama8b", "·", "n10", "300.0", "160.0", "20.0", "needs", "299", "VALID"]  # of 10 replies
+    assert few.startswith("needs 299: ")
     assert "VALID repeats" in note
+
+
+def test_the_summary_is_whole_at_80_columns(capsys):
+    name = "llama8b · 2xh100 · tp2 · max_num_seqs=1024 · n10"
+    reasons = [Reason("lagging_client", ""), Reason("compiled_under_load", "")]
+    Console(width=80).print(*summary([record(num_prompts=10, name=name, invalid=reasons)]), sep="\n")
+    told = capsys.readouterr().out
+    assert "…" not in told
+    assert "needs 299" in told
 
 
 def test_a_session_that_fails_is_recorded_with_its_reason_and_its_siblings_go_on(tmp_path, monkeypatch):
@@ -225,8 +235,15 @@ def test_a_search_finds_the_highest_concurrency_that_meets_the_slo(tmp_path, mon
     (search,) = (record for record in records if record.parent is None)
     probes = [record for record in records if record.parent == search.run_key]
     assert len(probes) == search.metrics["probes"], ended.stdout
-    assert 6 <= search.metrics["slo_max_concurrency"] < 24
-    assert {record.config["workload"]["max_concurrency"] for record in probes} >= {1, 2, 4, 8}
+    # A request takes 90 ms, 60 of them to its first token. Of 12, six wait 90 ms for a place. The 13th waits 180 ms if
+    # the six end together; if they end in turn, 14 still meet the SLO. A busy host may take a level or two away.
+    highest, failed = search.metrics["slo_max_concurrency"], search.metrics["slo_level_failed"]
+    assert 10 <= highest <= 14
+    assert failed == highest + 1
+    latencies: dict[float, list[float]] = {highest: [], failed: []}
+    for probe in probes:
+        latencies.setdefault(probe.metrics["slo_level"], []).append(probe.metrics["slo_p99_ttft_ms"])
+    assert min(latencies[highest]) <= 200 < max(latencies[failed])
     assert len(list(tmp_path.glob("multirun/*/*/server.log"))) == 1
     filed = runs(tmp_path, monkeypatch)
     assert set(filed["tags.vbench.parent"].dropna()) == {search.run_key}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -14,7 +15,7 @@ from stored_runs import client, runs
 from vbench import tracking
 from vbench.plan.naming import dotted_leaves
 from vbench.schema import Weights
-from vbench.schema.record import Failure, Reason
+from vbench.schema.record import RECORD, Failure, Reason, Record
 from vbench.schema.series import Series
 from vbench.tracking.curves import points
 from vbench.tracking.mapping import COLUMN_NAMES, flatten, restore
@@ -153,10 +154,23 @@ def test_more_params_than_mlflow_takes_at_once_are_all_filed(tmp_path):
 
 def test_what_is_not_finite_is_no_metric(tmp_path):
     found = records.record(metrics={"completed": 0, "median_ttft_ms": math.nan, "p99_ttft_ms": math.inf})
-    tracking.file(records.saved(found, tmp_path / "out"))
+    folder = records.saved(found, tmp_path / "out")
+    assert json.loads((folder / RECORD).read_text())["metrics"] == {"completed": 0}
+    tracking.file(folder)
     [run] = runs()
     assert {"median_ttft_ms", "p99_ttft_ms"}.isdisjoint(run.data.metrics)
     assert run.data.metrics["completed"] == 0
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1" + "0" * 400])
+def test_a_metric_of_a_record_that_is_not_finite_leaves_the_others_readable(tmp_path, value):
+    folder = records.saved(records.record(metrics={"completed": 7, "median_ttft_ms": 8.5}), tmp_path / "out")
+    file = folder / RECORD
+    file.write_text(file.read_text().replace("8.5", value))
+    assert Record.load(folder).metrics == {"completed": 7}
+    tracking.file(folder)
+    [run] = runs()
+    assert "median_ttft_ms" not in run.data.metrics
 
 
 def test_metrics_keep_nine_digits_and_counts_keep_all():

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-import math
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,6 +168,7 @@ class Record:
         """Writes `record.json` into the run's folder, without secrets; the file appears complete or not at all."""
         path = folder / RECORD
         facts = redact_plain(dataclasses.asdict(self)) | {"verdict": self.verdict}
+        facts["metrics"] = _leave_out_nonfinite(facts["metrics"])
         with atomic(path) as partial:
             partial.write_text(json.dumps(facts, indent=1) + "\n")
         return path
@@ -186,11 +187,18 @@ class Record:
         for facts in (data["config"], data["config"]["workload"], data["environment"], data["metrics"], data["server"]):
             if not isinstance(facts, dict):
                 raise TypeError(f"not a mapping: {facts!r:.40}")
+        data["metrics"] = _leave_out_nonfinite(data["metrics"])
         if misfit := _find_misfit(data):
             raise TypeError(misfit)
         if "engine" in data["config"]:
             data["config"]["engine"] = redact_plain(data["config"]["engine"], ())
         return cls(**data)
+
+
+def _leave_out_nonfinite(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without metrics that are no finite float: what could not be computed is absent, as what has no samples is."""
+    most = sys.float_info.max
+    return {key: value for key, value in metrics.items() if not isinstance(value, (int, float)) or abs(value) <= most}
 
 
 def _find_misfit(data: dict[str, Any]) -> str | None:
@@ -204,8 +212,8 @@ def _find_misfit(data: dict[str, Any]) -> str | None:
     if data["failure"] and not isinstance(data["failure"].line, str):
         return f"failure.line: no text: {data['failure'].line!r:.40}"
     for key, value in data["metrics"].items():
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
-            return f"metrics.{key}: no finite number: {value!r:.40}"
+        if not isinstance(value, (int, float)):
+            return f"metrics.{key}: no number: {value!r:.40}"
     for key in ("started_at", "ended_at"):
         datetime.fromisoformat(data[key].replace("Z", "+00:00"))  # Python 3.10 does not parse the Z of ISO 8601
     if not isinstance(data.get("parent"), (str, type(None))):

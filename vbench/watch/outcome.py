@@ -36,10 +36,14 @@ def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
     table = Table("run", *COLUMNS, "verdict", box=None, pad_edge=False)
     for column in table.columns[1:-1]:
         column.justify = "right"
+    for column in (table.columns[0], table.columns[-1]):
+        column.overflow = "fold"  # on a narrow terminal a long name goes on in the next line, whole
     points = _group_by_point(records)
     for point in points:
         table.add_row(literal(_row_name(point)), *_metric_cells(point), _verdict_cell(point))
     yield table
+    for few in sorted({cell for point in points for cell in _metric_cells(point) if cell.startswith("needs ")}):
+        yield f"{few}: so many replies are needed before this percentile can be told"
     bounded = [upper_key(key) for key in COLUMNS.values() if percentile_of(key)]
     if any(key in record.metrics for record in records for key in bounded):
         yield "(≤ …): the true percentile is not above this, with 95 % confidence"
