@@ -99,7 +99,7 @@ def _group_by_point(records: Sequence[Record]) -> list[list[Record]]:
     """Groups records that differ only in their seed and in the start of their server, in order of the seed."""
     points: dict[str, list[Record]] = {}
     for record in records:
-        workload, engine = ({**record.config[part]} for part in ("workload", "engine"))
+        workload, engine = ({**record.config.get(part, {})} for part in ("workload", "engine"))
         session = record.session if engine.pop("restart", None) is None else ""  # older records do not tell starts
         alike = {**record.config, "workload": {**workload, "seed": None}, "engine": engine}
         points.setdefault(json.dumps([record.experiment, session, alike], sort_keys=True), []).append(record)
