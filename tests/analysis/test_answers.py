@@ -118,9 +118,9 @@ DENSE = {  # 8.0e9 weights of two bytes: 4.79 ms at 3,350 GB/s
         ({"median_itl_ms": 5.5, "engine.extra_args": '["--quantization", "fp8"]'}, []),  # the weights may be smaller
         ({"median_itl_ms": 5.5, "model.num_experts": 8}, []),  # a token reads a part of them
         ({"median_itl_ms": 2.0}, []),  # faster than the weights can be read: something else is not as assumed
-        ({"server.prefill_tokens_per_s": 10_000.0, "total_input_tokens": 60_000.0, "duration": 10.0}, ["prefill"]),
-        ({"server.prefill_tokens_per_s": 10_000.0, "total_input_tokens": 30_000.0, "duration": 10.0}, []),
-        ({"server.prefill_tokens_per_s": 0.0, "total_input_tokens": 30_000.0, "duration": 10.0}, []),
+        ({"server.peak_prefill_tokens_per_s": 10_000.0, "total_input_tokens": 60_000.0, "duration": 10.0}, ["prefill"]),
+        ({"server.peak_prefill_tokens_per_s": 10_000.0, "total_input_tokens": 30_000.0, "duration": 10.0}, []),
+        ({"server.peak_prefill_tokens_per_s": 0.0, "total_input_tokens": 30_000.0, "duration": 10.0}, []),
     ],
 )
 def test_a_bound_is_told_only_where_the_record_shows_it(watched, bound):

@@ -24,6 +24,7 @@ import numpy as np
 from vbench.engine.compilelog import LogPosition
 from vbench.loadgen import Load
 from vbench.metrics.definitions import is_success, metrics
+from vbench.metrics.prefill import peak_prefill_rate
 from vbench.metrics.stalls import EngineFacts, prefill_rate
 from vbench.plan.resources import SILENCE_S
 from vbench.plan.sessions import Run, Session
@@ -175,6 +176,7 @@ async def _round(
     done.rounds += 1
     if not kernels and is_success(requests).all():
         done.prefill_rate = max(done.prefill_rate, prefill_rate(requests))
+        done.peak_prefill_rate = max(done.peak_prefill_rate, peak_prefill_rate(requests))
     return requests, kernels
 
 

@@ -22,7 +22,8 @@ class Rehearsal:
     compiled: list[str] = field(default_factory=list)  # kernels, in order, each once
     still_compiling: list[str] = field(default_factory=list)  # likewise, when we gave up on their shape
     cold_s: float = 0.0  # of the steps: what they took longer because the cache on disk did not have their kernels
-    prefill_rate: float = 0.0  # prompt tokens a second, from the rounds without compilation
+    prefill_rate: float = 0.0  # prompt tokens a second, from the rounds without compilation: `metrics.stalls`
+    peak_prefill_rate: float = 0.0  # likewise: `metrics.prefill`
 
     @property
     def left_s(self) -> float:
@@ -55,6 +56,7 @@ class Rehearsal:
             "rehearsal_rounds": self.rounds,
             "rehearsal_compiled": len(self.compiled),
             "prefill_tokens_per_s": round(self.prefill_rate, 1),
+            "peak_prefill_tokens_per_s": round(self.peak_prefill_rate, 1),
         }
         if self.compilations:
             found["rehearsal_compilations"] = self.compilations

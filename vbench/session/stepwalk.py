@@ -117,6 +117,7 @@ async def walk_step_sizes(context: SessionContext, servers: Servers, done: Rehea
                 return
             steps.append(step)
     finding = judge_sample(first, again, exact=servers.facts.get("kernel_monitor") == VERBOSE_MONITOR)
+    done.peak_prefill_rate = max(done.peak_prefill_rate, finding.tokens_per_s * len(servers.servers))
     for one, other in zip(first, again, strict=True):
         done.add_cold(max(one.seconds - other.seconds, 0.0), COLD_S)
     others = [tokens for tokens in walk_sizes(most, least, finding) if tokens not in sample]

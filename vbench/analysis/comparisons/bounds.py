@@ -34,7 +34,7 @@ GAUGES = (
         "server_mean_requests_waiting",
         "server_mean_requests_running",
     ),
-    *("server_max_requests_waiting", "server_max_requests_running", "server.prefill_tokens_per_s"),
+    *("server_max_requests_waiting", "server_max_requests_running", "server.peak_prefill_tokens_per_s"),
     *("total_input_tokens", "duration", "median_itl_ms"),
 )
 SIZES = (
@@ -137,7 +137,7 @@ def _scheduler(row: dict[str, Any]) -> Bound | None:
 
 
 def _prefill(row: dict[str, Any]) -> Bound | None:
-    rate, tokens = _number(row, "server.prefill_tokens_per_s"), _number(row, "total_input_tokens")
+    rate, tokens = _number(row, "server.peak_prefill_tokens_per_s"), _number(row, "total_input_tokens")
     share = tokens / rate / _number(row, "duration") if rate > 0 else math.nan
     if not share >= MOST:
         return None
