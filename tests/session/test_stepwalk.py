@@ -65,6 +65,7 @@ def test_a_log_of_first_compilations_is_made_up_for_by_the_seconds_of_each_step(
     assert "compiled_under_load" not in codes(record.invalid)
 
 
+@pytest.mark.alone  # it tells steps apart by their seconds
 def test_what_the_budget_leaves_out_stands_in_the_record(tmp_path, monkeypatch):
     compile_s = 0.5  # well above the noise of a busy host, which is taken for steps that compile nothing
     monkeypatch.setattr(stepwalk, "COLD_BUDGET_S", 7 * compile_s)
