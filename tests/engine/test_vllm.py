@@ -1,6 +1,7 @@
 """Real vLLM on this CPU, end to end: the one test that nothing fake can replace."""
 
 import importlib.util
+import json
 
 import pytest
 from doors import vbench
@@ -16,7 +17,7 @@ pytestmark = [
 
 def test_three_points_on_one_real_server(tmp_path):
     ended = vbench(
-        "-m", "hardware=cpu", "workload=random", "workload.input_len=16", "workload.output_len=32",
+        "-m", "hardware=cpu", "workload=random", "workload.input_len=200", "workload.output_len=32",
         "workload.num_prompts=1,2,4", cwd=tmp_path,
     )  # fmt: skip
     found = sorted(path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
@@ -33,3 +34,17 @@ def test_three_points_on_one_real_server(tmp_path):
         assert record.environment["engine"].startswith("vllm")
         assert record.server["kv_cache_tokens"] > 0
     assert "processes gone" in next(tmp_path.glob("multirun/*/*/server.log")).read_text(errors="replace")
+    check_that_equal_prompts_share_no_cache(next(tmp_path.glob("multirun/*/*/session.json")), tmp_path / "twice")
+
+
+def check_that_equal_prompts_share_no_cache(file, folder):
+    """Runs one point twice on one server: the second run sends the prompts that the first has left in the cache."""
+    session = json.loads(file.read_text())
+    run = session["runs"][0]
+    session["runs"] = [run, {**run, "folder": f"{run['folder']}-again", "key": run["key"][::-1]}]
+    folder.mkdir()
+    (folder / "session.json").write_text(json.dumps(session))
+    ended = vbench(str(folder / "session.json"), cwd=folder, module="vbench.session")
+    found = [Record.load(folder / each["folder"]).metrics for each in session["runs"]]
+    assert all(each["server_prefix_cache_queries"] for each in found), ended.stdout + ended.stderr
+    assert [each["server_prefix_cache_hits"] for each in found] == [0, 0]
