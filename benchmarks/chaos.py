@@ -46,6 +46,7 @@ TOKENS, ITL_S = 40, 0.05  # two seconds a point
 HARDWARE = ("2xh100", "2xa100")
 REFUSED, ALLOCATION = "refused", "driver"
 REFUSED_POINTS = len(LOADS) * len(HARDWARE)
+SERVER = "fake_vllm.py --"  # of a server's command line; a driver's has a comma there
 AGAIN = 5  # the most times that the command is given
 
 
@@ -212,7 +213,7 @@ def refusal(campaign: Campaign) -> str:
 def until_its_death(campaign: Campaign) -> None:
     campaign.go_on()
     campaign.note("a server is killed")
-    os.kill(_some(campaign, lambda: campaign.processes("fake_vllm")), signal.SIGKILL)
+    os.kill(_some(campaign, lambda: campaign.processes(SERVER)), signal.SIGKILL)
 
     campaign.go_on()
     campaign.note("a job is killed")
@@ -235,7 +236,7 @@ def until_its_end(campaign: Campaign, away_s: float) -> None:
     campaign.go_on()
     campaign.note("the urgent partition takes all GPUs, with and without grace")
     release = slurm.take_all()
-    campaign.note(f"it has them; servers left: {len(campaign.processes('fake_vllm'))}")
+    campaign.note(f"it has them; servers left: {len(campaign.processes(SERVER))}")
     release()
 
     campaign.go_on()
@@ -273,7 +274,7 @@ def wrong(campaign: Campaign) -> list[str]:
     unfinished = int((filed["tags.vbench.validity"] == "FAILED").sum())
     found += [f"{unfinished} points in MLflow are not measured"] if unfinished else []
     for name, left in (
-        ("servers", campaign.processes("fake_vllm")),
+        ("servers", campaign.processes(SERVER)),
         ("jobs", campaign.processes("submitit")),
         ("jobs in the queue", campaign.queue()),
         ("leases", sorted(campaign.home.glob("leases/**/*.lease"))),
