@@ -70,8 +70,8 @@ def begin_again() -> None:
 def walk(options: argparse.Namespace, place: Path) -> int:
     began = time.monotonic()
     crash.furnish()
-    library, store = place / "faults.so", make_store(place)
-    reference = crash.new_home(place / "undisturbed", store, library)
+    preload, store = place / "faults.so", make_store(place)
+    reference = crash.new_home(place / "undisturbed", store, preload)
     command = reference.give(log=True)
     assert command.code in (0, 1), command.said
     assert len(set(crash.done(reference))) == crash.POINTS, command.said
@@ -84,7 +84,7 @@ def walk(options: argparse.Namespace, place: Path) -> int:
     some = sorted((each for each in some if checksum(each) % options.every == options.part), key=checksum)
     print(f"{len(set(reference.points()))} points met, {len(some)} faults to walk", flush=True)
     results = []
-    for result in in_parallel(some, place, (store, library, undisturbed), options, began):
+    for result in in_parallel(some, place, (store, preload, undisturbed), options, began):
         results.append(result)
         if result["wrong"]:
             print(
@@ -174,9 +174,9 @@ def in_parallel(
 
 
 def one(fault: Fault, place: Path, given: tuple, keep: bool) -> None:
-    store, library, undisturbed = given
+    store, preload, undisturbed = given
     began = time.monotonic()
-    home = crash.new_home(place, store, library)
+    home = crash.new_home(place, store, preload)
     wrong = crash.go_through(home, fault)
     wrong += crash.faults(home, undisturbed)
     written = place.with_suffix(".json")

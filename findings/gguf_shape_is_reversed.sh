@@ -6,6 +6,8 @@
 #             written (3, 32), shape (32, 3), data (3, 32)
 # Matters: a script that reads hidden_size and vocab_size of the embedding from `shape` swaps them, and a square matrix
 #         hides it.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv gguf==0.19.0 numpy==2.3.5
 seen=$("$tmp/venv/bin/python" - "$tmp/model.gguf" 2>/dev/null <<'PY'

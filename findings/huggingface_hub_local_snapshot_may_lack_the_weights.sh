@@ -7,6 +7,8 @@
 #             allow_patterns=*.safetensors: ['config.json']
 # Matters: a check of the cache ahead of a job passes after somebody has read the model's config or tokenizer; the job then
 #         looks for weights on a node without a network.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv huggingface_hub==2.4.0
 serve_hub

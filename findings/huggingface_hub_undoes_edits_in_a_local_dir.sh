@@ -8,6 +8,8 @@
 #             the file of our own: there
 # Matters: engineers edit config.json to extend the context; a start-up script that calls `hf download --local-dir` first
 #         measures the published one.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv huggingface_hub==2.4.0
 serve_hub

@@ -7,6 +7,8 @@
 #             3 times 1234 ms: median 1200, p99 1200, mean 1234, max 1234
 #             100 ms to 109 ms: medians 100 100 100 100 100 100 110 110 110 110
 # Matters: two servers whose median TTFT is 1,151 and 1,249 ms look alike, and a p99 lies below the mean.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv locust==2.47.0
 

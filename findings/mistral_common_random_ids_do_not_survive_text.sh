@@ -8,6 +8,8 @@
 #             sentencepiece: 5 prompts of 1000 random ids are read as 1038 tokens on average
 # Matters: a load client that draws random ids and sends their text measures longer prompts than it reports, and prompts of
 #         the longest context are refused.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv "mistral-common[sentencepiece]==1.13.1"
 seen=$("$tmp/venv/bin/python" - 2>/dev/null <<'PY'

@@ -8,6 +8,8 @@
 #             RUNNING {'of_thread_0': 0.0}
 #             RUNNING {'of_thread_1': 1.0}
 # Matters: a sampler thread's telemetry is missing from the run, and the store fills with runs that never end.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv mlflow-skinny==3.17.2 alembic==1.17.2 sqlalchemy==2.0.44
 

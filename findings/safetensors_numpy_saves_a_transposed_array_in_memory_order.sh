@@ -9,6 +9,8 @@
 #             saved   [0, 2, 4]
 #             loaded  [0, 1, 2]
 # Matters: weights that a conversion script transposes are wrong on disk, with the right names, shapes and sizes.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv safetensors==0.8.0 numpy==2.3.5
 

@@ -5,6 +5,8 @@
 # Seen:   every job is a process from the moment of submission. Output of 2026-11-27, Python 3.11:
 #             6 jobs, slurm_array_parallelism=2: at most 6 ran at one time
 # Matters: a sweep that waits its turn on a cluster measures all its points against each other on a workstation.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv submitit==1.5.4
 

@@ -7,6 +7,8 @@
 #             #SBATCH --nice=None
 #             #SBATCH --requeue
 # Matters: a config that switches exclusive off for one partition asks for it in another way, or is refused by sbatch.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv submitit==1.5.4
 mkdir "$tmp/bin"; printf '#!/bin/sh\n' > "$tmp/bin/srun"; chmod +x "$tmp/bin/srun"  # submitit asks for one; nothing is submitted

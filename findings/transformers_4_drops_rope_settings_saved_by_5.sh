@@ -8,6 +8,8 @@
 #             read by 4.57.1: rope_theta 10000.0, rope_scaling None
 # Matters: a checkpoint saved again on one host (fine-tuned, quantised) is served on another with wrong positions; it
 #         loads, and answers worse, with another longest context.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install old transformers==4.57.1
 install new transformers==5.24.0

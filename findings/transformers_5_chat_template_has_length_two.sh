@@ -6,6 +6,8 @@
 #             transformers 4.57.1: list of length 8
 #             transformers 5.24.0: BatchEncoding of length 2, its input_ids of length 8
 # Matters: a benchmark that measures its prompts so, or budgets max_tokens by it, counts every prompt as two tokens.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install old transformers==4.57.1 jinja2==3.1.6
 install new transformers==5.24.0 jinja2==3.1.6

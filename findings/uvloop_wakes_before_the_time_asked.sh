@@ -6,6 +6,8 @@
 #             sleep(0.0004): asyncio at least 0.4 ms, uvloop below 0.1 ms
 # Matters: an open loop of 2,500 requests a second that sleeps from one to the next sends them in bursts, and one of 1,000
 #         Poisson arrivals a second sends 39 % of them at once with the one before.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 install venv uvloop==0.23.0
 

@@ -76,7 +76,7 @@ class Home:
     """The folder of a campaign; next to it what the test knows of it."""
 
     place: Path
-    library: Path
+    preload: Path
     commands: list[Command] = field(default_factory=list)
 
     @property
@@ -128,7 +128,7 @@ class Home:
             os.setsid()
             os.chdir(self.folder)
             os.environ.update(self._surroundings(fault, log))
-            ctypes.CDLL(str(self.library)).faults_reload()
+            ctypes.CDLL(str(self.preload)).faults_reload()
             sys.argv = ["vbench", *WORDS]
             from vbench.__main__ import main
 
@@ -157,16 +157,16 @@ class Home:
 
 def build(folder: Path) -> Path:
     """Compiles tests/faults.c."""
-    library = folder / "faults.so"
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, HERE / "faults.c", "-ldl", "-lpthread"], check=True)
-    return library
+    preload = folder / "faults.so"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", preload, HERE / "faults.c", "-ldl", "-lpthread"], check=True)
+    return preload
 
 
-def environment(library: Path) -> dict[str, str]:
+def environment(preload: Path) -> dict[str, str]:
     """The environment of the process that will `furnish` and fork."""
     path = os.pathsep.join([str(HERE / "fakes"), str(HERE.parent), str(HERE)])
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "SLURM", "FAULTS"))}
-    own = {"PYTHONPATH": path, "FAKE_GPUS": GPUS, "COLUMNS": "200", "LD_PRELOAD": str(library)}
+    own = {"PYTHONPATH": path, "FAKE_GPUS": GPUS, "COLUMNS": "200", "LD_PRELOAD": str(preload)}
     return kept | own | {"MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
@@ -180,9 +180,9 @@ def furnish() -> None:
         import_module(module)
 
 
-def new_home(place: Path, store: Path, library: Path) -> Home:
+def new_home(place: Path, store: Path, preload: Path) -> Home:
     """A folder with an empty store, copied from `store`."""
-    home = Home(place, library)
+    home = Home(place, preload)
     (home.folder / "mlruns").mkdir(parents=True)
     shutil.copyfile(store, home.folder / "mlruns" / "mlflow.db")
     return home

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import statistics
 
 import numpy as np
 import pytest
 import records
+from compared import A100, GPUS, found, repeated, runs
 
-from vbench.analysis import comparisons, frame, placement
+from vbench.analysis import placement
 from vbench.analysis.axes import axis
 from vbench.analysis.comparisons import splits
 from vbench.analysis.labels import add_labels
-from vbench.analysis.options import Options
 from vbench.metrics.intervals import t_quantile
 from vbench.schema import Lengths
 from vbench.schema.record import Failure
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
-A100 = dataclasses.replace(records.H100, name="a100", product="A100")
-GPUS = {"a100": A100, "h100": records.H100}
-
-
-def runs(*made):
-    return frame.runs(records.table(list(made)))
-
-
-def found(*made, **asked):
-    """Section by slug."""
-    return {each.slug: each for each in comparisons.sections(runs(*made), Options(figures=[], **asked))}
-
-
-def repeated(rates, **what):
-    return [records.record(workload={"seed": seed}, output_throughput=rate, **what) for seed, rate in enumerate(rates)]
 
 
 def test_gpu_time_is_from_the_lease_to_the_last_load_times_the_gpus():

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pandas as pd
 import pytest
 import records
+from compared import found
 
 from vbench.analysis import comparisons, frame
 from vbench.analysis.axes import AXES, axis
-from vbench.analysis.options import Options, parse_options
+from vbench.analysis.options import parse_options
 from vbench.analysis.pareto import pareto_front
 from vbench.schema.errors import Refused
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
-A100 = dataclasses.replace(records.H100, name="a100", product="A100")
-GPUS = {"a100": A100, "h100": records.H100}
-
-
-def runs(*made):
-    return frame.runs(records.table(list(made)))
-
-
-def found(*made, **asked):
-    """Section by slug."""
-    return {each.slug: each for each in comparisons.sections(runs(*made), Options(figures=[], **asked))}
-
-
-def repeated(rates, **what):
-    return [records.record(workload={"seed": seed}, output_throughput=rate, **what) for seed, rate in enumerate(rates)]
 
 
 # ---- max_model_len
