@@ -37,6 +37,9 @@ class ExternalServer:
     def check_alive(self) -> None:
         """Does nothing: if the server is down, the next request fails."""
 
+    def settle_log(self) -> None:
+        """Does nothing: there is no log."""
+
     async def check_identity(self) -> int | None:
         """The longest context that it serves, in tokens; None if it does not report one."""
         return (await _ask_models(self.control)).get(self.endpoint.model)

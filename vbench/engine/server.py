@@ -53,6 +53,10 @@ class Server:
             self.printed.settle()
             raise ServerFailed(*serverlog.diagnose(self.log.read_text(errors="replace"), returncode), self.log)
 
+    def settle_log(self) -> None:
+        """Waits until what it has printed is in its log: a compilation that is not there yet would not be counted."""
+        self.printed.settle()
+
     async def check_identity(self) -> int | None:
         """The longest context that it serves. Raises ServerFailed if somebody else answers on its port."""
         models = await self.control.list_models()

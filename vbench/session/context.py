@@ -105,6 +105,11 @@ class Servers:
         """Logs of the servers started here."""
         return [server.log for server in self.servers if server.log]
 
+    def settle_logs(self) -> None:
+        """Waits until what the servers started here have printed is in their logs."""
+        for server in self.servers:
+            server.settle_log()
+
     def check_alive(self) -> None:
         """Raises ServerFailed if one of them has ended."""
         for server in self.servers:

@@ -96,10 +96,12 @@ async def measure(
 
     before, began = await servers.counters(), datetime.now(timezone.utc)
     controls = [server.control for server in servers.servers]
+    servers.settle_logs()
     logs = LogPosition.at_end(servers.logs)
     async with telemetry.watch(controls, servers.pids, context.lease.uuids) as watch:
         requests, client = await context.load(load, context.events.write_measuring(run), early_end)
     requests = requests.select(requests.error != NOT_SENT)
+    servers.settle_logs()
     compiled = logs.find_compilations()
     servers.check_alive()
     ended = early_end.metrics if early_end else {}

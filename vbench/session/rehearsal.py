@@ -169,9 +169,11 @@ async def _round(
     context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal
 ) -> tuple[Requests, list[str]]:
     """Sends the shape once, and returns the kernels that were compiled meanwhile, each once."""
+    servers.settle_logs()
     logs = LogPosition.at_end(servers.logs)
     requests, _ = await context.load(_load(context.session, servers, shape))
     servers.check_alive()
+    servers.settle_logs()
     kernels = done.count([each.kernel for each in logs.find_compilations()])
     done.rounds += 1
     if not kernels and is_success(requests).all():

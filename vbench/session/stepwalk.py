@@ -138,6 +138,7 @@ async def walk_step_sizes(context: SessionContext, servers: Servers, done: Rehea
 
 async def _send(context: SessionContext, servers: Servers, tokens: int, done: Rehearsal) -> Step | None:
     """Sends one step of this size to every server; None if one refuses it."""
+    servers.settle_logs()
     logs = LogPosition.at_end(servers.logs)
     together = -(-tokens // (longest_context(servers, context.session.model) - 1))
     took = await asyncio.gather(
@@ -147,6 +148,7 @@ async def _send(context: SessionContext, servers: Servers, tokens: int, done: Re
         )
     )
     servers.check_alive()
+    servers.settle_logs()
     kernels = tuple(each.kernel for each in logs.find_compilations())
     done.count(kernels)
     done.steps += 1
