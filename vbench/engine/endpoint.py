@@ -17,8 +17,7 @@ UNKNOWN = "unknown"  # a version that is not reported
 UNANSWERED = (aiohttp.ClientError, asyncio.TimeoutError)
 PREFILL_S = 300.0  # limit for one step of prefill, during which kernels may be compiled
 PAUSE = "/pause?mode=keep&clear_cache=false"  # vLLM's, where VLLM_SERVER_DEV_MODE is set
-PAUSE_AHEAD_S = 0.005  # between the requests to pause and for completions: they come by two connections
-GATHER_S = 0.01  # more for the prompts of one request to reach a paused engine: it tells nobody how many wait
+GATHER_S = 0.025  # for the prompts of one request to reach a paused engine: it tells nobody how many wait
 
 
 class Endpoint:
@@ -91,11 +90,10 @@ class Endpoint:
         paused starts with those that came first, and takes the others as its next step.
         """
         asked = {"model": model, "prompt": [list(each) for each in prompts], "max_tokens": 1, "temperature": 0}
-        pausing = asyncio.ensure_future(self._post_is_ok(PAUSE)) if len(prompts) > 1 else None
-        await asyncio.sleep(PAUSE_AHEAD_S if pausing else 0)
+        paused = len(prompts) > 1 and await self._post_is_ok(PAUSE)  # vLLM answers after 20 ms
         sending, began = asyncio.ensure_future(self._complete(asked)), time.monotonic()
         try:
-            if pausing and await pausing:  # vLLM answers after 20 ms
+            if paused:
                 try:
                     await asyncio.sleep(GATHER_S)
                 finally:
