@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from vbench.engine.dummy import build_config_json
-from vbench.plan.fit import parameters
+from vbench.metrics.model_cost import compute_model_cost
 from vbench.schema import Gpu, Model
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -81,9 +81,10 @@ def test_heads_divide_evenly(model: Model) -> None:
 
 
 @each_model
-def test_parameters_are_within_5_percent_of_the_advertised(model: Model) -> None:
+def test_parameters_are_within_half_a_percent_of_the_advertised(model: Model) -> None:
     if model.name in ADVERTISED:
-        assert parameters(model) == pytest.approx(ADVERTISED[model.name], rel=0.05)
+        parameters = compute_model_cost(model).parameters
+        assert parameters == pytest.approx(ADVERTISED[model.name], rel=0.005)
 
 
 @each_model

@@ -13,8 +13,8 @@ from vbench.analysis.frame import ensure_columns
 from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.loads import load_axis_named
 from vbench.analysis.section import Section
+from vbench.metrics.model_cost import compute_model_cost
 from vbench.metrics.validity import LIMITED_SHARE
-from vbench.plan.fit import BYTES, parameters
 from vbench.schema import Model
 
 if TYPE_CHECKING:
@@ -161,15 +161,18 @@ def weights_ms(row: dict[str, Any]) -> float:
 
     Options beyond our own may change the weights' type, so they leave it unknown.
     """
-    width = BYTES.get(str(row["model.weight_dtype"]), math.nan)
     bandwidth = _number(row, "hardware.gpu.memory_bandwidth_gb_s") * 1e9 * _number(row, "tensor_parallel_size")
     sizes = {size: _number(row, f"model.{size}") for size in SIZES}
     extra = row["engine.extra_args"] not in (None, "", "[]") and row["engine.extra_args"] == row["engine.extra_args"]
     if extra or _number(row, "model.num_experts") != 0 or any(math.isnan(size) for size in sizes.values()):
         return math.nan
     about = dict.fromkeys(("name", "hub_id", "architecture", "model_type"), "")
+    about["weight_dtype"] = str(row["model.weight_dtype"])
     model = Model(**about, **{size: int(value) for size, value in sizes.items()}, max_position_embeddings=0)  # type: ignore[arg-type]
-    return parameters(model) * width / bandwidth * 1e3
+    try:
+        return compute_model_cost(model).dense_bytes / bandwidth * 1e3
+    except ValueError:  # a data type that we do not know
+        return math.nan
 
 
 def _is_queued(row: dict[str, Any]) -> bool:
