@@ -1,0 +1,84 @@
+"""Which records the step model is fitted to, and what it takes from them. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vbench.plan.reach.points import Point, make_point
+from vbench.plan.reach.prediction import METRICS
+from vbench.schema import RunConfig, from_plain
+from vbench.schema.record import Floats, Record
+
+COLD = 0.08  # of the session's fastest prompts: older records do not say whether kernels were compiled under load
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One point as measured: METRICS, the geometric mean over its repeats."""
+
+    point: Point
+    measured: Floats  # (3,)
+    prompts: int
+    repeats: int
+
+    @property
+    def system(self) -> str:
+        return self.point.system
+
+
+def observe(records: Iterable[Record]) -> list[Observation]:
+    """The usable points among the records; repeats of a point are one observation."""
+    points: dict[tuple[str, str], Point] = {}
+    values: defaultdict[tuple[str, str], list[Floats]] = defaultdict(list)
+    usable = [(record, point) for record in records if (point := usable_point(record))]
+    fastest: defaultdict[str, float] = defaultdict(float)
+    for record, _ in usable:
+        fastest[record.session] = max(fastest[record.session], _prompt_rate(record))
+    for record, point in usable:
+        if _is_cold(record, fastest[record.session]):
+            continue
+        load = {key: value for key, value in record.config["workload"].items() if key not in ("seed", "repeats")}
+        place = (record.session, repr(sorted(load.items(), key=str)))
+        points.setdefault(place, point)
+        values[place].append(np.array([record.metrics[metric] for metric in METRICS]))
+    return [
+        Observation(point, np.exp(np.mean(np.log(values[place]), axis=0)), len(point.load.lengths), len(values[place]))
+        for place, point in points.items()
+    ]
+
+
+def usable_point(record: Record) -> Point | None:
+    """What a record measured; None if it is not VALID, not ours, or cannot be simulated."""
+    if record.verdict != "VALID" or record.source != "measured":
+        return None
+    if not all(record.metrics.get(metric, 0.0) > 0 for metric in METRICS):
+        return None
+    try:
+        config: RunConfig = from_plain(RunConfig, record.config)
+        return make_point(config, kv_tokens_of_replica(record, config))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def kv_tokens_of_replica(record: Record, config: RunConfig) -> float | None:
+    """The KV cache of one replica, in tokens, as its server said; None if it did not."""
+    tokens = record.server.get("kv_cache_tokens")
+    return tokens / (config.parallelism.data_parallel_size or 1) if tokens else None
+
+
+def _prompt_rate(record: Record) -> float:
+    """Half of a burst's prompt tokens over the median time to the first token, tokens/s."""
+    metrics = record.metrics
+    seconds = metrics.get("median_ttft_ms", 0.0) / 1e3
+    return metrics.get("total_input_tokens", 0.0) / 2 / seconds if seconds else 0.0
+
+
+def _is_cold(record: Record, fastest: float) -> bool:
+    """Whether kernels were compiled under load: by the log, else by prompts that were slower than any other cause."""
+    if "compilations" in record.metrics:
+        return record.metrics["compilations"] > 0
+    return 0 < _prompt_rate(record) < COLD * fastest

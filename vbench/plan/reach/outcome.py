@@ -1,0 +1,55 @@
+"""The metrics of a simulated point, and what its time went into. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vbench.plan.reach.efficiencies import Efficiencies
+from vbench.plan.reach.points import Point
+from vbench.plan.reach.simulation import FrontEnd, Timeline, simulate
+from vbench.plan.reach.steps import StepCosts, compute_costs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Metrics as vbench.metrics defines them, of all replicas together."""
+
+    output_throughput: float  # tokens/s
+    median_ttft_ms: float
+    median_tpot_ms: float
+    duration_s: float
+    bound: str
+    seconds: dict[str, float]  # by part, the mean over replicas
+
+
+def compute_outcome(point: Point, found: Efficiencies) -> Outcome:
+    """Simulates each replica with its share of the requests, in turns."""
+    costs = compute_costs(point.work, point.gpu, point.tensor_parallel, point.graph_tokens, found)
+    front = FrontEnd(found.request_s, found.token_s, point.api_servers)
+    lines = [_simulate_replica(point, costs, front, replica) for replica in range(point.replicas)]
+    first = np.concatenate([line.first for line in lines])
+    last = np.concatenate([line.last for line in lines])
+    sent = np.concatenate([line.sent for line in lines])
+    output = np.concatenate([line.output for line in lines])
+    several = output > 1
+    tpot = (last - first)[several] / (output[several] - 1)
+    duration = float(last.max() - sent.min())
+    seconds = {part: float(np.mean([line.seconds[part] for line in lines])) for part in lines[0].seconds}
+    return Outcome(
+        output_throughput=float(output.sum()) / duration,
+        median_ttft_ms=float(np.median(first - sent)) * 1e3,
+        median_tpot_ms=float(np.median(tpot)) * 1e3 if several.any() else 0.0,
+        duration_s=duration,
+        bound=max(seconds, key=lambda part: seconds[part]),
+        seconds=seconds,
+    )
+
+
+def _simulate_replica(point: Point, costs: StepCosts, front: FrontEnd, replica: int) -> Timeline:
+    load, step = point.load, point.replicas
+    most = load.max_concurrency
+    if most is not None and step > 1:
+        most = max(1, most // step)
+    return simulate(costs, point.limits, front, load.lengths[replica::step], load.arrivals[replica::step], most)

@@ -1,0 +1,132 @@
+"""From a config to what the step model simulates: one system, its scheduler's limits and its load. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from vbench.plan.reach.simulation import Limits
+from vbench.plan.reach.work import ROUTER_BIAS, Work, compute_work
+from vbench.schema import Gpu, Lengths, Model, RunConfig, Workload
+from vbench.schema.engine import Weights
+from vbench.schema.record import Floats, Ints
+from vbench.workload.arrivals import schedule_arrivals
+from vbench.workload.prompts import generator, lengths
+
+LARGE_GPU_MIB = 70 * 1024  # vLLM's get_batch_defaults: larger limits from here on, but for an A100
+BATCHED_TOKENS, SEQUENCES = {True: 8192, False: 2048}, {True: 1024, False: 256}
+RESERVED_GIB = 5.0  # CUDA context, graphs and activations of a step
+GRAPH_TOKENS = {"gpt_oss": 1024}  # vLLM's GptOssForCausalLMConfig; 512 for other models
+API_SERVERS = re.compile(r"--api[-_]server[-_]count(?:=(\d+))?")
+
+
+@dataclass(frozen=True)
+class Load:
+    """n requests: prompt and reply tokens (n, 2), and when each is sent, (n,) seconds."""
+
+    lengths: Ints
+    arrivals: Floats
+    max_concurrency: int | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """Everything that a prediction depends on."""
+
+    system: str  # model, GPUs and split, for people
+    gpu: Gpu
+    work: Work  # of one device
+    tensor_parallel: int
+    replicas: int
+    limits: Limits  # of one replica
+    graph_tokens: int  # most tokens of a step that runs as a CUDA graph
+    api_servers: int  # of one replica
+    load: Load
+
+
+def describe_system(config: RunConfig) -> str:
+    """Model, GPUs and split, as `llama8b · 2xh100 · tp2`: what leave-one-out leaves out together."""
+    split = config.parallelism
+    sizes = (
+        ("tp", split.tensor_parallel_size),
+        ("pp", split.pipeline_parallel_size),
+        ("dp", split.data_parallel_size),
+    )
+    named = "".join(f"{name}{size}" for name, size in sizes if size and size > 1) or "tp1"
+    return f"{config.model.name} · {config.hardware.name} · {named}"
+
+
+def make_point(config: RunConfig, kv_tokens: float | None = None) -> Point:
+    """The point of a config; `kv_tokens` is the capacity of one replica's KV cache, None to estimate it.
+
+    Raises ValueError if nothing can be said: without a GPU, a load, or with a server of unknown options.
+    """
+    gpu, engine, workload = config.hardware.gpu, config.engine, config.workload
+    if gpu is None or engine.base_url is not None or workload.start_only:
+        raise ValueError("predictions need a known GPU, a server of our own and a load")
+    split = config.parallelism
+    tp, dp = split.tensor_parallel_size or 1, split.data_parallel_size or 1
+    is_large = gpu.memory_mib >= LARGE_GPU_MIB and "a100" not in gpu.name
+    work = compute_work(config.model, tp, routes_alike=routes_alike(config))
+    limits = Limits(
+        batched_tokens=engine.max_num_batched_tokens or BATCHED_TOKENS[is_large],
+        sequences=engine.max_num_seqs or SEQUENCES[is_large],
+        kv_tokens=estimate_kv_tokens(config, work) if kv_tokens is None else kv_tokens,
+    )
+    return Point(
+        system=describe_system(config),
+        gpu=gpu,
+        work=work,
+        tensor_parallel=tp,
+        replicas=dp,
+        limits=limits,
+        graph_tokens=find_graph_tokens(config, limits.sequences),
+        api_servers=count_api_servers(engine.extra_args),
+        load=make_load(workload),
+    )
+
+
+def estimate_kv_tokens(config: RunConfig, work: Work) -> float:
+    """Tokens of KV cache that are left beside the weights and RESERVED_GIB on each device of a replica.
+
+    Raises ValueError if nothing is left.
+    """
+    assert config.hardware.gpu is not None
+    usable = config.engine.gpu_memory_utilization * config.hardware.gpu.memory_mib / 1024 - RESERVED_GIB
+    tokens = (usable * 2**30 - work.resident_bytes) / (work.kv_bytes + work.window_kv_bytes)
+    if tokens <= 0:
+        raise ValueError(f"{describe_system(config)}: the weights leave no memory for a KV cache")
+    return tokens
+
+
+def routes_alike(config: RunConfig) -> bool:
+    """Whether random weights send every token to the same experts: the router's bias then outweighs its input."""
+    engine = config.engine
+    return engine.weights is Weights.dummy and engine.moe_routing is None and config.model.model_type in ROUTER_BIAS
+
+
+def find_graph_tokens(config: RunConfig, sequences: int) -> int:
+    """The largest batch for which vLLM captures a CUDA graph, in tokens; 0 without graphs."""
+    if config.engine.enforce_eager:
+        return 0
+    return min(2 * sequences, GRAPH_TOKENS.get(config.model.model_type, 512))
+
+
+def count_api_servers(extra_args: list[str]) -> int:
+    """The front ends of one server: --api-server-count, 1 without it."""
+    for place, argument in enumerate(extra_args):
+        if found := API_SERVERS.fullmatch(argument):
+            return int(found[1] or extra_args[place + 1])
+    return 1
+
+
+def make_load(workload: Workload) -> Load:
+    """The lengths and arrivals of a workload. A ShareGPT file is taken to have the built-in lengths."""
+    if workload.lengths is Lengths.sharegpt_file:
+        workload = replace(workload, lengths=Lengths.sharegpt)
+    pairs = lengths(workload)
+    arrivals = schedule_arrivals(workload, generator(workload, "arrivals"))
+    if workload.sending_s is not None:
+        due = arrivals <= workload.sending_s
+        pairs, arrivals = pairs[due], arrivals[due]
+    return Load(pairs, arrivals, workload.max_concurrency)

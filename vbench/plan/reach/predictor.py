@@ -1,0 +1,152 @@
+"""Predicts throughput and latencies of a point before a GPU is held; its few efficiencies are fitted to records. Pure.
+
+    predictor = Predictor.fit(records)      # or Predictor.default(): fitted to published records
+    predictor.predict(config).output_throughput.value
+
+The fit is a least-squares fit of logarithms, robust to outliers, with priors (`efficiencies`). The expected errors are
+those of leaving one system out after the other: what stands beside a prediction was not fitted to its system.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from vbench.plan.reach.efficiencies import BOUNDS, SPREAD, TYPICAL, Efficiencies
+from vbench.plan.reach.observations import Observation, observe
+from vbench.plan.reach.outcome import compute_outcome
+from vbench.plan.reach.points import Point, make_point
+from vbench.plan.reach.prediction import METRICS, Estimate, Prediction
+from vbench.schema import RunConfig
+from vbench.schema.record import Floats, Record
+
+SCALES = np.array([0.10, 0.12, 0.25])  # relative errors of METRICS that weigh alike
+ROUNDS = 12  # evaluations of the Jacobian at most
+STEP = 1e-3  # of a logarithm, for differences
+DEFAULTS = "efficiencies.json"
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Efficiencies with what they rest on. `errors` are medians of the relative error, in the order of METRICS."""
+
+    efficiencies: Efficiencies
+    errors: tuple[float, ...]
+    basis: str
+
+    @classmethod
+    def fit(cls, records: Iterable[Record]) -> Predictor:
+        """Fitted to the usable ones of these records. Raises ValueError if there is none."""
+        seen = observe(records)
+        if not seen:
+            raise ValueError("no record is usable: VALID runs of vbench under load on a known GPU are needed")
+        found = fit_efficiencies(seen)
+        left_out = estimate_left_out_errors(seen, found)
+        systems = {each.system for each in seen}
+        basis = f"fitted to {len(seen)} points of {len(systems)} systems; errors are of systems left out of the fit"
+        return cls(found, tuple(np.median(np.abs(left_out), axis=0).tolist()), basis)
+
+    @classmethod
+    @cache
+    def default(cls) -> Predictor:
+        """Fitted to the records that vbench publishes, for a host without records of its own."""
+        return cls.from_json(files("vbench.plan.reach").joinpath(DEFAULTS).read_text())
+
+    @classmethod
+    def from_json(cls, text: str) -> Predictor:
+        data = json.loads(text)
+        return cls(Efficiencies(**data["efficiencies"]), tuple(data["errors"]), data["basis"])
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    def predict(self, config: RunConfig, kv_tokens: float | None = None) -> Prediction:
+        """The prediction for a config. `kv_tokens`: capacity of one replica's KV cache where it is known.
+
+        Raises ValueError, saying why, where nothing can be said: no GPU, an external server, no load.
+        """
+        return self.predict_point(make_point(config, kv_tokens))
+
+    def predict_point(self, point: Point) -> Prediction:
+        """The prediction for a point."""
+        outcome = compute_outcome(point, self.efficiencies)
+        throughput, tpot, ttft = self.errors
+        total = outcome.output_throughput * point.load.lengths.sum() / max(point.load.lengths[:, 1].sum(), 1)
+        return Prediction(
+            output_throughput=Estimate(outcome.output_throughput, throughput),
+            total_token_throughput=Estimate(float(total), throughput),
+            median_ttft_ms=Estimate(outcome.median_ttft_ms, ttft),
+            median_tpot_ms=Estimate(outcome.median_tpot_ms, tpot),
+            duration_s=outcome.duration_s,
+            bound=outcome.bound,
+            seconds=outcome.seconds,
+            basis=self.basis,
+        )
+
+
+def fit_efficiencies(seen: Sequence[Observation], rounds: int = ROUNDS) -> Efficiencies:
+    """The efficiencies that explain these points best, given the priors."""
+    from scipy.optimize import least_squares  # takes half a second to import
+
+    found = least_squares(
+        lambda vector: np.concatenate([_residuals(vector, seen), (vector - TYPICAL.as_vector()) / SPREAD]),
+        TYPICAL.as_vector(),
+        bounds=BOUNDS,
+        loss="soft_l1",
+        diff_step=STEP,
+        x_scale=SPREAD,
+        max_nfev=rounds,
+    )
+    return Efficiencies.from_vector(found.x)
+
+
+def compute_errors(seen: Sequence[Observation], found: Efficiencies) -> Floats:
+    """Predicted over measured minus 1, (points, METRICS)."""
+    return np.array([_predict_metrics(each.point, found) / each.measured - 1 for each in seen])
+
+
+def estimate_left_out_errors(seen: Sequence[Observation], found: Efficiencies) -> Floats:
+    """The errors (points, METRICS) of each system if it is left out of the fit.
+
+    Instead of fitting again, one Gauss-Newton step is taken from the common fit without the system's rows.
+    """
+    vector = found.as_vector()
+    base = _residuals(vector, seen)
+    slopes = np.empty((len(base), len(vector)))
+    for place in range(len(vector)):
+        moved = vector.copy()
+        moved[place] -= STEP
+        slopes[:, place] = (base - _residuals(moved, seen)) / STEP
+    weight = 1 / np.sqrt(1 + base**2)  # of soft_l1
+    owners = np.repeat([each.system for each in seen], len(METRICS))
+    errors = np.empty((len(seen), len(METRICS)))
+    for system in set(owners):
+        kept = owners != system
+        weighted = slopes[kept] * weight[kept, None]
+        normal = weighted.T @ slopes[kept] + np.diag(1 / SPREAD**2)
+        pull = weighted.T @ base[kept] + (vector - TYPICAL.as_vector()) / SPREAD**2
+        without = Efficiencies.from_vector(np.clip(vector - np.linalg.solve(normal, pull), *BOUNDS))
+        places = [place for place, each in enumerate(seen) if each.system == system]
+        errors[places] = compute_errors([seen[place] for place in places], without)
+    return errors
+
+
+def _residuals(vector: Floats, seen: Sequence[Observation]) -> Floats:
+    found = Efficiencies.from_vector(vector)
+    logs = [np.log(_predict_metrics(each.point, found) / each.measured) / SCALES for each in seen]
+    return np.concatenate(logs)
+
+
+def _predict_metrics(point: Point, found: Efficiencies) -> Floats:
+    outcome = compute_outcome(point, found)
+    return np.array([getattr(outcome, metric) for metric in METRICS])
+
+
+def with_errors(predictor: Predictor, errors: Floats) -> Predictor:
+    """The predictor with errors that were found by fitting again without each system, (points, METRICS)."""
+    return replace(predictor, errors=tuple(np.median(np.abs(errors), axis=0).tolist()))

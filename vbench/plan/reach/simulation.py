@@ -1,0 +1,257 @@
+"""vLLM's scheduler, step by step: who waits, who runs, when each token leaves the engine and the front end. Pure.
+
+Each step, all running sequences get a token, and what is left of max_num_batched_tokens goes to prompts in the order of
+their arrival (chunked prefill). Spans in which nothing can be admitted are advanced at once. Preemptions are left out:
+a request is admitted when its whole context fits into the KV cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vbench.plan.reach.steps import StepCosts
+from vbench.schema.record import Floats, Ints
+
+FEW = 12  # steps: below it a loop is faster than an array
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What vLLM's scheduler may do at most."""
+
+    batched_tokens: int
+    sequences: int
+    kv_tokens: float
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """Seconds that the front end's event loops need, `servers` of them side by side."""
+
+    request: float
+    token: float
+    servers: int = 1
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When n requests were sent and answered, in seconds, each (n,); and what the engine was busy with."""
+
+    sent: Floats
+    first: Floats
+    last: Floats
+    output: Ints
+    engine_s: float  # the engine's last step ends
+    most_running: int
+    kv_blocked: int  # steps in which a request waited for the KV cache
+    sequence_blocked: int  # the same for max_num_seqs
+    prefill_s: float  # time of steps with prompt tokens
+    waited_for_loop_s: float  # the last token's delay in the front end
+
+
+def simulate(
+    costs: StepCosts,
+    limits: Limits,
+    front: FrontEnd,
+    lengths: Ints,
+    arrivals: Floats,
+    max_concurrency: int | None = None,
+) -> Timeline:
+    """The timeline of requests with these prompt and reply lengths, (n, 2), sent at `arrivals`, (n,), ascending."""
+    run = _Run(costs, limits, front, lengths, arrivals, max_concurrency)
+    while run.advance():
+        pass
+    return run.timeline()
+
+
+class _Run:
+    """The state of one simulation; times in seconds, steps by number."""
+
+    def __init__(
+        self,
+        costs: StepCosts,
+        limits: Limits,
+        front: FrontEnd,
+        lengths: Ints,
+        arrivals: Floats,
+        max_concurrency: int | None,
+    ) -> None:
+        self.costs, self.limits, self.front = costs, limits, front
+        self.prompts: list[int] = lengths[:, 0].tolist()
+        self.replies: list[int] = np.maximum(lengths[:, 1], 1).tolist()
+        self.arrivals = arrivals
+        n = len(self.prompts)
+        self.open = n if max_concurrency is None else min(max_concurrency, n)  # requests that were let out
+        self.sent: list[float] = arrivals[: self.open].tolist()
+        self.ready: list[float] = []  # when each reaches the engine
+        self.loop_free = 0.0
+        self._admit_bursts()
+        self.closed_loop = max_concurrency is not None
+        self.first_step = [0] * n
+        self.finishes: dict[int, list[int]] = {}
+        self.times: list[Floats] = []  # ends of steps
+        self.batches: list[Floats] = []  # tokens that left in each
+        self.step, self.now = 0, 0.0
+        self.next, self.left = 0, 0  # first request that is not wholly prefilled, and tokens left of it if it was begun
+        self.running, self.context, self.held = 0, 0, 0
+        self.most_running, self.kv_blocked, self.sequence_blocked = 0, 0, 0
+        self.prefill_s = 0.0
+
+    def _admit_bursts(self) -> None:
+        """The event loop takes turns among requests that come at once: all of them reach the engine when it is done."""
+        for at in self.sent:
+            self._reach_engine(at)
+        starts = [place for place, at in enumerate(self.sent) if not place or at > self.sent[place - 1]]
+        for start, end in zip(starts, [*starts[1:], len(self.sent)], strict=True):
+            self.ready[start:end] = [self.ready[end - 1]] * (end - start)
+
+    def _reach_engine(self, sent: float) -> None:
+        self.loop_free = max(self.loop_free, sent) + self.front.request / self.front.servers
+        self.ready.append(self.loop_free)
+
+    def advance(self) -> bool:
+        """One step with prompts, or several without; False at the end."""
+        arrived = self.next < len(self.ready) and self.ready[self.next] <= self.now
+        if not self.running and not arrived:
+            if self.next >= len(self.ready):
+                return False
+            self.now = self.ready[self.next]
+            return True
+        blocked = self.left == 0 and arrived and not self._admissible(self.next)
+        if arrived and not blocked:
+            self._mixed_step()
+        else:
+            self._decode(blocked)
+        return True
+
+    def _admissible(self, request: int) -> bool:
+        if self.running >= self.limits.sequences:
+            self.sequence_blocked += 1
+            return False
+        needed = self.prompts[request] + self.replies[request]
+        if self.held and self.held + needed > self.limits.kv_tokens:
+            self.kv_blocked += 1
+            return False
+        return True
+
+    def _mixed_step(self) -> None:
+        budget = max(self.limits.batched_tokens - self.running, 1)
+        prompt, pairs, begun = 0, 0.0, []
+        decoding, context = self.running, self.context
+        while budget > 0 and self.next < len(self.ready) and self.ready[self.next] <= self.now:
+            request = self.next
+            whole = self.prompts[request]
+            if self.left == 0:
+                if begun and (self.running + len(begun) >= self.limits.sequences or not self._fits(request)):
+                    break
+                self.held += whole + self.replies[request]
+                self.left = whole
+            take = min(self.left, budget)
+            done = whole - self.left
+            pairs += take * (done + take / 2)
+            prompt += take
+            budget -= take
+            self.left -= take
+            if self.left:
+                break
+            begun.append(request)
+            self.next += 1
+        sampled = decoding + len(begun)
+        spent = self.costs.seconds(float(prompt), float(sampled), float(context), pairs)
+        self.prefill_s += spent
+        self._finish_step(spent, sampled, begun)
+
+    def _fits(self, request: int) -> bool:
+        return self.held + self.prompts[request] + self.replies[request] <= self.limits.kv_tokens
+
+    def _finish_step(self, spent: float, sampled: int, begun: list[int]) -> None:
+        self.now += spent
+        self.times.append(np.array([self.now]))
+        self.batches.append(np.array([float(sampled)]))
+        for request in begun:
+            self.first_step[request] = self.step
+            self.finishes.setdefault(self.step + self.replies[request] - 1, []).append(request)
+            self.context += self.prompts[request]
+        self.running = sampled
+        self.context += sampled
+        self.most_running = max(self.most_running, sampled)
+        self._end_replies(self.step)
+        self.step += 1
+
+    def _end_replies(self, step: int) -> None:
+        for request in self.finishes.pop(step, ()):
+            size = self.prompts[request] + self.replies[request]
+            self.running -= 1
+            self.context -= size
+            self.held -= size
+            if self.closed_loop and self.open < len(self.prompts):
+                at = max(self.now, float(self.arrivals[self.open]))
+                self.sent.append(at)
+                self._reach_engine(at)
+                self.open += 1
+
+    def _decode(self, blocked: bool) -> None:
+        """Steps without prompts, until a request can be admitted or nothing runs."""
+        until = self.ready[self.next] if self.next < len(self.ready) and not blocked else np.inf
+        ends = sorted(self.finishes)
+        # In a closed loop, or while a request waits for room, the next finish may change what is admitted.
+        stop = blocked or (self.closed_loop and self.open < len(self.prompts))
+        last = ends[0] if stop else ends[-1]
+        count = last - self.step + 1
+        if np.isfinite(until):
+            one = self.costs.seconds(0.0, float(self.running), float(self.context), 0.0)
+            count = min(count, int((until - self.now) / one) + 2)
+        if count <= FEW:
+            self._decode_one()
+            return
+        gone = np.zeros(count)
+        freed = np.zeros(count)
+        for step in ends:
+            place = step - self.step + 1  # a reply that ends at a step is gone from the next
+            if place >= count:
+                break
+            for request in self.finishes[step]:
+                gone[place] += 1
+                freed[place] += self.prompts[request] + self.replies[request]
+        batch = self.running - np.cumsum(gone)
+        context = self.context - np.cumsum(freed) + np.concatenate([[0.0], np.cumsum(batch)[:-1]])
+        times = self.now + np.cumsum(self.costs.seconds(np.zeros(count), batch, context, np.zeros(count)))
+        taken = min(int(np.searchsorted(times, until)) + 1, count)
+        self.times.append(times[:taken])
+        self.batches.append(batch[:taken])
+        self.now = float(times[taken - 1])
+        self.running = round(float(batch[taken - 1]))
+        self.context = round(float(context[taken - 1] + batch[taken - 1]))
+        # The replies that ended within the span are already out of running and context.
+        for step in range(self.step, self.step + taken - 1):
+            for request in self.finishes.pop(step, ()):
+                self.held -= self.prompts[request] + self.replies[request]
+        self.step += taken - 1
+        self._end_replies(self.step)
+        self.step += 1
+
+    def _decode_one(self) -> None:
+        spent = self.costs.seconds(0.0, float(self.running), float(self.context), 0.0)
+        self._finish_step(spent, self.running, [])
+
+    def timeline(self) -> Timeline:
+        ends, batches = np.concatenate(self.times), np.concatenate(self.batches)
+        # The front end handles the steps' tokens in order: each starts when it has come and the one before is done.
+        busy = np.cumsum(batches * (self.front.token / self.front.servers))
+        left = busy + np.maximum.accumulate(ends - np.concatenate([[0.0], busy[:-1]]))
+        first = np.array(self.first_step)
+        last = first + np.array(self.replies) - 1
+        return Timeline(
+            sent=np.array(self.sent),
+            first=left[first],
+            last=left[last],
+            output=np.array(self.replies),
+            engine_s=float(ends[-1]),
+            most_running=self.most_running,
+            kv_blocked=self.kv_blocked,
+            sequence_blocked=self.sequence_blocked,
+            prefill_s=self.prefill_s,
+            waited_for_loop_s=float(left[-1] - ends[-1]),
+        )
