@@ -29,9 +29,9 @@ class Efficiencies:
     bf16: float = _prior(0.65, 1.3, 0.1, 1.0)  # dense bfloat16 matrix products
     fp8: float = _prior(0.5, 1.3, 0.1, 1.0)  # dense FP8 matrix products, of the FP8 peak
     experts_bf16: float = _prior(0.4, 1.5, 0.05, 1.0)  # products of routed experts
-    experts_mxfp4: float = _prior(0.25, 1.5, 0.03, 1.0)  # the same with MXFP4 weights, of the bfloat16 peak
+    experts_4bit: float = _prior(0.25, 1.5, 0.03, 1.0)  # the same with 4-bit weights, of the bfloat16 peak
     experts_bandwidth: float = _prior(0.8, 1.3, 0.2, 1.0)  # reading the weights of routed experts
-    layer_s: float = _prior(25e-6, 1.5, 2e-6, 200e-6)  # fixed cost of a layer in a step: kernels too small to fill a GPU
+    layer_s: float = _prior(25e-6, 1.5, 2e-6, 200e-6)  # fixed cost of a layer: kernels that do not fill a GPU
     routing_s: float = _prior(40e-6, 2.0, 2e-6, 400e-6)  # what routing adds to a layer with experts
     activation: float = _prior(2.0, 1.5, 0.5, 10.0)  # time to read and write activations, over that of ideal kernels
     eager_layer_s: float = _prior(1.0e-3, 1.5, 0.1e-3, 5e-3)  # CPU time to launch a layer without a CUDA graph
@@ -45,7 +45,7 @@ class Efficiencies:
 
     def as_vector(self) -> Floats:
         """Natural logarithms of all values, (k,), in the order of the fields."""
-        return np.log(np.array(dataclasses.astuple(self)))
+        return np.asarray(np.log(dataclasses.astuple(self)))
 
     @classmethod
     def from_vector(cls, vector: Floats) -> Efficiencies:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vbench.metrics.bounds import FRONT_END, KV_CAPACITY, SCHEDULER, TOO_FEW
 from vbench.plan.reach.efficiencies import Efficiencies
 from vbench.plan.reach.points import Point
 from vbench.plan.reach.simulation import FrontEnd, Timeline, simulate
 from vbench.plan.reach.steps import StepCosts, compute_costs
+
+HELD = 0.2  # of the run
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,27 @@ def compute_outcome(point: Point, found: Efficiencies) -> Outcome:
     tpot = (last - first)[several] / (output[several] - 1)
     duration = float(last.max() - sent.min())
     seconds = {part: float(np.mean([line.seconds[part] for line in lines])) for part in lines[0].seconds}
+    seconds[FRONT_END] = float(np.mean([line.loop_s for line in lines]))
+    seconds[TOO_FEW] = max(duration - sum(seconds.values()), 0.0)
     return Outcome(
         output_throughput=float(output.sum()) / duration,
         median_ttft_ms=float(np.median(first - sent)) * 1e3,
         median_tpot_ms=float(np.median(tpot)) * 1e3 if several.any() else 0.0,
         duration_s=duration,
-        bound=max(seconds, key=lambda part: seconds[part]),
+        bound=_find_bound(lines, seconds, duration),
         seconds=seconds,
     )
+
+
+def _find_bound(lines: list[Timeline], seconds: dict[str, float], duration: float) -> str:
+    """What holds requests back for a fifth of the run, else what most of the time goes into."""
+    waits = {
+        FRONT_END: seconds[FRONT_END],
+        KV_CAPACITY: float(np.mean([line.kv_blocked_s for line in lines])),
+        SCHEDULER: float(np.mean([line.sequence_blocked_s for line in lines])),
+    }
+    longest = max(waits, key=lambda what: waits[what])
+    return longest if waits[longest] > HELD * duration else max(seconds, key=lambda part: seconds[part])
 
 
 def _simulate_replica(point: Point, costs: StepCosts, front: FrontEnd, replica: int) -> Timeline:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from vbench.plan.reach.simulation import Limits
 from vbench.plan.reach.work import ROUTER_BIAS, Work, compute_work
-from vbench.schema import Gpu, Lengths, Model, RunConfig, Workload
+from vbench.schema import Gpu, Lengths, RunConfig, Workload
 from vbench.schema.engine import Weights
 from vbench.schema.record import Floats, Ints
 from vbench.workload.arrivals import schedule_arrivals
@@ -67,7 +67,7 @@ def make_point(config: RunConfig, kv_tokens: float | None = None) -> Point:
     split = config.parallelism
     tp, dp = split.tensor_parallel_size or 1, split.data_parallel_size or 1
     is_large = gpu.memory_mib >= LARGE_GPU_MIB and "a100" not in gpu.name
-    work = compute_work(config.model, tp, routes_alike=routes_alike(config))
+    work = compute_work(config.model, tp, routes_alike(config))
     limits = Limits(
         batched_tokens=engine.max_num_batched_tokens or BATCHED_TOKENS[is_large],
         sequences=engine.max_num_seqs or SEQUENCES[is_large],

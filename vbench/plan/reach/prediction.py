@@ -27,7 +27,7 @@ class Prediction:
     median_ttft_ms: Estimate
     median_tpot_ms: Estimate
     duration_s: float  # from the first request sent to the last token
-    bound: str  # what takes most of the duration: a word of vbench.metrics.reach
+    bound: str  # what takes most of the duration: a word of vbench.metrics.bounds
     seconds: dict[str, float]  # by what the engine and front end spend them on
     basis: str  # what it rests on, in words
     source: str = "predicted"

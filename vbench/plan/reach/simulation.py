@@ -44,11 +44,10 @@ class Timeline:
     last: Floats
     output: Ints
     engine_s: float  # the engine's last step ends
-    most_running: int
-    kv_blocked: int  # steps in which a request waited for the KV cache
-    sequence_blocked: int  # the same for max_num_seqs
-    prefill_s: float  # time of steps with prompt tokens
-    waited_for_loop_s: float  # the last token's delay in the front end
+    seconds: dict[str, float]  # by what the engine's steps spent them on
+    kv_blocked_s: float  # while a request waited for the KV cache
+    sequence_blocked_s: float  # while one waited for max_num_seqs
+    loop_s: float  # while the engine was idle, but the front end had requests to hand over or tokens to hand on
 
 
 def simulate(
@@ -96,8 +95,8 @@ class _Run:
         self.step, self.now = 0, 0.0
         self.next, self.left = 0, 0  # first request that is not wholly prefilled, and tokens left of it if it was begun
         self.running, self.context, self.held = 0, 0, 0
-        self.most_running, self.kv_blocked, self.sequence_blocked = 0, 0, 0
-        self.prefill_s = 0.0
+        self.kv_blocked_s, self.sequence_blocked_s, self.admission_s = 0.0, 0.0, 0.0
+        self.work: list[list[Floats]] = []  # of each step or span: prompt, sampled, context, pairs
 
     def _admit_bursts(self) -> None:
         """The event loop takes turns among requests that come at once: all of them reach the engine when it is done."""
@@ -117,29 +116,27 @@ class _Run:
         if not self.running and not arrived:
             if self.next >= len(self.ready):
                 return False
-            self.now = self.ready[self.next]
+            ready, sent = self.ready[self.next], self.sent[self.next]
+            self.admission_s += ready - max(self.now, sent)
+            self.now = ready
             return True
-        blocked = self.left == 0 and arrived and not self._admissible(self.next)
+        began, by_sequences = self.now, self.running >= self.limits.sequences
+        blocked = self.left == 0 and arrived and (by_sequences or not self._fits(self.next))
         if arrived and not blocked:
             self._mixed_step()
         else:
             self._decode(blocked)
-        return True
-
-    def _admissible(self, request: int) -> bool:
-        if self.running >= self.limits.sequences:
-            self.sequence_blocked += 1
-            return False
-        needed = self.prompts[request] + self.replies[request]
-        if self.held and self.held + needed > self.limits.kv_tokens:
-            self.kv_blocked += 1
-            return False
+        if blocked and by_sequences:
+            self.sequence_blocked_s += self.now - began
+        elif blocked:
+            self.kv_blocked_s += self.now - began
         return True
 
     def _mixed_step(self) -> None:
         budget = max(self.limits.batched_tokens - self.running, 1)
-        prompt, pairs, begun = 0, 0.0, []
-        decoding, context = self.running, self.context
+        prompt, pairs = 0, 0.0
+        begun: list[int] = []
+        decoding = self.running
         while budget > 0 and self.next < len(self.ready) and self.ready[self.next] <= self.now:
             request = self.next
             whole = self.prompts[request]
@@ -159,15 +156,15 @@ class _Run:
             begun.append(request)
             self.next += 1
         sampled = decoding + len(begun)
-        spent = self.costs.seconds(float(prompt), float(sampled), float(context), pairs)
-        self.prefill_s += spent
-        self._finish_step(spent, sampled, begun)
+        self._take_step(float(prompt), sampled, pairs, begun)
 
     def _fits(self, request: int) -> bool:
-        return self.held + self.prompts[request] + self.replies[request] <= self.limits.kv_tokens
+        return not self.held or self.held + self.prompts[request] + self.replies[request] <= self.limits.kv_tokens
 
-    def _finish_step(self, spent: float, sampled: int, begun: list[int]) -> None:
-        self.now += spent
+    def _take_step(self, prompt: float, sampled: int, pairs: float, begun: list[int]) -> None:
+        facts = (prompt, float(sampled), float(self.context), pairs)
+        self.now += self.costs.seconds(*facts)
+        self.work.append([np.array([fact]) for fact in facts])
         self.times.append(np.array([self.now]))
         self.batches.append(np.array([float(sampled)]))
         for request in begun:
@@ -176,7 +173,6 @@ class _Run:
             self.context += self.prompts[request]
         self.running = sampled
         self.context += sampled
-        self.most_running = max(self.most_running, sampled)
         self._end_replies(self.step)
         self.step += 1
 
@@ -204,7 +200,7 @@ class _Run:
             one = self.costs.seconds(0.0, float(self.running), float(self.context), 0.0)
             count = min(count, int((until - self.now) / one) + 2)
         if count <= FEW:
-            self._decode_one()
+            self._take_step(0.0, self.running, 0.0, [])
             return
         gone = np.zeros(count)
         freed = np.zeros(count)
@@ -217,10 +213,12 @@ class _Run:
                 freed[place] += self.prompts[request] + self.replies[request]
         batch = self.running - np.cumsum(gone)
         context = self.context - np.cumsum(freed) + np.concatenate([[0.0], np.cumsum(batch)[:-1]])
-        times = self.now + np.cumsum(self.costs.seconds(np.zeros(count), batch, context, np.zeros(count)))
+        nothing = np.zeros(count)
+        times = self.now + np.cumsum(self.costs.seconds(nothing, batch, context, nothing))
         taken = min(int(np.searchsorted(times, until)) + 1, count)
         self.times.append(times[:taken])
         self.batches.append(batch[:taken])
+        self.work.append([nothing[:taken], batch[:taken], context[:taken], nothing[:taken]])
         self.now = float(times[taken - 1])
         self.running = round(float(batch[taken - 1]))
         self.context = round(float(context[taken - 1] + batch[taken - 1]))
@@ -231,10 +229,6 @@ class _Run:
         self.step += taken - 1
         self._end_replies(self.step)
         self.step += 1
-
-    def _decode_one(self) -> None:
-        spent = self.costs.seconds(0.0, float(self.running), float(self.context), 0.0)
-        self._finish_step(spent, self.running, [])
 
     def timeline(self) -> Timeline:
         ends, batches = np.concatenate(self.times), np.concatenate(self.batches)
@@ -249,9 +243,8 @@ class _Run:
             last=left[last],
             output=np.array(self.replies),
             engine_s=float(ends[-1]),
-            most_running=self.most_running,
-            kv_blocked=self.kv_blocked,
-            sequence_blocked=self.sequence_blocked,
-            prefill_s=self.prefill_s,
-            waited_for_loop_s=float(left[-1] - ends[-1]),
+            seconds=self.costs.parts(*(np.concatenate(column) for column in zip(*self.work, strict=True))),
+            kv_blocked_s=self.kv_blocked_s,
+            sequence_blocked_s=self.sequence_blocked_s,
+            loop_s=self.admission_s + float(left[-1] - ends[-1]),
         )

@@ -1,16 +1,19 @@
 """What one step of an engine has to do: bytes to read, FLOPs, bytes to exchange. Pure.
 
-All numbers are of one device: tensor parallelism divides weights, FLOPs and KV heads by its size.
+All numbers are of one device: tensor parallelism divides weights, FLOPs and KV heads by its size. Pipeline stages are
+taken one after the other, as one request sees them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vbench.schema import Gpu, Model
+from vbench.metrics.model_cost import ModelCost, compute_model_cost
+from vbench.schema import Model
 
-BYTES = {"bfloat16": 2.0, "fp8": 1.0, "mxfp4": 4.25 / 8}  # a weight, with MXFP4's scale for each 32
 WIDE = 2.0  # bytes of a bfloat16
+ROUTER_BIAS = ("gpt_oss", "deepseek_v3", "glm4_moe", "kimi_k2")  # model types whose router adds a bias to each expert
+EXPERTS_ONLY = ("mxfp4",)  # weight types that leave all but the routed experts in bfloat16
 
 
 @dataclass(frozen=True)
@@ -18,16 +21,16 @@ class Work:
     """The work of a model on one device, by its kinds."""
 
     layers: int
-    expert_layers: int
+    routed_layers: int
     dense_bytes: float  # weights that every step reads, without the head
     dense_flops: float  # a token
     head_bytes: float
     head_flops: float  # a sampled token
     expert_bytes: float  # one expert in all layers
     expert_flops: float  # a token, in all layers, of the experts that it is routed to
-    experts: int
+    experts: int  # that tokens may be routed to
     experts_per_token: int
-    kv_bytes: float  # written or read for a token of context in all layers without a window
+    kv_bytes: float  # of a token of context in all layers that keep every token
     window_kv_bytes: float  # the same of the layers with a window
     window: int  # tokens
     attention_flops: float  # for one token and each token of its context, all layers
@@ -35,60 +38,48 @@ class Work:
     all_reduces: int  # a step
     all_reduce_bytes: float  # a token and all-reduce
     resident_bytes: float  # all weights
-    precision: str
-    dense_precision: str
-
-
-ROUTER_BIAS = ("gpt_oss", "deepseek_v3", "glm4_moe", "kimi_k2")  # model types whose router adds a bias to each expert
+    dense_dtype: str
+    expert_dtype: str
 
 
 def compute_work(model: Model, tensor_parallel: int, routes_alike: bool = False) -> Work:
     """The work of a model split over `tensor_parallel` devices.
 
     `routes_alike`: every token goes to the same experts, as with random weights and a router that has a bias.
+    Raises ValueError for a quantization method that is not known.
     """
-    hidden, layers = model.hidden_size, model.num_hidden_layers
-    head_dim, kv_heads = model.head_dim, model.num_key_value_heads
-    attention = 2 * hidden * head_dim * (model.num_attention_heads + kv_heads) * layers
-    width = model.moe_intermediate_size or model.intermediate_size
-    has_experts = model.num_experts > 0
-    expert = 3 * hidden * width * layers if has_experts else 0
-    dense = attention + (0 if has_experts else 3 * hidden * model.intermediate_size * layers)
-    dense_precision = "bfloat16" if model.weight_dtype == "mxfp4" else model.weight_dtype
-    windowed = _windowed_layers(model)
-    kv = 2 * kv_heads * head_dim * (1.0 if model.kv_cache_dtype == "fp8" else WIDE)
+    cost = compute_model_cost(model)
+    hidden, layers, routed_layers = cost.hidden_size, cost.num_hidden_layers, cost.routed_layers
+    width = (model.moe_intermediate_size if routed_layers else 0) or model.intermediate_size
+    routed = cost.experts_per_token if routed_layers else 1
     share = 1 / tensor_parallel
-    kv_share = 1 / min(tensor_parallel, kv_heads)
-    head = model.vocab_size * hidden
-    routed = model.num_experts_per_tok if has_experts else 1
-    width = width if has_experts else model.intermediate_size
+    head_bytes = model.vocab_size * hidden * WIDE
+    expert_flops = 2 * 3 * hidden * width * cost.experts_per_token * routed_layers
+    windowed = [kind for kind in cost.kv if kind.window is not None]
     return Work(
         layers=layers,
-        expert_layers=layers if has_experts else 0,
-        dense_bytes=dense * BYTES[dense_precision] * share,
-        dense_flops=2 * dense * share,
-        head_bytes=head * WIDE * share,
-        head_flops=2 * head * share,
-        expert_bytes=expert * BYTES[model.weight_dtype] * share,
-        expert_flops=2 * expert * model.num_experts_per_tok * share,
-        experts=model.num_experts_per_tok if routes_alike else model.num_experts,
-        experts_per_token=model.num_experts_per_tok,
-        kv_bytes=kv * (layers - windowed) * kv_share,
-        window_kv_bytes=kv * windowed * kv_share,
-        window=model.sliding_window or 0,
-        attention_flops=4 * model.num_attention_heads * head_dim * layers * share,
+        routed_layers=routed_layers,
+        dense_bytes=(cost.dense_bytes - head_bytes) * share,
+        dense_flops=(cost.layer_flops_per_token + cost.state_flops_per_token - expert_flops) * share,
+        head_bytes=head_bytes * share,
+        head_flops=cost.head_flops * share,
+        expert_bytes=cost.expert_bytes * routed_layers * share,
+        expert_flops=expert_flops * share,
+        experts=cost.experts_per_token if routes_alike else cost.experts,
+        experts_per_token=cost.experts_per_token,
+        kv_bytes=_split_kv_bytes(cost, tensor_parallel, windowed=False),
+        window_kv_bytes=_split_kv_bytes(cost, tensor_parallel, windowed=True),
+        window=max((kind.window or 0 for kind in windowed), default=0),
+        attention_flops=(cost.attention_flops_full + sum(flops for _, flops in cost.attention_flops_windowed)) * share,
         activation_bytes=WIDE * layers * (12 * hidden + routed * (2 * hidden + 5 * width) * share),
         all_reduces=2 * layers if tensor_parallel > 1 else 0,
         all_reduce_bytes=hidden * WIDE,
-        resident_bytes=share * (dense * BYTES[dense_precision] + 2 * head * WIDE)
-        + share * expert * BYTES[model.weight_dtype] * model.num_experts,
-        precision=model.weight_dtype,
-        dense_precision=dense_precision,
+        resident_bytes=cost.weight_bytes * share,
+        dense_dtype="bfloat16" if model.weight_dtype in EXPERTS_ONLY else model.weight_dtype,
+        expert_dtype=model.weight_dtype,
     )
 
 
-def _windowed_layers(model: Model) -> int:
-    if not model.sliding_window:
-        return 0
-    kinds = model.config_json.get("layer_types")
-    return sum(kind == "sliding_attention" for kind in kinds) if kinds else model.num_hidden_layers
+def _split_kv_bytes(cost: ModelCost, tensor_parallel: int, windowed: bool) -> float:
+    kinds = [kind for kind in cost.kv if (kind.window is not None) is windowed]
+    return sum(kind.layers * kind.bytes_per_token / min(tensor_parallel, kind.heads) for kind in kinds)
