@@ -14,6 +14,7 @@ COMMANDS = {
     "analyze": "vbench.analysis.__main__",
     "ingest": "vbench.ingest",
     "fetch": "vbench.fetch",
+    "fit": "vbench.campaign.fitting.command",
     "session": "vbench.session.__main__",
 }
 

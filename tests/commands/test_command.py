@@ -92,6 +92,7 @@ def test_completion_is_printed_and_answers(installed, tmp_path):
         ("analyze", "vbench.analysis"),
         ("ingest", "vbench.ingest"),
         ("fetch", "vbench.fetch"),
+        ("fit", "vbench.campaign.fitting.command"),
         ("session", "vbench.session"),
     ],
 )

@@ -15,7 +15,7 @@ from vbench.schema import RunConfig, keys
 
 pytestmark = pytest.mark.slow  # takes seconds
 
-COMMANDS = ["analyze", "ingest", "fetch", "session"]
+COMMANDS = ["analyze", "ingest", "fetch", "fit", "session"]
 ROOT = Path(__file__).parents[2]
 
 

@@ -40,7 +40,7 @@ def candidates(line: str, commands: Sequence[str]) -> list[str]:
         return []
     _, *before, word = words
     command = before[0] if before and before[0] in commands else ""
-    if command not in ("", "fetch"):
+    if command not in ("", "fetch", "fit"):
         return []  # files: the shell's own completion finds them
     if before and before[-1] in ("--help", "-h"):
         return _starting(word, groups())

@@ -1,0 +1,75 @@
+"""`vbench fit`: its words, its pages, and what it learns from records."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from doors import vbench
+
+from vbench.campaign.fitting.command import split_words
+from vbench.campaign.fitting.evidence import describe_system, find_measured, read_starts
+from vbench.schema import RunConfig, from_plain
+from vbench.schema.errors import Refused
+from vbench.schema.record import Record
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "h200-vllm-0.26"
+
+
+@pytest.fixture(scope="module")
+def starts():
+    return read_starts([RESULTS / "records"])
+
+
+def recorded(session):
+    path = min((RESULTS / "records").glob(f"{session}*/*/record.json"))
+    return from_plain(RunConfig, Record.load(path.parent).config)
+
+
+def test_one_point_in_json_has_the_longest_context_and_the_tokens(tmp_path):
+    ended = vbench("fit", "model=llama70b", "hardware=1xh200", "format=json", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert told["max_context_tokens"] == 131072
+    assert told["kv_cache_tokens"] == pytest.approx(205_184, rel=0.03)
+    assert told["weights_gib"] == pytest.approx(67.70, abs=0.05)
+    spent = sum(term["gib"] for term in told["terms"])
+    assert spent + told["available_gib"] == pytest.approx(told["usable_gib"], abs=0.01)
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_a_grid_is_a_table_and_what_does_not_fit_has_zeros(tmp_path):
+    ended = vbench("fit", "-m", "model=llama70b,mixtral8x22b", "hardware=2xh100", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    header, first, second = ended.stdout.splitlines()
+    assert header.split()[:3] == ["system", "weights", "GiB"]
+    assert first.startswith("llama70b · 2xh100 · tp2")
+    assert "  fits  " in first
+    assert second.split()[-6:] == ["0", "0", "does", "not", "fit", "estimated"]
+
+
+def test_hardware_without_gpus_and_unknown_words_are_refused_in_one_line(tmp_path):
+    ended = vbench("fit", "hardware=cpu", "model=llama8b", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (2, "vbench: hardware=cpu: a fit needs GPUs, as hardware=2xh100\n")
+    with pytest.raises(Refused, match="format=yaml: must be one of text, json"):
+        split_words(["format=yaml"])
+    with pytest.raises(Refused, match="records=nowhere: no such folder"):
+        split_words(["records=nowhere"])
+
+
+def test_records_of_the_same_system_and_version_are_evidence(starts):
+    config = recorded("llama70b-1xh200-tp1-abb5")
+    measured = find_measured(config, starts, "vllm 0.26.0")
+    assert measured.engine_version == "vllm 0.26.0"
+    assert find_measured(config, starts, "unknown") == measured
+    assert find_measured(config, starts, "vllm 0.32.0") is None
+    assert find_measured(replace(config, engine=replace(config.engine, max_num_seqs=64)), starts, "") is None
+    assert find_measured(replace(config, engine=replace(config.engine, max_model_len=9000)), starts, "") == measured
+
+
+def test_a_system_is_the_same_under_another_name_but_not_on_another_gpu(starts):
+    config = recorded("llama70b-1xh200-tp1-abb5")
+    renamed = replace(config, model=replace(config.model, name="other", hub_id="some/where"))
+    assert describe_system(renamed) == describe_system(config)
+    gpu = replace(config.hardware.gpu, name="h100")
+    assert describe_system(replace(config, hardware=replace(config.hardware, gpu=gpu))) != describe_system(config)
