@@ -12,6 +12,8 @@ from builders import requests
 
 from vbench.metrics.definitions import metrics
 from vbench.metrics.goodput import goodput
+from vbench.metrics.prefix_cache import Timeline, chain_blocks, infinite_hits, simulate
+from vbench.metrics.prefix_cache.lru import ADMIT, FREE, events
 from vbench.plan.extra_args import API_SERVER_COUNT, KEYS, OURS, names_argument
 from vbench.schema import RampUp
 from vbench.workload.arrivals import arrivals, ramp
@@ -28,6 +30,7 @@ SHARED = {
     "output_throughput", "total_token_throughput", "request_goodput",
     *(f"{shape}_{name}_ms" for shape in SHAPES for name in ("ttft", "tpot", "itl", "e2el")),
 }  # fmt: skip
+CACHES = {"decoding": (90, [1, 60]), "waiting": (55, [1, 1])}  # blocks of 8 tokens, and the lengths of replies
 DRAWN = {"seed": 7, "n": 40, "request_rate": 5.0, "burstiness": 0.6}
 
 
@@ -66,9 +69,44 @@ def ours(made):
     return metrics(made) | goodput(made, SLO)
 
 
+def cached_load(gpu_blocks, replies):
+    """300 turns of 8 conversations in one cache, three or so at once: prompts, replies, blocks, times."""
+    rng = np.random.default_rng(gpu_blocks)
+    contexts = [rng.integers(256, 999, rng.integers(8, 30)) for _ in range(8)]
+    prompts, answers, idle = [], [], list(range(len(contexts)))
+    for _ in range(300):
+        which = idle.pop(rng.integers(len(contexts) - 4))  # the last four may still be answered
+        idle.append(which)
+        prompts.append(np.concatenate([contexts[which], rng.integers(256, 999, rng.integers(0, 30))]))
+        answers.append(rng.integers(256, 999, rng.integers(replies[0], replies[1] + 1)))
+        grown = np.concatenate([prompts[-1], answers[-1]])
+        contexts[which] = grown if len(grown) < 160 else grown[: rng.integers(8, 30)]
+    at = np.arange(300.0)
+    content = chain_blocks(prompts, answers, 8, np.array([len(each) for each in answers]))
+    return prompts, answers, content, Timeline(at, at + 0.5, at + rng.uniform(2.9, 3.1, 300), np.arange(300))
+
+
+def as_vllm_cache(gpu_blocks, replies):
+    """The same load as events of vLLM's KV cache manager."""
+    prompts, answers, content, times = cached_load(gpu_blocks, replies)
+    happens, blocks = [], -(-content.prompt_tokens // 8)
+    for _, kind, request in events(content, times, times.order):
+        if kind == ADMIT:
+            happens.append([request, len(prompts[request])])
+        elif kind == FREE:
+            if answers[request][1:].size:
+                happens.append([request, int(content.computed_tokens[request])])
+            happens.append([request, 0])
+        else:
+            happens.append([request, int(blocks[request]) * 8 + 1])
+            blocks[request] += 1
+    tokens = {"prompts": [each.tolist() for each in prompts], "replies": [each.tolist() for each in answers]}
+    return {"block_size": 8, "gpu_blocks": gpu_blocks, "events": happens, **tokens}
+
+
 @pytest.fixture(scope="module")
 def vllm():
-    """What vLLM makes of both loads, of some arrivals, and of its own arguments."""
+    """What vLLM makes of both loads, of some arrivals, of cached prompts, and of its own arguments."""
     runs = {
         name: {
             "replies": as_vllm(made),
@@ -79,6 +117,7 @@ def vllm():
     }
     ramped = {"ramp_up_strategy": "linear", "ramp_up_start_rps": 2, "ramp_up_end_rps": 8}
     asked = {"runs": runs, "arrivals": {"drawn": DRAWN, "ramp": DRAWN | ramped}}
+    asked["caches"] = {name: as_vllm_cache(*case) for name, case in CACHES.items()}
     ended = subprocess.run(
         [sys.executable, PROGRAM], input=json.dumps(asked), capture_output=True, text=True, timeout=300, check=False
     )
@@ -128,3 +167,14 @@ def test_the_arguments_that_repeat_a_key_are_refused_by_all_the_names_vllm_has_f
     ours = {name for names in listed for name in names}
     for name in (name for names in vllm["options"].values() for name in names):
         assert any(names_argument(name, names) for names in listed) == (name in ours), name
+
+
+@pytest.mark.parametrize("name", CACHES)
+def test_the_simulated_prefix_cache_hits_what_the_one_of_vllm_hits(vllm, name):
+    gpu_blocks, replies = CACHES[name]
+    *_, content, times = cached_load(gpu_blocks, replies)
+    found = simulate(content, times, gpu_blocks)
+    assert found.tolist() == vllm["hits"][name]
+    implied, most = infinite_hits(content, times).sum(), content.prompt_tokens.sum()
+    assert 0.05 * most < found.sum() < 0.8 * implied  # so that agreement says something
+    assert simulate(content, times, 100_000).sum() == implied
