@@ -54,6 +54,7 @@ import uvloop
 
 VERSION = "0.32.0+fake"
 MODEL_CONTEXT = 131_072  # what `--max-model-len auto` would like to have
+CACHE_BLOCK = 16  # tokens of a block of the prefix cache, which lasts forever
 STAMP_DIGITS = b"%20d"  # of one width, so that the framing around it can be made beforehand
 STAMP = b',"sent_ns":' + STAMP_DIGITS
 ALARM_S = (
@@ -174,7 +175,7 @@ class Engine:
         self.requests = self.prompt_tokens = self.generation_tokens = self.queried = self.hit = 0
         self.connections = self.most_in_flight = 0
         self.finished = {"length": 0, "stop": 0, "abort": 0, "error": 0}
-        self.seen_prompts: set[int] = set()
+        self.seen_blocks: set[int] = set()  # chained hashes: the prefix cache, which is infinite
         self.stamps: dict[str, list[int]] = {}
         self.streams: list[tuple[int, list[int]]] = []  # when the request came, when its chunks left
         self.due = 0.0
@@ -188,12 +189,13 @@ class Engine:
         self.due = time.perf_counter()
         self.tick()
 
-    def admit(self, stream: Stream, prompt: int) -> None:
-        """Queues a request; `prompt` is a hash of its prompt and its cache salt, by which the prefix cache is faked."""
+    def admit(self, stream: Stream, prompt: list[int]) -> None:
+        """Queues a request; `prompt` is what `hash_blocks` makes of its prompt."""
         self.requests += 1
         self.queried += stream.prompt_tokens
-        self.hit += stream.prompt_tokens // 16 * 16 if prompt in self.seen_prompts else 0
-        self.seen_prompts.add(prompt)
+        most = (stream.prompt_tokens - 1) // CACHE_BLOCK  # the last token is computed for its logits
+        self.hit += CACHE_BLOCK * sum(block in self.seen_blocks for block in prompt[:most])
+        self.seen_blocks.update(prompt)
         self.waiting.append(stream)
         self.most_in_flight = max(self.most_in_flight, len(self.waiting) + len(self.running))
         self.schedule()
@@ -326,6 +328,17 @@ def framed(unclosed: bytes) -> bytes:
     return sse(unclosed + b"}")
 
 
+def hash_blocks(salt: str | None, prompt: Any) -> list[int]:
+    """The blocks of a prompt, each by all tokens up to its end and the salt; a prompt of text is one block."""
+    if not (isinstance(prompt, list) and prompt and isinstance(prompt[0], int)):
+        return [hash(json.dumps([salt, prompt]))]
+    chain, found = hash(salt), []
+    for start in range(0, len(prompt) - CACHE_BLOCK + 1, CACHE_BLOCK):
+        chain = hash((chain, *prompt[start : start + CACHE_BLOCK]))
+        found.append(chain)
+    return found
+
+
 def count_tokens(prompt: Any) -> int:
     """Token ids count one each, text by its words, messages and their parts by their contents."""
     if isinstance(prompt, str):
@@ -437,7 +450,7 @@ class Connection(asyncio.Protocol):
         if stream.stamp is not None:
             self.engine.stamps[first_token(prompt)] = stream.stamp
             self.engine.streams.append((time.perf_counter_ns(), stream.stamp))
-        self.engine.admit(stream, hash(json.dumps([request.get("cache_salt"), prompt])))
+        self.engine.admit(stream, hash_blocks(request.get("cache_salt"), prompt))
 
     def refuse(self, status: int, message: str) -> None:
         self.reply(status, {"error": {"message": message, "type": REASONS[status], "param": None, "code": status}})

@@ -1,4 +1,4 @@
-from vbench.engine.counters import compute_changes, parse
+from vbench.engine.counters import compute_changes, parse, parse_cache_config, parse_hit_shares
 
 TEXT = """# HELP vllm:generation_tokens_total Number of generation tokens processed.
 # TYPE vllm:generation_tokens_total counter
@@ -35,3 +35,22 @@ def test_a_longer_name_is_another_series():
 
 def test_a_page_that_is_no_metrics_has_none():
     assert parse("<html><body>vllm:</body></html>") == parse("vllm:num_requests_running{ 3\n") == {}
+
+
+def test_the_settings_of_each_engine_s_cache_are_read_from_labels():
+    page = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="300",engine="0"} 1.0\n'
+    assert parse_cache_config(page) == [{"block_size": "16", "num_gpu_blocks": "300", "engine": "0"}]
+    assert parse_cache_config(TEXT) == []
+
+
+def test_the_share_of_hits_is_told_for_each_engine_that_was_asked():
+    def page(*counts):
+        return "".join(
+            f'vllm:prefix_cache_queries_total{{engine="{engine}"}} {queries}\n'
+            f'vllm:prefix_cache_hits_total{{engine="{engine}"}} {hits}\n'
+            for engine, (queries, hits) in enumerate(counts)
+        )
+
+    before, after = page((100, 50), (0, 0), (7, 7)), page((300, 150), (80, 20), (7, 7))
+    assert parse_hit_shares(before, after) == [0.5, 0.25]
+    assert parse_hit_shares("", after) == []

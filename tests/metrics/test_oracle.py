@@ -173,8 +173,8 @@ def test_the_arguments_that_repeat_a_key_are_refused_by_all_the_names_vllm_has_f
 def test_the_simulated_prefix_cache_hits_what_the_one_of_vllm_hits(vllm, name):
     gpu_blocks, replies = CACHES[name]
     *_, content, times = cached_load(gpu_blocks, replies)
-    found = simulate(content, times, gpu_blocks)
+    found = simulate(content, times, [gpu_blocks])
     assert found.tolist() == vllm["hits"][name]
     implied, most = infinite_hits(content, times).sum(), content.prompt_tokens.sum()
     assert 0.05 * most < found.sum() < 0.8 * implied  # so that agreement says something
-    assert simulate(content, times, 100_000).sum() == implied
+    assert simulate(content, times, [100_000]).sum() == implied

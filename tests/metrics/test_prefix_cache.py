@@ -32,17 +32,17 @@ def test_blocks_are_equal_only_behind_equal_beginnings():
 def test_the_last_token_of_a_prompt_is_never_a_hit():
     prompts = content([1] * 8, [1] * 8, [1] * 9)
     assert infinite_hits(prompts, one_after_another(3)).tolist() == [0, 4, 8]
-    assert simulate(prompts, one_after_another(3), 100).tolist() == [0, 4, 8]
+    assert simulate(prompts, one_after_another(3), [100]).tolist() == [0, 4, 8]
 
 
 def test_a_reply_is_hit_by_the_turn_that_carries_it_but_not_its_last_token():
     turns = content([1] * 4, [1] * 4 + [2] * 4 + [3], [1] * 4 + [2] * 4 + [3], replies=[[2] * 4, [], []], output=4)
     # Of the first turn 4 + 3 tokens were computed: its second block was never full.
     assert infinite_hits(turns, one_after_another(3)).tolist() == [0, 4, 8]
-    assert simulate(turns, one_after_another(3), 100).tolist() == [0, 4, 8]
+    assert simulate(turns, one_after_another(3), [100]).tolist() == [0, 4, 8]
     longer = content([1] * 4, [1] * 4 + [2] * 5, replies=[[2] * 5, []], output=5)
     assert infinite_hits(longer, one_after_another(2)).tolist() == [0, 8]
-    assert simulate(longer, one_after_another(2), 100).tolist() == [0, 8]
+    assert simulate(longer, one_after_another(2), [100]).tolist() == [0, 8]
 
 
 def test_a_prompt_can_be_hit_as_soon_as_it_is_admitted_and_a_reply_once_it_has_ended():
@@ -58,24 +58,28 @@ def test_replicas_do_not_share_their_caches():
     prompts, times = content([1] * 9, [1] * 9, [1] * 9), one_after_another(3)
     caches = np.array([0, 1, 0])
     assert infinite_hits(prompts, times, caches).tolist() == [0, 0, 8]
-    assert simulate(prompts, times, 100, caches).tolist() == [0, 0, 8]
+    assert simulate(prompts, times, [100, 100], caches).tolist() == [0, 0, 8]
 
 
 def test_a_small_cache_loses_what_was_used_least_recently_and_the_ends_first():
     a, b = [1] * 9, [2] * 9  # three blocks each, two of them cached
     prompts, times = content(a, b, a, b), one_after_another(4)
     assert infinite_hits(prompts, times).tolist() == [0, 0, 8, 8]
-    assert simulate(prompts, times, 1 + 6).tolist() == [0, 0, 8, 8]
-    assert simulate(prompts, times, 1 + 4).tolist() == [0, 0, 4, 4]  # the ends are evicted before the beginnings
-    assert simulate(prompts, times, 1 + 3).tolist() == [0, 0, 0, 0]
+    assert simulate(prompts, times, [1 + 6]).tolist() == [0, 0, 8, 8]
+    assert simulate(prompts, times, [1 + 4]).tolist() == [0, 0, 4, 4]  # the ends are evicted before the beginnings
+    assert simulate(prompts, times, [1 + 3]).tolist() == [0, 0, 0, 0]
 
 
 def test_blocks_in_use_are_not_evicted_and_who_finds_no_room_waits():
     long, other = [1] * 8 + [3], [2] * 9
     prompts = content(long, other, long)
     held = Timeline(np.array([0.0, 1.0, 5.0]), np.array([0.1, 4.1, 5.1]), np.array([4.0, 4.5, 6.0]), np.arange(3))
-    assert simulate(prompts, held, 1 + 3).tolist() == [0, 0, 0]  # the second waits until the first has ended, evicts it
-    assert simulate(prompts, held, 1 + 5).tolist() == [0, 0, 8]
+    assert simulate(prompts, held, [1 + 3]).tolist() == [
+        0,
+        0,
+        0,
+    ]  # the second waits until the first has ended, evicts it
+    assert simulate(prompts, held, [1 + 5]).tolist() == [0, 0, 8]
 
 
 def test_decoding_takes_blocks_and_preempts_who_came_last_where_none_is_left():
@@ -83,7 +87,7 @@ def test_decoding_takes_blocks_and_preempts_who_came_last_where_none_is_left():
     at = np.array([0.0, 0.5, 40.0])
     times = Timeline(at, at + 1, np.array([20.0, 30.0, 50.0]), np.arange(3))
     # 2 + 4 blocks of the first and 2 of the second: it is preempted, and admitted again as the first has ended.
-    assert simulate(prompts, times, 1 + 7).tolist() == [0, 0, 8]
+    assert simulate(prompts, times, [1 + 7]).tolist() == [0, 0, 8]
 
 
 def test_admission_is_the_step_before_the_first_token_in_the_order_of_sending():
@@ -105,7 +109,7 @@ def test_admission_is_the_step_before_the_first_token_in_the_order_of_sending():
 def test_a_load_without_requests_has_no_hits():
     nothing = Timeline(*(np.empty(0) for _ in range(3)), np.empty(0, np.int64))
     empty = chain_blocks([], None, BLOCK, np.empty(0, np.int64))
-    assert infinite_hits(empty, nothing).tolist() == simulate(empty, nothing, 10).tolist() == []
+    assert infinite_hits(empty, nothing).tolist() == simulate(empty, nothing, [10]).tolist() == []
 
 
 def test_a_small_cache_never_hits_more_than_an_infinite_one_and_a_large_one_hits_as_much():
@@ -115,8 +119,8 @@ def test_a_small_cache_never_hits_more_than_an_infinite_one_and_a_large_one_hits
     ]
     made, times = content(*prompts, output=6), one_after_another(80)
     most = infinite_hits(made, times)
-    assert simulate(made, times, 10_000).tolist() == most.tolist()
-    shares = [simulate(made, times, blocks).sum() / most.sum() for blocks in (25, 40, 60, 120)]
+    assert simulate(made, times, [10_000]).tolist() == most.tolist()
+    shares = [simulate(made, times, [blocks]).sum() / most.sum() for blocks in (25, 40, 60, 120)]
     assert shares == sorted(shares)
     assert 0 < shares[0] < 0.8
     assert shares[-1] > 0.9
@@ -125,4 +129,4 @@ def test_a_small_cache_never_hits_more_than_an_infinite_one_and_a_large_one_hits
 @pytest.mark.parametrize("blocks", [2, 3])
 def test_a_prompt_that_never_fits_hits_nothing_and_holds_nobody_up_forever(blocks):
     made = content([1] * 40, [2] * 5, [2] * 5)
-    assert simulate(made, one_after_another(3), 1 + blocks).tolist()[0] == 0
+    assert simulate(made, one_after_another(3), [1 + blocks]).tolist()[0] == 0

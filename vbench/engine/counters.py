@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 from statistics import fmean
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
 
 COUNTERS = {
     "prompt_tokens": "vllm:prompt_tokens_total",
@@ -16,12 +20,15 @@ COUNTERS = {
     "preemptions": "vllm:num_preemptions_total",
     "prefix_cache_queries": "vllm:prefix_cache_queries_total",
     "prefix_cache_hits": "vllm:prefix_cache_hits_total",
+    "external_cache_queries": "vllm:external_prefix_cache_queries_total",  # of a KV connector: other hosts, CPU memory
+    "external_cache_hits": "vllm:external_prefix_cache_hits_total",
 }
 GAUGES = {
     "requests_running": "vllm:num_requests_running",
     "requests_waiting": "vllm:num_requests_waiting",
     "kv_cache_usage": "vllm:kv_cache_usage_perc",
 }
+CACHE_CONFIG = "vllm:cache_config_info"  # its labels are the engine's settings
 MEANS = ("kv_cache_usage",)  # a fraction of each engine's own cache: a sum would mean nothing
 
 
@@ -38,17 +45,35 @@ def parse(text: str) -> dict[str, float]:
 
 def parse_samples(text: str, prefixes: Collection[str]) -> dict[str, list[float]]:
     """The values of the series with these prefixes, by name, one for each set of labels; empty if malformed."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for sample in _samples(text, prefixes):
+        found[sample.name].append(sample.value)
+    return dict(found)
+
+
+def parse_cache_config(text: str) -> list[dict[str, str]]:
+    """The cache settings of each engine of a server, as vLLM writes them: {"block_size": "16", …}; [] if not told."""
+    return [sample.labels for sample in _samples(text, [CACHE_CONFIG])]
+
+
+def parse_hit_shares(before: str, after: str) -> list[float]:
+    """The share of prompt tokens that the prefix cache of each engine served between two pages; [] if not told."""
+    names = [COUNTERS[key] for key in ("prefix_cache_queries", "prefix_cache_hits")]
+    old, new = (parse_samples(page, names) for page in (before, after))
+    queries, hits = (
+        [end - start for start, end in zip(old.get(name, []), new.get(name, []), strict=False)] for name in names
+    )
+    return [hit / asked for hit, asked in zip(hits, queries, strict=False) if asked]
+
+
+def _samples(text: str, prefixes: Collection[str]) -> list[Sample]:
     from prometheus_client.parser import text_string_to_metric_families  # 45 ms to import: not for the load processes
 
     lines = "\n".join(line for line in text.splitlines() if line.startswith(tuple(prefixes)))
-    found: defaultdict[str, list[float]] = defaultdict(list)
     try:
-        for family in text_string_to_metric_families(lines):
-            for sample in family.samples:
-                found[sample.name].append(sample.value)
+        return [sample for family in text_string_to_metric_families(lines) for sample in family.samples]
     except ValueError:
-        return {}
-    return dict(found)
+        return []
 
 
 def compute_changes(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """How many prompt tokens of a load a prefix cache can serve: with infinite memory, and with the engine's own blocks.
 
-Pure. It knows token ids, times and the size of the cache; it knows neither the server nor its counters, which
-`metrics.cached` compares with it.
+Pure. It knows token ids, times and the size of the cache; it knows neither the server nor its counters.
 """
 
 from vbench.metrics.prefix_cache.blocks import Content, chain_blocks
@@ -9,4 +8,11 @@ from vbench.metrics.prefix_cache.events import Timeline, timeline
 from vbench.metrics.prefix_cache.infinite import infinite_hits
 from vbench.metrics.prefix_cache.lru import simulate
 
-__all__ = ["Content", "Timeline", "chain_blocks", "infinite_hits", "simulate", "timeline"]
+__all__ = [
+    "Content",
+    "Timeline",
+    "chain_blocks",
+    "infinite_hits",
+    "simulate",
+    "timeline",
+]

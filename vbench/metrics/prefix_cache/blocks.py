@@ -7,7 +7,7 @@ each times a random number of its position, modulo 2^64: 40 million tokens take 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,26 +39,35 @@ class Content:
     @property
     def most_hits(self) -> Ints:
         """Shape (n,): blocks of each prompt that can be hit; its last token is always computed, for its logits."""
-        return np.maximum(self.prompt_tokens - 1, 0) // self.block_size
+        most: Ints = np.maximum(self.prompt_tokens - 1, 0) // self.block_size
+        return most
 
     @property
     def computed_tokens(self) -> Ints:
         """Shape (n,): tokens of each request whose keys and values exist at its end: the last output token's do not."""
-        return self.prompt_tokens + np.maximum(self.output_tokens - 1, 0)
+        computed: Ints = self.prompt_tokens + np.maximum(self.output_tokens - 1, 0)
+        return computed
 
 
-def chain_blocks(prompts: Sequence[Ints | npt.NDArray[np.int32]], replies: Sequence[Ints] | None, block_size: int,
-                 output_tokens: Ints) -> Content:  # fmt: skip
+def chain_blocks(
+    prompts: Sequence[npt.NDArray[np.integer]],
+    replies: Sequence[npt.NDArray[np.integer]] | None,
+    block_size: int,
+    output_tokens: Ints,
+) -> Content:
     """The blocks of n prompts (token ids), and of their replies where these are known (empty where not)."""
-    lengths = np.array([len(each) for each in prompts], np.int64)
-    known = lengths if replies is None else lengths + np.array([len(each) for each in replies], np.int64)
-    factors = np.random.default_rng(SEED).integers(0, 2**64, int(known.max(initial=0)), dtype=np.uint64)
-    counts = known // block_size
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    ids = np.empty(int(offsets[-1]), np.uint64)
-    for index, prompt in enumerate(prompts):
-        tokens = prompt if replies is None else np.concatenate([prompt, replies[index]])
-        whole = int(counts[index]) * block_size
-        sums = np.cumsum((tokens[:whole].astype(np.uint64) + np.uint64(1)) * factors[:whole])
-        ids[offsets[index] : offsets[index + 1]] = sums[block_size - 1 :: block_size]
-    return Content(block_size, offsets, ids, lengths, output_tokens)
+    told = replies if replies is not None else [np.empty(0, np.int64)] * len(prompts)
+    texts = [np.concatenate(pair) for pair in zip(prompts, told, strict=True)]
+    ids = block_ids(texts, block_size, max(map(len, texts), default=0))
+    offsets = np.cumsum([0, *(len(text) // block_size for text in texts)])
+    lengths = np.array([len(prompt) for prompt in prompts], np.int64)
+    return Content(block_size, offsets, np.concatenate([np.empty(0, np.uint64), *ids]), lengths, output_tokens)
+
+
+def block_ids(texts: Iterable[npt.NDArray[np.integer]], block_size: int, longest: int) -> Iterator[Ids]:
+    """Of each text (token ids, at most `longest`) the ids of its full blocks."""
+    factors = np.random.default_rng(SEED).integers(0, 2**64, longest, dtype=np.uint64)
+    for text in texts:
+        whole = len(text) // block_size * block_size
+        sums = np.cumsum((text[:whole].astype(np.uint64) + np.uint64(1)) * factors[:whole])
+        yield sums[block_size - 1 :: block_size]

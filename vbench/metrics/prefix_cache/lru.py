@@ -19,6 +19,7 @@ once. One block is vLLM's own (the null block).
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,19 +31,19 @@ from vbench.schema.record import Ints
 FREE, GROW, ADMIT = range(3)  # at one instant the engine handles them in this order
 
 
-def simulate(content: Content, times: Timeline, gpu_blocks: int, caches: Ints | None = None) -> Ints:
-    """Shape (n,): tokens of each prompt that a cache of `gpu_blocks` blocks has as the request is admitted.
+def simulate(content: Content, times: Timeline, gpu_blocks: Sequence[int], caches: Ints | None = None) -> Ints:
+    """Shape (n,): tokens of each prompt that a cache has as the request is admitted.
 
-    `caches` (n,) says which cache each request uses, each of that size; None: one for all.
+    `caches` (n,) says which cache each request uses; None: the first. `gpu_blocks` are their sizes, in blocks.
     """
     hits = np.zeros(len(content), np.int64)
-    for cache in np.unique(caches) if caches is not None else [0]:
+    for cache, blocks in enumerate(gpu_blocks):
         mine = times.order if caches is None else times.order[caches[times.order] == cache]
-        engine = _Engine(content, times, gpu_blocks - 1)
+        engine = _Engine(content, times, max(blocks - 1, 0))
         for at, kind, request in events(content, times, mine):
             engine.handle(at, kind, request)
-        for request, blocks in engine.hits.items():
-            hits[request] = blocks * content.block_size
+        for request, found in engine.hits.items():
+            hits[request] = found * content.block_size
     return hits
 
 
@@ -101,7 +102,7 @@ class _Engine:
         if kind == ADMIT:
             self.waiting.append(request)
         elif kind == GROW:
-            self._grow(at, request)
+            self._grow(request)
             return
         else:
             self._end(at, request)
@@ -137,7 +138,7 @@ class _Engine:
         self._cache_full(mine, tokens)
         return True
 
-    def _grow(self, at: float, request: int) -> None:
+    def _grow(self, request: int) -> None:
         mine = self.running.get(request)
         if mine is None:  # it is preempted, or still waits: admission will take its tokens into account
             return
@@ -214,7 +215,7 @@ class _Engine:
 
     def _tokens_at(self, request: int, at: float) -> int:
         """Tokens of a preempted request by then."""
-        first, freed = self.times.first[request], self.times.freed[request]
+        first, freed = float(self.times.first[request]), float(self.times.freed[request])
         share = (at - first) / (freed - first) if freed > first else 0.0
-        made = int(min(max(share, 0.0), 1.0) * (int(self.content.output_tokens[request]) - 1))
-        return self.prompt_tokens[request] + max(made, 0)
+        decoded = self.computed_tokens[request] - self.prompt_tokens[request]
+        return self.prompt_tokens[request] + int(min(max(share, 0.0), 1.0) * decoded)
