@@ -95,7 +95,8 @@ class _Engine:
         self.running: dict[int, _Request] = {}  # in the order of admission
         self.waiting: deque[int] = deque()
         content = self.content
-        self.offsets, self.prompt_tokens = content.offsets.tolist(), content.prompt_tokens.tolist()
+        self.offsets: list[int] = content.offsets.tolist()
+        self.prompt_tokens: list[int] = content.prompt_tokens.tolist()
         self.computed_tokens: list[int] = content.computed_tokens.tolist()
 
     def handle(self, at: float, kind: int, request: int) -> None:
