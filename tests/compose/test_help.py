@@ -1,5 +1,7 @@
 """The help page has each key of the schema, with what a reader needs of it."""
 
+import dataclasses
+
 import pytest
 from builders import run_config
 
@@ -30,9 +32,8 @@ def test_the_page_lists_every_key_once_with_its_default(monkeypatch):
     for key in KEYS:
         assert sum(line.split()[:1] == [key.name] for line in lines) == 1, key.name
     (line,) = (line for line in lines if line.split()[:1] == ["workload.num_prompts"])
-    assert (
-        line.split(maxsplit=1)[1] == "requests to send; with duration_s, at most; whole number; 1 or more; default 10"
-    )
+    said = "requests to send; with duration_s, at most; whole number; 1 or more; null: all rows of"
+    assert line.split(maxsplit=1)[1] == said
 
 
 def test_the_page_names_the_command_as_it_was_called():
@@ -64,17 +65,33 @@ LEAST = {
     "0 or more": (0, -1),
     "above 0": (1e-9, 0),
 }  # what is said: the least value, one too small
+KIND_OF = {  # keys that only one kind of load takes
+    "sessions": "conversations", "session_rate": "conversations", "prefix": "prefix", "conversations": "conversations",
+}  # fmt: skip
 BOUNDED = [(key, said) for key in KEYS for said in LEAST if key.allowed.startswith(said)]
 
 
 @pytest.mark.parametrize(("key", "said"), BOUNDED, ids=lambda each: getattr(each, "name", each))
 def test_what_the_page_allows_is_what_the_rules_allow(key, said):
-    part, name = key.name.split(".")
+    part, *names = key.name.split(".")
+    kind = KIND_OF.get(names[0])
+
+    def config(value):
+        facts = value
+        for name in reversed(names):
+            facts = {name: facts}
+        return run_config(**{part: facts | ({"lengths": kind} if kind else {})})
+
+    def check(value):
+        facts = {"sessions": 1} if kind == "conversations" and names[0] == "conversations" else {}
+        run = config(value)
+        return check_run(dataclasses.replace(run, workload=dataclasses.replace(run.workload, **facts)))
+
     least, too_small = LEAST[said]
-    assert check_run(run_config(**{part: {name: least}}))
+    assert check(least)
     with pytest.raises(Refused, match=key.name):
-        check_run(run_config(**{part: {name: too_small}}))
+        check(too_small)
 
 
 def test_the_bounded_keys_are_those():
-    assert len(BOUNDED) == 12
+    assert len(BOUNDED) == 16

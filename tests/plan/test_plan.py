@@ -11,7 +11,8 @@ from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan, plan_run
 from vbench.schema.errors import Refused
 from vbench.workload import search
-from vbench.workload.prompts import generator, lengths
+from vbench.workload.prompts import lengths
+from vbench.workload.seeding import generator
 
 
 def planned(*configs, version="vllm 1"):

@@ -8,6 +8,7 @@ from builders import run_config
 from doors import fake, vbench
 
 from vbench.plan.rules import check_run
+from vbench.schema import to_plain
 from vbench.schema.errors import Refused
 from vbench.schema.record import REQUESTS, Record, Requests
 from vbench.workload.arrivals import schedule_arrivals
@@ -122,12 +123,12 @@ def test_what_is_no_trace_is_refused_by_its_line(load, text, why):
 )
 def test_what_contradicts_a_trace_is_refused(load, values, why):
     with pytest.raises(Refused, match=why):
-        check_run(run_config(workload={**vars(load(PLAIN, 2)), "slo": {}, **values}))
+        check_run(run_config(workload=to_plain(load(PLAIN, 2)) | values))
 
 
 def test_a_request_that_does_not_fit_the_context_is_refused_before_anything_starts(load):
     with pytest.raises(Refused, match=r"take 7007 tokens, but engine\.max_model_len=2000"):
-        check_run(run_config(workload={**vars(load(MOONCAKE, 2)), "slo": {}}))
+        check_run(run_config(workload=to_plain(load(MOONCAKE, 2))))
 
 
 def test_a_trace_is_replayed_at_its_times_through_the_front_door(tmp_path):

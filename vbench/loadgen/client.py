@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from vbench.loadgen import request
+from vbench.loadgen.agenda import Agenda
 from vbench.loadgen.alarm import Alarm
-from vbench.loadgen.connection import CONNECT_TIMEOUT_S, Connection, Replica, clock
+from vbench.loadgen.connection import CONNECT_TIMEOUT_S, Connection, Replica, clock, resolve_replicas
 from vbench.loadgen.load import NEVER, Ended, Load, Outcome, Progress
+from vbench.loadgen.routes import Routes
 from vbench.loadgen.wire import Reply
 from vbench.schema.record import NOT_SENT
 
@@ -27,6 +28,7 @@ AHEAD_S = 1.0  # connections are opened for requests due this soon
 OPENING_AT_ONCE = 128  # a server's backlog is finite
 HEARTBEAT_NS = 10_000_000
 HTTP_OK = 200
+BROKEN_OFF = "an earlier request of the session failed"
 
 
 async def drive(load: Load, first_replica: int, barrier: Callable[[Sender], Awaitable[int]]) -> Outcome:
@@ -36,7 +38,7 @@ async def drive(load: Load, first_replica: int, barrier: Callable[[Sender], Awai
     so that they start with different replicas.
     """
     sender = Sender(load, await resolve_replicas(load), first_replica)
-    await sender.open_ahead(0.0)
+    await sender.open_ahead(0)  # the agenda's clock starts with the load
     start = await barrier(sender)
     cpu_s = time.process_time()
     await sender.run(start)
@@ -44,31 +46,18 @@ async def drive(load: Load, first_replica: int, barrier: Callable[[Sender], Awai
     await sender.hang_up()
     return Outcome(
         start=start,
+        due=np.array(sender.agenda.due, np.int64),
         sent=np.array(sender.sent, np.int64),
         finished=np.array(sender.finished, np.int64),
         replica=np.array(sender.replica, np.int64),
+        input_tokens=sender.bodies.input_tokens,
+        carried=sender.bodies.carried,
         replies=sender.replies,
         errors=sender.errors,
         cpu_s=cpu_s,
         wall_s=(ended - start) / 1e9,
         lags_s=np.array(sender.lags) / 1e9,
     )
-
-
-async def resolve_replicas(load: Load) -> list[Replica]:
-    """Returns the resolved endpoints with the requests' bodies, built once for all replicas of one model."""
-    written: dict[tuple[str, bool], list[bytes]] = {}
-    replicas = []
-    for index, endpoint in enumerate(load.endpoints):
-        kind = (endpoint.model, endpoint.chat)
-        if kind not in written:
-            written[kind] = [
-                request.body(*kind, prompt, int(length), load.ignore_eos, load.cache_salt)
-                for prompt, length in zip(load.prompts, load.output_len, strict=True)
-            ]
-        replicas.append(Replica(index, endpoint, written[kind]))
-        await replicas[-1].find()
-    return replicas
 
 
 class Sender:
@@ -78,12 +67,12 @@ class Sender:
         self.replicas = replicas
         self.limit = load.max_concurrency or len(load)
         self.timeout_s, self.sending_s = load.timeout_s, load.sending_s
-        self.order = np.argsort(load.scheduled, kind="stable").tolist()
-        self.due_s = np.sort(load.scheduled)
+        self.bodies = replicas[0].bodies  # replicas serve one model, so they share them
+        self.agenda = Agenda(load)
+        self.routes = Routes(load, replicas, first_replica)
         self.output_len = load.output_len.tolist()
-        self.due: list[int] = []  # ns of `clock`, set at the start
-        self.preferred = first_replica  # the replica to take if several have equally few requests in flight; rotates
-        self.next = 0  # position in `order` of the next request to send
+        self.order: list[int] = []  # requests in the order in which they were sent
+        self.to_send = len(load)
         self.in_flight = self.completed = self.reads = 0  # reads: received by completed requests
         self.reported = 0  # how many of `order` the last progress report covered
         self.awaited: list[int] = []  # those of them that had no answer then
@@ -103,12 +92,12 @@ class Sender:
         """Sends everything from `start` on; returns when all requests have ended, at the latest after `timeout_s`."""
         loop = asyncio.get_running_loop()
         self.start = start
-        self.due = (start + (self.due_s * 1e9).astype(np.int64)).tolist()
+        self.agenda.start(start)
         self.beat_at = start
         self.alarm, self.heart = Alarm(loop, self.pump), Alarm(loop, self.beat)
         self.alarm.set(start)
         self.heart.set(start)
-        self.spawn(self.stay_ahead(start))
+        self.spawn(self.stay_ahead())
         if self.sending_s is not None:
             loop.call_later(self.sending_s + (start - clock()) / 1e9, self.stop_sending)
         try:
@@ -124,17 +113,18 @@ class Sender:
     def pump(self) -> None:
         """Sends what is due and allowed, a few at a time so that replies are stamped in between."""
         for _ in range(AT_ONCE):
-            if self.next == len(self.order) or self.in_flight >= self.limit or self.over.is_set():
-                return  # in the second case, the end of a reply calls pump again
-            if self.due[self.next] > clock():
-                self.alarm.set(self.due[self.next])
+            due = self.agenda.next_due()
+            if due is None or self.in_flight >= self.limit or self.over.is_set():
+                return  # the end of a reply calls pump again
+            if due > clock():
+                self.alarm.set(due)
                 return
-            self.next += 1
-            self.send(self.order[self.next - 1])
+            self.send(self.agenda.pop())
         asyncio.get_running_loop().call_soon(self.pump)
 
     def send(self, index: int) -> None:
-        replica = self.least_loaded()
+        self.order.append(index)
+        replica = self.replicas[self.routes.choose(index)]
         replica.in_flight += 1
         self.in_flight += 1
         self.replica[index] = replica.index
@@ -142,11 +132,6 @@ class Sender:
             self.send_request(connection, index)
         else:
             self.spawn(self.connect_and_send(replica, index))
-
-    def least_loaded(self) -> Replica:
-        count, preferred = len(self.replicas), self.preferred
-        self.preferred = (preferred + 1) % count
-        return min(self.replicas, key=lambda replica: (replica.in_flight, (replica.index - preferred) % count))
 
     def send_request(self, connection: Connection, index: int) -> None:
         self.live.add(connection)
@@ -157,7 +142,7 @@ class Sender:
             connection = await asyncio.wait_for(replica.open(self), CONNECT_TIMEOUT_S)
         except (OSError, asyncio.TimeoutError) as error:
             self.errors[index] = f"cannot connect: {error or 'no answer'}"
-            self.count(replica)
+            self.count(replica, index)
         else:
             self.send_request(connection, index)
 
@@ -168,13 +153,13 @@ class Sender:
             connection.replica.idle.append(connection)
         else:
             connection.transport.close()
-        self.count(connection.replica)
+        self.count(connection.replica, connection.index)
 
     def on_loss(self, connection: Connection, error: Exception | None) -> None:
         if error:
             self.errors[connection.index] = f"the connection was lost: {error}"
         self.finish(connection, clock())
-        self.count(connection.replica)
+        self.count(connection.replica, connection.index)
 
     def finish(self, connection: Connection, at: int) -> Reply:
         reply = self.replies[connection.index]
@@ -185,23 +170,39 @@ class Sender:
         connection.reply = None
         return reply
 
-    def count(self, replica: Replica) -> None:
-        """Counts a request as completed, and sends the next if the concurrency limit was delaying it."""
+    def count(self, replica: Replica, index: int) -> None:
+        """Counts a request as completed, and sends what the concurrency limit or this request was delaying."""
         was_full = self.in_flight >= self.limit
         replica.in_flight -= 1
         self.in_flight -= 1
         self.completed += 1
-        if self.completed == len(self.order):
+        earliest = self.agenda.next_due()
+        self.follow(index)
+        if self.completed == self.to_send:
             self.over.set()
-        elif was_full:
+        elif was_full or self.agenda.next_due() != earliest:
             self.pump()
+
+    def follow(self, index: int) -> None:
+        """Makes due what waited for this request; if it failed, the rest of its session is never sent."""
+        at, reply = self.finished[index], self.replies[index]
+        if reply.whole and reply.status == HTTP_OK and not self.errors[index]:
+            self.bodies.keep_reply(index, reply)
+            self.agenda.end(index, at)
+            return
+        for later in self.agenda.break_off(index, clock()):
+            self.errors[later] = BROKEN_OFF
+            self.to_send -= 1
 
     def stop_sending(self) -> None:
         """Sends nothing more; what is in flight goes on to its end."""
-        for index in self.order[self.next :]:
-            self.errors[index] = NOT_SENT
-        del self.order[self.next :]
-        if self.completed == len(self.order):
+        self.agenda.clear()
+        sent = set(self.order)
+        for index in range(len(self.errors)):
+            if index not in sent and not self.errors[index]:
+                self.errors[index] = NOT_SENT
+        self.to_send = len(sent)
+        if self.completed == self.to_send:
             self.over.set()
 
     def give_up(self, why: str) -> None:
@@ -225,9 +226,9 @@ class Sender:
         for _ in range(2):  # the transports close in the loop's next iterations
             await asyncio.sleep(0)
 
-    async def open_ahead(self, now_s: float) -> None:
+    async def open_ahead(self, now: int) -> None:
         """Opens connections for the requests due soon, enough for any replica to take its part of them."""
-        soon = int(np.searchsorted(self.due_s, now_s + AHEAD_S, side="right")) - self.next
+        soon = self.agenda.count_due(now + int(AHEAD_S * 1e9))
         wanted = -(-min(soon, self.limit - self.in_flight) // len(self.replicas))
         missing = [replica for replica in self.replicas for _ in range(wanted - len(replica.idle) - replica.opening)]
         for first in range(0, len(missing), OPENING_AT_ONCE):
@@ -239,10 +240,10 @@ class Sender:
         with contextlib.suppress(OSError):  # the request that needs it will report the error
             replica.idle.append(await replica.open(self))
 
-    async def stay_ahead(self, start: int) -> None:
-        while self.next < len(self.order):
+    async def stay_ahead(self) -> None:
+        while len(self.order) < self.to_send:
             await asyncio.sleep(AHEAD_S / 4)
-            await self.open_ahead((clock() - start) / 1e9)
+            await self.open_ahead(clock())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -258,8 +259,8 @@ class Sender:
 
     def progress(self) -> Progress:
         """The progress so far, from existing time stamps: computing it delays the streams by 0.1 ms."""
-        self.awaited += self.order[self.reported : self.next]
-        self.reported = self.next
+        self.awaited += self.order[self.reported :]
+        self.reported = len(self.order)
         answered = [index for index in self.awaited if len(self.replies[index].times) > 1]
         gone = {*answered, *(index for index in self.awaited if self.finished[index] != NEVER)}
         self.awaited = [index for index in self.awaited if index not in gone]

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from vbench.loadgen import request
-from vbench.loadgen.load import Endpoint
+from vbench.loadgen.bodies import Assembled, Bodies, Prepared
+from vbench.loadgen.load import Endpoint, Load
 from vbench.loadgen.wire import Reply
 
 CONNECT_TIMEOUT_S = 30.0
@@ -82,7 +83,7 @@ class Replica:
 
     index: int
     endpoint: Endpoint
-    bodies: list[bytes]
+    bodies: Bodies
     head: bytes = b""
     family: int = socket.AF_INET
     address: Any = None
@@ -106,7 +107,7 @@ class Replica:
             self.unreachable = error
 
     def message(self, index: int) -> bytes:
-        body = self.bodies[index]
+        body = self.bodies.build(index)
         return b"%b%d\r\n\r\n%b" % (self.head, len(body), body)
 
     def take(self) -> Connection | None:
@@ -146,6 +147,20 @@ class Replica:
         finally:
             self.opening -= 1
         return connection
+
+
+async def resolve_replicas(load: Load) -> list[Replica]:
+    """Returns the resolved endpoints with the requests' bodies, built once for all replicas of one model."""
+    written: dict[tuple[str, bool], Bodies] = {}
+    replicas = []
+    for index, endpoint in enumerate(load.endpoints):
+        kind = (endpoint.model, endpoint.chat)
+        if kind not in written:
+            structure = load.structure
+            written[kind] = Assembled(load, endpoint, structure) if structure else Prepared(load, endpoint)
+        replicas.append(Replica(index, endpoint, written[kind]))
+        await replicas[-1].find()
+    return replicas
 
 
 async def _find_answering_address(addresses: Sequence[tuple[int, Any]]) -> tuple[int, Any]:

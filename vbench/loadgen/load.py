@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vbench.loadgen.wire import Reply
+from vbench.schema import Routing
 from vbench.schema.record import Floats, Ints, Requests
+from vbench.schema.structure import Structure
 
 NEVER = -1  # instant of what did not happen
 
@@ -27,8 +29,8 @@ class Endpoint:
 class Load:
     """n requests and how to send them."""
 
-    endpoints: tuple[Endpoint, ...]  # replicas: each request goes to the one with the fewest in flight
-    prompts: list[npt.NDArray[np.int32]]  # n arrays of token ids
+    endpoints: tuple[Endpoint, ...]  # replicas
+    prompts: list[npt.NDArray[np.int32]]  # n arrays of token ids; with a structure, those of its parts
     output_len: Ints  # (n,) max_tokens
     scheduled: Floats  # (n,) seconds after the start; all zeros sends all at once
     max_concurrency: int | None
@@ -37,9 +39,13 @@ class Load:
     processes: int | None = None  # how many of the client's processes send it; None: all
     sending_s: float | None = None  # after the start; then nothing more is sent, and what is in flight ends by itself
     cache_salt: str | None = None  # vLLM's: only requests of the same salt share its prefix cache
+    structure: Structure | None = None  # None: each request is alone, and its prompt is one of `prompts`
+    sessions: int | None = None  # at once; the next begins where one has ended. None: each begins as scheduled
+    routing: Routing | None = None  # None: least_loaded
+    returns_ids: bool = False  # whether the server can be asked for the token ids of its replies, as vLLM can
 
     def __len__(self) -> int:
-        return len(self.prompts)
+        return len(self.output_len)
 
     @property
     def most_in_flight(self) -> int:
@@ -80,9 +86,12 @@ class Outcome:
     """The results of the n requests that one process sent; instants in ns of `connection.clock`."""
 
     start: int
+    due: Ints  # (n,) NEVER where what it waits for never ended
     sent: Ints  # (n,) NEVER where it was not sent
     finished: Ints  # (n,) NEVER where it was not sent
     replica: Ints  # (n,)
+    input_tokens: Ints  # (n,)
+    carried: Ints  # (n,) as of `Requests`; (0,) if the load has no structure
     replies: list[Reply]
     errors: list[str]  # failures outside the reply
     cpu_s: float
@@ -104,43 +113,56 @@ class Client:
     started_at_monotonic_s: float  # the zero of all times, on CLOCK_MONOTONIC
 
 
-def deal(load: Load, processes: int) -> list[Load]:
-    """Splits a load into shares: request i goes to share i mod k and keeps its scheduled time.
+def deal(load: Load, processes: int) -> list[tuple[Ints, Load]]:
+    """Splits a load into shares, each with the places of its requests in the load, ascending.
 
-    There are at most `processes` shares, and each may send at least one request at a time.
+    Request i goes to share i mod k, or session i with all of its requests; each keeps its scheduled time. There are at
+    most `processes` shares, and each may send at least one request at a time.
     """
-    limit = load.max_concurrency
-    count = max(min(processes, len(load), limit or processes), 1)
-    return [
-        replace(
+    limit, structure = load.max_concurrency, load.structure
+    unit = np.arange(len(load)) if structure is None else structure.session
+    begun = int(unit[-1]) + 1
+    count = max(min(processes, begun, limit or processes, load.sessions or processes), 1)
+    shares = []
+    for index in range(count):
+        places = np.flatnonzero(unit % count == index)
+        own = structure and structure.select(places)
+        used = places if own is None else np.unique(own.parts)
+        share = replace(
             load,
-            prompts=load.prompts[index::count],
-            output_len=load.output_len[index::count],
-            scheduled=load.scheduled[index::count],
-            max_concurrency=limit and limit // count + (index < limit % count),
+            prompts=[load.prompts[place] for place in used.tolist()],
+            output_len=load.output_len[places],
+            scheduled=load.scheduled[places],
+            max_concurrency=_part(limit, index, count),
+            sessions=_part(load.sessions, index, count),
+            structure=own and replace(own, parts=np.searchsorted(used, own.parts)),
         )
-        for index in range(count)
-    ]
+        shares.append((places, share))
+    return shares
 
 
-def gather(shares: list[Requests]) -> Requests:
-    """Merges the requests of all shares in the order of the load; the inverse of `deal`."""
-    count, total = len(shares), sum(len(share) for share in shares)
-    places = [slice(index, total, count) for index in range(count)]
+def _part(limit: int | None, index: int, count: int) -> int | None:
+    return limit and limit // count + (index < limit % count)
+
+
+def gather(shares: list[tuple[Ints, Requests]]) -> Requests:
+    """Merges the requests of all shares in the order of the load, by their places in it; the inverse of `deal`."""
+    total = sum(len(share) for _, share in shares)
     columns = {}
     for name in ("scheduled", "sent", "first_byte", "finished", "input_tokens", "asked_tokens", "output_tokens",
-                 "status", "replica", "finish_reason", "error", "usage_input_tokens"):  # fmt: skip
-        parts = [getattr(share, name) for share in shares]
-        columns[name] = np.empty(total, np.result_type(*parts))
-        for place, part in zip(places, parts, strict=True):
-            columns[name][place] = part
+                 "status", "replica", "finish_reason", "error", "usage_input_tokens", "carried"):  # fmt: skip
+        parts = [getattr(share, name) for _, share in shares]
+        columns[name] = np.empty(total if len(parts[0]) else 0, np.result_type(*parts))
+        for (places, _), part in zip(shares, parts, strict=True):
+            if len(part):
+                columns[name][places] = part
     chunks = np.empty(total, np.int64)
-    for place, share in zip(places, shares, strict=True):
-        chunks[place] = np.diff(share.offsets)
+    for places, share in shares:
+        chunks[places] = np.diff(share.offsets)
     offsets = np.concatenate([[0], np.cumsum(chunks)])
     chunk_times, chunk_tokens = np.empty(offsets[-1]), np.empty(offsets[-1], np.int64)
-    for place, share in zip(places, shares, strict=True):
-        moved = np.repeat(offsets[:-1][place] - share.offsets[:-1], chunks[place]) + np.arange(share.offsets[-1])
+    for places, share in shares:
+        moved = np.repeat(offsets[:-1][places] - share.offsets[:-1], chunks[places]) + np.arange(share.offsets[-1])
         chunk_times[moved] = share.chunk_times
         chunk_tokens[moved] = share.chunk_tokens
     return Requests(**columns, offsets=offsets, chunk_times=chunk_times, chunk_tokens=chunk_tokens)

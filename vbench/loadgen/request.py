@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -38,36 +39,48 @@ def head(endpoint: Endpoint) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def body(
+def encode(ids: npt.NDArray[np.int32], chat: bool) -> bytes:
+    """Token ids as a piece of a prompt's JSON; for a chat, as words of a JSON string."""
+    if chat:
+        return " ".join(WORDS[token % len(WORDS)] for token in ids.tolist()).encode()
+    return json.dumps(ids.tolist(), separators=(",", ":"))[1:-1].encode()
+
+
+def message(role: str, text: bytes) -> bytes:
+    """A chat's message; `text` is escaped for JSON already."""
+    return b'{"role":"%b","content":"%b"}' % (role.encode(), text)
+
+
+@lru_cache(maxsize=65_536)
+def frame(
     model: str,
     chat: bool,
-    prompt: npt.NDArray[np.int32],
     output_len: int,
     ignore_eos: bool,
     cache_salt: str | None = None,
-) -> bytes:
-    """The request's JSON: greedy, streamed, with usage at the end.
+    returns_ids: bool = False,
+) -> tuple[bytes, bytes]:
+    """A request's JSON before and after its prompt's ids or messages: greedy, streamed, with usage at the end.
 
     Usage with every chunk (`continuous_usage_stats`) would count the tokens of merged chunks, but we do not ask for it:
     it costs vLLM's front end some 3 % more CPU a token (benchmarks/counted_chunks.py), and where chunks merge the front
     end is the bottleneck. If a server sends it anyway (`--enable-force-include-usage`), it is used.
 
-    `ignore_eos` and `cache_salt` are vLLM's own: sent only if requested, because OpenAI refuses unknown fields.
+    `ignore_eos`, `cache_salt` and `return_token_ids` are vLLM's own: sent only if requested, because OpenAI refuses
+    unknown fields.
     """
-    ids = prompt.tolist()
-    if chat:
-        text = " ".join(WORDS[token % len(WORDS)] for token in ids)
-        asked = {"messages": [{"role": "user", "content": text}]}
-    else:
-        asked = {"prompt": ids}
+    prompt = "messages" if chat else "prompt"
     fields = {
         "model": model,
-        **asked,
+        prompt: [],
         "max_completion_tokens" if chat else "max_tokens": output_len,
         "temperature": 0,
         **({"ignore_eos": True} if ignore_eos else {}),
         **({"cache_salt": cache_salt} if cache_salt else {}),
+        **({"return_token_ids": True} if returns_ids else {}),
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    return json.dumps(fields, separators=(",", ":")).encode()
+    mark = f'"{prompt}":['
+    before, _, after = json.dumps(fields, separators=(",", ":")).partition(mark)
+    return (before + mark).encode(), after.encode()

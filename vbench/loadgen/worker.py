@@ -119,11 +119,14 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
         return since_start
 
     return Requests(
-        scheduled=load.scheduled,
+        scheduled=np.where(outcome.due == NEVER, load.scheduled, seconds(outcome.due))
+        if load.structure
+        else load.scheduled,
         sent=np.where(never, np.nan, seconds(outcome.sent)),
         first_byte=np.where(first_bytes == NEVER, np.nan, seconds(first_bytes)),
         finished=np.where(outcome.finished == NEVER, np.nan, seconds(outcome.finished)),
-        input_tokens=np.array([len(prompt) for prompt in load.prompts], np.int64),
+        input_tokens=outcome.input_tokens,
+        carried=outcome.carried,
         asked_tokens=load.output_len,
         output_tokens=np.array([reading.output_tokens for reading in readings], np.int64),
         status=np.array([reply.status for reply in replies], np.int64),

@@ -114,9 +114,9 @@ class Workers:
         if not len(load):
             raise Refused("workload.num_prompts: a load of no requests measures nothing")
         shares = deal(load, min(load.processes or self._count, self._count))
-        refuse_more_streams_than_files(shares)
+        refuse_more_streams_than_files([share for _, share in shares])
         workers = self._workers[: len(shares)]
-        for number, (worker, share) in enumerate(zip(workers, shares, strict=True)):
+        for number, (worker, (_, share)) in enumerate(zip(workers, shares, strict=True)):
             worker.send((share, number))
         self._collect(workers, "ready")
         start = time.perf_counter_ns() + START_IN_NS
@@ -125,7 +125,11 @@ class Workers:
         results = self._collect(workers, "result", tick, enough)
         facts = [each[2] for each in results]
         lags_s = np.concatenate([fact["lags_s"] for fact in facts])
-        return gather([each[1] for each in results]), Client(
+        requests = gather([(places, each[1]) for (places, _), each in zip(shares, results, strict=True)])
+        if load.structure:
+            part_tokens = np.array([len(part) for part in load.prompts], np.int64)
+            requests = requests.with_structure(load.structure, part_tokens)
+        return requests, Client(
             processes=len(workers),
             cpu_s=sum(fact["cpu_s"] for fact in facts),
             busiest_cpu_share=max(fact["cpu_s"] / fact["wall_s"] for fact in facts),

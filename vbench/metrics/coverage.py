@@ -20,14 +20,14 @@ def nothing_measured(requests: Requests, load: Workload) -> Reason | None:
 
 
 def out_of_prompts(requests: Requests, load: Workload) -> Reason | None:
-    if load.sending_s is None or len(requests) < load.num_prompts:
+    if load.sending_s is None or len(requests) < load.request_count:
         return None
     last = float(np.nanmax(requests.sent, initial=0.0))
     if last >= SENDING_SHARE * load.sending_s:
         return None
     sentence = (
-        f"all {load.num_prompts} requests were sent after {last:.1f} of {load.sending_s:g} s: the run is shorter than "
-        "workload.duration_s asks for; raise workload.num_prompts"
+        f"all {load.request_count} requests were sent after {last:.1f} of {load.sending_s:g} s: the run is shorter "
+        "than workload.duration_s asks for; raise workload.num_prompts"
     )
     return Reason("out_of_prompts", sentence)
 

@@ -60,7 +60,7 @@ def judge(
         nothing_measured(requests, load),
         _no_tokens(requests),
         _short_replies(requests, load),
-        _prefix_cache_hits(found),
+        None if load.shares_prompts else _prefix_cache_hits(found),
         _token_mismatch(requests, found),
         _other_requests(found),
     )

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from vbench.schema import Lengths, Parallelism, RunConfig
+from vbench.schema import Parallelism, RunConfig
 
 DOT = " · "
 
@@ -43,7 +43,10 @@ def load_name(config: RunConfig) -> str:
     parts += [f"r{load.ramp_up_start_rps:g}-{load.ramp_up_end_rps:g}"] if load.ramp_up_strategy else []
     parts += [f"{load.duration_s:g}s"] if load.duration_s else []
     parts += [f"w{load.warmup_s:g}"] if load.warmup_s else []
-    parts += ["trace"] if load.lengths is Lengths.trace else []
+    parts += [load.lengths.name] if load.shares_prompts else []
+    parts += [f"u{load.sessions}"] if load.sessions else []
+    parts += [f"u{load.session_rate:g}-a-second"] if load.session_rate else []
+    parts += [load.routing.name] if load.routing else []
     parts += [f"c{load.max_concurrency}"] if load.max_concurrency else []
     parts += [f"slo {load.search.name}"] if load.search else []
     parts += [f"s{load.seed}"] if load.seed else []

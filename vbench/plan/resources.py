@@ -11,9 +11,9 @@ from vbench.schema import Lengths, RunConfig, Workload
 from vbench.schema.errors import Refused
 from vbench.schema.record import Ints
 from vbench.workload import sequential
-from vbench.workload.arrivals import schedule_arrivals
-from vbench.workload.prompts import generator, lengths
+from vbench.workload.prompts import lengths
 from vbench.workload.search import HIGHEST
+from vbench.workload.sharing import send_times
 
 # Estimates for time limits: slower than any server we know, not a prediction.
 TOKEN_S = 0.1  # from one token of a reply to the next
@@ -107,7 +107,7 @@ def point_s(run: Run) -> float:
     if load.start_only:
         return POINT_S
     replies = _lengths(load)[:, 1]
-    last_s, served_s = float(schedule_arrivals(load, generator(load, "arrivals"))[-1]), _served_s(run.config)
+    last_s, served_s = float(send_times(load)[-1]), _served_s(run.config)
     if load.sending_s is not None:
         last_s, served_s = min(last_s, load.sending_s), min(served_s, load.sending_s + float(replies.max()) * TOKEN_S)
     once = POINT_S + last_s + served_s

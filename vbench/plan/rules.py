@@ -8,13 +8,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
+from vbench.plan.load_rules import check_shared_load
 from vbench.plan.positions import check_context, default_context
 from vbench.plan.resources import parse_minutes
 from vbench.plan.secrecy import check_secrets
 from vbench.plan.sessions import repeats
 from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
 from vbench.schema.errors import Refused
+from vbench.workload import trace
 from vbench.workload.prompts import lengths
+from vbench.workload.sharing import SCRIPTS
 
 LONGEST_EXPERIMENT = 256  # characters: the column of MLflow's tables
 LONGEST_FOLDER = 255  # bytes: NAME_MAX of Linux's file systems
@@ -26,6 +29,7 @@ def check_run(run: RunConfig) -> RunConfig:
     """The run with its open parallel size filled in. Raises Refused if its values contradict each other."""
     run = dataclasses.replace(run, engine=_normalise_base_url(run.engine))
     check_secrets(run)
+    run = dataclasses.replace(run, workload=_count_rows(run.workload))
     run = dataclasses.replace(run, parallelism=_fill_sizes(run.parallelism, run.hardware.devices, run.hardware.name))
     _check_heads(run)
     _check_experts(run)
@@ -34,6 +38,7 @@ def check_run(run: RunConfig) -> RunConfig:
     _check_front_ends(run.engine)
     _check_load(run)
     _check_arrivals(run.workload)
+    check_shared_load(run.workload)
     _check_objectives(run)
     _check_context(run)
     _check_launcher(run)
@@ -122,6 +127,14 @@ def _check_front_ends(engine: Engine) -> None:
     )
 
 
+def _count_rows(load: Workload) -> Workload:
+    """The load with `num_prompts` filled in where it is null."""
+    if load.num_prompts is not None:
+        return load
+    _require(load.lengths is Lengths.trace, "workload.num_prompts=null: only workload=trace has rows to count; set it")
+    return dataclasses.replace(load, num_prompts=trace.count(load))
+
+
 def _check_load(run: RunConfig) -> None:
     load = run.workload
     if load.start_only:
@@ -130,9 +143,9 @@ def _check_load(run: RunConfig) -> None:
         _require(load.repeats == 1, f"workload.repeats={load.repeats}: workload=none has nothing to repeat; set 1")
         _require(load.search is None, "workload.search: workload=none has no load to vary; choose another workload")
     else:
-        _require(load.num_prompts >= 1, f"workload.num_prompts={load.num_prompts}: must be 1 or more")
+        _require(load.request_count >= 1, f"workload.num_prompts={load.num_prompts}: must be 1 or more")
         _require(
-            load.num_prompts <= MOST_PROMPTS,
+            load.request_count <= MOST_PROMPTS,
             f"workload.num_prompts={load.num_prompts}: a run holds its requests in memory, {MOST_PROMPTS:,} at most",
         )
     _require(load.request_rate > 0, f"workload.request_rate={load.request_rate}: must be above 0, or inf")
@@ -151,7 +164,7 @@ def _check_load(run: RunConfig) -> None:
     for key in ("max_concurrency", "client_processes"):
         value = getattr(load, key)
         _require(value is None or value >= 1, f"workload.{key}={value}: must be 1 or more, or null")
-    for key in ("input_len", "output_len"):
+    for key in ("input_len", "output_len") if load.lengths not in SCRIPTS else ():
         length = getattr(load, key)
         span = [length, length] if isinstance(length, int) else length
         _require(
@@ -172,7 +185,7 @@ def _check_arrivals(load: Workload) -> None:
     if load.duration_s and math.isfinite(load.request_rate) and not load.max_concurrency:
         due = math.ceil((load.duration_s + (load.warmup_s or 0.0)) * load.request_rate)
         _require(
-            load.num_prompts >= due,
+            load.request_count >= due,
             f"workload.num_prompts={load.num_prompts}: at request_rate={load.request_rate:g} they are sent before "
             f"duration_s={load.duration_s:g} is over; set at least {due}",
         )

@@ -12,14 +12,14 @@ from typing import Any
 
 from vbench.plan import naming
 from vbench.plan.positions import check_context
-from vbench.schema import NEWER_KEYS, Engine, Hardware, Launcher, Model, Parallelism, RunConfig, to_plain
+from vbench.schema import Engine, Hardware, Launcher, Model, Parallelism, RunConfig, to_plain
 from vbench.workload import prompts, search
 
 LABELS = {"experiment", "rerun", "launcher"}  # keys of a RunConfig that shape no result
 SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s", "env_from"}  # keys of its parts that shape no result
 
 # Keys newer than published records: where they have these values, run keys are as they were.
-ADDED = {"moe_routing": None, "restarts": 1, "restart": 0} | dict.fromkeys(NEWER_KEYS)
+ADDED = {"moe_routing": None, "restarts": 1, "restart": 0}  # of the workload: Workload.unused
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,14 @@ def _point_key(run: Run) -> str:
 
 def _load(run: Run) -> tuple[float, float, int]:
     load = run.config.workload
-    return min(load.num_prompts, load.max_concurrency or math.inf), load.request_rate, load.num_prompts
+    return min(load.request_count, load.max_concurrency or math.inf), load.request_rate, load.request_count
 
 
 def _shaping(config: RunConfig) -> dict[str, Any]:
     # The whole resolved config, not its difference from the defaults: a changed default changes the key.
     facts: dict[str, Any] = _drop_keys(to_plain(config), LABELS | SURROUNDINGS)
+    for key in config.workload.unused:
+        del facts["workload"][key]
     return facts
 
 

@@ -7,14 +7,16 @@ defaults here. `record` and `series`, which hold results, are imported by their 
 from vbench.schema.engine import Engine, MoeRouting, Parallelism, Weights
 from vbench.schema.fields import MISSING, Key, keys
 from vbench.schema.hardware import Gpu, Hardware, Slurm
+from vbench.schema.loads import Agents, Conversations, Order, Prefix, Replay, Routing, TimeUnit
 from vbench.schema.model import Model
 from vbench.schema.run import Launcher, Rerun, RunConfig
 from vbench.schema.serialisation import effective_config, from_plain, to_plain
-from vbench.schema.workload import NEWER_KEYS, Lengths, RampUp, Search, Slo, Workload
+from vbench.schema.workload import Lengths, RampUp, Search, Slo, Workload
 
 __all__ = [
     "MISSING",
-    "NEWER_KEYS",
+    "Agents",
+    "Conversations",
     "Engine",
     "Gpu",
     "Hardware",
@@ -23,13 +25,18 @@ __all__ = [
     "Lengths",
     "Model",
     "MoeRouting",
+    "Order",
     "Parallelism",
+    "Prefix",
     "RampUp",
+    "Replay",
     "Rerun",
+    "Routing",
     "RunConfig",
     "Search",
     "Slo",
     "Slurm",
+    "TimeUnit",
     "Weights",
     "Workload",
     "effective_config",

@@ -9,27 +9,25 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-import os
 import sys
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from vbench.schema.failures import MEANING, PERMANENT, Kind
+from vbench.schema.files import atomic
+from vbench.schema.requests import Requests, Strings
 from vbench.schema.run import RunConfig
-from vbench.schema.secrets import redact, redact_plain
+from vbench.schema.secrets import redact_plain
 from vbench.schema.serialisation import find_misfit
+from vbench.schema.structure import Floats, Ints
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Strings = npt.NDArray[np.str_]
+__all__ = [
+    "ENDED_EARLY", "NOT_SENT", "RECORD", "REQUESTS", "SERVER_LOGS", "TELEMETRY", "UNREADABLE",
+    "Failure", "Floats", "Ints", "Reason", "Record", "Requests", "Strings",
+    "atomic", "find_record", "is_aside", "put_aside", "read_text", "record_flaw", "remove_partial_files",
+]  # fmt: skip
 
 RECORD = "record.json"
 REQUESTS = "requests.npz"
@@ -38,73 +36,7 @@ SERVER_LOGS = "server*.log"  # one for each replica; logs of earlier servers are
 NOT_SENT = "not sent"  # error of a request that was not due before the load's duration was over; records leave it out
 ENDED_EARLY = "ended early"  # error of a request that was cancelled, or never sent, because its load was ended
 
-CHUNKS = {"offsets", "chunk_times", "chunk_tokens"}  # columns of Requests that have other lengths than the rest
-
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # a cut file, another version's, a foreign one
-
-
-@dataclass(frozen=True)
-class Requests:
-    """n requests and their m token chunks, in columns.
-
-    A chunk is one server-sent event with tokens; request i has the chunks `offsets[i]` to `offsets[i + 1]`.
-    """
-
-    scheduled: Floats  # (n,) when the arrival process scheduled it
-    sent: Floats  # (n,) when its bytes were written to the socket; NaN if never
-    first_byte: Floats  # (n,) first byte of the reply; NaN if none
-    finished: Floats  # (n,) end of the reply or of the connection; NaN if never sent
-    input_tokens: Ints  # (n,) prompt tokens, as sent
-    asked_tokens: Ints  # (n,) max_tokens
-    output_tokens: Ints  # (n,) from the server's usage, else counted from its chunks
-    status: Ints  # (n,) HTTP status; 0 if none came
-    replica: Ints  # (n,) index of the endpoint that served it
-    finish_reason: Strings  # (n,) "length", "stop", or "" if none came
-    error: Strings  # (n,) "" is success; else one line
-    offsets: Ints  # (n + 1,)
-    chunk_times: Floats  # (m,) arrival of each chunk
-    chunk_tokens: Ints  # (m,) tokens in each chunk
-    usage_input_tokens: Ints = field(  # (n,) prompt tokens by the server's usage, 0 if not told; (0,) in older files
-        default_factory=lambda: np.empty(0, np.int64)
-    )
-
-    def __len__(self) -> int:
-        return len(self.sent)
-
-    def select(self, kept: npt.NDArray[np.bool_]) -> Requests:
-        """Only these requests, (n,) of which `kept` is true, with their chunks."""
-        chunks = np.diff(self.offsets)
-        of_kept = np.repeat(kept, chunks)
-        names = [each.name for each in dataclasses.fields(self) if each.name not in CHUNKS]
-        columns = {name: getattr(self, name) for name in names}
-        return Requests(
-            **{name: column[kept] if len(column) else column for name, column in columns.items()},
-            offsets=np.concatenate([[0], np.cumsum(chunks[kept])]),
-            chunk_times=self.chunk_times[of_kept],
-            chunk_tokens=self.chunk_tokens[of_kept],
-        )
-
-    def save(self, path: Path) -> None:
-        """Writes the columns; the file appears complete or not at all. Times are not compressed."""
-        # Times hardly shrink: np.savez_compressed takes ten times as long for 7 % less.
-        with atomic(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for each in dataclasses.fields(self):
-                column, name = getattr(self, each.name), f"{each.name}.npy"
-                entry = zipfile.ZipInfo(name) if column.dtype.kind == "f" else name  # a ZipInfo is stored uncompressed
-                with archive.open(entry, "w", force_zip64=True) as out:
-                    np.lib.format.write_array(out, column, allow_pickle=False)  # type: ignore[no-untyped-call]
-
-    def without_secrets(self) -> Requests:
-        """The same requests; a server's error may repeat the key that it was sent."""
-        masked = {error: redact(error) for error in set(self.error.tolist())}
-        if all(error == text for error, text in masked.items()):
-            return self
-        return dataclasses.replace(self, error=np.array([masked[error] for error in self.error.tolist()]))
-
-    @classmethod
-    def load(cls, path: Path) -> Requests:
-        with np.load(path) as columns:
-            return cls(**columns)
 
 
 @dataclass(frozen=True)
@@ -276,14 +208,3 @@ def remove_partial_files(folder: Path) -> None:
     for path in folder.glob(".*"):
         if path.suffix[1:].isdigit() and path.is_file():
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path to write to, renamed to `path` only if the block succeeds."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

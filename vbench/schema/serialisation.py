@@ -83,8 +83,13 @@ def _fits(kind: Any, value: Any) -> bool:
 
 
 def effective_config(config: RunConfig) -> dict[str, Any]:
-    """The config as plain data, without the engine options that had no effect because the server already ran."""
+    """The config as plain data, without options that had no effect.
+
+    These are the parts of other kinds of loads, and those of an engine that already ran.
+    """
     facts: dict[str, Any] = to_plain(config)
+    for part in config.workload.other_parts:
+        del facts["workload"][part]
     if config.engine.base_url is not None:
         facts["engine"] = {key: value for key, value in facts["engine"].items() if key in EXTERNAL_SERVER_KEYS}
     return facts

@@ -6,9 +6,10 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Set
 
 from vbench.schema.fields import key
+from vbench.schema.loads import Agents, Conversations, Prefix, Replay, Routing
 
 
 class Lengths(Enum):
@@ -18,6 +19,9 @@ class Lengths(Enum):
     random = "random"
     sharegpt_file = "sharegpt_file"
     trace = "trace"
+    prefix = "prefix"
+    conversations = "conversations"
+    agents = "agents"
     none = "none"
 
 
@@ -49,7 +53,10 @@ class Slo:
         return {name: limit for name, limit in dataclasses.asdict(self).items() if limit is not None}
 
 
-NEWER_KEYS = {"duration_s", "warmup_s"}  # of Workload: where they are null, run keys and prompts are as before them
+NEWER_KEYS = {"duration_s", "warmup_s", "sessions", "session_rate", "routing"}  # than published records
+PARTS = ("prefix", "conversations", "agents", "trace")  # keys of one kind of load each, which has the part's name
+SHARING = {Lengths.prefix, Lengths.conversations, Lengths.agents, Lengths.trace}  # prompts that may share beginnings
+IN_SESSIONS = {Lengths.conversations, Lengths.agents}
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,9 @@ class Workload:
     """The load of one run."""
 
     lengths: Lengths = key(Lengths.sharegpt, "where prompt and reply lengths come from; none only starts the server")
-    num_prompts: int = key(10, "requests to send; with duration_s, at most", allowed="1 or more")
+    num_prompts: Optional[int] = key(
+        10, "requests to send; with duration_s, at most", allowed="1 or more; null: all rows of workload=trace"
+    )
     duration_s: Optional[float] = key(
         None,
         "stop sending after this time (and warmup_s) or after num_prompts requests, whichever comes first",
@@ -87,6 +96,19 @@ class Workload:
     output_len: Any = key(128, "reply length of workload=random", unit="tokens", allowed="a number, or [least, most]")
     path: Optional[str] = key(None, "file of workload=sharegpt_file (JSON) or workload=trace (CSV or JSONL)")
     slo: Slo = field(default_factory=Slo)
+    sessions: Optional[int] = key(
+        None, "sessions at once, of conversations or agents; one that ends is replaced", allowed="1 or more"
+    )
+    session_rate: Optional[float] = key(
+        None, "mean arrival rate of sessions, in place of workload.sessions", unit="sessions/s", allowed="above 0"
+    )
+    routing: Optional[Routing] = key(
+        None, "which replica gets a request", allowed="null: the one with the fewest requests in flight"
+    )
+    prefix: Prefix = field(default_factory=Prefix)
+    conversations: Conversations = field(default_factory=Conversations)
+    agents: Agents = field(default_factory=Agents)
+    trace: Replay = field(default_factory=Replay)
     search: Optional[Search] = key(
         None,
         "search for the highest value of this key that meets workload.slo, deciding by num_prompts requests or more",
@@ -101,6 +123,34 @@ class Workload:
         return self.lengths is Lengths.none
 
     @property
+    def other_parts(self) -> Set[str]:
+        """The parts of other kinds of loads, which say nothing of this one."""
+        return {name for name in PARTS if name != self.lengths.name}
+
+    @property
+    def unused(self) -> Set[str]:
+        """Keys newer than published records that say nothing here: run keys and prompts are as before them."""
+        unset = {name for name in NEWER_KEYS if getattr(self, name) is None}
+        return unset | self.other_parts | ({"trace"} if self.trace == Replay() else set())
+
+    @property
+    def request_count(self) -> int:
+        """`num_prompts` as a number; `plan.rules.check_run` has counted the rows where it was null."""
+        if self.num_prompts is None:
+            raise ValueError("workload.num_prompts is null: its rows were not counted")
+        return self.num_prompts
+
+    @property
+    def shares_prompts(self) -> bool:
+        """Whether prompts of this load share beginnings, so that hits in the prefix cache belong to it."""
+        return self.lengths in SHARING
+
+    @property
+    def in_sessions(self) -> bool:
+        """Whether requests follow one another in sessions."""
+        return self.lengths in IN_SESSIONS
+
+    @property
     def sending_s(self) -> Optional[float]:
         """Seconds from the start after which nothing more is sent; None if only num_prompts ends the load."""
         return None if self.duration_s is None else self.duration_s + (self.warmup_s or 0.0)
@@ -108,4 +158,5 @@ class Workload:
     @property
     def paced(self) -> bool:
         """Whether each request has an arrival time of its own, rather than all being sent at once."""
-        return math.isfinite(self.request_rate) or self.ramp_up_strategy is not None or self.lengths is Lengths.trace
+        rated = math.isfinite(self.request_rate) or self.ramp_up_strategy is not None
+        return rated or self.lengths is Lengths.trace or self.in_sessions

@@ -30,9 +30,9 @@ from vbench.schema.record import NOT_SENT, REQUESTS, TELEMETRY, Reason, Record, 
 from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
 from vbench.session.early_end import EarlyEnd
-from vbench.workload.arrivals import schedule_arrivals
-from vbench.workload.prompts import Prompts, digest, generator, prompts, redraw, replace_beginnings
+from vbench.workload.prompts import Prompts, digest, prompts, redraw, replace_beginnings
 from vbench.workload.search import streams
+from vbench.workload.sharing import send_times
 
 RETRIES = {  # by code: how often a run is measured again, at once and on the same servers
     "compiled_under_load": 2,  # the kernels exist by then, but no two attempts form exactly the same batches
@@ -192,17 +192,22 @@ def longest_context(servers: Servers, model: Model) -> int:
 
 def _load(run: Run, servers: Servers, asked: Prompts, cache_salt: str | None) -> Load:
     load = run.config.workload
+    carries_replies = asked.structure is not None and bool((asked.structure.extends >= 0).any())
     return Load(
         endpoints=servers.endpoints,
         prompts=asked.ids,
         output_len=asked.output_len,
-        scheduled=schedule_arrivals(load, generator(load, "arrivals")),
+        scheduled=send_times(load),
         max_concurrency=load.max_concurrency,
         ignore_eos=load.ignore_eos,
         timeout_s=load_timeout_s(run),
         sending_s=load.sending_s,
         processes=load.client_processes or count_needed(streams(load)),
         cache_salt=cache_salt,
+        structure=asked.structure,
+        sessions=load.sessions,
+        routing=load.routing,
+        returns_ids=carries_replies and servers.facts["engine"].startswith("vllm"),
     )
 
 

@@ -123,10 +123,10 @@ def _shape_of(run: Run, servers: Servers) -> Shape:
     model, context = run.config.model, longest_context(servers, run.config.model)
     asked = prompts(run.config.workload, model.vocab_size, model.hub_id, context)
     most_tokens = FULL_STEPS * step_tokens(servers) * len(servers.servers)
-    return shape([len(ids) for ids in asked.ids], _choose_concurrency(run), context, most_tokens)
+    return shape(asked.input_len, _choose_concurrency(run), context, most_tokens)
 
 
-def shape(input_len: Sequence[int], at_once: int, context: int, most_tokens: int) -> Shape:
+def shape(input_len: Sequence[int] | Ints, at_once: int, context: int, most_tokens: int) -> Shape:
     """`at_once` requests with prompts of these lengths, and replies that end one after another.
 
     If the run has more prompts, some follow, so that prefills and replies mix. Once the prompts total `most_tokens`,

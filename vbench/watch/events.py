@@ -158,7 +158,7 @@ class Events:
 
     def write_measuring(self, run: Run) -> Callable[[int, int], None]:
         """Reports that the run begins. Returns `tick(replies, tokens)`, which reports its totals so far."""
-        self._write("measuring", run=run.key, name=run.name, replies=run.config.workload.num_prompts)
+        self._write("measuring", run=run.key, name=run.name, replies=run.config.workload.request_count)
         last = time.monotonic()
 
         def tick(replies: int, tokens: int) -> None:

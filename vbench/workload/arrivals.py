@@ -16,7 +16,7 @@ def schedule_arrivals(workload: Workload, rng: np.random.Generator) -> Floats:
     """
     if workload.lengths is Lengths.trace:
         return trace.read(workload).times
-    n, rate = workload.num_prompts, workload.request_rate
+    n, rate = workload.request_count, workload.request_rate
     start, end = workload.ramp_up_start_rps, workload.ramp_up_end_rps
     if workload.ramp_up_strategy is None or start is None or end is None:
         return arrivals(n, rate, workload.burstiness, rng)

@@ -54,7 +54,7 @@ class Plan:
 def probe_plan(config: RunConfig, question: Question, duration_s: float | None) -> Plan:
     """The probe that answers the question; `duration_s` is a request's, measured at the nearest level below."""
     load = replace(config.workload, search=None, seed=SEEDS * (config.workload.seed + 1) + question.attempt)
-    asked = 1 if question.exploring else load.num_prompts
+    asked = 1 if question.exploring else load.request_count
     if config.workload.search is Search.max_concurrency:
         places = int(question.level)
         least = max(asked, places if question.exploring else GENERATIONS * places)
@@ -90,7 +90,7 @@ def ended_enough(plan: Plan, sent: Floats, finished: Floats, met: Bools, oldest_
     place[np.argsort(sent, kind="stable")] = np.arange(len(sent))
     start = steady_start(finished, plan.config.workload.max_concurrency or 1) if plan.building is None else -np.inf
     judged = (sent < oldest_open_s) & (sent >= start) & (place >= (plan.building or 0))
-    judged &= place < plan.config.workload.num_prompts - plan.holding
+    judged &= place < plan.config.workload.request_count - plan.holding
     return plan.has_told_enough(int((met & judged).sum()), int(judged.sum()))
 
 

@@ -8,35 +8,46 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
 
-from vbench.schema import NEWER_KEYS, Lengths, Workload
+from vbench.schema import Lengths, Workload
 from vbench.schema.record import Ints
+from vbench.schema.structure import Structure
 from vbench.workload import sharegpt, trace
+from vbench.workload.seeding import RECIPE, generator
+from vbench.workload.sharing import find_script
 
 FIRST_ID = 256  # special tokens lie below it in most vocabularies, in the last quarter in Llama's
 BEGINNING = 4  # tokens: as many as the shortest prompt of a file has
-RECIPE = 1  # part of every run key: raise it if the same workload gives other prompts
 
 
 @dataclass(frozen=True)
 class Prompts:
     """n prompts: their token ids, and how many tokens each reply is to have."""
 
-    ids: list[npt.NDArray[np.int32]]
+    ids: list[npt.NDArray[np.int32]]  # of each prompt; with a structure, of each of its parts
     output_len: Ints  # (n,)
+    structure: Structure | None = None
+
+    @property
+    def input_len(self) -> Ints:
+        """Tokens of each prompt, (n,), if all replies that it carries reach their length."""
+        tokens = np.array([len(ids) for ids in self.ids], np.int64)
+        return tokens if self.structure is None else self.structure.prompt_tokens(tokens, self.output_len)
 
 
 def prompts(workload: Workload, vocab_size: int, tokenizer: str, max_model_len: int) -> Prompts:
     """The prompts of a run. `tokenizer` (a hub id or folder) and `max_model_len` serve `sharegpt_file` only."""
     if workload.lengths is Lengths.sharegpt_file:
         return Prompts(*sharegpt.conversations(workload, tokenizer, max_model_len))
+    if made := find_script(workload):
+        ids = _draw_ids(workload, vocab_size, made.part_tokens)
+        return Prompts(ids, made.output_len, made.structure)
     return _random_prompts(workload, vocab_size, lengths(workload))
 
 
@@ -51,7 +62,7 @@ def redraw(asked: Prompts, vocab_size: int, nonce: str) -> Prompts:
     """Prompts of the same lengths with other token ids, which follow from the nonce and from nothing else."""
     rng = np.random.default_rng(list(hashlib.sha256(nonce.encode()).digest()))
     ids = [rng.integers(FIRST_ID, vocab_size * 3 // 4, len(each), dtype=np.int32) for each in asked.ids]
-    return Prompts(ids, asked.output_len)
+    return replace(asked, ids=ids)
 
 
 def replace_beginnings(asked: Prompts, vocab_size: int, nonce: str) -> Prompts:
@@ -62,27 +73,27 @@ def replace_beginnings(asked: Prompts, vocab_size: int, nonce: str) -> Prompts:
 
 
 def _random_prompts(workload: Workload, vocab_size: int, pairs: Ints) -> Prompts:
+    return Prompts(_draw_ids(workload, vocab_size, pairs[:, 0]), pairs[:, 1])
+
+
+def _draw_ids(workload: Workload, vocab_size: int, tokens: Ints) -> list[npt.NDArray[np.int32]]:
+    """Random ids, as many as `tokens` (m,) says for each of m texts."""
     rng = generator(workload, "prompts")
-    ids = rng.integers(FIRST_ID, vocab_size * 3 // 4, int(pairs[:, 0].sum()), dtype=np.int32)
-    return Prompts(np.split(ids, np.cumsum(pairs[:-1, 0])), pairs[:, 1])
+    ids = rng.integers(FIRST_ID, vocab_size * 3 // 4, int(tokens.sum()), dtype=np.int32)
+    return np.split(ids, np.cumsum(tokens[:-1]))
 
 
 def lengths(workload: Workload) -> Ints:
     """Shape (num_prompts, 2): prompt and reply tokens. ShareGPT's pairs repeat beyond their 1,280."""
     if workload.lengths is Lengths.sharegpt:
-        return np.resize(_sharegpt_pairs(), (workload.num_prompts, 2))
+        return np.resize(_sharegpt_pairs(), (workload.request_count, 2))
+    if made := find_script(workload):
+        return made.lengths
     if workload.lengths is Lengths.trace:
         return trace.read(workload).lengths
     rng = generator(workload, "lengths")
     low, high = np.transpose([_span(workload.input_len), _span(workload.output_len)])
-    return rng.integers(low, high + 1, (workload.num_prompts, 2), dtype=np.int64)
-
-
-def generator(workload: Workload, purpose: str) -> np.random.Generator:
-    """A generator seeded with the whole workload and the purpose, and with nothing else."""
-    shaping = {key: value for key, value in asdict(workload).items() if key not in NEWER_KEYS or value is not None}
-    facts = json.dumps([RECIPE, purpose, shaping], sort_keys=True, default=str)
-    return np.random.default_rng(list(hashlib.sha256(facts.encode()).digest()))
+    return rng.integers(low, high + 1, (workload.request_count, 2), dtype=np.int64)
 
 
 def digest(workload: Workload) -> str:
@@ -113,7 +124,7 @@ def draw_lengths(workload: Workload, rng: np.random.Generator) -> Ints:
     if workload.lengths is not Lengths.sharegpt:
         return lengths(workload)
     pairs = _sharegpt_pairs()
-    passes = -(-workload.num_prompts // len(pairs))
+    passes = -(-workload.request_count // len(pairs))
     order = np.concatenate([rng.permutation(len(pairs)) for _ in range(passes)])
-    chosen: Ints = pairs[order[: workload.num_prompts]]
+    chosen: Ints = pairs[order[: workload.request_count]]
     return chosen

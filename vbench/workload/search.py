@@ -61,7 +61,8 @@ def streams(load: Workload) -> int:
     """Requests of a load that may be in flight together; of a search, in its highest probe."""
     if load.search:
         return int(HIGHEST)
-    return min(load.num_prompts, load.max_concurrency or load.num_prompts)
+    together = load.sessions or load.request_count
+    return min(load.request_count, load.max_concurrency or load.request_count, together)
 
 
 def decide(probes: Sequence[Probe]) -> bool | None:

@@ -52,12 +52,12 @@ def conversations(workload: Workload, tokenizer: str, max_model_len: int) -> tup
             if long_enough and len(ids) <= MOST_INPUT_TOKENS and total <= min(MOST_TOKENS, max_model_len):
                 yield ids, reply
 
-    kept = list(islice(fitting(), workload.num_prompts))
-    if len(kept) < workload.num_prompts:
+    kept = list(islice(fitting(), workload.request_count))
+    if len(kept) < workload.request_count:
         odd = sum(not (_is_text(question) and _is_text(answer)) for question, answer in turns)
         raise Refused(
-            f"workload.num_prompts={workload.num_prompts}: {workload.path} has only {len(kept)} fitting conversations "
-            f"of {len(turns)}, {odd} of which are not text; ask for no more"
+            f"workload.num_prompts={workload.request_count}: {workload.path} has only {len(kept)} fitting "
+            f"conversations of {len(turns)}, {odd} of which are not text; ask for no more"
         )
     return [ids for ids, _ in kept], np.array([reply for _, reply in kept], dtype=np.int64)
 

@@ -44,7 +44,13 @@ class Trace:
 def read(workload: Workload) -> Trace:
     """The first `num_prompts` rows of the file. Raises Refused if it is not a trace or has fewer rows."""
     path = _file(workload)
-    return _read(path, workload.num_prompts, path.stat().st_mtime_ns)
+    return _read(path, workload.request_count, path.stat().st_mtime_ns)
+
+
+def count(workload: Workload) -> int:
+    """The number of the file's rows. Raises Refused if it is not a trace."""
+    path = _file(workload)
+    return len(_read(path, None, path.stat().st_mtime_ns).times)
 
 
 def content(workload: Workload) -> bytes:
@@ -60,19 +66,19 @@ def _file(workload: Workload) -> Path:
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, count: int, _modified_ns: int) -> Trace:
+def _read(path: Path, count: int | None, _modified_ns: int) -> Trace:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = _rows(lines, path, count)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Refused(f"workload.path={path}: not a trace, CSV or JSONL ({error})") from error
-    if len(rows) < count:
-        raise Refused(f"workload.num_prompts={count}: {path} has only {len(rows)} rows; ask for no more")
+    if len(rows) < (count or 1):
+        raise Refused(f"workload.num_prompts={count or 'null'}: {path} has only {len(rows)} rows; ask for no more")
     table = np.array(sorted(rows, key=lambda row: row[0]), dtype=np.float64)
     return Trace(table[:, 0] - table[0, 0], np.maximum(table[:, 1:].astype(np.int64), 1))
 
 
-def _rows(lines: Iterable[str], path: Path, count: int) -> list[tuple[float, int, int]]:
+def _rows(lines: Iterable[str], path: Path, count: int | None) -> list[tuple[float, int, int]]:
     """At most `count` rows: seconds, prompt tokens, reply tokens."""
     filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     first = next(filled, (1, ""))

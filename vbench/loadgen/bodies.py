@@ -1,0 +1,139 @@
+"""The JSON bodies of a load's requests: built before the clock starts, or joined from parts as the replies come.
+
+A later turn's prompt is the bytes of the turn before it, the reply's token ids as the server gave them, and parts that
+were encoded before the start: joining takes microseconds. Nothing is parsed but the reply that is carried on, once it
+has ended.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+import numpy as np
+
+from vbench.loadgen import request
+from vbench.loadgen.load import Endpoint, Load
+from vbench.loadgen.wire import Reply, Stream
+from vbench.schema.record import Ints
+from vbench.schema.structure import Structure
+
+_IDS = re.compile(rb'"token_ids": ?\[([0-9, ]+)\]')  # not "prompt_token_ids"
+_CONTENT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)+)"')
+_TOKENS = re.compile(rb'"completion_tokens": ?(\d+)')
+
+
+class Bodies(Protocol):
+    """What a replica is sent."""
+
+    input_tokens: Ints  # (n,) of each prompt
+    carried: Ints  # (n,) tokens of an earlier reply in it
+
+    def build(self, index: int) -> bytes:
+        """The body of request `index`. What its prompt extends has ended."""
+
+    def keep_reply(self, index: int, reply: Reply) -> None:
+        """Takes the finished reply of request `index`, if a later prompt carries it."""
+
+
+class Prepared:
+    """All bodies, built at once."""
+
+    def __init__(self, load: Load, endpoint: Endpoint) -> None:
+        self.input_tokens = np.array([len(prompt) for prompt in load.prompts], np.int64)
+        self.carried = np.empty(0, np.int64)
+        self._bodies = [
+            _join(load, endpoint, [_own(endpoint, [request.encode(prompt, endpoint.chat)])], int(length))
+            for prompt, length in zip(load.prompts, load.output_len, strict=True)
+        ]
+
+    def build(self, index: int) -> bytes:
+        return self._bodies[index]
+
+    def keep_reply(self, index: int, reply: Reply) -> None:
+        """Nothing carries it."""
+
+
+class Assembled:
+    """Bodies joined from parts, each when it is sent."""
+
+    def __init__(self, load: Load, endpoint: Endpoint, structure: Structure) -> None:
+        self._load, self._endpoint, self._structure = load, endpoint, structure
+        self._parts = [request.encode(part, endpoint.chat) for part in load.prompts]
+        tokens = np.array([len(part) for part in load.prompts], np.int64)
+        self.input_tokens = structure.prompt_tokens(tokens, load.output_len)
+        self._own_tokens = self.input_tokens.copy()
+        later = structure.extends >= 0
+        parents = structure.extends[later]
+        self._own_tokens[later] -= self.input_tokens[parents] + load.output_len[parents]
+        self.carried = np.zeros(len(load), np.int64)
+        self._extends = structure.extends.tolist()
+        self._extended = np.bincount(structure.extends + 1, minlength=len(load) + 1)[1:].tolist()  # by how many
+        self._contexts: dict[int, list[bytes]] = {}  # pieces of prompt and reply, of requests still to be extended
+        self._tokens: dict[int, tuple[int, int]] = {}  # of them: tokens of the prompt, of the reply as it came
+
+    def build(self, index: int) -> bytes:
+        pieces = list(self._take_context(index))
+        own = [self._parts[part] for part in self._structure.own_parts(index).tolist()]
+        pieces.append(_own(self._endpoint, own))
+        if self._extended[index]:
+            self._contexts[index] = pieces
+        return _join(self._load, self._endpoint, pieces, int(self._load.output_len[index]))
+
+    def keep_reply(self, index: int, reply: Reply) -> None:
+        if not self._extended[index] or index not in self._contexts:
+            return
+        piece, tokens, filled = self._read(index, reply)
+        self._contexts[index].append(piece)
+        self._tokens[index] = tokens, 0 if filled else tokens
+
+    def _take_context(self, index: int) -> list[bytes]:
+        """The pieces of the prompt and reply that this prompt extends; they are dropped after their last use."""
+        parent = self._extends[index]
+        if parent < 0:
+            return []
+        replied, self.carried[index] = self._tokens[parent]
+        self.input_tokens[index] = self.input_tokens[parent] + replied + self._own_tokens[index]
+        self._extended[parent] -= 1
+        return self._contexts[parent] if self._extended[parent] else self._contexts.pop(parent)
+
+    def _read(self, index: int, reply: Reply) -> tuple[bytes, int, bool]:
+        """The reply as a piece, its tokens, and whether it is only filled up to their number."""
+        raw = b"".join(reply.reads)
+        counted = _TOKENS.findall(raw)
+        tokens = int(counted[-1]) if counted else int(self._load.output_len[index])
+        if self._endpoint.chat:
+            return request.message("assistant", b"".join(_find(_CONTENT, raw, reply))), tokens, False
+        ids = b",".join(_IDS.findall(raw))
+        if _count(ids) != tokens:  # a read ended within an event's ids
+            ids = b",".join(_find(_IDS, raw, reply))
+        if ids and _count(ids) == tokens:
+            return ids, tokens, False
+        own = np.concatenate([self._load.prompts[part] for part in self._structure.own_parts(index)])
+        return request.encode(np.resize(own, tokens), chat=False), tokens, True
+
+
+def _find(pattern: re.Pattern[bytes], raw: bytes, reply: Reply) -> list[bytes]:
+    """What the pattern finds in the reply's events, in order."""
+    events: list[bytes] = []
+    stream = Stream(reply)
+    while (found := stream.take()) is not None:
+        events += [event.data for event in found]
+    return pattern.findall(b"\n".join(events)) if events else pattern.findall(raw)
+
+
+def _count(ids: bytes) -> int:
+    return ids.count(b",") + 1 if ids else 0
+
+
+def _own(endpoint: Endpoint, parts: list[bytes]) -> bytes:
+    """A request's own parts as one piece: ids, or the user's message."""
+    return request.message("user", b" ".join(parts)) if endpoint.chat else b",".join(parts)
+
+
+def _join(load: Load, endpoint: Endpoint, pieces: list[bytes], output_len: int) -> bytes:
+    returns_ids = load.returns_ids and not endpoint.chat
+    before, after = request.frame(
+        endpoint.model, endpoint.chat, output_len, load.ignore_eos, load.cache_salt, returns_ids
+    )
+    return b"%b%b%b" % (before, b",".join(pieces), after)

@@ -1,0 +1,69 @@
+"""Which loads share parts of their prompts, and the script of each. Pure but for a trace's file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import lru_cache
+
+from vbench.schema import Lengths, Workload
+from vbench.schema.record import Floats, Ints
+from vbench.workload import conversations, prefix
+from vbench.workload.arrivals import schedule_arrivals
+from vbench.workload.draws import distribution
+from vbench.workload.script import Script
+from vbench.workload.seeding import generator
+
+
+def find_script(workload: Workload) -> Script | None:
+    """The script of a load whose prompts share parts; None if they do not. Raises Refused if its values make none."""
+    if workload.lengths not in SCRIPTS:
+        return None
+    return _script(_Key(workload))
+
+
+def send_times(workload: Workload) -> Floats:
+    """Seconds after the start at which each request is to be sent, (n,); 0 for those that wait for another."""
+    script = find_script(workload)
+    return script.scheduled if script else schedule_arrivals(workload, generator(workload, "arrivals"))
+
+
+def reply_tokens(workload: Workload, n: int) -> Ints:
+    """Tokens of n replies, (n,)."""
+    return distribution(workload.output_len, "output_len", 1).counts(n, generator(workload, "replies"))
+
+
+def _prefix(workload: Workload) -> Script:
+    times = schedule_arrivals(workload, generator(workload, "arrivals"))
+    replies = reply_tokens(workload, workload.request_count)
+    return prefix.script(workload, generator(workload, "script"), replies, times)
+
+
+def _conversations(workload: Workload) -> Script:
+    return conversations.script(workload, generator(workload, "script"))
+
+
+SCRIPTS: dict[Lengths, Callable[[Workload], Script]] = {
+    Lengths.prefix: _prefix,
+    Lengths.conversations: _conversations,
+}
+
+
+class _Key:
+    """A workload as a cache's key: its lists make it unhashable itself."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        self.text = json.dumps(asdict(workload), sort_keys=True, default=str)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.text == other.text
+
+
+@lru_cache(maxsize=8)
+def _script(key: _Key) -> Script:
+    return SCRIPTS[key.workload.lengths](key.workload)
