@@ -14,7 +14,7 @@ from stored_runs import client, runs
 
 from vbench import tracking
 from vbench.plan.naming import dotted_leaves
-from vbench.schema import Weights
+from vbench.schema import RunConfig, Weights, keys
 from vbench.schema.record import RECORD, Failure, Reason, Record
 from vbench.schema.series import Series
 from vbench.tracking.curves import points
@@ -125,14 +125,11 @@ def test_what_is_flattened_comes_back_in_the_types_of_the_schema():
     def back(key):
         return restore(key, pd.Series([row.params[key]], dtype=object)).iloc[0]
 
+    of_any_type = {key.name for key in keys(RunConfig) if key.kinds == (object,)}
     for part in ("workload", "parallelism", "engine", "hardware"):
         for key, value in dotted_leaves(found.config[part], part):
             # A length may also be a range, so it stays the text that it is in an override.
-            if (
-                isinstance(value, bool | int | float)
-                and key in row.params
-                and not key.endswith(("input_len", "output_len"))
-            ):
+            if isinstance(value, bool | int | float) and key in row.params and key not in of_any_type:
                 assert back(key) == value, key
     assert back("engine.max_model_len") == 2000
     assert back("engine.max_num_seqs") is None or pd.isna(back("engine.max_num_seqs"))

@@ -10,8 +10,8 @@ from vbench.plan.reach.work import ROUTER_BIAS, Work, compute_work
 from vbench.schema import Gpu, Lengths, RunConfig, Workload
 from vbench.schema.engine import Weights
 from vbench.schema.record import Floats, Ints
-from vbench.workload.arrivals import schedule_arrivals
-from vbench.workload.prompts import generator, lengths
+from vbench.workload.prompts import lengths
+from vbench.workload.sharing import send_times
 
 LARGE_GPU_MIB = 70 * 1024  # vLLM's get_batch_defaults: larger limits from here on, but for an A100
 BATCHED_TOKENS, SEQUENCES = {True: 8192, False: 2048}, {True: 1024, False: 256}
@@ -125,7 +125,7 @@ def make_load(workload: Workload) -> Load:
     if workload.lengths is Lengths.sharegpt_file:
         workload = replace(workload, lengths=Lengths.sharegpt)
     pairs = lengths(workload)
-    arrivals = schedule_arrivals(workload, generator(workload, "arrivals"))
+    arrivals = send_times(workload)
     if workload.sending_s is not None:
         due = arrivals <= workload.sending_s
         pairs, arrivals = pairs[due], arrivals[due]
