@@ -18,6 +18,7 @@ from vbench.analysis.section import Section, slug
 from vbench.schema.record import Failure, Reason
 from vbench.tracking.mapping import flatten
 from vbench.tracking.markdown import escape_markdown, markdown_table
+from vbench.watch.console import open_console
 
 pytestmark = pytest.mark.slow  # takes seconds
 
@@ -86,7 +87,7 @@ def test_a_name_is_markup_nowhere(name, tmp_path, capsys):
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in tables if "hardware" in line or "h100" in line}
     assert len(widths) <= 3  # of each table one
 
-    console = terminal.open_console()
+    console = open_console()
     terminal.print_answer(console, first)
     for section in found:
         terminal.print_section(console, section)
@@ -107,7 +108,7 @@ def test_a_figure_shows_dollars_and_a_first_underscore_as_they_are():
 
 def test_a_terminal_shows_brackets_as_they_are(capsys):
     section = Section("s", "[bold]title[/]", notes=("[rank0]: out of memory",))
-    terminal.print_section(terminal.open_console(), section)
+    terminal.print_section(open_console(), section)
     assert capsys.readouterr().out == "[bold]title[/]\n  [rank0]: out of memory\n"
 
 

@@ -89,7 +89,9 @@ def test_times_and_tokens_are_the_servers(one):
 def test_the_client_tells_facts_of_itself(one):
     with running("--itl-s", "0.005") as url:
         seen = []
-        _, client = one.run(load(url, n=4, output_len=150), tick=lambda *counts: seen.append(counts))
+        _, client = one.run(
+            load(url, n=4, output_len=150), tick=lambda progress: seen.append((progress.completed, progress.reads))
+        )
     assert client.processes == 1
     assert 0 < client.busiest_cpu_share < 1.1
     assert client.cpu_s > 0

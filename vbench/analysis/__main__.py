@@ -16,8 +16,9 @@ from vbench.analysis.answers import Answer, answer
 from vbench.analysis.comparisons import against, sections
 from vbench.analysis.gate import Outcome
 from vbench.analysis.options import Options, parse_options
-from vbench.analysis.terminal import open_console, print_answer, print_files, print_outcome, print_section
+from vbench.analysis.terminal import print_answer, print_files, print_outcome, print_section
 from vbench.schema.errors import Refused, VbenchError
+from vbench.watch.console import open_console
 
 if TYPE_CHECKING:
     from vbench.analysis.section import Section

@@ -18,16 +18,7 @@ if TYPE_CHECKING:
     from vbench.analysis.answers import Answer
     from vbench.analysis.section import Section
 
-LINE_WIDTH = 200  # characters, if no terminal says how many it has
 COLOURS = {FAILED: "red", PASSED: "green", UNDECIDED: "yellow"}
-
-
-def open_console() -> Console:
-    """A console that is wide where its output goes into a file or pipe."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = LINE_WIDTH
-    return console
 
 
 def print_answer(console: Console, answer: Answer) -> None:

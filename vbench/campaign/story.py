@@ -38,6 +38,7 @@ from vbench.watch.screen import Screen
 from vbench.watch.searches import answer_lines
 
 ROOT = Path("multirun")
+SOON_S = 1.0  # filing that takes longer is said
 LOOK_S = 0.25  # between two looks at the events on disk
 DETACHED = 130  # the exit code of a command that Ctrl-C ended
 
@@ -151,6 +152,8 @@ def _conclude(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watche
 
 
 def _close(delivery: Delivery, screen: Screen) -> None:
-    delivery.close()
+    if not delivery.close(SOON_S):
+        screen.print("filing records in MLflow")
+        delivery.close()
     for line in delivery.report():
         screen.print(fill_markup("[yellow]not filed[/]: {}; later: python -m vbench.ingest {}", line, ROOT))

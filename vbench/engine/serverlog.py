@@ -18,6 +18,7 @@ PREFIX = re.compile(
     r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)(?::\s+|\s[\d-]+ [\d:]+ (?:\[[^\]]*\]|\S+:\d+\])\s*))?"
 )
 HARMLESS = {"DEBUG", "INFO", "WARNING"}
+SHOWN = 70  # characters of a line on the screen
 SOURCE = re.compile(r'File "|raise ')  # lines of a traceback that quote the program
 RAISED = re.compile(r"^([\w.]+(Error|Exception)(: |$)|what\(\): )")
 # One process of an engine says of another, or of itself, that it died: the reason stands elsewhere.
@@ -95,6 +96,13 @@ def diagnose(log: str, returncode: int) -> Diagnosis:
     died = [line for line in lines if DIED.search(line)]
     last = died[:1] or [text for _, text in parsed if text][-1:] or ["(the log is empty)"]
     return Diagnosis("server_died", f"{_describe_end(returncode)}; {'its log' if died else 'last line'}: {last[0]}")
+
+
+def find_last_words(log: str) -> str:
+    """What the log said last, in at most SHOWN characters, without level, time and process; empty if nothing."""
+    words = (line[match.end() :].strip() for line in reversed(_split_lines(log)) if (match := PREFIX.match(line)))
+    last = next((text for text in words if any(map(str.isalpha, text))), "")
+    return last if len(last) <= SHOWN else f"{last[: SHOWN - 1]}…"
 
 
 def read_facts(log: str) -> dict[str, float]:

@@ -26,7 +26,7 @@ SILENCE_S = 120.0  # a process that is silent for this long is lost
 START_IN_NS = 10_000_000  # time for the start message to reach every process
 SPARE_FILES = 64  # file descriptors that a process needs besides its streams
 
-Tick = Callable[[int, int], None]  # requests completed, chunks received
+Tick = Callable[[Progress], None]
 Enough = Callable[[Progress], bool]  # whether to break the load off
 
 
@@ -161,7 +161,7 @@ class Workers:
                     last[worker] = message[1]
                     progress = combine(last.values(), message[1])
                     if tick:
-                        tick(progress.completed, progress.reads)
+                        tick(progress)
                     if enough and enough(progress):
                         enough = None
                         for each in workers:

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from vbench.schema import Parallelism, RunConfig
 
 DOT = " · "
+LOAD_WORDS = (  # what stands in a name, and how it is said
+    (r"\bn(\d+)\b", r"\1 prompts"),
+    (r" r([\d.]+(?:e[+-]?\d+)?(?:-[\d.]+)?)\b", r", \1 req/s"),
+    (r" w([\d.]+)\b", r" after \1 s"),
+    (r"(?:^| )c(\d+)\b", r", \1 at once"),
+    (r" s(\d+)\b", r", seed \1"),
+    (r"^, ", ""),
+)
 
 
 def run_name(config: RunConfig) -> str:
@@ -51,6 +60,14 @@ def load_name(config: RunConfig) -> str:
     parts += [f"slo {load.search.name}"] if load.search else []
     parts += [f"s{load.seed}"] if load.seed else []
     return " ".join(parts)
+
+
+def say_load(name: str) -> str:
+    """The load at the end of a run's name in words: "320 prompts, 8 req/s, 64 at once, seed 1"."""
+    words = name.rpartition(DOT)[2]
+    for pattern, text in LOAD_WORDS:
+        words = re.sub(pattern, text, words)
+    return words
 
 
 def replace_load(name: str, load: str) -> str:

@@ -49,7 +49,7 @@ class SessionContext:
     async def load(
         self,
         load: Load,
-        tick: Callable[[int, int], None] | None = None,
+        tick: Callable[[Progress], None] | None = None,
         enough: Callable[[Progress], bool] | None = None,
     ) -> tuple[Requests, Client]:
         """Sends a load from a separate thread. Cancelling this kills the load processes.

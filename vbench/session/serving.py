@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from vbench.engine import compilelog, external, identity, routing, serverlog
@@ -12,6 +14,10 @@ from vbench.engine.external import ExternalServer
 from vbench.engine.server import Server, start_replicas
 from vbench.plan.sessions import Session
 from vbench.session.context import Servers, SessionContext
+from vbench.session.starts import remember_start
+
+LOADING_S = 3.0  # between two looks at the log of a server that starts
+READ_BACK = 8192  # bytes
 
 
 @asynccontextmanager
@@ -21,9 +27,34 @@ async def ready_servers(context: SessionContext) -> AsyncIterator[Servers]:
     Raises the errors of `engine.server.start_replicas` and `engine.external.connect`.
     """
     began = time.monotonic()
-    async with _start_or_attach(context) as servers:
-        start = {} if context.session.is_external else {"start_s": time.monotonic() - began}
-        yield Servers(servers, start | await _facts(context.session, servers))
+    watching = asyncio.create_task(_report_loading(context))
+    try:
+        async with _start_or_attach(context) as servers:
+            watching.cancel()
+            start = {} if context.session.is_external else {"start_s": time.monotonic() - began}
+            if start:
+                remember_start(context.session, start["start_s"])
+            yield Servers(servers, start | await _facts(context.session, servers))
+    finally:
+        watching.cancel()
+
+
+async def _report_loading(context: SessionContext) -> None:
+    """Reports what the first server's log says last, while it starts."""
+    reported = ""
+    while not context.session.is_external:
+        await asyncio.sleep(LOADING_S)
+        line = serverlog.find_last_words(_read_end(context.folder / "server.log"))
+        if line and line != reported:
+            context.events.write_loading(reported := line)
+
+
+def _read_end(log: Path) -> str:
+    """The last READ_BACK bytes of the log; empty if there is none yet."""
+    with suppress(FileNotFoundError), log.open("rb") as file:
+        file.seek(max(log.stat().st_size - READ_BACK, 0))
+        return file.read().decode(errors="replace")
+    return ""
 
 
 def _start_or_attach(context: SessionContext) -> AbstractAsyncContextManager[Sequence[Server | ExternalServer]]:

@@ -54,10 +54,11 @@ class Delivery:
         self._queue.put(None)
         self._thread.join(LEAVE_S)
 
-    def close(self) -> None:
-        """Waits until every record is filed or has failed."""
+    def close(self, wait_s: float | None = None) -> bool:
+        """Waits until every record is filed or has failed, or this long; whether that is so."""
         self._queue.put(None)
-        self._thread.join()
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def report(self) -> Iterator[str]:
         """A line for each reason why records are not filed, with their number; none if all are filed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,12 +24,15 @@ RUNNING = IN_FLIGHT - {QUEUED, WAITING}
 class CurrentRun:
     """The run that is being measured: a point, or a probe of a search. Times in seconds since 1970."""
 
+    key: str
     name: str
     began_at: float
     expected_replies: int
     replies: int = 0
     tokens: int = 0
     counted_at: float = 0.0  # when `replies` and `tokens` were counted
+    ttft_ms: float | None = None  # of the latest requests
+    itl_ms: float | None = None
 
 
 @dataclass
@@ -37,9 +41,10 @@ class SessionProgress:
 
     session: Session
     state: str = MISSING
-    detail: str = ""  # in state WAITING: the resources that it waits for; in WARMING: how far it has come
+    detail: str = ""  # WAITING: for which resources; STARTING: the log's last line; WARMING: how far it has come
     state_since: float = 0.0  # seconds since 1970
     start_s: float | None = None  # how long its servers took to start
+    usual_start_s: float | None = None  # how long such starts took on its host before
     verdicts: dict[str, str] = field(default_factory=dict)  # of its points, by run key
     measured_s: dict[str, float] = field(default_factory=dict)  # how long each measured point took, by run key
     current_run: CurrentRun | None = None
@@ -61,7 +66,10 @@ class SessionProgress:
         if event.kind == "waiting":
             self._enter(WAITING, event.t, facts["wanted"])
         elif event.kind in ("leased", "starting"):
+            self.usual_start_s = facts.get("usual_s", self.usual_start_s)
             self._enter(STARTING, event.t)
+        elif event.kind == "loading":
+            self.detail = facts["line"]
         elif event.kind == "rehearsing":
             self._enter(WARMING, event.t if self.state != WARMING else self.state_since, describe_rehearsal(event))
         elif event.kind == "ready":
@@ -69,9 +77,10 @@ class SessionProgress:
             self._enter(WARMING, event.t)
         elif event.kind == "measuring":
             self._enter(MEASURING, event.t)
-            self.current_run = CurrentRun(facts["name"], event.t, facts["replies"])
+            self.current_run = CurrentRun(facts["run"], facts["name"], event.t, facts["replies"])
         elif event.kind == "tick" and (run := self.current_run):
             run.replies, run.tokens, run.counted_at = facts["replies"], facts["tokens"], event.t
+            run.ttft_ms, run.itl_ms = facts.get("ttft_ms"), facts.get("itl_ms")
         elif event.kind == "recorded":
             self._record(event)
         elif event.kind == "ended":
@@ -121,8 +130,9 @@ class Board:
         if pace is None or progress.state in (REUSED, ENDED):
             return None if pace is None else 0.0
         points_s = pace * sum(s for key, s in progress.estimated_s.items() if key not in progress.verdicts)
-        if progress.state == MEASURING and progress.current_run:
-            return max(points_s - (now - progress.current_run.began_at), 0.0)
+        if progress.state == MEASURING and (run := progress.current_run):
+            planned_s = pace * progress.estimated_s.get(run.key, math.inf)  # a probe is part of its search's estimate
+            return max(points_s - min(now - run.began_at, planned_s), 0.0)
         spent = now - progress.state_since if progress.state == STARTING else 0.0
         start_s = 0.0 if progress.state in (WARMING, MEASURING) else max(self._mean_start_s() - spent, 0.0)
         return points_s + start_s

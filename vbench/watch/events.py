@@ -2,11 +2,12 @@
 
     waiting   wanted                         it waits for these GPUs and cores
     leased    gpus                           it holds these GPUs (UUIDs)
-    starting  servers, points, url           url: of a server that already runs, else null
+    starting  servers, points, url           url: of a server that already runs, else null; usual_s: of earlier starts
     rehearsing steps, of, left_s             progress of a long rehearsal: prefill steps sent, of how many
     ready     start_s, version, …            the servers answer; facts that they report
     measuring run, name, replies             a run begins: its key and name, and the number of replies to expect
-    tick      run, replies, tokens           progress of the run, at most once a second
+    tick      run, replies, tokens           progress of the run, at most once a second; ttft_ms, itl_ms: the latest
+    loading   line                           the telling part of the log's last line, while the servers start
     recorded  run, folder, verdict           the run's record is on disk, in this subfolder of the session's folder
     failed    kind, line, log                a server or the load client ended early
     ended     how                            the last event of this process
@@ -26,9 +27,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vbench.loadgen import Progress
 from vbench.plan.sessions import Run, Session
 from vbench.schema.record import Failure, Record
 from vbench.schema.secrets import redact_plain
+from vbench.watch.latencies import LatestLatencies
 
 EVENTS = "events.jsonl"
 TICK_S = 1.0
@@ -39,6 +42,7 @@ NUMBER = (int, float)
 FACTS: dict[str, dict[str, Any]] = {  # required facts and their types, by kind
     "waiting": {"wanted": str},
     "starting": {"servers": int, "points": int, "url": (str, type(None))},
+    "loading": {"line": str},
     "rehearsing": {"steps": int, "of": int, "left_s": NUMBER},
     "ready": {"version": str},
     "measuring": {"run": str, "name": str, "replies": int},
@@ -48,6 +52,8 @@ FACTS: dict[str, dict[str, Any]] = {  # required facts and their types, by kind
     "ended": {"how": str},
 }
 OPTIONAL: dict[str, dict[str, Any]] = {  # facts that are shown if they are there
+    "starting": {"usual_s": NUMBER},
+    "tick": {"ttft_ms": NUMBER, "itl_ms": NUMBER},
     "ready": {"start_s": NUMBER, "kv_cache_tokens": NUMBER, "max_model_len": (int, type(None))},
 }
 
@@ -136,9 +142,14 @@ class Events:
     def write_leased(self, gpus: Sequence[str]) -> None:
         self._write("leased", gpus=list(gpus))
 
-    def write_starting(self, session: Session) -> None:
+    def write_starting(self, session: Session, usual_s: float | None = None) -> None:
+        """`usual_s`: how long starts like this one took on this host."""
+        usual = {} if usual_s is None else {"usual_s": round(usual_s, 1)}
         servers = session.parallelism.data_parallel_size or 1
-        self._write("starting", servers=servers, points=len(session.runs), url=session.engine.base_url)
+        self._write("starting", servers=servers, points=len(session.runs), url=session.engine.base_url, **usual)
+
+    def write_loading(self, line: str) -> None:
+        self._write("loading", line=line)
 
     def write_rehearsing(self, total: int) -> Callable[[int], None]:
         """Returns `tick(steps)`, which reports how many of the rehearsal's steps were sent, if it takes long."""
@@ -156,16 +167,18 @@ class Events:
     def write_ready(self, facts: dict[str, Any]) -> None:
         self._write("ready", **facts)
 
-    def write_measuring(self, run: Run) -> Callable[[int, int], None]:
-        """Reports that the run begins. Returns `tick(replies, tokens)`, which reports its totals so far."""
+    def write_measuring(self, run: Run) -> Callable[[Progress], None]:
+        """Reports that the run begins. Returns `tick(progress)`, which reports its totals and latest latencies."""
         self._write("measuring", run=run.key, name=run.name, replies=run.config.workload.request_count)
-        last = time.monotonic()
+        last, latencies = time.monotonic(), LatestLatencies()
 
-        def tick(replies: int, tokens: int) -> None:
+        def tick(progress: Progress) -> None:
             nonlocal last
+            latencies.add(progress)
             if time.monotonic() - last >= TICK_S:
                 last = time.monotonic()
-                self._write("tick", run=run.key, replies=replies, tokens=tokens)
+                totals = {"replies": progress.completed, "tokens": progress.reads}
+                self._write("tick", run=run.key, **totals, **latencies.summarise())
 
         return tick
 

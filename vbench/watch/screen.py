@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
 from vbench.metrics.remedies import REMEDY
+from vbench.plan.naming import say_load
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
 from vbench.watch.board import (
@@ -23,16 +24,22 @@ from vbench.watch.board import (
     QUEUED,
     REUSED,
     RUNNING,
+    STARTING,
     WAITING,
     Board,
     SessionProgress,
     describe_rehearsal,
 )
+from vbench.watch.console import open_console
 from vbench.watch.events import EVENTS, Event
 from vbench.watch.markup import fill_markup, literal
 from vbench.watch.outcome import COLOURS, result_line
 
 REDRAWN_PER_S = 2
+COLUMNS = ("session", "state", "points", "run", "replies", "tok/s so far", "TTFT now", "ITL now", "left")
+WIDTHS = {"TTFT now": 120, "ITL now": 120, "replies": 72, "points": 60}  # a narrower terminal leaves the column out
+NUMBERS = COLUMNS[4:]
+REST_OF_ROW = 80  # characters that the other cells need beside what a starting server says
 LINES_KEPT_FREE = 8  # of the terminal, for the events above the table
 
 
@@ -43,7 +50,7 @@ class Screen:
     """
 
     def __init__(self, sessions: Mapping[Path, Session]) -> None:
-        self.console = Console(highlight=False)
+        self.console = open_console()
         self.board = Board({str(folder): session for folder, session in sessions.items()})
         self._last_printed: Path | None = None
         self._live = Live(
@@ -128,15 +135,18 @@ class Screen:
         self.print(f"  {line}")
 
     def _status_table(self) -> RenderableType:
-        now = time.time()
-        table = Table("session", "state", "points", "run", "replies", "tok/s so far", "left", box=None, pad_edge=False)
-        for column in table.columns[4:]:
-            column.justify = "right"
+        now, room = time.time(), max(self.console.width - REST_OF_ROW, 0)
+        columns = [column for column in COLUMNS if WIDTHS.get(column, 0) <= self.console.width]
+        table = Table(box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold", no_wrap=column in NUMBERS)
+            table.columns[-1].justify = "right" if column in NUMBERS else "left"
         in_flight = {name: each for name, each in self.board.sessions.items() if each.state in IN_FLIGHT}
         shown = sorted(in_flight, key=lambda name: in_flight[name].state not in RUNNING)
         for name in shown[: max(self.console.height - LINES_KEPT_FREE, 1)]:
-            left = _duration(self.board.session_left_s(name, now))
-            table.add_row(literal(Path(name).name), *_progress_cells(in_flight[name], now), left)
+            left = _left(self.board.session_left_s(name, now))
+            cells = (literal(Path(name).name), *_progress_cells(in_flight[name], now, room), left)
+            table.add_row(*(cell for column, cell in zip(COLUMNS, cells, strict=True) if column in columns))
         return Group(Text(), table, Text.from_markup(self._totals_line(now)))
 
     def _totals_line(self, now: float) -> str:
@@ -146,7 +156,7 @@ class Screen:
         sessions = f"sessions: {done} done, {sum(states[each] for each in RUNNING)} running, {queued} to come"
         points = ", ".join(f"[{COLOURS[verdict]}]{count} {verdict}[/]" for verdict, count in sorted(verdicts.items()))
         total = sum(len(progress.session.runs) for progress in self.board.sessions.values())
-        left = _duration(self.board.campaign_left_s(now))
+        left = _left(self.board.campaign_left_s(now))
         return f"{sessions} · points: {points or 'none yet'} of {total} · {left} left"
 
 
@@ -169,22 +179,41 @@ def _ready_text(event: Event) -> str:
     return f"{ready}: engine {facts['version']}{memory}"
 
 
-def _progress_cells(progress: SessionProgress, now: float) -> tuple[str, str, str, str, str]:
-    """The columns `state` to `tok/s so far`. The job's clock may be ahead of ours."""
+def _progress_cells(progress: SessionProgress, now: float, room: int) -> tuple[str, ...]:
+    """The columns `state` to `ITL now`; a log's line is cut to this room. The job's clock may be ahead of ours."""
     spent_s = max(now - progress.state_since, 0)
     state = f"{progress.state} {_duration(spent_s)}" if progress.state_since else progress.state
+    if progress.state == STARTING and progress.usual_start_s:
+        state += f" (usually {_duration(progress.usual_start_s)})"
     points = f"{len(progress.verdicts)}/{len(progress.session.runs)}"
     run = progress.current_run
     if run is None:
-        return f"{state} {literal(progress.detail)}".strip(), points, "", "", ""
-    rate = progress.tokens_per_s
-    return state, points, literal(run.name), f"{run.replies}/{run.expected_replies}", f"{rate:,.0f}" if rate else ""
+        detail = progress.detail[:room] if progress.state == STARTING else progress.detail
+        return f"{state} {literal(detail)}".strip(), points, "", "", "", "", ""
+    rate = f"{progress.tokens_per_s:,.0f}" if progress.tokens_per_s else ""
+    replies = f"{run.replies}/{run.expected_replies}"
+    return (
+        state,
+        points,
+        literal(say_load(run.name)),
+        replies,
+        rate,
+        _milliseconds(run.ttft_ms),
+        _milliseconds(run.itl_ms),
+    )
 
 
-def _duration(seconds: float | None) -> str:
-    """`1 h 05 min`, `12 min`, `40 s`; `?` for None."""
-    if seconds is None:
-        return "?"
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f} ms" if value < 100 else f"{value:,.0f} ms"
+
+
+def _left(seconds: float | None) -> str:
+    """A duration of at least a second, because what is not over has time left; `?` for None."""
+    return "?" if seconds is None else _duration(max(seconds, 1.0))
+
+
+def _duration(seconds: float) -> str:
+    """`1 h 05 min`, `12 min`, `40 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min" if minutes else f"{rest} s"

@@ -1,0 +1,74 @@
+"""The live table of a campaign on narrow and wide terminals."""
+
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from test_board import measured, session
+
+from vbench.watch import Event
+from vbench.watch.console import PIPED, open_console
+from vbench.watch.screen import Screen
+
+MEASURING, STARTING = Path("llama70b-2xh100-tp2-4f5a6f96"), Path("llama70b-4xh100-tp4-abb5c329")
+
+
+def table(width: int) -> str:
+    """What a terminal of this width shows of a session that measures and one that starts."""
+    sessions = {MEASURING: session(8, 80), STARTING: session(8, max_num_seqs=4)}
+    screen = Screen(sessions)
+    screen.console = Console(width=width, height=40, highlight=False)
+    now, run = time.time(), sessions[MEASURING].runs[1]
+    measured(screen.board, str(MEASURING), 0, now - 50, now - 30)
+    for event in (
+        Event(now - 20, "measuring", {"run": run.key, "name": run.name, "replies": 80}),
+        Event(now - 1, "tick", {"run": run.key, "replies": 33, "tokens": 1900, "ttft_ms": 412.3, "itl_ms": 22.31}),
+    ):
+        screen.progress_of(MEASURING).update(event)
+    start = {"servers": 1, "points": 1, "url": None, "usual_s": 55.0}
+    screen.progress_of(STARTING).update(Event(now - 12, "starting", start))
+    screen.progress_of(STARTING).update(Event(now - 2, "loading", {"line": "Loading [2/4] shards"}))
+    with screen.console.capture() as shown:
+        screen.console.print(screen._status_table())
+    return shown.get()
+
+
+def test_a_wide_terminal_shows_latencies_and_what_the_log_says():
+    shown = table(160)
+    for text in (
+        "80 prompts",
+        "33/80",
+        "100",
+        "412 ms",
+        "22.3 ms",
+        "starting 12 s (usually 55 s)",
+        "Loading [2/4] shards",
+    ):
+        assert text in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_no_line_is_longer_than_the_terminal_and_no_number_is_cut(width):
+    shown = table(width)
+    assert max(map(len, shown.splitlines())) <= width
+    assert "…" not in shown
+    assert "1/2" in shown
+
+
+def test_time_left_is_never_nothing_while_a_run_is_measured():
+    board = Screen({MEASURING: session(8, 80)}).board
+    measured(board, str(MEASURING), 0, 0.0, 1.0)
+    run = board.sessions[str(MEASURING)].session.runs[1]
+    board.sessions[str(MEASURING)].update(Event(1.0, "measuring", {"run": run.key, "name": run.name, "replies": 80}))
+    screen = Screen({MEASURING: board.sessions[str(MEASURING)].session})
+    screen.board = board
+    assert " 0 s left" not in screen._totals_line(1e6)
+    assert "1 s left" in screen._totals_line(1e6)
+
+
+def test_a_pipe_has_the_width_that_columns_says_or_enough_for_the_table(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert open_console().width == PIPED
+    monkeypatch.setenv("COLUMNS", "90")
+    assert open_console().width == 90
