@@ -13,6 +13,8 @@ demo: setup  ## a small campaign on real vLLM on this CPU, then its table and it
 	-$(BIN)/python -m vbench -m +campaign=smoke
 	@$(BIN)/python -m vbench.analysis experiment=smoke x=median_ttft_ms out=report/smoke-ttft | grep 'png$$'
 	$(BIN)/python -m vbench.analysis experiment=smoke out=report/smoke
+	@echo "What a grid takes on GPUs that are not here:"
+	@$(BIN)/python -m vbench plan model=llama70b hardware=2xh100,4xh100 workload.num_prompts=10,80,320 out=report/plan
 
 figures: demo  ## the two figures of the README, from the demo's own data
 	cp report/smoke/curves-tiny.png docs/demo/curves-tiny.png

@@ -12,6 +12,7 @@ from pathlib import Path
 
 COMMANDS = {
     "analyze": "vbench.analysis.__main__",
+    "plan": "vbench.campaign.planning.entry",
     "ingest": "vbench.ingest",
     "fetch": "vbench.fetch",
     "fit": "vbench.campaign.fitting.command",

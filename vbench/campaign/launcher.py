@@ -80,9 +80,9 @@ def run(words: Sequence[str]) -> int:
         check_words(words)
         hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_fail_if_called)()
     except Refused as refused:
-        return _refuse(str(refused))
+        return refuse(str(refused))
     except compose.COMPOSE_ERRORS as error:
-        return _refuse(redact(compose.explain(error)))
+        return refuse(redact(compose.explain(error)))
     except OSError as error:
         fault = describe_disk_fault(error)
         if fault is None:
@@ -98,9 +98,11 @@ def run(words: Sequence[str]) -> int:
 def register() -> None:
     """Registers these choices of hydra/launcher and hydra/sweeper with Hydra."""
     Plugins.instance()  # the first scan recreates Hydra's plugin classes; derive from them only after it
+    from vbench.campaign.planning import entry
     from vbench.compose import sweeper
 
-    offer("hydra/launcher", CampaignLauncher, **{name: Choice(name) for name in compose.LAUNCHERS})
+    offer("hydra/launcher", CampaignLauncher, **{name: Choice(name) for name in jobs.NAMES})
+    offer("hydra/launcher", entry.PlanLauncher, plan=entry.Plan())
     offer("hydra/sweeper", sweeper.GridSweeper, grid=sweeper.Grid)
 
 
@@ -124,6 +126,7 @@ def _fail_if_called(_: DictConfig) -> None:
     raise AssertionError("conf/config.yaml sets hydra.mode=MULTIRUN: the launcher carries out every campaign")
 
 
-def _refuse(why: str) -> int:
+def refuse(why: str) -> int:
+    """Prints why nothing was started; returns the exit code for it."""
     print(f"vbench: {why}", file=sys.stderr)  # noqa: T201
     return 2

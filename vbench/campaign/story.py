@@ -11,24 +11,21 @@ import os
 import shlex
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from vbench import compose
 from vbench.campaign import claims
 from vbench.campaign.jobs import Jobs
 from vbench.campaign.leaving import confirm_cancelling, print_remaining_jobs
+from vbench.campaign.planning.budget import refuse_above_budget
 from vbench.campaign.results import look_up_store
 from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState, in_state, to_submit
+from vbench.campaign.tasklist import ROOT, make_tasks
 from vbench.campaign.watching import Watcher
 from vbench.engine import external, weights
 from vbench.engine.command import find_unset_variable
-from vbench.engine.identity import ask_engine_version
 from vbench.host import leases
-from vbench.plan import ladders
 from vbench.plan.reusable import is_reusable
-from vbench.plan.rules import check_run
-from vbench.plan.sessions import Session, plan
+from vbench.plan.sessions import Session
 from vbench.schema import Launcher, RunConfig
 from vbench.schema.errors import Refused
 from vbench.tracking.delivery import Delivery
@@ -37,7 +34,6 @@ from vbench.watch.outcome import advice, exit_code, summary
 from vbench.watch.screen import Screen
 from vbench.watch.searches import answer_lines
 
-ROOT = Path("multirun")
 SOON_S = 1.0  # filing that takes longer is said
 LOOK_S = 0.25  # between two looks at the events on disk
 DETACHED = 130  # the exit code of a command that Ctrl-C ended
@@ -49,11 +45,11 @@ def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
     Raises Refused, before anything is started, if any part of it cannot be run; KeyboardInterrupt if no job is left
     that would go on by itself.
     """
-    runs = [external.name_by_server(check_run(config), compose.known_models) for config in configs]
-    sessions = ladders.order_by_demand(plan((run, ask_engine_version(run.engine)) for run in runs))
-    launcher = _one_launcher(sessions, jobs)
-    tasks = [Task(each, ROOT / each.experiment / each.folder, each.runs[0].config.rerun_mode) for each in sessions]
+    tasks = make_tasks(configs)
+    launcher = _one_launcher([task.session for task in tasks], jobs)
     with Delivery(look_up_store([task.results for task in tasks])) as delivery:
+        if launcher.budget_gpu_hours is not None:
+            refuse_above_budget(tasks, launcher.budget_gpu_hours)
         return _carry_out(tasks, jobs, launcher, delivery)
 
 

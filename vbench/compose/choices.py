@@ -23,6 +23,7 @@ LAUNCHERS = {
     "local": "Processes of this host, side by side as the GPUs allow.",
     "slurm": "Batch jobs.",
     "inline": "This process, one session after the other.",
+    "plan": "Nothing runs: what it would take, cost and show, as a page with figures.",
 }
 MADE = {"auto": "What this host has.", "remote": "Of a server that already runs elsewhere (engine=openai)."}
 PARTS = ("gpu", "slurm")  # folders of conf/ that other choices are made of; the latter is a site's own

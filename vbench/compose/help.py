@@ -24,6 +24,7 @@ vbench benchmarks LLM serving: it starts vLLM for every model, GPU and split you
 throughput and latency."""
 COMMANDS = (
     ("[GROUP=CHOICE ...] [KEY=VALUE ...]", "measure; several values (a,b) make a grid; -m may be given"),
+    ("plan ...", "what the same words would run, take, cost and show; starts nothing"),
     ("fetch ...", "download the weights that the same words need, before a GPU is held"),
     ("analyze [KEY=VALUE ...]", "tables and figures of what was measured"),
     ("ingest PATH ...", "file records, and results of vLLM's own benchmark, in MLflow"),
@@ -38,6 +39,7 @@ EXAMPLES = (
     ("workload.num_prompts=4,8,16", "three points on one server"),
     ("model=llama70b hardware=2xh100,4xh100 workload.num_prompts=10,80,320", ""),
     ("model=llama8b hardware=1xh100 workload=slo_search", "the highest load that meets an SLO"),
+    ("hydra/launcher=plan +campaign=published", "what a campaign would take; needs no GPU"),
     ("+campaign=published hydra/launcher=slurm", "a grid kept in conf/campaign/, as batch jobs"),
 )
 CLOSING = """\

@@ -15,7 +15,7 @@ from typing import Any
 import pynvml
 
 from vbench.host import cores, processes
-from vbench.schema import Hardware
+from vbench.schema import Gpu, Hardware
 from vbench.schema.errors import Refused
 
 IN_USE_MIB = 1024  # above this another process uses the GPU; the driver holds a few hundred on an idle one
@@ -76,9 +76,15 @@ def find_matching(hardware: Hardware) -> list[GpuFacts]:
         held = ", ".join(sorted({gpu.product for gpu in here})) or "no GPU"
         raise Refused(
             f"hardware={hardware.name}: this host has {len(found)} of the {hardware.gpus} GPUs ({held} here); "
-            "send it where they are with hydra/launcher=slurm, or choose hardware=auto for what is here"
+            "send it where they are with hydra/launcher=slurm, see what it would take with hydra/launcher=plan, or "
+            "choose hardware=auto for what is here"
         )
     return found
+
+
+def count_matching(gpu: Gpu) -> int:
+    """How many GPUs of this host are such GPUs."""
+    return sum(re.search(gpu.product, each.product) is not None for each in find_gpus())
 
 
 def describe_users(uuid: str) -> list[str]:

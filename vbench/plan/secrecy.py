@@ -12,7 +12,7 @@ from typing import Any
 from vbench.plan.naming import dotted_leaves
 from vbench.schema import Engine, RunConfig, to_plain
 from vbench.schema.errors import Refused
-from vbench.schema.secrets import find_names, is_plain, is_secret_name, redact, redact_plain
+from vbench.schema.secrets import find_names, is_plain, is_secret_name, list_values, redact, redact_plain
 
 VARIABLE = re.compile(r"[A-Za-z_]\w*")
 RECORDED = "a secret in a config would be recorded"
@@ -32,8 +32,9 @@ def check_secrets(run: RunConfig) -> None:
     for name, value in engine.env.items():
         if (is_secret_name(name) and not is_plain(value)) or redact(value) != value:
             raise Refused(_describe(f"engine.env.{name}", name))
+    values = list_values()  # once for all leaves: it reads the whole environment
     for key, value in dotted_leaves(to_plain(run)):
-        if redact_plain(value) != value:
+        if redact_plain(value, values) != value:
             raise Refused(_describe(key, _find_name(value)))
     _check_names(engine)
 

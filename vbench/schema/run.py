@@ -34,6 +34,12 @@ class Launcher:
     exclusive: bool = key(False, "give each session the whole host")
     detach: bool = key(False, "return as soon as the sessions are submitted")
     retries: int = key(1, "new attempts of a session after a transient failure", allowed="0 or more")
+    budget_gpu_hours: Optional[float] = key(
+        None,
+        "refuse to start a campaign whose plan takes more than this",
+        unit="GPU hours",
+        allowed="above 0; null: no limit",
+    )
     setup: List[str] = key([], "shell lines to run before each job, as [module load cuda]")
 
 

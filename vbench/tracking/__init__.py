@@ -5,6 +5,7 @@ It neither measures nor judges: the record on disk is authoritative, and the sto
     store()            where runs are tracked
     file(folder)       one record -> one MLflow run, even if filed repeatedly
     query(experiment)  every run -> one row of a DataFrame
+    records()          every record that the store has
     standing(…)        the records of an experiment that the store has, by run key
     report(experiment, tables, files)   a report -> artifacts and description of the experiment
 """
@@ -19,7 +20,7 @@ from vbench.tracking.failures import TrackingFailed, UnreadableRecord
 from vbench.tracking.place import database, store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TrackingFailed", "UnreadableRecord", "database", "deliver", "digest", "file", "list_pages", "page", "query",
-    "record", "report", "run_page", "standing", "store",
+    "record", "records", "report", "run_page", "standing", "store",
 ]  # fmt: skip
 
 
@@ -75,6 +76,13 @@ def record(run_id: str) -> Record:
     from vbench.tracking import inventory
 
     return inventory.record(run_id)
+
+
+def records(known: Collection[str] = ()) -> Iterator[Record]:
+    """The records that the store has, newest first, without those of `known` run keys. Raises TrackingFailed."""
+    from vbench.tracking import stock
+
+    return stock.records(known)
 
 
 def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Pages:

@@ -1,0 +1,75 @@
+"""What `vbench plan` prints. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from vbench.campaign.planning.wording import count, show_number, show_range, show_span
+from vbench.plan.forecast.campaign import Forecast, PlannedSession, list_pool_sizes, pack_pool
+from vbench.plan.forecast.packing import wall_s
+from vbench.plan.naming import DOT
+
+MOST = 12  # sessions shown; the page has all
+NAMED = 2  # sessions named with one reason
+
+
+def summarise(found: Forecast, sizes: Mapping[str, int], experiment: str) -> Iterator[str]:
+    """The lines: what would be started, what it takes, what is left out and why."""
+    started = found.started
+    points = sum(len(each.missing) for each in started)
+    yield f"plan of {experiment}: {count(len(started), 'session')}, {count(points, 'point')}; nothing is started"
+    for each in started[:MOST]:
+        yield f"  {describe_session(each)}"
+    if len(started) > MOST:
+        yield f"  … and {count(len(started) - MOST, 'more session')}"
+    yield from describe_left_out(found)
+    yield f"GPU hours: {show_range(found.gpu_hours)}"
+    for pool, sessions in found.pools.items():
+        if pool == "external":
+            continue
+        if pool == "cpu":
+            yield f"wall time, cpu: {show_span(sum(each.seconds.value for each in sessions))}"
+            continue
+        times = [(size, wall_s(pack_pool(sessions, size))) for size in list_pool_sizes(sessions, sizes.get(pool))]
+        yield f"wall time, {pool}: {', '.join(f'{show_span(wall)} on {_gpus(size)}' for size, wall in times)}"
+    dollars = found.dollars
+    if dollars:
+        yield f"dollars: {show_range(dollars)}"
+    elif any(each.gpus for each in started):
+        yield "dollars: no price is set (vbench plan prices={h100: 2.5}, or in conf/gpu/)"
+
+
+def describe_left_out(found: Forecast) -> Iterator[str]:
+    """Lines on the points that are recorded, and on the sessions that cannot work, each reason once."""
+    recorded = sum(len(each.runs) - len(each.missing) for each in found.sessions if not each.infeasible)
+    if recorded:
+        yield f"recorded already, so skipped: {count(recorded, 'point')}"
+    reasons: dict[str, list[PlannedSession]] = {}
+    for each in found.sessions:
+        if each.infeasible:
+            reasons.setdefault(each.infeasible, []).append(each)
+    for reason, sessions in reasons.items():
+        names = list(dict.fromkeys(map(name_session, sessions)))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        yield f"infeasible, so not started: {', '.join(names[:NAMED])}{more}: {reason}"
+
+
+def _gpus(number: int) -> str:
+    return count(number, "GPU")
+
+
+def describe_session(each: PlannedSession) -> str:
+    """`llama70b · 2xh100 · tp2: start 150 s (assumed), 3 points in 60 s (predicted), 0.13 GPU hours`."""
+    load_s = sum(run.seconds.value for run in each.missing if run.seconds)
+    ready = each.start.value + each.rehearsal.value
+    held = f", {show_number(each.gpu_hours.value)} GPU hours" if each.gpus else ""
+    basis = each.basis.name if each.basis else ""
+    return (
+        f"{name_session(each)}: start and rehearsal {show_span(ready)} ({each.start.basis.name}), "
+        f"{count(len(each.missing), 'point')} in {show_span(load_s)} ({basis}){held}"
+    )
+
+
+def name_session(each: PlannedSession) -> str:
+    """`llama70b · 2xh100 · tp2`, and the values in which it differs from others of that name."""
+    return each.session.runs[0].name.rpartition(DOT)[0]

@@ -1,0 +1,103 @@
+"""How long a server takes to start and to be rehearsed, from recorded starts. Pure.
+
+A start depends on the model (weights, compilation), on the split and on how warm the caches are. Starts of the very
+system come first, then those of its model on the GPU, then those of any model on it; without any, what 17 starts of
+vLLM 0.26 on H100 and H200 took is assumed.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from vbench.plan.forecast.estimate import Basis, Estimate
+from vbench.plan.naming import split_name
+from vbench.plan.sessions import Session
+from vbench.schema import Parallelism, from_plain
+from vbench.schema.record import Record
+
+# Seconds: (typical, least, most). On a GPU: docs/results. On a CPU: the tiny model, with and without compilation.
+START_ON_GPU, START_ON_CPU = (150.0, 54.0, 276.0), (60.0, 32.0, 84.0)
+REHEARSAL_ON_GPU, REHEARSAL_ON_CPU = (32.0, 10.0, 60.0), (5.0, 2.0, 20.0)
+REHEARSAL_OF_EXPERTS = (41.0, 24.0, 536.0)  # kernels of experts compile for many step sizes if no cache has them
+SPREAD = 0.35  # of a single start, either way: those of one system were up to so far from their median
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start that was recorded."""
+
+    model: str
+    gpu: str  # "cpu" without one
+    gpus: int
+    split: str
+    engine: str
+    start_s: float
+    rehearsal_s: float | None  # None if the server was not rehearsed
+
+
+def read_starts(records: Iterable[Record]) -> list[Start]:
+    """The starts of these records, each once however many runs were measured on it."""
+    found: dict[tuple[str, float], Start] = {}
+    for record in records:
+        seconds, config = record.server.get("start_s"), record.config
+        if not isinstance(seconds, (int, float)) or config["engine"].get("base_url"):
+            continue
+        gpu, rehearsal = config["hardware"]["gpu"], record.server.get("rehearsal_s")
+        found[record.session, seconds] = Start(
+            model=config["model"]["hub_id"],
+            gpu=gpu["name"] if gpu else "cpu",
+            gpus=config["hardware"]["gpus"],
+            split=split_name(from_plain(Parallelism, config["parallelism"])),
+            engine=record.environment.get("engine", ""),
+            start_s=float(seconds),
+            rehearsal_s=float(rehearsal) if rehearsal is not None else None,
+        )
+    return list(found.values())
+
+
+def estimate_start(session: Session, starts: Sequence[Start]) -> Estimate:
+    """Seconds from the server's launch until it is ready."""
+    assumed = START_ON_GPU if session.hardware.gpu else START_ON_CPU
+    return _estimate(session, starts, lambda start: start.start_s, "start", assumed)
+
+
+def estimate_rehearsal(session: Session, starts: Sequence[Start]) -> Estimate:
+    """Seconds for which the loads are rehearsed on the ready server."""
+    on_gpu = REHEARSAL_OF_EXPERTS if session.model.num_experts else REHEARSAL_ON_GPU
+    assumed = on_gpu if session.hardware.gpu else REHEARSAL_ON_CPU
+    return _estimate(session, starts, lambda start: start.rehearsal_s, "rehearsal", assumed)
+
+
+def _estimate(
+    session: Session,
+    starts: Sequence[Start],
+    seconds_of: Callable[[Start], float | None],
+    what: str,
+    assumed: tuple[float, float, float],
+) -> Estimate:
+    hardware, model = session.hardware, session.model
+    gpu, split = hardware.gpu.name if hardware.gpu else "cpu", split_name(session.parallelism)
+    on_gpu = [start for start in starts if start.gpu == gpu]
+    of_model = [start for start in on_gpu if start.model == model.hub_id]
+    of_system = [start for start in of_model if (start.gpus, start.split) == (hardware.gpus, split)]
+    tiers = (
+        (of_system, Basis.measured, f"{model.name} on {hardware.name}, {split}"),
+        (of_model, Basis.assumed, f"{model.name} on other numbers of {gpu}"),
+        (on_gpu, Basis.assumed, f"other models on {gpu}"),
+    )
+    for found, basis, whose in tiers:
+        seconds = [each for each in map(seconds_of, found) if each is not None]
+        if seconds:
+            middle = statistics.median(seconds)
+            low, high = min(*seconds, middle * (1 - SPREAD)), max(*seconds, middle * (1 + SPREAD))
+            return Estimate(middle, low, high, basis, f"{_count(len(seconds), what)} of {whose}")
+    value, low, high = assumed
+    return Estimate(
+        value, low, high, Basis.assumed, f"no recorded {what} on {gpu}: {low:.0f} to {high:.0f} s are usual"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"1 recorded {what}" if number == 1 else f"{number} recorded {what}s"
