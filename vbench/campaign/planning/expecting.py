@@ -1,15 +1,69 @@
-"""What a run will show, by records of its system."""
+"""What a run will show: by records of its system, else by the step model of `vbench.plan.reach`."""
 
 from __future__ import annotations
 
+import json
+import math
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.forecast.performance import History, Performance
-from vbench.plan.sessions import Run
+from vbench.plan.reach import prediction
+from vbench.plan.reach.predictor import Predictor
+from vbench.plan.sessions import Run, server_facts
+from vbench.schema import RunConfig, to_plain
 from vbench.schema.record import Record
+
+WIDTH = 2.0  # of a predicted range, in median errors of systems that were left out of the fit
+PATIENCE_S = 8.0  # for predictions: of larger grids, the sessions behind it keep what their time limits assume
+
+
+@dataclass
+class Expectations:
+    """What runs will show; runs with the same server and load are predicted once."""
+
+    history: History
+    predictor: Predictor
+    patience_s: float = math.inf  # for all predictions together
+    _asked: dict[str, Performance | None] = field(default_factory=dict)
+    _spent_s: float = 0.0
+
+    def find(self, run: Run) -> Performance | None:
+        """None if no record answers, and nothing can be predicted or time is up."""
+        return self.history.find(run.config) or self._predict_once(run.config)
+
+    def _predict_once(self, config: RunConfig) -> Performance | None:
+        facts = to_plain(config)
+        load = {name: value for name, value in facts["workload"].items() if name not in ("seed", "repeats", "slo")}
+        key = json.dumps([server_facts(facts), load], sort_keys=True)
+        if key not in self._asked and self._spent_s < self.patience_s:
+            began = time.perf_counter()
+            self._asked[key] = predict(self.predictor, config)
+            self._spent_s += time.perf_counter() - began
+        return self._asked.get(key)
 
 
 def make_expectation(records: Sequence[Record]) -> Callable[[Run], Performance | None]:
-    """A function that says what a run will show; None: no record answers."""
-    history = History(records)
-    return lambda run: history.find(run.config)
+    """A function that says what a run will show."""
+    return Expectations(History(records), Predictor.default(), PATIENCE_S).find
+
+
+def predict(predictor: Predictor, config: RunConfig) -> Performance | None:
+    """The prediction; None if the step model knows nothing of such a run."""
+    try:
+        found = predictor.predict(config)
+    except ValueError:
+        return None
+    source = f"step model, {predictor.basis}"
+    return Performance(
+        _widen(found.output_throughput, source),
+        _widen(found.median_ttft_ms, source),
+        _widen(found.median_tpot_ms, source),
+    )
+
+
+def _widen(found: prediction.Estimate, source: str) -> Estimate:
+    factor = 1 + WIDTH * found.error
+    return Estimate(found.value, found.value / factor, found.value * factor, Basis.predicted, source)

@@ -18,6 +18,7 @@ from vbench.campaign.planning.wording import count
 from vbench.plan.forecast.campaign import Forecast, PlannedRun, PlannedSession, list_pool_sizes, pack_pool
 from vbench.plan.forecast.estimate import Basis
 from vbench.plan.naming import DOT
+from vbench.workload.search import streams
 
 # Okabe and Ito's palette, told apart by every kind of eye; without its yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#7F7F7F")
@@ -55,7 +56,7 @@ def _curves(found: Forecast) -> dict[str, dict[str, list[Point]]]:
     for each in found.sessions:
         for run in each.runs:
             load = run.run.config.workload
-            level = min(load.num_prompts, load.max_concurrency or math.inf)
+            level = float(streams(load))
             if run.expected is not None and not load.paced and not load.search:
                 system = name_session(each).partition(DOT)[2]
                 curves[each.session.model.name][system].append((level, run))

@@ -12,8 +12,9 @@ from typing import Any
 
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.sessions import server_facts
-from vbench.schema import RunConfig, to_plain
+from vbench.schema import RunConfig, from_plain, to_plain
 from vbench.schema.record import Record
+from vbench.workload.search import streams
 
 METRICS = ("output_throughput", "median_ttft_ms", "median_tpot_ms")
 LEVELS = {"num_prompts", "max_concurrency", "request_rate"}  # of a workload: how high the load is
@@ -39,12 +40,15 @@ class History:
         for record in records:
             values = tuple(record.metrics.get(name, math.nan) for name in METRICS)
             if record.verdict == "VALID" and record.source == "measured" and all(value > 0 for value in values):
-                self._found[_group(record.config)][_level(record.config)].append(values)
+                try:
+                    config = from_plain(RunConfig, record.config)  # keys newer than the record get their defaults
+                except KeyError:  # of another version
+                    continue
+                self._found[_group(to_plain(config))][_level(config)].append(values)
 
     def find(self, config: RunConfig) -> Performance | None:
         """Of the run's system under its load, or between a lower and a higher load; None if neither was measured."""
-        facts = to_plain(config)
-        levels, level = self._found.get(_group(facts)), _level(facts)
+        levels, level = self._found.get(_group(to_plain(config))), _level(config)
         if not levels or config.workload.search:
             return None
         if level in levels:
@@ -66,19 +70,13 @@ def _group(config: Mapping[str, Any]) -> str:
     }
     servers = server_facts(dict(config))
     servers["engine"] = {key: value for key, value in servers["engine"].items() if key not in SERVERS}
-    return json.dumps([servers, load, _is_paced(config["workload"])], sort_keys=True, default=str)
+    return json.dumps([servers, load, config["workload"]["request_rate"] == "inf"], sort_keys=True, default=str)
 
 
-def _level(config: Mapping[str, Any]) -> float:
+def _level(config: RunConfig) -> float:
     """Requests a second if they are paced, else requests at once."""
-    load = config["workload"]
-    if _is_paced(load):
-        return float(load["request_rate"])
-    return float(min(load["num_prompts"], load.get("max_concurrency") or math.inf))
-
-
-def _is_paced(load: Mapping[str, Any]) -> bool:
-    return math.isfinite(float(load["request_rate"]))
+    rate = config.workload.request_rate
+    return rate if math.isfinite(rate) else float(streams(config.workload))
 
 
 def _medians(runs: Sequence[tuple[float, ...]]) -> list[float]:
