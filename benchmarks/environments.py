@@ -20,13 +20,26 @@ def interpreter(requirement: str, python: str = "3.12") -> Path:
     found = folder / "bin" / "python"
     if not (folder / "complete").exists():
         uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
-        for command in ([uv, "venv", "-q", "--clear", "--python", python, str(folder)],
+        for command in ([uv, "venv", "-q", "--clear", "--python", find_python(python), str(folder)],
                         [uv, "pip", "install", "-q", "--python", str(found), requirement]):  # fmt: skip
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
             if ran.returncode:
                 raise SystemExit(f"{requirement}: {ran.stdout}{ran.stderr}")
         (folder / "complete").touch()
     return found
+
+
+def find_python(version: str) -> str:
+    """A Python of this version on this host, pyenv's too; else the version itself, which uv then downloads.
+
+    pyenv's `python3.12` is on the PATH whether or not it may run here, so it is asked first.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    on_path = shutil.which(f"python{version}")
+    for found in [*([on_path] if on_path else []), *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python")))]:
+        if subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:
+            return found
+    return version
 
 
 def program(requirement: str, name: str) -> str:

@@ -216,7 +216,7 @@ def test_an_empty_reply_has_no_ttft_and_the_zero_in_the_files_is_flagged():
     found = read(results.detailed([(0.5, [0.1, 0.1], 3), (0.0, [], 0)]))
     assert codes(found.record.warnings) == ["path_disagrees", "zero_ttft"]
     assert found.record.metrics["empty"] == 1
-    assert found.record.metrics["mean_ttft_ms"] == 250  # as given
+    assert found.record.metrics["mean_ttft_ms"] == 500  # the file says 250
     assert metrics(found.requests)["mean_ttft_ms"] == 500
 
 
@@ -224,8 +224,8 @@ def test_tokens_merged_into_chunks_are_flagged_and_shared_out():
     found = read(results.detailed([(0.5, [0.2, 0.2], 9)]))
     assert "chunk_itl" in codes(found.record.warnings)
     assert found.requests.chunk_tokens.tolist() == [3, 3, 3]
-    assert found.record.metrics["median_itl_ms"] == pytest.approx(200)
-    assert metrics(found.requests)["median_itl_ms"] == pytest.approx(200 / 3)
+    found = found.record.metrics  # the file's ITL is the gap of chunks
+    assert (found["median_chunk_gap_ms"], found["median_itl_ms"]) == pytest.approx((200, 200 / 3))
 
 
 def test_a_zero_that_stands_for_no_sample_is_left_out_and_flagged():
@@ -315,8 +315,8 @@ def test_the_chunk_of_the_role_is_no_token():
     assert "role_chunk" in codes(found.record.warnings)
     assert "chunk_itl" not in codes(found.record.warnings)
     assert found.record.invalid == []  # eleven chunks of ten tokens
-    again = metrics(found.requests)
-    assert (again["median_ttft_ms"], again["median_itl_ms"], again["mean_itl_ms"]) == pytest.approx((10, 2, 2))
+    filed = found.record.metrics  # the file's own are 9.9 and 1.81
+    assert (filed["median_ttft_ms"], filed["median_itl_ms"], filed["mean_itl_ms"]) == pytest.approx((10, 2, 2))
     assert "role_chunk" in codes(read(results.summary(backend="openai-chat")).record.warnings)
     with_token = results.detailed([(0.01, [0.002] * 9, 10)], backend="openai-chat")  # the role came with a token
     assert "role_chunk" not in codes(read(with_token).record.warnings)
@@ -331,9 +331,9 @@ def test_the_chunk_of_the_role_is_no_token():
     ],
 )
 def test_merged_chunks_show_in_a_summary_too(changes, shown):
-    said = [
-        reason.sentence for reason in read(results.summary(**changes)).record.warnings if reason.code == "chunk_itl"
-    ]
+    record = read(results.summary(**changes)).record
+    said = [reason.sentence for reason in record.warnings if reason.code == "chunk_itl"]
+    assert ("median_chunk_gap_ms" in record.metrics, "median_itl_ms" in record.metrics) == (bool(shown), not shown)
     assert [sentence.startswith(shown) for sentence in said] == ([True] if shown else [])
 
 

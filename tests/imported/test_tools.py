@@ -1,8 +1,8 @@
 """Results of other tools: ingested, compared and flagged; and our runs as Benchmark Reports.
 
 samples/ has what guidellm 0.8.1, aiperf 0.13.0, genai-bench 0.0.5 and inference-perf 0.7.0 wrote of twelve requests to
-tests/fake_vllm.py (TTFT 50 ms, a token each 10 ms, on a busy host), shortened. InferenceX's has the shape that its
-process_result.py writes, with made-up numbers.
+tests/fake_vllm.py (TTFT 50 ms, then four tokens each 10 ms, 21 in all; to genai-bench all 21 at once; on a busy host),
+shortened. InferenceX's has the shape that its process_result.py writes, with made-up numbers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import records
 import yaml
@@ -52,8 +53,8 @@ def test_every_tools_file_becomes_a_run_with_its_flaws_named(filed):
     flaws = {
         "guidellm": {"nearest_rank", "itl_of_request", "tpot_with_ttft"},
         "aiperf": {"itl_is_tpot"},
-        "genai-bench": {"bursts_left_out"},
-        "inference-perf": {"chunk_itl", "one_token_ttft"},
+        "genai-bench": {"bursts_left_out", "e2el_to_stream_end"},
+        "inference-perf": {"chunk_itl", "one_token_ttft", "e2el_to_stream_end"},
         "InferenceX": {"chunk_itl"},
     }
     assert filed.keys() == flaws.keys()
@@ -65,26 +66,70 @@ def test_every_tools_file_becomes_a_run_with_its_flaws_named(filed):
 
 def test_what_a_tool_defines_otherwise_has_a_name_of_its_own(filed):
     guidellm, aiperf, perf = filed["guidellm"], filed["aiperf"], filed["inference-perf"]
-    assert guidellm["metrics.mean_itl_ms"] == pytest.approx(14.4211, abs=1e-3)
-    assert guidellm["metrics.guidellm_median_inter_token_latency_ms"] == pytest.approx(15.9502, abs=1e-3)
-    assert guidellm["metrics.guidellm_mean_time_per_output_token_ms"] == pytest.approx(17.5248, abs=1e-3)
-    assert records.lacks(guidellm, "metrics.median_itl_ms", "metrics.median_tpot_ms", "metrics.mean_tpot_ms")
-    assert aiperf["metrics.mean_tpot_ms"] == pytest.approx(11.1453, abs=1e-3)
+    assert guidellm["metrics.mean_itl_ms"] == pytest.approx(2.47922, abs=1e-5)
+    assert guidellm["metrics.guidellm_p99_inter_token_latency_ms"] == pytest.approx(2.54576, abs=1e-5)
+    assert guidellm["metrics.guidellm_mean_time_per_output_token_ms"] == pytest.approx(5.21239, abs=1e-5)
+    assert records.lacks(guidellm, "metrics.median_itl_ms")
+    assert aiperf["metrics.mean_tpot_ms"] == pytest.approx(2.95080, abs=1e-5)
+    assert aiperf["metrics.mean_chunk_gap_ms"] == pytest.approx(11.80320, abs=1e-5)  # four tokens
     assert records.lacks(aiperf, "metrics.mean_itl_ms", "metrics.median_itl_ms")
-    assert perf["metrics.inference_perf_median_inter_token_latency_ms"] == pytest.approx(9.99834, abs=1e-4)
-    assert perf["metrics.median_tpot_ms"] == pytest.approx(10.00852, abs=1e-4)
+    assert perf["metrics.inference_perf_median_inter_token_latency_ms"] == 0  # three of four tokens have no gap
+    assert perf["metrics.median_tpot_ms"] == pytest.approx(2.50344, abs=1e-5)
     assert records.lacks(perf, "metrics.median_itl_ms")
+    x = filed["InferenceX"]
+    assert x["metrics.median_chunk_gap_ms"] == pytest.approx(9.9)
+    assert records.lacks(x, "metrics.median_itl_ms")
+
+
+def test_guidellms_latencies_are_computed_from_the_requests_times():
+    result = json.loads((SAMPLES / "guidellm.json").read_text())
+    [benchmark] = result["benchmarks"]
+    times = [(each["info"]["timings"], each["output_tokens"]) for each in benchmark["requests"]["successful"]]
+    ttft = [1e3 * (found["first_token_iteration"] - found["request_start"]) for found, _ in times]
+    tpot = [1e3 * (found["last_token_iteration"] - found["first_token_iteration"]) / 20 for found, _ in times]
+    [record] = convert(result)
+    assert record.metrics["median_ttft_ms"] == pytest.approx(np.median(ttft))
+    assert record.metrics["guidellm_median_time_to_first_token_ms"] == sorted(ttft)[6]  # the seventh of twelve
+    assert record.metrics["p99_ttft_ms"] == pytest.approx(np.percentile(ttft, 99))
+    assert record.metrics["mean_tpot_ms"] == pytest.approx(np.mean(tpot))
+    assert record.metrics["mean_tpot_ms"] == pytest.approx(2.479, abs=1e-3)  # guidellm's own, with the TTFT, is 5.21
+
+
+def test_guidellms_percentiles_of_a_report_without_its_requests_are_never_vbenchs():
+    result = json.loads((SAMPLES / "guidellm.json").read_text())
+    [benchmark] = result["benchmarks"]
+    del benchmark["requests"]["successful"][0]  # a sample of them
+    metrics = convert(result)[0].metrics
+    assert metrics["mean_ttft_ms"] == metrics["guidellm_mean_time_to_first_token_ms"]
+    others = {f"{shape}_{name}_ms" for shape in ("median", "p99") for name in ("ttft", "e2el", "tpot", "itl")}
+    assert not metrics.keys() & (others | {"mean_tpot_ms"})
+
+
+def test_the_bursts_that_genai_bench_leaves_out_are_in_our_tpot():
+    folder = SAMPLES / "genai_bench"
+    [file] = folder.glob("D*.json")
+    result, beside = json.loads(file.read_text()), json.loads((folder / "experiment_metadata.json").read_text())
+    tpot = [1e3 * (each["e2e_latency"] - each["ttft"]) / 20 for each in result["individual_request_metrics"]]
+    metrics = convert(result, beside=beside)[0].metrics
+    assert metrics["genai_bench_median_tpot_ms"] == pytest.approx(0.66827, abs=1e-5)  # of one reply in 28
+    assert metrics["median_tpot_ms"] == pytest.approx(np.median(tpot))
+    assert metrics["median_tpot_ms"] < 0.01
+    assert metrics["output_throughput"] == pytest.approx(28 * 21 / metrics["duration"])  # of all of them
+    del result["individual_request_metrics"][0]
+    metrics = convert(result, beside=beside)[0].metrics
+    assert "median_tpot_ms" not in metrics
+    assert "median_ttft_ms" in metrics
 
 
 def test_loads_models_and_rates_are_what_the_files_say(filed):
     guidellm, genai, x = filed["guidellm"], filed["genai-bench"], filed["InferenceX"]
-    assert guidellm["metrics.output_throughput"] == pytest.approx(240 / 1.167768955)
+    assert guidellm["metrics.output_throughput"] == pytest.approx(252 / 0.36759686)
     assert (guidellm["params.model.name"], guidellm["params.workload.max_concurrency"]) == ("fake", 4)
-    assert [int(guidellm[f"params.workload.{end}_len"]) for end in ("input", "output")] == [16, 20]
+    assert [int(guidellm[f"params.workload.{end}_len"]) for end in ("input", "output")] == [16, 21]
     assert genai["params.hardware.name"] == "1xh100"
     assert genai["tags.vbench.engine_version"] == "vllm 0.32.0"
-    assert genai["metrics.median_ttft_ms"] == pytest.approx(160.960, abs=1e-2)
-    assert genai["metrics.duration"] == pytest.approx(3.99379, abs=1e-4)
+    assert genai["metrics.median_ttft_ms"] == pytest.approx(84.76, abs=1e-2)
+    assert genai["metrics.duration"] == pytest.approx(2.17742, abs=1e-4)
     assert (x["params.model.name"], x["params.hardware.name"]) == ("Llama-3.1-8B-Instruct", "2xh200")
     assert x["metrics.output_throughput"] == 1500  # 750 for each of two GPUs
     assert x["metrics.median_ttft_ms"] == pytest.approx(70)
@@ -199,7 +244,8 @@ def test_another_tools_report_keeps_its_latencies_a_token_under_the_tools_name()
     report["scenario"]["load"]["standardized"]["tool"] = "inference-perf"
     [found] = convert(report)
     assert found.metrics["inference_perf_median_itl_ms"] == pytest.approx(20)
-    assert "median_itl_ms" not in found.metrics
+    latencies = {key for key in found.metrics if key.endswith(("ttft_ms", "tpot_ms", "itl_ms", "e2el_ms"))}
+    assert {key for key in latencies if not key.startswith("inference_perf_")} == {"mean_ttft_ms", "mean_e2el_ms"}
     assert {"per_token_by_tool", "percentiles_by_tool"} <= {each.code for each in found.warnings}
 
 

@@ -182,7 +182,8 @@ def _metrics(result: Result, requests: Requests | None) -> dict[str, float]:
         for key, value in result.items()
         if METRIC.fullmatch(key) and _finite(value)
     }
-    given = {key: value for key, value in numbers.items() if _family(key) not in none}
+    numbers = {key: value for key, value in numbers.items() if _family(key) not in none}
+    given = flaws.drop_other_definitions(numbers, result, requests)
     found = samples.compute_statistics(result) if requests is None else definitions.metrics(requests)
     # Only whole families: their median beside our p90 would follow two definitions.
     given_families = {None, *map(_family, given)} | (set() if result.get("queue_times") else {"queue"})

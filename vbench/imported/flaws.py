@@ -68,6 +68,25 @@ def _empty_replies(result: Mapping[str, Any], requests: Requests | None) -> Reas
     return None
 
 
+def drop_other_definitions(
+    numbers: Mapping[str, float], result: Mapping[str, Any], requests: Requests | None
+) -> dict[str, float]:
+    """The file's numbers without those that vbench defines otherwise and can take from the requests.
+
+    Gaps between chunks of several tokens are `…_chunk_gap_ms`, not `…_itl_ms`. With the requests at hand, the numbers
+    that count a chunk of the role, or empty replies as a TTFT of 0, are left out too.
+    """
+    replaced: set[str] = set()
+    if requests is not None and _empty_replies(result, requests):
+        replaced.add("ttft")
+    if requests is not None and _role_chunks(result):
+        replaced |= {"ttft", "tpot", "itl"}
+    kept = {key: value for key, value in numbers.items() if not any(f"_{name}_ms" in key for name in replaced)}
+    if not _chunk_gaps(result):
+        return kept
+    return {key.replace("_itl_ms", "_chunk_gap_ms"): value for key, value in kept.items()}
+
+
 def count_sent(result: Mapping[str, Any]) -> int | None:
     """How many requests the tool sent, if the file tells: `--metadata num_prompts=…` replaces the file's own number."""
     completed, failed = result.get("completed"), result.get("failed")

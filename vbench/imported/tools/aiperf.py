@@ -18,7 +18,12 @@ from vbench.imported.tools.translation import (
 from vbench.schema.record import Reason
 
 NAMES = {"mean": "avg", "median": "p50"}
-FAMILIES = {"time_to_first_token": "{}_ttft_ms", "inter_token_latency": "{}_tpot_ms", "request_latency": "{}_e2el_ms"}
+FAMILIES = {
+    "time_to_first_token": "{}_ttft_ms",
+    "inter_token_latency": "{}_tpot_ms",
+    "request_latency": "{}_e2el_ms",
+    "inter_chunk_latency": "{}_chunk_gap_ms",
+}
 ITL = Reason("itl_is_tpot", "aiperf's inter_token_latency is a request's mean: it is filed as TPOT, which it is")
 
 

@@ -19,15 +19,23 @@ from vbench.imported.tools.translation import (
 from vbench.schema.record import Reason
 
 NAMES = {"median": "p50", "std": "stddev"}
-OURS = {"time_to_first_token": "{}_ttft_ms", "request_latency": "{}_e2el_ms"}
-PER_TOKEN = {"time_per_output_token": "{}_tpot_ms", "inter_token_latency": "{}_itl_ms"}
+FAMILIES = {
+    "time_to_first_token": "{}_ttft_ms",
+    "request_latency": "{}_e2el_ms",
+    "time_per_output_token": "{}_tpot_ms",
+    "inter_token_latency": "{}_itl_ms",
+}
+AS_OURS = {"mean_ttft_ms", "mean_e2el_ms"}  # of any tool
 DURATION = re.compile(r"PT(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?")
 PER_TOKEN_DIFFERS = Reason(
     "per_token_by_tool",
     "a Benchmark Report calls every tool's latencies a token TPOT and ITL, whatever they measure: they stand under the "
     "name of its tool",
 )
-PERCENTILES = Reason("percentiles_by_tool", "how the percentiles were taken depends on the report's tool")
+PERCENTILES = Reason(
+    "percentiles_by_tool",
+    "how percentiles were taken depends on the report's tool: only means of TTFT and E2EL are called as vbench's are",
+)
 
 
 def recognises(result: Mapping[str, Any]) -> bool:
@@ -53,11 +61,13 @@ def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translati
         **_stack(scenario.get("stack") or []),
     }  # fmt: skip
     own: dict[str, float] = {}
-    for part, key in OURS.items():
-        translated |= _spread(latency.get(part), key)
-    for part, key in PER_TOKEN.items():
-        target, prefix = (translated, "") if name == "vbench" else (own, f"{re.sub(r'[^a-z0-9]+', '_', name.lower())}_")
-        target |= _spread(latency.get(part), prefix + key)
+    prefix = re.sub(r"[^a-z0-9]+", "_", name.lower())
+    for part, family in FAMILIES.items():
+        for key, value in _spread(latency.get(part), family).items():
+            if name == "vbench" or key in AS_OURS:
+                translated[key] = value
+            else:
+                own[f"{prefix}_{key}"] = value
     notes = [] if name == "vbench" else [PER_TOKEN_DIFFERS, PERCENTILES, cache_unchecked(name)]
     tool = f"{name} {load.get('tool_version', '')}".strip()
     return [Translation(tool, known(translated), own, (SUMMARY_ONLY, *notes), _ended(time))]

@@ -1,4 +1,8 @@
-"""guidellm's JSON report: one measurement for each of its benchmarks. Read with 0.8.1."""
+"""guidellm's JSON report: one measurement for each of its benchmarks. Read with 0.8.1.
+
+If a report has every request, TTFT, TPOT and E2EL are computed from their times; else its own statistics, which it
+defines otherwise (docs/metrics.md), stand under guidellm_….
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from vbench.imported.tools.translation import (
     SUMMARY_ONLY,
     Translation,
     cache_unchecked,
+    compute_latencies,
     known,
     nearest_rank,
     number,
@@ -18,9 +23,11 @@ from vbench.imported.tools.translation import (
 from vbench.schema.record import Reason
 
 NAMES = {"std": "std_dev"}
-OTHERS = {  # its names of latencies that it defines in its own way
-    "inter_token_latency_ms": "guidellm_{}_inter_token_latency_ms",
-    "time_per_output_token_ms": "guidellm_{}_time_per_output_token_ms",
+OTHERS = {  # its latencies, their key here, and what makes milliseconds of them
+    "time_to_first_token_ms": ("guidellm_{}_time_to_first_token_ms", 1.0),
+    "inter_token_latency_ms": ("guidellm_{}_inter_token_latency_ms", 1.0),
+    "time_per_output_token_ms": ("guidellm_{}_time_per_output_token_ms", 1.0),
+    "request_latency": ("guidellm_{}_request_latency_ms", 1e3),
 }
 ITL = Reason(
     "itl_of_request",
@@ -48,21 +55,34 @@ def _translate(benchmark: Mapping[str, Any], tool: str, lengths: Mapping[str, An
     totals = found["request_totals"]
     ok = {name: each["successful"] for name, each in found.items() if isinstance(each, dict) and "successful" in each}
     output = number(ok["output_token_count"]["total_sum"])
-    latencies = {name: spread(_statistics(ok[name]), NAMES, key) for name, key in OTHERS.items()}
+    own = [spread(_statistics(ok[name]), NAMES, key, scale) for name, (key, scale) in OTHERS.items()]
+    computed = _compute(benchmark, totals["successful"])
     result = {
         "model_id": config["backend"]["model"], "duration": duration, "num_prompts": totals["total"],
         "completed": totals["successful"], "failed": totals["errored"],
         "total_input_tokens": number(ok["prompt_token_count"]["total_sum"]), "total_output_tokens": output,
         "output_throughput": output / duration, "request_throughput": totals["successful"] / duration,
-        "mean_itl_ms": number(ok["inter_token_latency_ms"]["mean"]),
-        **spread(_statistics(ok["time_to_first_token_ms"]), NAMES, "{}_ttft_ms"),
-        **spread(_statistics(ok["request_latency"]), NAMES, "{}_e2el_ms", 1e3),
+        "mean_ttft_ms": _statistics(ok["time_to_first_token_ms"]).get("mean"),
+        "mean_itl_ms": _statistics(ok["inter_token_latency_ms"]).get("mean"), **computed,
         **_load(config["strategy"]), **lengths,
     }  # fmt: skip
     warnings = [SUMMARY_ONLY, nearest_rank("guidellm"), ITL, TPOT, cache_unchecked("guidellm"), *_cut(totals)]
     ended = datetime.fromtimestamp(float(benchmark["start_time"]) + duration, timezone.utc)
-    own = {key: value for some in latencies.values() for key, value in some.items()}
-    return Translation(tool, known(result), own, tuple(warnings), ended)
+    return Translation(tool, known(result), {key: each[key] for each in own for key in each}, tuple(warnings), ended)
+
+
+def _compute(benchmark: Mapping[str, Any], completed: int) -> dict[str, float]:
+    """The latencies by the requests' own times; empty unless the report has them all."""
+    requests = (benchmark.get("requests") or {}).get("successful") or []
+    replies = [_times(each) for each in requests if each["output_tokens"]]
+    return compute_latencies(replies) if len(replies) == completed else {}
+
+
+def _times(request: Mapping[str, Any]) -> tuple[float, float, int]:
+    """Its TTFT and E2EL in seconds, and its output tokens."""
+    found = request["info"]["timings"]
+    sent = found["request_start"]
+    return found["first_token_iteration"] - sent, found["last_token_iteration"] - sent, request["output_tokens"]
 
 
 def _statistics(found: Mapping[str, Any]) -> dict[str, Any]:

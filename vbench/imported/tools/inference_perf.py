@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vbench.imported.tools.translation import SUMMARY_ONLY, Translation, cache_unchecked, known, number, spread
+from vbench.imported.tools.translation import (
+    SUMMARY_ONLY,
+    Translation,
+    cache_unchecked,
+    known,
+    number,
+    spread,
+    to_stream_end,
+)
 from vbench.schema.record import Reason
 
 OURS = {"time_to_first_token": "{}_ttft_ms", "time_per_output_token": "{}_tpot_ms", "request_latency": "{}_e2el_ms"}
@@ -46,7 +54,7 @@ def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translati
     for name, key in OURS.items():
         translated |= spread(latency.get(name), {}, key, 1e3)
     own = [spread(latency.get(name), {}, f"inference_perf_{{}}_{name}_ms", 1e3) for name in OTHERS]
-    warnings = (SUMMARY_ONLY, ITL, ONE_TOKEN, cache_unchecked("inference-perf"))
+    warnings = (SUMMARY_ONLY, ITL, ONE_TOKEN, to_stream_end("inference-perf"), cache_unchecked("inference-perf"))
     metrics = {key: value for some in own for key, value in some.items()}
     return [Translation("inference-perf", known(translated), metrics, warnings)]
 

@@ -14,12 +14,20 @@ from vbench.schema.record import Reason
 
 LATENCY = re.compile(r"(mean|median|std|p[\d.]+)_(ttft|tpot|itl|e2el)")
 WORDS = ("framework", "precision", "image", "spec_decoding", "disagg", "dp_attention", "is_multinode")
-CHUNKS = Reason("chunk_itl", "the ITL is that of vLLM's client: the gap of two chunks, whatever tokens they carry")
+CHUNKS = Reason(
+    "chunk_itl",
+    "the ITL is that of vLLM's client, the gap of two chunks whatever tokens they carry: it stands under "
+    "…_chunk_gap_ms",
+)
 PER_DECODE = Reason(
     "per_decode_gpu",
     "with prefill and decode apart, InferenceX's output throughput is for each decode GPU; it is multiplied by these, "
     "and tokens a GPU here count all GPUs",
 )
+
+
+def _key(name: str) -> str:
+    return f"{name.replace('_itl', '_chunk_gap')}_ms"
 
 
 def recognises(result: Mapping[str, Any]) -> bool:
@@ -39,7 +47,7 @@ def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translati
         "output_throughput": number(result["output_tput_per_gpu"]) * decode,
         "total_token_throughput": number(result["tput_per_gpu"]) * gpus,
         **{key: str(result[key]) for key in WORDS if key in result},
-        **{f"{key}_ms": number(value) * 1e3 for key, value in result.items() if LATENCY.fullmatch(key)},
+        **{_key(key): number(value) * 1e3 for key, value in result.items() if LATENCY.fullmatch(key)},
     }  # fmt: skip
     warnings = [SUMMARY_ONLY, CHUNKS, cache_unchecked("InferenceX"), *([PER_DECODE] if split else [])]
     return [Translation("InferenceX", known(translated), {}, tuple(warnings))]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
+from vbench.metrics import quantiles
 from vbench.schema.record import Reason
 
 SHAPES = ("mean", "median", "std", "p90", "p95", "p99")
@@ -35,6 +38,19 @@ def spread(found: Mapping[str, Any] | None, names: Mapping[str, str], key: str, 
     return {key.format(shape): value * scale for shape, value in values.items() if not math.isnan(value)}
 
 
+def compute_latencies(replies: Iterable[tuple[float, float, int]]) -> dict[str, float]:
+    """TTFT, TPOT and E2EL as vbench defines them, of each reply's TTFT and E2EL in seconds and its output tokens."""
+    ttft, e2el, tokens = np.array(list(replies), dtype=np.float64).reshape(-1, 3).T
+    several = tokens > 1
+    tpot = (e2el - ttft)[several] / (tokens[several] - 1)
+    samples = {"ttft": ttft, "tpot": tpot, "e2el": e2el}
+    return {
+        key: value
+        for name, values in samples.items()
+        for key, value in quantiles.compute_statistics(name, values, len(values)).items()
+    }
+
+
 def number(value: Any) -> float:
     """The value as a float; NaN if it is none, or not finite."""
     known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -58,6 +74,12 @@ def nearest_rank(tool: str) -> Reason:
     """Percentiles are samples, not interpolated between two."""
     sentence = f"percentiles of {tool} are nearest rank, not interpolated: of few samples they differ from vbench's"
     return Reason("nearest_rank", sentence)
+
+
+def to_stream_end(tool: str) -> Reason:
+    """E2EL is that of the HTTP reply, not of the last token."""
+    sentence = f"{tool}'s latency ends with the stream, after its last token: so does its TPOT, if it is made of it"
+    return Reason("e2el_to_stream_end", sentence)
 
 
 SUMMARY_ONLY = Reason("summary_only", "no samples of single requests: empty replies and merged tokens cannot be seen")

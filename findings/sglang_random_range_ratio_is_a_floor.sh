@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# sglang 0.5.23's bench_serving and vLLM 0.32.0's `vllm bench serve` share the option --random-range-ratio: with 0.5 and
+# lengths of 1,000 the one means 500 to 1,000, the other 500 to 1,500.
+#
+# Guess:  sglang's client grew out of vLLM's, so one option means one thing.
+# Seen:   to sglang it is the least share of the length, so that 0.0 spreads over all lengths and 1.0 is exact; to vLLM it
+#         is the deviation to both sides, so that 0.0 is exact. Output of 2026-11-27, Python 3.11:
+#             ratio 0.5: sglang 500 to 1000, mean 750; vLLM 500 to 1500, mean 1000
+#             ratio 0.0: sglang 1 to 1000, mean 500; vLLM 1000 to 1000, mean 1000
+# Matters: the same command line gives one engine half the tokens of the other.
+#
+# vLLM is the one that `python3` imports (`make setup`, or `make ENGINE=cpu setup`): it is no small package.
+set -euo pipefail
+tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
+. "$(dirname "$0")/setup"
+need_vllm 0.32.0
+install venv --no-deps sglang==0.5.23
+
+cat > "$tmp/lengths.py" <<'PY'
+import importlib.util, random, sys
+import numpy as np
+
+np.random.seed(0)
+random.seed(0)
+ratio, which = float(sys.argv[1]), sys.argv[2]
+if which == "vLLM":
+    from vllm.benchmarks.datasets import RandomDataset
+
+    class Tokenizer:
+        def num_special_tokens_to_add(self):
+            return 0
+
+    drawn = RandomDataset(random_seed=0).get_sampling_params(20_000, ratio, 1000, 1000, Tokenizer())
+    lengths = drawn[0]
+else:  # one function of the package, whose other modules want a GPU's libraries
+    source = open(f"{sys.argv[3]}/sglang/benchmark/datasets/common.py").read()
+    start = source.index("def compute_random_lens")
+    names = {"np": np, "List": list}
+    exec(source[start : source.index("\n\n\n", start)], names)
+    lengths = names["compute_random_lens"](1000, ratio, 20_000)
+around = lambda value: round(value / 50) * 50
+print(f"{which} {min(lengths)} to {max(lengths)}, mean {around(np.mean(lengths))}")
+PY
+packages=$("$tmp/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+drawn() { (cd "$tmp" && python3 lengths.py "$1" "$2" "$packages" 2>/dev/null | tail -1); }
+seen=$(for ratio in 0.5 0.0; do echo "ratio $ratio: $(drawn $ratio sglang); $(drawn $ratio vLLM)"; done)
+holds "$seen" "ratio 0.5: sglang 500 to 1000, mean 750; vLLM 500 to 1500, mean 1000
+ratio 0.0: sglang 1 to 1000, mean 500; vLLM 1000 to 1000, mean 1000"
