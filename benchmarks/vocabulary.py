@@ -29,19 +29,104 @@ from guidellm.schemas.base.info import RequestTimings
 from guidellm.schemas.base.statistics import DistributionSummary
 ten = DistributionSummary.from_values([float(n) for n in range(1, 11)])
 times = dict(request_start=0.0, first_request_iteration=1.0, first_token_iteration=1.0, token_iterations=11)
-times |= dict(first_output_token_iteration=1.0, last_token_iteration=1.1, last_request_iteration=1.1, request_end=1.1)
+times |= dict(first_output_token_iteration=1.0, last_token_iteration=1.1, last_request_iteration=1.1, request_end=1.15)
 info = RequestInfo(request_id="a", status="completed", timings=RequestTimings(**times))
 tokens = dict(input_metrics=UsageMetrics(text_tokens=8), output_metrics=UsageMetrics(text_tokens=11))
 reply = GenerativeRequestStats(request_id="a", info=info, **tokens)
 told = {"p50 of 1 to 10": ten.percentiles.p50, "p99 of 1 to 10": ten.percentiles.p99}
 told["time_per_output_token_ms, TTFT 1 s, ten gaps of 10 ms"] = round(reply.time_per_output_token_ms, 3)
 told["inter_token_latency_ms, the same"] = round(reply.inter_token_latency_ms, 3)
+told["time_to_first_token_ms, the same"] = round(reply.time_to_first_token_ms, 3)
+told["request_latency in s, the same, and the stream's end 50 ms later"] = round(reply.request_latency, 3)
 """,
         {
             "p50 of 1 to 10": 5.0,
             "p99 of 1 to 10": 10.0,
             "time_per_output_token_ms, TTFT 1 s, ten gaps of 10 ms": 100.0,
             "inter_token_latency_ms, the same": 10.0,
+            "time_to_first_token_ms, the same": 1000.0,
+            "request_latency in s, the same, and the stream's end 50 ms later": 1.15,
+        },
+    ),
+    "aiperf": (
+        "aiperf==0.13.0",
+        """
+from types import SimpleNamespace
+import numpy as np
+from aiperf.metrics.metric_dicts import MetricRecordDict, metric_result_from_array
+from aiperf.metrics.types.inter_chunk_latency_metric import InterChunkLatencyMetric
+from aiperf.metrics.types.inter_token_latency_metric import InterTokenLatencyMetric
+from aiperf.metrics.types.output_sequence_length_metric import OutputSequenceLengthMetric
+from aiperf.metrics.types.request_latency_metric import RequestLatencyMetric
+from aiperf.metrics.types.ttft_metric import TTFTMetric
+def latencies(times, tokens):  # seconds of each chunk
+    chunks = [SimpleNamespace(perf_ns=round(1e9 * each)) for each in times]
+    record = SimpleNamespace(start_perf_ns=0, request=SimpleNamespace(start_perf_ns=0), content_responses=chunks)
+    record.token_counts = None
+    of_one = MetricRecordDict({OutputSequenceLengthMetric.tag: tokens})
+    for metric in (TTFTMetric, RequestLatencyMetric, InterTokenLatencyMetric):
+        of_one[metric.tag] = metric()._parse_record(record, of_one)
+    gaps = InterChunkLatencyMetric()._parse_record(record, of_one) if len(times) > 1 else []
+    return *(of_one[metric.tag] / 1e6 for metric in (TTFTMetric, RequestLatencyMetric, InterTokenLatencyMetric)), gaps
+ttft, e2el, itl, _ = latencies([1.0 + 0.01 * n for n in range(11)], 11)
+told = {"time_to_first_token in ms, TTFT 1 s, ten gaps of 10 ms": ttft}
+told["request_latency in ms, the same"] = round(e2el, 3)
+told["inter_token_latency in ms, the same"] = round(itl, 3)
+*_, itl, gaps = latencies([0.05 + 0.04 * n for n in range(25)], 100)
+told["inter_token_latency in ms, four tokens each 40 ms"] = round(itl, 2)
+told["median inter_chunk_latency in ms, the same"] = round(float(np.median(gaps)) / 1e6, 3)
+ten = metric_result_from_array("m", "m", "ms", np.arange(1.0, 11.0), 55.0)
+told |= {"p50 of 1 to 10": ten.p50, "p99 of 1 to 10": round(ten.p99, 3)}
+""",
+        {
+            "time_to_first_token in ms, TTFT 1 s, ten gaps of 10 ms": 1000.0,
+            "request_latency in ms, the same": 1100.0,
+            "inter_token_latency in ms, the same": 10.0,
+            "inter_token_latency in ms, four tokens each 40 ms": 9.7,
+            "median inter_chunk_latency in ms, the same": 40.0,
+            "p50 of 1 to 10": 5.5,
+            "p99 of 1 to 10": 9.91,
+        },
+    ),
+    "genai-bench": (
+        "genai-bench==0.0.5",
+        """
+from genai_bench.metrics.aggregated_metrics_collector import AggregatedMetricsCollector
+from genai_bench.metrics.request_metrics_collector import RequestMetricsCollector
+from genai_bench.protocol import UserChatResponse
+def metrics(first, end, tokens):
+    times = dict(start_time=0.0, time_at_first_token=first, end_time=end)
+    collector = RequestMetricsCollector()
+    times |= dict(status_code=200, num_prefill_tokens=8, tokens_received=tokens)
+    collector.calculate_metrics(UserChatResponse(**times))
+    return collector.metrics
+steady = metrics(1.0, 1.1, 11)
+told = {"TTFT in ms, TTFT 1 s, ten gaps of 10 ms": round(1e3 * steady.ttft, 3)}
+told["tpot in ms, the same"] = round(1e3 * steady.tpot, 3)
+later = metrics(1.0, 1.15, 11)
+told["e2e_latency in ms, the same, and the stream's end 50 ms later"] = round(1e3 * later.e2e_latency, 3)
+everything = AggregatedMetricsCollector()
+for reply in [steady, metrics(0.1, 0.1008, 20)]:
+    everything.add_single_request_metrics(reply)
+everything.aggregate_metrics_data(0.0, 2.0, 0.0, 0.0)
+found = everything.aggregated_metrics
+told["median tpot in ms, of these and of 20 tokens within 0.8 ms"] = round(1e3 * found.stats.tpot.p50, 3)
+told["tokens a second of both over 2 s"] = found.mean_output_throughput_tokens_per_s
+ten = AggregatedMetricsCollector()
+for seconds in range(1, 11):
+    ten.add_single_request_metrics(metrics(float(seconds), seconds + 0.1, 11))
+ten.aggregate_metrics_data(0.0, 20.0, 0.0, 0.0)
+ttft = ten.aggregated_metrics.stats.ttft
+told |= {"p50 of 1 to 10": ttft.p50, "p99 of 1 to 10": round(ttft.p99, 3)}
+""",
+        {
+            "TTFT in ms, TTFT 1 s, ten gaps of 10 ms": 1000.0,
+            "tpot in ms, the same": 10.0,
+            "e2e_latency in ms, the same, and the stream's end 50 ms later": 1150.0,
+            "median tpot in ms, of these and of 20 tokens within 0.8 ms": 10.0,
+            "tokens a second of both over 2 s": 15.5,
+            "p50 of 1 to 10": 5.5,
+            "p99 of 1 to 10": 9.91,
         },
     ),
     "evalscope": (
@@ -68,12 +153,16 @@ gaps = summarize(merged["inter_token_latency_deltas"], [50, 90])
 told = {"median ITL in ms, four tokens each 40 ms": round(1e3 * gaps["median"], 3)}
 told["p90 ITL in ms, the same"] = round(1e3 * gaps["p90"], 3)
 told["TPOT in ms, the same"] = round(1e3 * merged["time_per_output_token"], 2)
+ten = summarize([float(n) for n in range(1, 11)], [50, 99])
+told |= {"median of 1 to 10": ten["median"], "p99 of 1 to 10": round(ten["p99"], 3)}
 told["TTFT of a reply of one token"] = latencies([0.2])["time_to_first_token"]
 """,
         {
             "median ITL in ms, four tokens each 40 ms": 0.0,
             "p90 ITL in ms, the same": 40.0,
             "TPOT in ms, the same": 9.7,
+            "median of 1 to 10": 5.5,
+            "p99 of 1 to 10": 9.91,
             "TTFT of a reply of one token": None,
         },
     ),

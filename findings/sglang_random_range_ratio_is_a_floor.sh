@@ -17,21 +17,24 @@ need_vllm 0.32.0
 install venv --no-deps sglang==0.5.23
 
 cat > "$tmp/lengths.py" <<'PY'
-import importlib.util, random, sys
+import sys
 import numpy as np
 
 np.random.seed(0)
-random.seed(0)
 ratio, which = float(sys.argv[1]), sys.argv[2]
 if which == "vLLM":
-    from vllm.benchmarks.datasets import RandomDataset
+    from vllm.benchmarks.datasets.utils import get_sampling_params
 
-    class Tokenizer:
+    class Tokenizer:  # as far as the lengths need one
+        vocab_size = 1000
+
+        def __len__(self):
+            return self.vocab_size
+
         def num_special_tokens_to_add(self):
             return 0
 
-    drawn = RandomDataset(random_seed=0).get_sampling_params(20_000, ratio, 1000, 1000, Tokenizer())
-    lengths = drawn[0]
+    lengths = get_sampling_params(np.random.default_rng(0), 20_000, ratio, 1000, 1000, Tokenizer())[0]
 else:  # one function of the package, whose other modules want a GPU's libraries
     source = open(f"{sys.argv[3]}/sglang/benchmark/datasets/common.py").read()
     start = source.index("def compute_random_lens")
