@@ -50,7 +50,7 @@ def grown(before):
     time.sleep(3)
     return {word: value - before[word] for word, value in counted().items()}
 
-for _ in range(600):
+for _ in range(1800):
     try:
         before = counted()
         break
