@@ -91,6 +91,7 @@ class Download:
     name: str  # of the model
     repository: hub.Repository
     files: tuple[hub.File, ...]
+    is_main: bool = True  # the commit of the main branch, rather than of a revision
 
     @property
     def size(self) -> int:
@@ -111,10 +112,11 @@ def fetch(configs: Iterable[RunConfig]) -> int:
     Returns the exit code. Raises Refused, before anything is fetched, if the disk is too small for all of it.
     """
     console = Console(highlight=False, soft_wrap=True)
-    names = {each.model.hub_id: each.model.name for each in configs if weights.loads_from_hub(each.engine)}
+    models = [each.model for each in configs if weights.loads_from_hub(each.engine)]
+    names = {(model.hub_id, model.revision): model.name for model in models}
     if not names:
         console.print("nothing to fetch: these runs load no weights from a hub")
-    looked_up = [_attempt(_look_up, hub_id, name, console) for hub_id, name in names.items()]
+    looked_up = [_attempt(_look_up, hub_id, revision, name, console) for (hub_id, revision), name in names.items()]
     downloads = [each for found in looked_up if found is not None for each in found]
     if names and looked_up.count(None) == len(names):
         return 2
@@ -132,17 +134,18 @@ def _attempt(action: Callable[..., T], *arguments: Any) -> T | None:
         return None
 
 
-def _look_up(hub_id: str, name: str, console: Console) -> list[Download]:
+def _look_up(hub_id: str, revision: str | None, name: str, console: Console) -> list[Download]:
     """The download of this model, none if it needs none. Raises Refused or HubFailed if it cannot be fetched."""
-    if weights.is_folder(hub_id) or (hub.is_offline() and weights.is_cached(hub_id)):
+    if weights.is_folder(hub_id) or (not revision and hub.is_offline() and weights.is_cached(hub_id)):
         weights.require_complete(hub_id)
         console.print(f"{name}: whole in {hub_id if weights.is_folder(hub_id) else hub.find_cache()}")
         return []
-    repository = hub.look_up(hub_id)
+    repository = hub.look_up(hub_id, revision)
     loaded = weights.select_loaded(file.name for file in repository.files)
     if not weights.has_weights(loaded):
         raise Refused(f"model.hub_id={hub_id}: it has no weights that vLLM loads by themselves")
-    download = Download(name, repository, tuple(file for file in repository.files if file.name in loaded))
+    files = tuple(file for file in repository.files if file.name in loaded)
+    download = Download(name, repository, files, is_main=revision is None)
     missing = download.missing_bytes()
     console.print(
         f"{name}: {decimal(download.size)} in {len(download.files)} files of {hub_id}, "
@@ -171,8 +174,9 @@ def _download(download: Download, console: Console) -> bool:
     except HubFailed as error:
         got = f"{decimal(download.size - download.missing_bytes())} of {decimal(download.size)}"
         raise HubFailed(f"{error}; {got} are in the cache; run the same command again to continue") from error
-    hub.set_main_commit(download.repository)
-    weights.require_complete(download.repository.hub_id)
+    if download.is_main:
+        hub.set_main_commit(download.repository)
+        weights.require_complete(download.repository.hub_id)
     if missing:
         console.print(f"{download.name}: whole, {decimal(missing)} in {time.monotonic() - began:.0f} s")
     return True

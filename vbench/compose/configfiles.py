@@ -22,6 +22,8 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from vbench.compose.containers import make_container
+from vbench.engine import published
+from vbench.schema import to_plain
 from vbench.schema.errors import Refused
 
 NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
@@ -85,6 +87,10 @@ def refuse_times_read_as_numbers() -> None:
 
 
 def _load_checked(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
+    group, _, choice = config_path.removesuffix(".yaml").partition("/")
+    if group == "model" and published.is_published(choice):
+        facts = OmegaConf.create(to_plain(published.read_model(choice)))
+        return ConfigResult(provider="vbench", path=f"vbench://{config_path}", config=facts, header={"package": None})
     found = _load_config(repository, config_path)
     if found is not None and found.path.startswith("file://"):
         name = config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml"

@@ -58,6 +58,7 @@ def build_server_argv(
     engine, split = session.engine, session.parallelism
     options: list[tuple[str, object]] = [
         ("--model", model),
+        ("--revision", None if engine.weights is Weights.dummy else session.model.revision),
         ("--served-model-name", served_model_name),
         ("--host", "127.0.0.1"),
         ("--port", port),

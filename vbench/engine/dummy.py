@@ -38,7 +38,10 @@ def build_config_json(model: Model) -> dict[str, Any]:
     """The model's config.json, as dict: its facts, then what `model.config_json` adds or overrides, as published.
 
     A null sliding window or rope scaling is written as null: if it is absent, transformers uses the family's default.
+    A `model.config_json` that is whole, as `model=hf:…` reads it, is written as it is.
     """
+    if "architectures" in model.config_json:
+        return {"transformers_version": "5.0.0", "torch_dtype": "bfloat16"} | model.config_json
     facts: dict[str, Any] = {
         "architectures": [model.architecture],
         "model_type": model.model_type,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ class File:
 
 @dataclass(frozen=True)
 class Repository:
-    """The current main branch of a repository."""
+    """One commit of a repository: that of its main branch, or of a revision."""
 
     hub_id: str
     commit: str
@@ -65,12 +65,51 @@ def find_snapshot(hub_id: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def look_up(hub_id: str) -> Repository:
+def read_texts(hub_id: str, names: Iterable[str], revision: str | None = None) -> dict[str, str]:
+    """The content of these small files of a repository, as far as it has them; from the cache if the hub is away.
+
+    Raises Refused if there is no such repository or revision, or if we may not read it; else HubFailed.
+    """
+    with _translate_errors(hub_id):
+        texts = {name: _read_text(hub_id, name, revision) for name in names}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _read_text(hub_id: str, name: str, revision: str | None) -> str | None:
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        path = hf_hub_download(hub_id, name, revision=revision, token=_read_token())
+    except errors.LocalEntryNotFoundError as error:
+        why = f"the hub cannot be reached, and {name} is not in {find_cache()}"
+        raise HubFailed(f"model.hub_id={hub_id}: {why}") from error
+    except errors.RevisionNotFoundError as error:
+        raise Refused(f"model.hub_id={hub_id}: it has no revision {revision}") from error
+    except errors.EntryNotFoundError:
+        return None
+    return Path(path).read_text(encoding="utf-8")
+
+
+def count_tensor_bytes(hub_id: str, revision: str | None = None) -> int | None:
+    """Bytes of all tensors of a repository with one safetensors file, from its header; None if it cannot be told."""
+    from huggingface_hub import HfApi, errors
+
+    network: Any = errors.HTTPError  # type: ignore[attr-defined]
+    try:
+        api = HfApi(token=_read_token())
+        header = api.parse_safetensors_file_metadata(hub_id, "model.safetensors", revision=revision)
+    except (errors.HfHubHTTPError, errors.SafetensorsParsingError, errors.OfflineModeIsEnabled, network, OSError):
+        return None
+    return sum(tensor.data_offsets[1] - tensor.data_offsets[0] for tensor in header.tensors.values())
+
+
+def look_up(hub_id: str, revision: str | None = None) -> Repository:
     """Asks the hub for a repository. Raises Refused if it does not exist or we may not read it; else HubFailed."""
     from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_url
 
     with _translate_errors(hub_id):
-        found = HfApi(token=_read_token()).model_info(hub_id, files_metadata=True, timeout=TIMEOUT_S)
+        api = HfApi(token=_read_token())
+        found = api.model_info(hub_id, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
         files = tuple(
             File(each.rfilename, each.size or 0, (each.lfs and each.lfs.sha256) or each.blob_id or "")
             for each in found.siblings or ()

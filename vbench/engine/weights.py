@@ -57,7 +57,7 @@ def find_missing(folder: Path) -> str | None:
 def require(model: Model, engine: Engine) -> None:
     """Raises Refused if a server could not load the model: no weights in the cache or on the hub."""
     if loads_from_hub(engine):
-        _require_by_hub_id(model.hub_id, model.name)
+        _require_by_hub_id(model.hub_id, model.name, model.revision)
 
 
 def loads_from_hub(engine: Engine) -> bool:
@@ -72,7 +72,8 @@ def build_environment(model: Model, engine: Engine) -> dict[str, str]:
 
     So it starts the same way with and without a network, and serves the same commit as all other sessions.
     """
-    return {"HF_HUB_OFFLINE": "1"} if loads_from_hub(engine) and is_cached(model.hub_id) else {}
+    cached = loads_from_hub(engine) and not model.revision and is_cached(model.hub_id)
+    return {"HF_HUB_OFFLINE": "1"} if cached else {}
 
 
 def is_cached(hub_id: str) -> bool:
@@ -96,12 +97,12 @@ def require_complete(hub_id: str) -> None:
 
 
 @cache
-def _require_by_hub_id(hub_id: str, name: str) -> None:
+def _require_by_hub_id(hub_id: str, name: str, revision: str | None) -> None:
     if is_folder(hub_id):
         require_complete(hub_id)
-    elif not is_cached(hub_id):
+    elif revision or not is_cached(hub_id):
         try:
-            hub.look_up(hub_id)
+            hub.look_up(hub_id, revision)
         except HubFailed as error:
             raise Refused(
                 f"{error}; its weights are not whole in {hub.find_cache()} either: fetch them where the hub is "

@@ -62,7 +62,10 @@ def read_quantization(config: Mapping[str, Any], weight_dtype: str) -> Quantizat
     """
     stated = config.get("quantization_config") or config.get("compression_config")
     if not stated:
-        schemes = {"bfloat16": None, "fp8": Scheme(8), "mxfp4": Scheme(4, (1, 32), 1)}
+        schemes = {
+            "bfloat16": None, "fp8": Scheme(8), "int8": Scheme(8, (1, 1 << 30)), "mxfp4": Scheme(4, (1, 32), 1),
+            "nvfp4": Scheme(4, (1, 16), 1), "int4": Scheme(4, (1, 128), 2.5),
+        }  # fmt: skip
         if weight_dtype not in schemes:
             raise ValueError(weight_dtype)
         return Quantization(schemes[weight_dtype], ("lm_head",), experts_only=weight_dtype == "mxfp4")

@@ -16,10 +16,11 @@ from vbench.schema import Engine, Hardware, Launcher, Model, Parallelism, RunCon
 from vbench.workload import prompts, search
 
 LABELS = {"experiment", "rerun", "launcher"}  # keys of a RunConfig that shape no result
-SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s", "env_from"}  # keys of its parts that shape no result
+# keys of its parts that shape no result
+SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s", "env_from", "weight_bytes"}
 
 # Keys newer than published records: where they have these values, run keys are as they were.
-ADDED = {"moe_routing": None, "restarts": 1, "restart": 0}  # of the workload: Workload.unused
+ADDED = {"moe_routing": None, "restarts": 1, "restart": 0, "revision": None}  # of the workload: Workload.unused
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Any, Dict, Optional
 
 from vbench.schema.fields import MISSING, key
 
+DTYPES = ("bfloat16", "fp8", "mxfp4", "nvfp4", "int8", "int4")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -28,8 +30,10 @@ class Model:
     num_experts_per_tok: int = key(0, "experts that each token is routed to")
     moe_intermediate_size: int = key(0, "width of one expert", allowed="0: intermediate_size")
     sliding_window: Optional[int] = key(None, "attention window", unit="tokens", allowed="null: full attention")
-    weight_dtype: str = key("bfloat16", "data type of the stored weights", choices=("bfloat16", "fp8", "mxfp4"))
+    weight_dtype: str = key("bfloat16", "data type of the stored weights", choices=DTYPES)
     kv_cache_dtype: str = key("bfloat16", "data type of the KV cache")
     rope_theta: float = key(10000.0, "base of the rotary position embedding")
     rope_scaling: Optional[Dict[str, Any]] = key(None, "rope_scaling of config.json")
     config_json: Dict[str, Any] = key({}, "other keys of config.json; engine.weights=dummy writes them for vLLM")
+    revision: Optional[str] = key(None, "revision on the hub", allowed="null: its main branch")
+    weight_bytes: Optional[int] = key(None, "bytes of all published tensors", unit="bytes", allowed="null: not known")

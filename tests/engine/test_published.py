@@ -1,0 +1,129 @@
+"""Models by their hub id or folder: their facts, the dummy model made of them, and what is refused."""
+
+import json
+import struct
+
+import pytest
+from doors import vbench
+from fake_hub import Model as Repository
+from fake_hub import serving
+
+from vbench.engine.dummy import build_config_json
+from vbench.engine.published import make_model, read_model
+from vbench.metrics.model_cost import compute_model_cost
+from vbench.metrics.model_facts import read_facts
+from vbench.schema.errors import Refused
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 2, "hidden_size": 256,
+    "intermediate_size": 512, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 32000,
+    "max_position_embeddings": 4096, "rope_theta": 500000.0, "torch_dtype": "bfloat16", "bos_token_id": 1,
+}  # fmt: skip
+
+
+def write_folder(folder, config, tensors=None):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    if tensors:
+        (folder / "model.safetensors").write_bytes(write_tensors(tensors))
+    return folder
+
+
+def write_tensors(sizes):
+    """A safetensors file whose tensors have these bytes, without their content: only its header is ever read."""
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, size in sizes.items():
+        header[name] = {"dtype": "BF16", "shape": [size // 2], "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
+def test_a_folder_gives_the_facts_of_its_config_and_the_bytes_of_its_headers(tmp_path):
+    folder = write_folder(tmp_path / "my model", LLAMA, {"a": 600, "b": 400})
+    model = read_model(f"path:{folder}")
+    assert (model.name, model.hub_id, model.architecture) == ("my_model", str(folder), "LlamaForCausalLM")
+    assert (model.head_dim, model.num_key_value_heads, model.rope_theta) == (64, 2, 500000.0)
+    assert (model.weight_bytes, model.revision) == (1000, None)
+
+
+def test_the_dummy_model_is_built_of_the_config_as_published(tmp_path):
+    model = read_model(f"path:{write_folder(tmp_path / 'm', {**LLAMA, 'odd_key': [1, 2]})}")
+    assert build_config_json(model).items() >= {**LLAMA, "odd_key": [1, 2]}.items()
+    assert "head_dim" not in build_config_json(model)
+
+
+@pytest.mark.parametrize(
+    ("config", "facts"),
+    [
+        (
+            {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "n_shared_experts": 1,
+             "first_k_dense_replace": 1, "kv_lora_rank": 16,
+             "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8},
+            {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "head_dim": 12},
+        ),
+        ({"sliding_window": 4096, "use_sliding_window": False}, {"sliding_window": None}),
+        ({"sliding_window": 128, "head_dim": 32}, {"sliding_window": 128, "head_dim": 32}),
+        ({"quantization_config": {"quant_method": "awq", "bits": 4}}, {"weight_dtype": "int4"}),
+        ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}, {"weight_dtype": "fp8"}),
+        ({"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}, {"weight_dtype": "nvfp4"}),
+        (
+            {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {
+                "group_0": {"weights": {"num_bits": 4, "type": "int", "group_size": 128}}}}},
+            {"weight_dtype": "int4"},
+        ),
+        ({"rope_theta": None, "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}}, {"rope_theta": 1e6}),
+    ],
+)  # fmt: skip
+def test_each_family_names_its_facts_in_its_own_way(config, facts):
+    model = make_model("hf:a/b", "a/b", {**LLAMA, **config}, None, None)
+    assert {key: getattr(model, key) for key in facts} == facts
+    assert compute_model_cost(model).parameters > 0
+
+
+def test_a_model_that_sees_images_has_the_facts_of_its_text():
+    config = {
+        "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3",
+        "vision_config": {"hidden_size": 99},
+        "text_config": {**LLAMA, "model_type": "gemma3_text", "sliding_window": 1024, "sliding_window_pattern": 2},
+    }  # fmt: skip
+    model = make_model("hf:a/b", "a/b", config, None, None)
+    assert (model.architecture, model.model_type) == ("Gemma3ForConditionalGeneration", "gemma3_text")
+    assert [layer.kind for layer in read_facts(model).layers] == ["sliding", "full"]
+    assert build_config_json(model)["model_type"] == "gemma3"
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        ({**LLAMA, "architectures": []}, "its config.json has no architectures"),
+        ({"architectures": ["X"], "model_type": "x"}, "its config.json has no num_attention_heads"),
+    ],
+)
+def test_a_config_that_lacks_a_fact_is_refused_by_its_name(config, line):
+    with pytest.raises(Refused, match=rf"^model=hf:a/b: {line}"):
+        make_model("hf:a/b", "a/b", config, None, None)
+
+
+def test_a_folder_without_a_config_is_refused(tmp_path):
+    with pytest.raises(Refused, match=r"^model=path:.*: .* has no config.json$"):
+        read_model(f"path:{tmp_path}")
+
+
+def test_a_model_of_the_hub_is_measured_by_its_config_and_index_and_no_weights_are_asked_for(tmp_path):
+    index = {"metadata": {"total_size": 66_000_000}, "weight_map": {}}
+    files = {
+        "config.json": json.dumps(LLAMA).encode(),
+        "model.safetensors.index.json": json.dumps(index).encode(),
+        "model-00001-of-00001.safetensors": b"0" * 4096,
+    }
+    with serving({"org/Some-Model": Repository(files)}) as hub:
+        words = ("fit", "-m", "model=hf:org/Some-Model@v1,hf:org/Some-Model", "hardware=1xh100")
+        ended = vbench(*words, cwd=tmp_path, HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf"))
+        assert ended.returncode == 0, ended.stderr
+        assert [row.split()[0] for row in ended.stdout.splitlines()[1:]] == ["Some-Model"] * 2
+        assert not any("safetensors" in file and "index" not in file for file in hub.sent)
+        absent = vbench("fit", "model=hf:org/Other", "hardware=1xh100", cwd=tmp_path, HF_ENDPOINT=hub.url)
+    assert absent.returncode == 2
+    assert absent.stderr.startswith(f"vbench: model=hf:org/Other: not on {hub.url}, or private; check the name")
+    assert absent.stderr.count("\n") == 1
