@@ -111,10 +111,11 @@ def _settings(group: str, choice: str) -> str:
 
 
 def _key_lines(found: Sequence[Key]) -> list[str]:
-    return _columns([key.name for key in found], [_describe_key(key) for key in found])
+    return _columns([key.name for key in found], [describe_key(key) for key in found])
 
 
-def _describe_key(key: Key) -> str:
+def describe_key(key: Key) -> str:
+    """Meaning, unit, allowed values and default of a key, in a line."""
     unit = f" [{key.unit}]" if key.unit else ""
     default = "set by the choice" if key.default == MISSING else f"default {_text(key.default)}"
     return f"{key.meaning}{unit}; {'; '.join(filter(None, (_values(key), key.allowed, default)))}"
@@ -122,7 +123,8 @@ def _describe_key(key: Key) -> str:
 
 def _values(key: Key) -> str:
     """Which values the key's type takes."""
-    kinds = [KINDS[kind] for kind in key.kinds if kind in KINDS and not (kind is str and key.choices)]
+    # In the order of KINDS: typing gives the parts of a union in the order in which the program first met it.
+    kinds = [text for kind, text in KINDS.items() if kind in key.kinds and not (kind is str and key.choices)]
     words = [*kinds, *(word for word in key.words if word != "null" or "null" not in key.allowed)]
     return ", ".join(words) if len(words) > 2 else " or ".join(words)
 

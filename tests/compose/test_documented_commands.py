@@ -1,0 +1,60 @@
+"""Every measuring command that README and docs/ print can be composed and passes the rules."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+
+from vbench import compose as ours
+from vbench.__main__ import COMMANDS
+from vbench.compose.sweeper import GridSweeper
+from vbench.plan.rules import check_run
+
+pytestmark = pytest.mark.usefixtures("hydra")
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CALL = re.compile(r"^(?:    |)(?:[A-Z_]+=\S+ )*(?:python -m )?vbench (?P<words>[^|\n]+)$", re.MULTILINE)
+CODE = re.compile(r"^```sh\n(.*?)^```$|((?:^    [^\n]*\n)+)", re.MULTILINE | re.DOTALL)
+
+
+def measuring_commands(page: Path) -> list[str]:
+    """The words of the page's commands that measure; those with an ellipsis stand for something to fill in."""
+    code = "\n".join("".join(parts) for parts in CODE.findall(page.read_text()))
+    found = [re.split(r"\s+#|\s{3,}", each["words"])[0].strip() for each in CALL.finditer(code)]
+    return [
+        words
+        for words in found
+        if words.split()[0] not in {*COMMANDS, "new"}
+        and "model=mine" not in words
+        and "…" not in words
+        and not words.startswith("--")
+        and "{{" not in words
+    ]
+
+
+COMMANDS_OF_PAGES = [(page.name, words) for page in PAGES for words in dict.fromkeys(measuring_commands(page))]
+
+
+@pytest.mark.parametrize(("page", "words"), COMMANDS_OF_PAGES)
+def test_a_documented_command_composes(page, words):
+    given = [word for word in shlex.split(words) if word not in ("-m", "--cfg", "job")]
+    given = [re.sub(r"^hardware=1x,2x$", "hardware=1xh100,2xh100", word) for word in given]
+    if not any(word.startswith(("hardware=", "+campaign=", "engine=openai")) for word in given):
+        given.append("hardware=1xh100")
+    loader = GlobalHydra.instance().config_loader()
+    launcher = [word for word in given if word.startswith("hydra/")]
+    master = loader.load_configuration("config", launcher, RunMode.MULTIRUN)
+    overrides = OverridesParser.create(loader).parse_overrides([word for word in given if word not in launcher])
+    (batch,) = GridSweeper.split_arguments(overrides, None)
+    configs = list(ours.grid(loader, master, batch))
+    assert configs
+    assert [check_run(config).model.name for config in configs] == [config.model.name for config in configs]
+
+
+def test_the_pages_have_commands_to_look_at():
+    assert len(COMMANDS_OF_PAGES) > 12
+    assert {page for page, _ in COMMANDS_OF_PAGES} >= {"README.md", "first-hour.md", "gpu-host.md", "slurm.md"}
