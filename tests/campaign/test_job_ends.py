@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from builders import run_config
 
-from vbench.campaign.jobs import JobEnd, JobPhase, JobState, batch, entry, queue
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, batch, entry
 from vbench.campaign.jobs.batch import ATTEMPT, Attempt
-from vbench.campaign.jobs.queue import Running
+from vbench.campaign.jobs.queue import OwnJob
 from vbench.campaign.task import Job, Task, states
 from vbench.host.interrupts import Interrupted, Interrupts
 from vbench.plan.rules import check_run
@@ -95,7 +95,7 @@ def test_a_job_that_has_no_id_yet_is_alive_while_its_session_is_locked(task, mon
 
 @pytest.mark.parametrize(("elapsed_s", "near"), [(3449, False), (3450, False), (3451, True), (3600, True)])
 def test_a_job_is_near_its_time_limit_in_its_last_150_seconds(elapsed_s, near):
-    assert Running(elapsed_s, 3600).is_near_limit is near
+    assert OwnJob("RUNNING", elapsed_s, 3600).is_near_limit is near
 
 
 def test_an_attempt_counts_only_starts_of_the_same_job_that_recorded_nothing(tmp_path):
@@ -136,36 +136,123 @@ def start_and_signal(folder, number):
     return noted
 
 
+@pytest.fixture
+def slurm_says(tmp_path, monkeypatch):
+    """squeue and scontrol that print what the test wants; what scontrol was asked."""
+    (tmp_path / "bin").mkdir()
+    asked = tmp_path / "asked"
+
+    def say(squeue, scontrol="", code=0):
+        for name, script in (
+            ("squeue", f"echo '{squeue}'"),
+            ("scontrol", f'echo "$@" >> {asked}; echo "{scontrol}" >&2; exit {code}'),
+        ):
+            (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / "bin" / name).chmod(0o755)
+        return lambda: asked.read_text().splitlines() if asked.exists() else []
+
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    for key, value in {"JOB_ID": "7", "ARRAY_JOB_ID": "5", "ARRAY_TASK_ID": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    return say
+
+
+@pytest.fixture
+def session_folder(tmp_path):
+    for name in ("session", "slurm"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "session"
+
+
 @pytest.mark.parametrize(
-    ("number", "running", "causes", "kind"),
+    ("number", "squeue", "causes", "kind"),
     [
-        (signal.SIGUSR2, Running(3590, 3600), ["NODE FAILURE"], "time_limit"),  # the log's line is an earlier start's
-        (signal.SIGUSR2, Running(1000, 3600), [], "preempted"),
-        (signal.SIGTERM, None, [], "preempted"),
-        (signal.SIGTERM, None, ["NODE FAILURE", "PREEMPTION"], "preempted"),
-        (signal.SIGTERM, None, ["JOB REQUEUE", "NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS"], "node_failed"),
-        (None, None, [], "node_failed"),
+        (
+            signal.SIGUSR2,
+            "RUNNING|59:50|1:00:00",
+            ["NODE FAILURE"],
+            "time_limit",
+        ),  # the log's line is an earlier start's
+        (signal.SIGUSR2, "RUNNING|16:40|1:00:00", [], "preempted"),
+        (signal.SIGTERM, "SIGNALING|16:40|1:00:00", [], "preempted"),
+        (signal.SIGTERM, "", [], "preempted"),
+        (signal.SIGTERM, "COMPLETING|16:40|1:00:00", ["NODE FAILURE", "PREEMPTION"], "preempted"),
+        (
+            signal.SIGTERM,
+            "COMPLETING|16:40|1:00:00",
+            ["JOB REQUEUE", "NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS"],
+            "node_failed",
+        ),
+        (None, "", [], "node_failed"),
     ],
 )
 def test_the_next_start_of_a_job_says_to_its_end_how_the_one_before_was_ended(
-    number, running, causes, kind, tmp_path, monkeypatch
+    number, squeue, causes, kind, slurm_says, session_folder, monkeypatch
 ):
-    tmp_path = tmp_path / "session"
-    for each in (tmp_path, tmp_path.parent / "slurm"):
-        each.mkdir()
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
     said = [f"slurmstepd-n0: error: *** STEP 7.0 ON n0 CANCELLED AT 2026-01-01T00:00:00 DUE TO {c} ***" for c in causes]
-    batch.log_path("5_1", tmp_path).write_text("\n".join([*said, "submitit WARNING - Bypassing signal SIGCONT"]))
-    requeued = []
-    monkeypatch.setattr(queue.Running, "find", lambda _job: running)
-    monkeypatch.setattr(queue, "requeue", requeued.append)
+    batch.log_path("5_1", session_folder).write_text("\n".join([*said, "submitit WARNING - Bypassing signal SIGCONT"]))
+    asked = slurm_says(squeue)
     if number is None:  # killed together with its node
-        Attempt.begin(tmp_path, "7").write(tmp_path)
+        Attempt.begin(session_folder, "7").write(session_folder)
     else:
-        assert start_and_signal(tmp_path, number) == ["preempted"]  # it may be killed while its servers end
-    assert requeued == ["7"] * (running is not None)
+        assert start_and_signal(session_folder, number) == ["preempted"]  # it may be killed while its servers end
+    # As a task of its array: SLURM's own id of an array's last task stands for all of them.
+    assert asked() == ["requeue incomplete 5_1"] * (number is not None and "COMPLETING" not in squeue)
     monkeypatch.setattr(entry, "run_and_deliver", lambda _path: None)
-    batch.job(str(tmp_path / "session.json"))
-    assert read_attempt(tmp_path) == {"job": "7", "recorded": 0, "number": 2, "cut": kind, "ended": None}
+    batch.job(str(session_folder / "session.json"))
+    assert read_attempt(session_folder) == {"job": "7", "recorded": 0, "number": 2, "cut": kind, "ended": None}
+
+
+@pytest.mark.parametrize(
+    ("squeue", "scontrol", "code", "printed"),
+    [
+        ("RUNNING|1:00|1:00:00", "", 0, "SIGTERM; requeued (state before: RUNNING)"),
+        (
+            "COMPLETING|1:00|1:00:00",
+            "",
+            0,
+            "SIGTERM; not requeued by itself: SLURM has decided about it already (state COMPLETING)",
+        ),
+        (
+            "SIGNALING|1:00|1:00:00",
+            "Requested operation is presently disabled for job 7",
+            1,
+            "SIGTERM; not requeued: Requested operation is presently disabled for job 7 (state before: SIGNALING)",
+        ),
+        ("", "Job is pending execution for job 7", 1, "requeued (state before: unknown, as squeue does not answer)"),
+        ("", "", 3, "SIGTERM; not requeued: scontrol ended with 3"),
+    ],
+)
+def test_a_job_that_is_cut_short_prints_whether_it_is_requeued_and_why_not(
+    squeue, scontrol, code, printed, slurm_says, session_folder, capfd
+):
+    slurm_says(squeue, scontrol, code)
+    start_and_signal(session_folder, signal.SIGTERM)
+    assert printed in capfd.readouterr().out
+
+
+def test_a_signal_that_a_scheduler_repeats_does_not_cut_short_what_the_job_does_about_the_first():
+    reached = []
+
+    def end_in_the_outer_block():
+        try:
+            with Interrupts():
+                os.kill(os.getpid(), signal.SIGTERM)
+        except Interrupted:
+            os.kill(os.getpid(), signal.SIGTERM)
+            reached.append("requeue")
+            raise
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted), Interrupts():
+        end_in_the_outer_block()
+    assert reached
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_job_that_is_signalled_before_its_session_begins_is_requeued_too(slurm_says, session_folder, monkeypatch):
+    asked = slurm_says("RUNNING|0:01|1:00:00")
+    monkeypatch.setattr(Attempt, "write", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        batch.job(str(session_folder / "session.json"))
+    assert asked() == ["requeue incomplete 5_1"]

@@ -153,6 +153,34 @@ def test_preempted_jobs_go_on_at_the_next_point_with_grace_and_without_and_those
         assert earlier.items() <= ends(each).items()
 
 
+def test_a_job_of_an_array_is_requeued_alone_although_its_node_has_not_answered_slurms_signal(slurm):
+    """A preempted job gets SIGCONT, then SIGTERM, and squeue calls it SIGNALING until slurmd has answered the first."""
+    alike = [submission(slurm, 2, engine={"max_num_seqs": seats}, workload={"output_len": 1900}) for seats in (8, 9)]
+    first, last = Slurm().submit(alike)
+    slurm.until(lambda: all("measuring" in told(each) for each in alike))
+    (own_id,) = slurm.call("squeue", "-h", "-j", last, "-o", "%A").stdout.split()
+    assert own_id == last.partition("_")[0]  # which as an id of scontrol's means the whole array
+    daemon = slurm.daemons[slurm.call("squeue", "-h", "-j", last, "-o", "%N").stdout.strip()]
+    daemon.send_signal(signal.SIGSTOP)
+    try:
+        slurm.call("scancel", "--signal=CONT", last)
+        os.kill(next(parent(pid) for pid in servers() if task_of(pid) == "1"), signal.SIGTERM)
+        log = batch.log_path(last, alike[1].path.parent)
+        slurm.until(lambda: "SIGTERM; requeued (state before: SIGNALING)" in log.read_text(), 30)
+    finally:
+        daemon.send_signal(signal.SIGCONT)
+    restarts = [f"Restarts={number}" in slurm.call("scontrol", "show", "job", job).stdout
+                for job, number in ((first, 0), (last, 1))]  # fmt: skip
+    assert restarts == [True, True]
+    assert queue.states([first])[first].phase is JobPhase.running
+
+
+def task_of(pid):
+    """The place in its array of the job that has started this process."""
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next(each for each in variables if each.startswith(b"SLURM_ARRAY_TASK_ID=")).decode().partition("=")[2]
+
+
 def test_a_cancelled_job_leaves_no_server_and_is_not_queued_again(slurm):
     each = submission(slurm, 2, 3, workload={"output_len": 200})
     (job,) = Slurm().submit([each])

@@ -25,25 +25,29 @@ class Interrupts:
     """`with Interrupts() as interrupts: interrupts.run(story())`, in the main thread.
 
     Inside the block the first of these signals cancels the running story, or raises Interrupted at once if none runs.
-    Later ones are ignored, because schedulers repeat them. `on_signal` is called at the signal, before any cleanup,
-    also if the signal arrives within an inner block.
+    Later ones are ignored, because schedulers repeat them, until the outermost block is left. `on_signal` is called at
+    the signal, before any cleanup, also if the signal arrives within an inner block.
     """
 
     def __init__(self, on_signal: Callable[[], None] | None = None) -> None:
         self.on_signal = on_signal
+        self.ended = False
         self._number: int | None = None
         self._story: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         self._before = [signal.signal(number, self._end) for number in SIGNALS]
-        outer = getattr(self._before[0], "__self__", None)
-        if isinstance(outer, Interrupts) and self.on_signal is None:
-            self.on_signal = outer.on_signal
+        self._outer = _find_block(self._before[0])
+        if self._outer and self.on_signal is None:
+            self.on_signal = self._outer.on_signal
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.ended and self._outer:
+            self._outer.ended = True
+            return  # a repeated signal must not cut short what the outer block does about the first
         for number, before in zip(SIGNALS, self._before, strict=True):
             signal.signal(number, before)
 
@@ -63,6 +67,7 @@ class Interrupts:
             self._story = None
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
+        self.ended = True
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
         if self.on_signal is not None:
@@ -71,3 +76,9 @@ class Interrupts:
             raise Interrupted(number)
         self._number = number
         self._story.get_loop().call_soon_threadsafe(self._story.cancel)
+
+
+def _find_block(handler: Any) -> Interrupts | None:
+    """The block that this signal handler belongs to."""
+    owner = getattr(handler, "__self__", None)
+    return owner if isinstance(owner, Interrupts) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from vbench.campaign.jobs import entry, queue
 from vbench.engine import environment
-from vbench.host.interrupts import SIGNALS, Interrupted, Interrupts
+from vbench.host.interrupts import Interrupted, Interrupts
 from vbench.plan.sessions import Run, Session
 from vbench.schema.failures import Kind
 from vbench.schema.record import RECORD, Failure, atomic
@@ -74,22 +73,29 @@ def job(path: str) -> None:
 
     # noted at the signal, because the scheduler may kill the job before its servers have ended
     with Interrupts(on_signal=lambda: note_end("preempted")):
-        attempt.write(folder)
         try:
+            attempt.write(folder)
             if attempt.number > PATIENCE:
                 _give_up(sessionfile.read(Path(path)), folder, attempt)
             entry.run_and_deliver(path)
-        except Interrupted:
-            for number in SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
-            running = queue.Running.find(job_id)
-            if running:
-                if running.is_near_limit:
-                    note_end("time_limit")
-                queue.requeue(job_id)
-            elif _says_node_failed(log_path(_full_id(job_id), folder)):
+        except Interrupted as interrupted:
+            own = queue.OwnJob.find(_full_id(job_id))
+            if own.is_ending and _says_node_failed(log_path(_full_id(job_id), folder)):
                 note_end("node_failed")
+            elif own.is_near_limit:
+                note_end("time_limit")
+            _print_end(interrupted, own, "" if own.is_ending else queue.requeue(_full_id(job_id)))
             raise
+
+
+def _print_end(interrupted: Interrupted, own: queue.OwnJob, refusal: str) -> None:
+    """Prints into the job's log whether it is queued again, and if not, why."""
+    state = own.state or "unknown, as squeue does not answer"
+    if own.is_ending:
+        end = f"not requeued by itself: SLURM has decided about it already (state {state})"
+    else:
+        end = f"not requeued: {refusal} (state before: {state})" if refusal else f"requeued (state before: {state})"
+    print(f"vbench: {interrupted.signal.name}; {end}", flush=True)  # noqa: T201
 
 
 def log_path(job_id: str, folder: Path) -> Path:

@@ -36,6 +36,7 @@ ANSWER_S = 60.0  # for one command's answer; SLURM's own commands give up on a c
 AWAY_S = 300.0  # how long to wait for a controller before giving up a submission or cancellation
 RETRY_S = 5.0
 REQUEUE_S = 60.0  # how long to try to requeue a job that is being ended
+AT_END_RETRY_S = 1.0  # between two attempts then: the job may be killed within seconds
 NEAR_S = 150.0  # before a time limit: its warning comes 90 s before, or up to a minute earlier
 COMMENT = "comment:"  # prefix of our own id for a job whose SLURM id is not known yet
 AT_ONCE = 500  # ids in one query
@@ -63,27 +64,42 @@ def _states(ids: Sequence[str]) -> dict[str, JobState]:
 
 
 @dataclass(frozen=True)
-class Running:
-    """A job that is running and that the scheduler has not yet decided to end."""
+class OwnJob:
+    """The job that asks, as squeue shows it; without a state if squeue does not answer."""
 
-    elapsed_s: float
-    limit_s: float
+    state: str
+    elapsed_s: float = 0.0
+    limit_s: float = math.inf
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the scheduler has decided to end it, or to start it again.
+
+        Not so of SIGNALING: a preempted job gets SIGCONT and then SIGTERM, and is SIGNALING until its node has
+        confirmed the first (slurmctld's agent.c), which on a busy node may come after the job has ended its servers.
+        """
+        return self.state == "COMPLETING" or self.state in ENDED or self.state in QUEUED
 
     @property
     def is_near_limit(self) -> bool:
         return self.elapsed_s > self.limit_s - NEAR_S
 
     @classmethod
-    def find(cls, job_id: str) -> Running | None:
-        """The job; None if it is being ended, or if SLURM does not answer."""
-        answer = ask_patiently(["squeue", "--noheader", "--format=%T|%M|%l", f"--jobs={job_id}"], REQUEUE_S)
+    def find(cls, job_id: str) -> OwnJob:
+        command = ["squeue", "--noheader", "--format=%T|%M|%l", f"--jobs={job_id}"]
+        answer = ask_patiently(command, REQUEUE_S, AT_END_RETRY_S)
         state, elapsed, limit = (*answer.stdout.strip().split("|"), "", "")[:3]
-        return cls(parse_span(elapsed), parse_span(limit)) if state == "RUNNING" else None
+        return cls(state, parse_span(elapsed), parse_span(limit)) if state else cls("")
 
 
-def requeue(job_id: str) -> None:
-    """Asks SLURM to end this running job and to requeue it."""
-    ask_patiently(["scontrol", "requeue", job_id], REQUEUE_S)
+def requeue(job_id: str) -> str:
+    """Asks SLURM to end this job and to queue it again; why it does not, or an empty string.
+
+    `incomplete` lets the controller decide, so that a job which is cancelled in the same moment stays so.
+    """
+    answer = ask_patiently(["scontrol", "requeue", "incomplete", job_id], REQUEUE_S, AT_END_RETRY_S)
+    done = answer.returncode == 0 or "pending execution" in answer.stderr  # queued again by an attempt without answer
+    return "" if done else " ".join(answer.stderr.split()) or f"scontrol ended with {answer.returncode}"
 
 
 def parse_span(span: str) -> float:
@@ -134,11 +150,13 @@ def parse_listing(listing: str) -> dict[str, JobState]:
     return found
 
 
-def ask_patiently(command: list[str], patience_s: float = AWAY_S) -> subprocess.CompletedProcess[str]:
-    """The command's answer; repeats the command while no controller answers, for `patience_s` at most."""
+def ask_patiently(
+    command: list[str], patience_s: float = AWAY_S, retry_s: float = RETRY_S
+) -> subprocess.CompletedProcess[str]:
+    """The command's answer; repeats it every `retry_s` while no controller answers, for `patience_s` at most."""
     deadline = time.monotonic() + patience_s
     while (answer := _answer(command)) and is_controller_away(answer.stderr) and time.monotonic() < deadline:
-        time.sleep(RETRY_S)
+        time.sleep(retry_s)
     return answer
 
 
