@@ -68,6 +68,15 @@ def test_a_planted_token_is_nowhere(home):
         ended = run(home, *LOAD, "engine=openai", f"engine.base_url={url}", "engine.api_key_env=THEIR_KEY",
                     "engine.served_model_name=fake", "experiment=theirs")  # fmt: skip
     assert ended.returncode == 1
+    # Printed by a line of the setup, by a library in the job, and in the traceback of the exception that ends it.
+    setup = """launcher.setup=['echo "the setup: $SITE_TOKEN"','export FAKE_NVML_SAYS="the job: $SITE_TOKEN"']"""
+    ended = run(home, *LOAD, fake(), setup, "launcher.retries=0", "experiment=printed")
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "RuntimeError: the job: ***" in ended.stdout
+    (log,) = home.glob("multirun/printed/*/job/*_log.out")
+    lines = log.read_text().splitlines()
+    told = [line for line in lines if line.endswith("***")]
+    assert told == ["the setup: ***", "the job: ***", "RuntimeError: the job: ***"], lines
     assert run(home, "experiment=own", "figures=svg", module="vbench.analysis").returncode == 0
     assert run(home, "multirun", module="vbench.ingest").returncode == 0
     assert not (home / "multirun" / "refused").exists()

@@ -4,6 +4,7 @@ FAKE_GPUS holds the product names, split by commas; a name that ends in "!" is i
 FAKE_GPU_MEMORY names a folder whose file "2" holds the MiB that are in use on GPU 2, and the pid that uses them.
 FAKE_GPU_CORES holds the cores near each, as "0-3 4-7"; without it no card tells.
 FAKE_GPU_HOST tells the GPUs of hosts apart that are one (the nodes of tests/cluster.py).
+FAKE_NVML_SAYS is printed by NVML, and then raised, as by a broken driver.
 Each draws 100 W, the next one 100 W more, and so on; FAKE_GPU_ENERGY=0 makes cards without the total-energy counter.
 """
 
@@ -24,6 +25,9 @@ class NVMLError(Exception):
 
 
 def nvmlInit():  # noqa: N802
+    if said := os.environ.get("FAKE_NVML_SAYS"):
+        print(said)
+        raise RuntimeError(said)
     if not NAMES:
         raise NVMLError("no driver")
 

@@ -72,11 +72,6 @@ def backend(name: str) -> Jobs:
     return jobs
 
 
-def strict(setup: Sequence[str]) -> list[str]:
-    """These lines of bash, changed so that a failing line ends the job."""
-    return ["set -e", *setup, "set +e"] if setup else []
-
-
 class Jobs(Protocol):
     """A backend. No method raises because a job is gone; `submit` raises Refused if a scheduler refuses a job."""
 

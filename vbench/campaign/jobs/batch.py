@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from vbench.campaign.jobs import entry, queue
+from vbench.campaign.jobs.printing import redacted_output
 from vbench.engine import environment
 from vbench.host.interrupts import Interrupted, Interrupts
 from vbench.plan.sessions import Run, Session
@@ -64,6 +65,11 @@ def job(path: str) -> None:
     SLURM requeues a preempted job only if SLURM had to kill it; a job that ends when asked to is not requeued. So this
     job asks to be requeued, unless the scheduler has decided otherwise (scancel, scontrol requeue).
     """
+    with redacted_output():
+        _execute(path)
+
+
+def _execute(path: str) -> None:
     folder, job_id = Path(path).parent, os.environ["SLURM_JOB_ID"]
     attempt = Attempt.begin(folder, job_id)
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from vbench import session, tracking
+from vbench.campaign.jobs.printing import redacted_output
 from vbench.tracking.delivery import Delivery
 from vbench.watch import Event
+
+
+def job(path: str, minutes: float) -> None:
+    """What a process of the local launcher does. Raises as `run_and_deliver`, exceptions as SystemExit."""
+    with redacted_output():
+        run_and_deliver(path, minutes)
 
 
 def run_and_deliver(path: str, minutes: float | None = None) -> None:

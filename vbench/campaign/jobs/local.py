@@ -18,7 +18,8 @@ from typing import Any
 
 import submitit
 
-from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, entry, strict
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, entry
+from vbench.campaign.jobs.printing import wrap_setup
 from vbench.host import gpus
 from vbench.session import sessionfile
 from vbench.watch import EventReader
@@ -80,7 +81,7 @@ class Local:
         )
         each.note(f"@{folder}")
         with _detach_children():
-            job = executor.submit(entry.run_and_deliver, str(each.path), each.resources.minutes)
+            job = executor.submit(entry.job, str(each.path), each.resources.minutes)
         self._started.append(job)
         # The command line appears shortly after the start; until then other drivers would think that the job is dead.
         while not (_belongs_to_job(int(job.job_id), folder) or job.done()):
@@ -123,7 +124,7 @@ def _python_command(setup: Sequence[str]) -> str:
 
     submitit's own `setup` takes the job's number from the parent process, which is the driver if sh is bash.
     """
-    lines = [*strict(setup), 'exec "$@"']
+    lines = [*wrap_setup(setup), 'exec "$@"']
     return shlex.join(["bash", "-c", "\n".join(lines), "setup", sys.executable] if setup else [sys.executable])
 
 

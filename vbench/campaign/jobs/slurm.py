@@ -20,8 +20,9 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError
 
-from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, queue, strict
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, Submission, queue
 from vbench.campaign.jobs.batch import FOLDER, job, log_path
+from vbench.campaign.jobs.printing import wrap_setup
 from vbench.schema.errors import Refused
 
 WARNING_S = 90  # before the time limit: enough for servers to end and their GPU memory to be freed
@@ -121,7 +122,7 @@ def parameters(each: Submission) -> dict[str, Any]:
         "mem": f"{asked.memory_gib}G",
         "time": asked.minutes,
         "signal_delay_s": min(WARNING_S, asked.minutes * 30),
-        "setup": strict(each.session.launcher.setup),
+        "setup": wrap_setup(each.session.launcher.setup),
         "srun_args": [f"--cpus-per-task={asked.cpus}", "--open-mode=append"],
         "stderr_to_stdout": True,
         "additional_parameters": {
