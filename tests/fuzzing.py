@@ -10,6 +10,7 @@ import copy
 import io
 import json
 import re
+from collections import Counter
 from datetime import datetime, timezone
 from html.parser import HTMLParser
 from pathlib import Path
@@ -136,6 +137,7 @@ RESULTS = [
     results.detailed([(0.1, [0.01, 0.02], 3), (0.2, [0.02], 2)]),
     {"reason": "CUDA out of memory"},
 ]
+KEYS_PLACE = re.compile(r"\[\d+\]")  # in MLflow's messages
 SOURCE = imported.Source(facts={}, modified=datetime(2026, 1, 1, tzinfo=timezone.utc), experiment="fuzz")
 CATALOGUE = imported.Catalogue(compose.known_models(), compose.known_gpus())
 
@@ -253,30 +255,47 @@ def chunks(some: list[Record], size: int) -> list[list[Record]]:
     return [some[start : start + size] for start in range(0, len(some), size)]
 
 
-def check_filing(some: list[Record], home: Path) -> str:
-    """Files the records in a store of their own; each is there under its own key, verdict and experiment, once."""
+def check_filing(some: list[Record], home: Path) -> Counter[str]:
+    """Files the records in a store of their own; each is there under its own key, verdict and experiment, once.
+
+    A record that the store refuses is named with the reason, and the others are filed. How many became what.
+    """
     import mlflow  # noqa: F401  its import takes a second
     import pytest
 
     from vbench import tracking
 
+    outcomes = Counter[str]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{records.empty_store(home)}")
-        filed = {}
+        filed: dict[tuple[str, str], set[str]] = {}
         for number, each in enumerate(some):
             folder = home / str(number)
             folder.mkdir()
             each.save(folder)
             try:
                 done = tracking.deliver(folder)
-            except tracking.TrackingFailed:  # it says why, and the others go on
+            except tracking.TrackingFailed as refusal:
+                outcomes[f"store: refused, {read_reason(refusal, folder):.80}"] += 1
                 continue
             assert done.experiment == each.experiment
-            filed.setdefault((each.experiment, each.run_key), set()).add(each.verdict)
+            key = each.experiment, each.run_key
+            outcomes["store: as a key that it has" if key in filed else "store: filed and read back as it was"] += 1
+            filed.setdefault(key, set()).add(each.verdict)
         for experiment in {experiment for experiment, _ in filed}:
             table = tracking.query(experiment).set_index("tags.vbench.run_key")["tags.vbench.validity"]
             assert table.index.is_unique
             verdicts = {key: found for (name, key), found in filed.items() if name == experiment}
             assert set(table.index) == set(verdicts)
             assert all(table[key] in verdicts[key] for key in verdicts)
-    return f"{len(filed)} of {len(some)} filed, and read back as they were"
+    return outcomes
+
+
+def read_reason(refusal: Exception, folder: Path) -> str:
+    """Why the record of this folder is refused, without places in lists; the refusal must name both in one line."""
+    before, named, reason = str(refusal).partition(f"cannot file {folder}: ")
+    assert named, refusal
+    assert not before, refusal
+    assert reason, refusal
+    assert "\n" not in reason, refusal
+    return KEYS_PLACE.sub("[…]", reason)
