@@ -10,6 +10,8 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from vbench.watch.pipes import end_quietly
+
 COMMANDS = {
     "analyze": "vbench.analysis.__main__",
     "plan": "vbench.campaign.planning.entry",
@@ -22,7 +24,10 @@ COMMANDS = {
 
 def main() -> int:
     """Does what the command line says; the exit code is 2 if it was refused, else that of the command."""
-    words = sys.argv[1:]
+    return end_quietly(lambda: _run(sys.argv[1:]))
+
+
+def _run(words: list[str]) -> int:
     first, *rest = words or [""]
     if first in COMMANDS:
         return _run_command(first, rest)

@@ -22,6 +22,7 @@ from vbench.campaign import launcher
 from vbench.engine import hub, weights
 from vbench.schema import RunConfig
 from vbench.schema.errors import HubFailed, Refused, VbenchError
+from vbench.watch.pipes import end_quietly
 
 T = TypeVar("T")
 WORKERS = 8  # files at once
@@ -212,4 +213,4 @@ def _download_files(download: Download, missing: int, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(end_quietly(lambda: main(sys.argv[1:])))

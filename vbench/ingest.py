@@ -29,6 +29,7 @@ from vbench.schema.record import RECORD, REQUESTS, Record
 from vbench.schema.secrets import redact
 from vbench.schema.text import one_line
 from vbench.session.sessionfile import SESSION
+from vbench.watch.pipes import end_quietly
 
 if TYPE_CHECKING:
     from vbench.tracking.filing import Filed
@@ -253,4 +254,4 @@ def _is_stored_copy(file: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(end_quietly(lambda: main(sys.argv[1:])))

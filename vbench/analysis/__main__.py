@@ -19,6 +19,7 @@ from vbench.analysis.options import Options, parse_options
 from vbench.analysis.terminal import print_answer, print_files, print_outcome, print_section
 from vbench.schema.errors import Refused, VbenchError
 from vbench.watch.console import open_console
+from vbench.watch.pipes import end_quietly
 
 if TYPE_CHECKING:
     from vbench.analysis.section import Section
@@ -172,4 +173,4 @@ def _explain_empty(chosen: Options, foreign: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(end_quietly(lambda: main(sys.argv[1:])))

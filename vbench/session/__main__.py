@@ -11,6 +11,7 @@ from vbench.schema.record import find_record
 from vbench.session import execute, sessionfile
 from vbench.watch import Events
 from vbench.watch.outcome import exit_code
+from vbench.watch.pipes import end_quietly
 from vbench.watch.screen import Screen
 
 HELP = """\
@@ -40,4 +41,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(end_quietly(lambda: main(sys.argv[1:])))
