@@ -18,6 +18,7 @@ COMMANDS = {
     "ingest": "vbench.ingest",
     "fetch": "vbench.fetch",
     "fit": "vbench.campaign.fitting.command",
+    "new": "vbench.compose.new",
     "session": "vbench.session.__main__",
 }
 

@@ -28,6 +28,7 @@ COMMANDS = (
     ("fetch ...", "download the weights that the same words need, before a GPU is held"),
     ("analyze [KEY=VALUE ...]", "tables and figures of what was measured"),
     ("ingest PATH ...", "file records, and results of vLLM's own benchmark, in MLflow"),
+    ("new model|gpu ...", "write the file of conf/ for a model or GPU of yours"),
     ("session PATH/session.json", "carry out one planned session"),
     ("--help [GROUP]", "this page, or the choices and keys of one group"),
     ("--cfg job [WORDS ...]", "the composed config; starts nothing"),
