@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
     from vbench.schema import Model
 
-EXPERTS_KEY = {"qwen3_moe": "num_experts"}  # all other families here use num_local_experts
+EXPERTS_KEY = {  # all other families here use num_local_experts
+    "qwen3_moe": "num_experts",
+    "deepseek_v3": "n_routed_experts",
+    "glm4_moe": "n_routed_experts",
+}
 SPACE = "\u0120"  # byte-level BPE's symbol for the space in front of a word
 LETTERS = [*string.ascii_letters, *string.digits, *string.punctuation, SPACE, "\u010a"]  # ASCII; the last is a newline
 
@@ -64,6 +68,8 @@ def build_config_json(model: Model) -> dict[str, Any]:
     if model.num_experts:
         facts[EXPERTS_KEY.get(model.model_type, "num_local_experts")] = model.num_experts
         facts["num_experts_per_tok"] = model.num_experts_per_tok
+    if "kv_lora_rank" in model.config_json:
+        del facts["head_dim"]  # latent attention states its widths in keys of its own
     if model.moe_intermediate_size:
         facts["moe_intermediate_size"] = model.moe_intermediate_size
     return facts | model.config_json
