@@ -6,10 +6,10 @@ import dataclasses
 import itertools
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import records
-from matplotlib.text import Annotation
 from sections import OOM, curve, section
 
 from vbench.analysis import comparisons, figures
@@ -26,8 +26,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:Deprecatio
 ITL, RATE = axis("median_itl_ms"), axis("output_throughput")
 
 
-def annotations(figure):
-    return [text for text in figure.axes[0].texts if isinstance(text, Annotation) and text.get_text()]
+def values(drawing, pixels):
+    """What points of a drawing stand for, rounded: the inverse of its scale."""
+    box, ends = drawing.scale.box, np.array([drawing.scale.right, drawing.scale.top])
+    size = np.array([box.right - box.left, box.top - box.bottom])
+    return ((pixels - np.array([box.left, box.bottom])) / size * ends).round(3)
+
+
+def within(drawing):
+    """The words inside the axes."""
+    return [each for each in drawing.words if each.box.overlaps(drawing.scale.box)]
 
 
 def points(names, loads=(10, 40, 80, 160, 320, 640, 1280), spread=0.35, noise=math.nan):
@@ -116,16 +124,15 @@ def test_the_table_says_what_repeats_say_and_of_how_many(runs):
 def test_a_curve_has_a_bar_for_each_interval(runs):
     found = runs(*repeated(), records.record(num_prompts=10, output_throughput=300, median_itl_ms=5.0))
     curves = section(comparisons.sections(found, Options()), "curves-llama8b")
-    figure = figures.draw(curves.figure)
-    [axes] = figure.axes
-    [bars] = axes.collections
-    across, up = (bar.tolist() for bar in bars.get_segments())
-    assert across == [pytest.approx([20 - 2.484, 9500], abs=1e-3), pytest.approx([20 + 2.484, 9500], abs=1e-3)]
+    drawing = figures.draw(curves.figure)
+    [bars] = drawing.bars
+    across, up = values(drawing, bars.ends).tolist()
+    assert across == [pytest.approx([20 - 2.484, 9500], abs=2e-3), pytest.approx([20 + 2.484, 9500], abs=2e-3)]
     assert up == [pytest.approx([20, 9500 - 1138.37], abs=0.01), pytest.approx([20, 9500 + 1138.37], abs=0.01)]
-    assert axes.get_xlim()[1] > 22.484
-    assert axes.get_ylim()[1] > 10639
+    assert drawing.scale.right > 22.484
+    assert drawing.scale.top > 10639
     assert "n = 1 to 3 repeats" in curves.caption
-    assert "bars: 95 % interval, n = 1 to 3" in [text.get_text() for text in figure.texts]
+    assert "bars: 95 % interval, n = 1 to 3" in [each.text for each in drawing.words]
 
 
 # ---- figures
@@ -133,19 +140,37 @@ def test_a_curve_has_a_bar_for_each_interval(runs):
 
 def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_numbered(runs):
     found = runs(*curve(), *curve(gpus=2, tp=2, slower=0.6))
-    figure = figures.draw(section(comparisons.sections(found, Options()), "curves-llama8b").figure)
-    [axes] = figure.axes
-    drawn = {line.get_label(): line.get_xydata().round(3).tolist() for line in axes.lines}
+    drawing = figures.draw(section(comparisons.sections(found, Options()), "curves-llama8b").figure)
+    drawn = {line.name: values(drawing, line.points).tolist() for line in drawing.lines}
     assert drawn["1xh100 · tp1"] == [[5.625, 300], [10, 2400], [25, 9600]]
     assert drawn["2xh100 · tp2"] == [[3.375, 500], [6, 4000], [15, 16000]]
-    written = [text.get_text() for text in annotations(figure)]
+    written = [each.text for each in within(drawing)]
     assert sorted(written) == sorted(["1xh100 · tp1", "2xh100 · tp2", *["10", "80", "320"] * 2])
-    said = [text.get_text() for text in figure.texts]
+    said = [each.text for each in drawing.words]
     assert "llama8b: throughput against latency" in said
     assert "output throughput (tokens/s)" in said
+    assert "median inter-token latency (ms)" in said
     assert any("up and left is better" in text for text in said)
     assert any("vllm 0.26.0 · NVIDIA H100 · hub weights · weights in BF16 · KV cache in BF16" in text for text in said)
-    assert axes.get_xlabel() == "median inter-token latency (ms)"
+
+
+@pytest.mark.parametrize(
+    ("most", "numbers"),
+    [
+        (200_000, ["0", "40,000", "80,000", "120,000", "160,000", "200,000"]),
+        (14.5, ["0", "2.5", "5", "7.5", "10", "12.5", "15"]),
+        (0.9, ["0", "0.15", "0.3", "0.45", "0.6", "0.75", "0.9"]),
+    ],
+)
+def test_the_numbers_at_an_axis_are_those_of_its_ticks(most, numbers):
+    frame = points(["a"], loads=(10, 80))
+    drawing = figures.draw(Plot(frame.assign(output_throughput=[most / 2, most]), "m", "what", ITL, RATE))
+    left = [each for each in drawing.words if each.box.right < drawing.scale.box.left and each.size == 11]
+    assert [each.text for each in left] == numbers
+    heights = [(each.box.bottom + each.box.top) / 2 - drawing.scale.box.bottom for each in left]
+    room = drawing.scale.box.top - drawing.scale.box.bottom
+    told = [height / room * drawing.scale.top for height in heights]
+    assert told == pytest.approx([float(text.replace(",", "")) for text in numbers], abs=most / 100)
 
 
 @pytest.mark.parametrize("noise", [math.nan, 0.04])
@@ -153,36 +178,37 @@ def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_nu
 def test_no_two_words_of_a_figure_overlap(curves, noise):
     names = [f"{2**rank}xh100 · tp{2**rank}" for rank in range(curves)]
     drawn = points(names, noise=noise)
-    figure = figures.draw(Plot(drawn.assign(pareto=pareto_front(drawn, ITL, RATE)), "m", "what", ITL, RATE))
-    figure.canvas.draw()
-    edge = figure.bbox
-    boxes = [text.get_window_extent() for text in annotations(figure)]
-    assert len(boxes) >= 2 * curves
-    around = [text for text in (*figure.texts, figure.axes[0].xaxis.label) if text.get_text()]
-    boxes += [text.get_window_extent() for text in around]
-    for one, other in itertools.combinations(boxes, 2):
-        assert not one.overlaps(other)
-    for box in boxes:
-        assert box.x0 >= edge.x0
-        assert box.x1 <= edge.x1
-        assert box.y0 >= edge.y0
-        assert box.y1 <= edge.y1
+    drawing = figures.draw(Plot(drawn.assign(pareto=pareto_front(drawn, ITL, RATE)), "m", "what", ITL, RATE))
+    assert len(within(drawing)) >= 2 * curves
+    for one, other in itertools.combinations(drawing.words, 2):
+        assert not one.box.overlaps(other.box), (one.text, other.text)
+    for box in (each.box for each in drawing.words):
+        assert box.left >= 0
+        assert box.right <= drawing.width
+        assert box.bottom >= 0
+        assert box.top <= drawing.height
 
 
-def test_curves_too_close_for_their_names_get_a_key():
-    names = [f"2xh100 · tp2dp2 · max_model_len={k}000 · enforce_eager=false" for k in range(10)]
-    figure = figures.draw(Plot(points(names, spread=0.01), "m", "what", ITL, RATE))
-    [key] = figure.legends
-    assert {text.get_text() for text in key.get_texts()} == set(names)
-    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
-    assert len(looks) == 10
-    figure.canvas.draw()
-    assert key.get_window_extent().y1 <= figure.axes[0].xaxis.label.get_window_extent().y0
+@pytest.mark.parametrize("length", [40, 60, 200])
+def test_curves_too_close_for_their_names_get_a_key_that_fits(length):
+    names = [f"2xh100 · tp2dp2 · {k} · {'long' * 50}"[:length] for k in range(10)]
+    drawing = figures.draw(Plot(points(names, spread=0.01), "m", "what", ITL, RATE))
+    assert {line.name for line in drawing.key} == set(names)
+    assert len({line.look for line in drawing.lines}) == 10
+    assert [line.look for line in drawing.key] == [line.look for line in drawing.lines]
+    [label] = [each for each in drawing.words if each.text == ITL.label]
+    key = [each for each in drawing.words if each.text.startswith("2xh100")]
+    assert len({each.text for each in key}) == 10
+    for words in key:
+        assert 0 <= words.box.bottom < words.box.top <= label.box.bottom
+        assert words.box.right <= drawing.width
+    for one, other in itertools.combinations(key, 2):
+        assert not one.box.overlaps(other.box)
 
 
 def test_a_single_point_is_a_picture_and_says_so(runs):
     found = section(comparisons.sections(runs(records.record()), Options()), "curves-llama8b")
-    assert len(figures.draw(found.figure).axes[0].lines) == 1
+    assert len(figures.draw(found.figure).lines) == 1
     assert found.notes == ("One load a system: points, not yet curves.",)
 
 

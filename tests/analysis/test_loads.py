@@ -40,11 +40,11 @@ def swept(key, values, num_prompts=512, **what):
 def test_a_sweep_of_one_load_parameter_is_one_curve_and_says_its_unit(key, values, words):
     found = sections(runs(*swept(key, values), *swept(key, values, gpus=2, tp=2)))
     curve = found["curves-llama8b"]
-    figure = figures.draw(curve.figure)
-    [axes] = figure.axes
-    assert [len(line.get_xydata()) for line in axes.lines] == [len(values)] * 2
-    assert set(words[:-1]) <= {text.get_text() for text in axes.texts}
-    assert any(f"numbers: {key}" in text.get_text() for text in figure.texts)
+    drawing = figures.draw(curve.figure)
+    assert [len(line.points) for line in drawing.lines] == [len(values)] * 2
+    written = {each.text for each in drawing.words}
+    assert set(words[:-1]) <= written
+    assert any(f"numbers: {key}" in text for text in written)
     assert "512 prompts" in curve.caption
     table = found["throughput-latency"]
     assert table.table.index.tolist() == ["1xh100 · tp1", "2xh100 · tp2"]

@@ -10,7 +10,8 @@ It knows neither how runs are measured nor how MLflow stores them: `__main__` is
     ratios       two sets of runs -> their ratios at the points that both have
     comparisons  the sections of a report, one comparison a file
     answers      sections -> the sentences with which a report begins, one question a file
-    figures      points -> figures; the only importer of matplotlib
+    arrangement  points -> what is drawn where on a figure, as data
+    figures      that data -> png, svg, pdf; the only importer of matplotlib
     explorer     labelled runs -> the data of the interactive figure
     report       sections -> files; page the HTML one among them
     terminal     sections -> a terminal

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vbench.schema.text import one_line
-
 CHARACTER = 0.0128  # the width of one in a name, as a share of the axes' width
 TITLE_ID = "title"  # of its element in an SVG: a page whose heading is the title hides it
 LONG_NAME = 24  # characters; a longer name takes a second line
-
-
-def figure_line(name: str) -> str:
-    """A name as a figure can draw it. matplotlib keeps labels that begin with an underscore out of a legend."""
-    line = one_line(name)
-    return f" {line}" if line.startswith("_") else line
 
 
 def fold(name: str) -> str:
@@ -35,5 +27,10 @@ def wrap(text: str, width: int) -> list[str]:
     for word in text.split(" · "):
         longer = f"{lines[-1]} · {word}" if lines[-1] else word
         lines = [*lines[:-1], longer] if len(longer) <= width or not lines[-1] else [*lines, word]
-    cut = [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines[:2]]
-    return cut if len(lines) <= len(cut) else [cut[0], f"{cut[1]} …"]
+    first = [cut(line, width) for line in lines[:2]]
+    return first if len(lines) <= len(first) else [first[0], f"{first[1]} …"]
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most that many characters, the last of them … where some are cut off."""
+    return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"

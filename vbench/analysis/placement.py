@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -38,6 +38,11 @@ class Box:
         """The point of the box nearest to a spot."""
         return min(max(spot[0], self.left), self.right), min(max(spot[1], self.bottom), self.top)
 
+    def overlaps(self, other: Box) -> bool:
+        """Whether the two share an area."""
+        across = self.left < other.right and other.left < self.right
+        return across and self.bottom < other.top and other.bottom < self.top
+
 
 @dataclass(frozen=True)
 class Place:
@@ -53,22 +58,21 @@ class Paper:
     """What is occupied of the area within `edge`; grows with each name that is placed."""
 
     edge: Box
-    occupied: Boxes = field(default_factory=lambda: np.empty((0, 4)))  # (n, 4): left, bottom, right, top
+    _parts: list[Boxes] = field(default_factory=list)
 
     def draw_line(self, points: npt.NDArray[np.float64]) -> None:
         """Marks a polyline and its markers as occupied."""
         self._occupy(_squares(points, MARKER))
-        self.draw_bar(points)
+        self.draw_bars(np.stack([points[:-1], points[1:]], axis=1))
 
     def draw_rings(self, points: npt.NDArray[np.float64]) -> None:
         """Marks rings around points as occupied."""
         self._occupy(_squares(points, RING))
 
-    def draw_bar(self, points: npt.NDArray[np.float64]) -> None:
-        """Marks a polyline without markers as occupied."""
-        for start, end in pairwise(points):
-            samples = np.linspace(start, end, max(2, int(math.dist(start, end) / STEP)))
-            self._occupy(_squares(samples, LINE))
+    def draw_bars(self, ends: npt.NDArray[np.float64]) -> None:
+        """Marks straight lines without markers as occupied: (n, 2, 2), the ends of each."""
+        if len(ends):
+            self._occupy(_squares(_sample(ends), LINE))
 
     def place_load(self, width: float, height: float, spot: Spot) -> Place | None:
         """Room for a load beside its point, or None."""
@@ -78,51 +82,76 @@ class Paper:
         """Room for a name: beside one of the spots, the earliest first; else away from the first, with a line to it."""
         return self._first(width, height, spots, BESIDE) or self._first(width, height, spots[:1], AWAY)
 
+    @property
+    def occupied(self) -> Boxes:
+        """Shape (n, 4): left, bottom, right, top."""
+        if len(self._parts) > 1:
+            self._parts = [np.concatenate(self._parts)]
+        return self._parts[0] if self._parts else np.empty((0, 4))
+
     def _first(self, width: float, height: float, spots: Sequence[Spot], radii: Sequence[int]) -> Place | None:
         for radius in radii:
             for spot in spots:
-                for box in _candidate_boxes(spot, width, height, radius):
-                    if self._free(box) and (radius in BESIDE or self._sees(box, spot)):
+                boxes = _candidate_boxes(spot, width, height, radius)
+                around = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+                near = self.occupied[_overlap(around, self.occupied)]
+                free = self._inside(boxes) & ~_overlap(boxes[:, None], near[None]).any(axis=1)
+                for each in boxes[free]:
+                    box = Box(*each.tolist())
+                    if radius in BESIDE or self._sees(box, spot):
                         return self._put(box, spot)
         return None
 
     def _put(self, box: Box, spot: Spot) -> Place:
-        self._occupy(_array(box))
+        self._occupy(np.array([[box.left, box.bottom, box.right, box.top]]))
         far = math.dist(box.nearest(spot), spot) > BESIDE[-1] + 1
         if far:
-            self.draw_bar(np.array([box.nearest(spot), spot]))  # the line that leads back
+            self.draw_bars(np.array([[box.nearest(spot), spot]]))  # the line that leads back
         return Place(box, spot, far)
 
-    def _free(self, box: Box) -> bool:
-        return self._inside(box) and not _overlap(_array(box), self.occupied).any()
+    def _inside(self, boxes: Boxes) -> Any:
+        low, high = self._edges
+        return (boxes[:, :2] >= low).all(axis=1) & (boxes[:, 2:] <= high).all(axis=1)
 
-    def _inside(self, box: Box) -> bool:
-        edge = self.edge
-        across = box.left >= edge.left and box.right <= edge.right
-        return across and box.bottom >= edge.bottom and box.top <= edge.top
+    @cached_property
+    def _edges(self) -> tuple[Any, Any]:
+        return np.array([self.edge.left, self.edge.bottom]), np.array([self.edge.right, self.edge.top])
 
     def _sees(self, box: Box, spot: Spot) -> bool:
         """Whether the line from the box to the spot crosses nothing except what is at the spot."""
-        start = np.array(box.nearest(spot))
-        samples = np.linspace(start, spot, max(2, int(math.dist(start, spot) / STEP)))
+        samples = _sample(np.array([[box.nearest(spot), spot]]))
         clear = samples[np.hypot(*(samples - spot).T) > 2 * MARKER]
         return not _overlap(_squares(clear, 0.5)[:, None], self.occupied[None]).any()
 
     def _occupy(self, boxes: Boxes) -> None:
-        self.occupied = np.concatenate([self.occupied, boxes])
+        self._parts.append(boxes)
 
 
-def _candidate_boxes(spot: Spot, width: float, height: float, radius: float) -> Iterator[Box]:
-    for degrees in DIRECTIONS:
-        dx, dy = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-        # The box's centre lies in the direction, its border at the radius.
-        x = spot[0] + dx * radius + (dx if abs(dx) < 0.5 else math.copysign(1, dx)) * width / 2
-        y = spot[1] + dy * radius + (dy if abs(dy) < 0.5 else math.copysign(1, dy)) * height / 2
-        yield Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+def _directions() -> tuple[Any, Any]:
+    """Unit vectors (n, 2), and by which share of its size the centre of a box moves further along them."""
+    radians = np.radians(DIRECTIONS)
+    along = np.column_stack([np.cos(radians), np.sin(radians)])
+    return along, np.where(np.abs(along) < 0.5, along, np.sign(along))
 
 
-def _array(box: Box) -> Boxes:
-    return np.array([[box.left, box.bottom, box.right, box.top]])
+ALONG, BEYOND = _directions()
+
+
+def _candidate_boxes(spot: Spot, width: float, height: float, radius: float) -> Boxes:
+    # The box's centre lies in the direction, its border at the radius.
+    half = np.array([width / 2, height / 2])
+    centres = np.asarray(spot) + ALONG * radius + BEYOND * half
+    return np.hstack([centres - half, centres + half])
+
+
+def _sample(ends: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Points (m, 2) along straight lines (n, 2, 2), at most STEP apart, both ends among them."""
+    lengths = np.hypot(*(ends[:, 1] - ends[:, 0]).T)
+    counts = np.maximum(2, np.ceil(lengths / STEP).astype(int) + 1)
+    line = np.repeat(np.arange(len(ends)), counts)
+    place = np.arange(len(line)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = (place / (counts[line] - 1))[:, None]
+    return np.asarray(ends[line, 0] * (1 - share) + ends[line, 1] * share)
 
 
 def _squares(centres: npt.NDArray[np.float64], half: float) -> Boxes:
