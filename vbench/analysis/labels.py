@@ -8,10 +8,12 @@ over all, is refused: `describe_mixed` says what differs and how to choose.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from vbench.analysis.distinct import map_distinct, number_rows
 from vbench.analysis.frame import FACTS, METADATA, UNKNOWN, value_text
 from vbench.analysis.hosts import HOST
 from vbench.analysis.loads import (
@@ -27,7 +29,7 @@ from vbench.analysis.phrases import CONCURRENCY, RATE, caption_phrase, label_phr
 from vbench.analysis.precision import KV_CACHE, WEIGHTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 # A fact about something already named differs only where it differs for the same name.
 SCOPES = {
@@ -97,11 +99,11 @@ def add_labels(
     parts = [*_condition_phrases(rows, split), _unbounded_phrase(rows, axis)]
     if not join_experiments and _mixes_experiments(rows, parts):
         parts.append(rows["experiment"].map("experiment={}".format))
-    named = [rows[name].map(value_text).replace(UNKNOWN, "") for name in names]
+    named = [map_distinct(rows[name], _name) for name in names]
     system_label = _join(rows, named, parts)
     return rows.assign(
         system_label=system_label.where(system_label != "", "unknown system"),
-        model_label=_join(rows, [rows["model"].map(value_text)], _condition_phrases(rows, by_model)),
+        model_label=_join(rows, [map_distinct(rows["model"], value_text)], _condition_phrases(rows, by_model)),
         conditions_label=_join(rows, [], parts),
     )
 
@@ -196,13 +198,18 @@ def _mixes_experiments(rows: pd.DataFrame, parts: Sequence[pd.Series]) -> bool:
     return bool((rows["experiment"].groupby([*system, *parts]).agg(lambda each: len(set(each))) > 1).any())
 
 
+def _name(value: Any) -> str:
+    text = value_text(value)
+    return "" if text == UNKNOWN else text
+
+
 def _add_load(rows: pd.DataFrame, axis: LoadAxis) -> pd.DataFrame:
     """With `load` and `load_axis`; a run without a finite value of the axis is placed by its num_prompts."""
     values = load_values(rows, axis)
     prompts = load_values(rows, NUM_PROMPTS)
     on_axis = values.notna()
     return rows.assign(
-        load=values.where(on_axis, prompts), load_axis=on_axis.map({True: axis.column, False: "num_prompts"})
+        load=values.where(on_axis, prompts), load_axis=np.where(on_axis, axis.column, NUM_PROMPTS.column).astype(object)
     )
 
 
@@ -213,18 +220,27 @@ def _other_loads(conditions: Sequence[str], axis: LoadAxis) -> list[str]:
 
 
 def _condition_phrases(rows: pd.DataFrame, conditions: Sequence[str]) -> list[pd.Series]:
-    return [rows[each].map(lambda value, key=each: label_phrase(key, value_text(value))) for each in conditions]
+    def phrase(key: str) -> Callable[[Any], str]:
+        return lambda value: label_phrase(key, value_text(value))
+
+    return [map_distinct(rows[each], phrase(each)) for each in conditions]
 
 
 def _unbounded_phrase(rows: pd.DataFrame, axis: LoadAxis) -> pd.Series:
     """Words for the runs that have no finite value of the load axis."""
-    return (rows["load_axis"] != axis.column).map({True: UNBOUNDED.get(axis.column, ""), False: ""})
+    return map_distinct(
+        rows["load_axis"], lambda column: "" if column == axis.column else UNBOUNDED.get(axis.column, "")
+    )
 
 
 def _join(rows: pd.DataFrame, *parts: list[pd.Series]) -> pd.Series:
     columns = [column for some in parts for column in some]
-    words = zip(*columns, strict=True) if columns else [()] * len(rows)
-    return pd.Series([" · ".join(word for word in each if word) for each in words], index=rows.index, dtype=object)
+    if not columns:
+        return pd.Series("", index=rows.index, dtype=object)
+    numbers, first = number_rows(columns)
+    words = zip(*(column.iloc[first] for column in columns), strict=True)
+    joined = np.array([" · ".join(word for word in each if word) for each in words], dtype=object)
+    return pd.Series(joined[numbers], index=rows.index, dtype=object)
 
 
 def _filter_column(condition: str) -> str:
@@ -237,7 +253,10 @@ def _filter_column(condition: str) -> str:
 
 
 def _constant_within(rows: pd.DataFrame, condition: str, scope: str) -> bool:
-    return all(len(_values(group, condition)) <= 1 for _, group in rows.groupby(scope))
+    codes, _ = _texts(rows, condition)
+    scopes, _ = pd.factorize(rows[scope])
+    pairs = np.unique(np.column_stack([scopes, codes])[(codes >= 0) & (scopes >= 0)], axis=0)
+    return len(pairs) == len(np.unique(pairs[:, 0]))
 
 
 def _values(rows: pd.DataFrame, condition: str) -> set[str]:
@@ -246,11 +265,25 @@ def _values(rows: pd.DataFrame, condition: str) -> set[str]:
     What imported runs say of themselves (METADATA) is a value where it is absent, and unknown of our own runs. HOST is
     a value where it is absent: the fastest host.
     """
-    column, imported = rows[condition], rows["source"] == "imported"
-    described = imported & (rows["verdict"] != "FAILED")  # the note of a failure says nothing else
-    known = described if condition.startswith(METADATA) else column.notna() | ~imported
-    values = {value_text(value) for value in column[known].drop_duplicates()}
-    return values - {""} if condition in FACTS and condition != HOST else values
+    codes, texts = _texts(rows, condition)
+    return {texts[code] for code in np.unique(codes) if code >= 0}
+
+
+def _texts(rows: pd.DataFrame, condition: str) -> tuple[Any, list[str]]:
+    """The number of each row's value as text, -1 where it is no value (see `_values`), and the texts."""
+    codes, values = pd.factorize(rows[condition], use_na_sentinel=False)
+    texts = [value_text(value) for value in values]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    if condition in FACTS and condition != HOST and "" in numbers:
+        numbers[""] = -1
+    found = np.array([numbers[text] for text in texts], dtype=np.int64)[codes]
+    imported = rows["source"].to_numpy() == "imported"
+    if condition.startswith(METADATA):
+        failed = rows["verdict"].to_numpy() == "FAILED"  # the note of a failure says nothing else
+        found = np.where(imported & ~failed, found, -1)
+    elif imported.any():
+        found = np.where(imported & rows[condition].isna().to_numpy(), -1, found)
+    return found, list(numbers)
 
 
 def _join_values(values: set[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from vbench.analysis.loads import NUM_PROMPTS, LoadAxis
 from vbench.metrics.intervals import Interval, t_quantile
 from vbench.metrics.quantiles import needs_text, percentile_of, upper_key
 from vbench.schema.errors import Refused
+from vbench.schema.record import Floats
 
 POINT = ("model_label", "system_label", "load")
 HALF_WIDTH = "_half_width"
@@ -33,29 +35,58 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
     run.
     """
     keys, point = list(metrics), list(by)
-    groups = rows.groupby(point, sort=True)
-    servers = rows[SERVER] if SERVER in rows else pd.Series(None, index=rows.index, dtype=object)
-    starts = servers.groupby([rows[key] for key in point]).nunique().clip(lower=1).rename("starts")
-    means, halves = _summarise(groups[keys])
+    group = rows.groupby(point, sort=True).ngroup().to_numpy()
+    rows, group = rows[group >= 0], group[group >= 0]  # a run without a load is at no point
+    first, runs = np.unique(group, return_index=True, return_counts=True)[1:]
+    server = pd.factorize(rows[SERVER])[0] if SERVER in rows else np.full(len(rows), -1)
+    of_start, start = np.unique(np.column_stack([group, server])[server >= 0], axis=0, return_inverse=True)
+    starts = np.maximum(np.bincount(of_start[:, 0], minlength=len(first)), 1)
+    values = rows[keys].to_numpy(dtype=np.float64, na_value=np.nan)
+    means, halves = _summarise(values, group)
     if (starts > 1).any():
-        of_starts = rows[keys].groupby([*(rows[key] for key in point), servers]).mean()
-        several = starts[starts > 1].index
-        for whole, clustered in zip((means, halves), _summarise(of_starts.groupby(level=point)), strict=True):
-            whole.loc[several] = clustered.loc[several]
-    carried = groups[[each for each in CARRIED if each not in by]].first()
-    found = pd.concat([carried, groups.size().rename("runs"), starts, means], axis=1)
+        clustered = _summarise(_summarise(values[server >= 0], start.reshape(-1))[0], of_start[:, 0], len(first))
+        means, halves = (
+            np.where((starts > 1)[:, None], *each) for each in zip(clustered, (means, halves), strict=True)
+        )
+    found = rows[[*point, *(each for each in CARRIED if each not in by)]].iloc[first]
+    columns = {"runs": runs, "starts": starts} | dict(zip(keys, means.T, strict=True))
+    columns |= {key + HALF_WIDTH: half for key, half in zip(keys, halves.T, strict=True)}
     bounds = [upper_key(key) for key in keys if percentile_of(key) and upper_key(key) in rows]
-    told = {key: (key, "max") for key in bounds} | ({"replies": ("completed", "min")} if "completed" in rows else {})
-    found = found.join(halves.add_suffix(HALF_WIDTH))
-    return (found.join(groups.agg(**told)) if told else found).reset_index()
+    order = np.argsort(group, kind="stable")
+    edges = np.searchsorted(group[order], np.arange(len(first)))
+    for key, extreme in [*((key, np.fmax) for key in bounds), ("completed", np.fmin)]:
+        if key in rows and len(first):
+            one = rows[key].to_numpy(dtype=np.float64, na_value=np.nan)[order]
+            columns["replies" if key == "completed" else key] = extreme.reduceat(one, edges)
+    made = pd.DataFrame(columns, index=found.index)
+    return pd.concat([found, made], axis=1).reset_index(drop=True)
 
 
-def _summarise(groups: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The mean of each group, and half of its 95 % interval; NaN without a spread."""
-    means, spreads, counts = groups.mean(), groups.std(), groups.count()
-    quantiles = counts.apply(lambda count: count.map(_quantile))
-    spread = spreads.fillna(0.0) > NO_SPREAD * means.abs().fillna(0.0)  # numpy may warn where it compares with NaN
-    return means, (spreads / np.sqrt(counts) * quantiles).where(spread)
+def _summarise(values: Floats, group: Any, size: int = 0) -> tuple[Floats, Floats]:
+    """The mean of each group, and half of its 95 % interval; NaN without a spread.
+
+    Takes values (n, k) and the number of each row's group (n,); returns two arrays (groups, k).
+    """
+    size = size or int(group.max(initial=-1)) + 1
+    known = ~np.isnan(values)
+    counts = _sums(known.astype(np.float64), group, size)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = _sums(np.where(known, values, 0.0), group, size) / counts
+        squares = _sums(np.where(known, values - means[group], 0.0) ** 2, group, size)
+        spreads = np.sqrt(squares / (counts - 1))
+        halves = spreads / np.sqrt(counts) * _quantiles(counts)
+        return means, np.where(spreads > NO_SPREAD * np.abs(means), halves, np.nan)
+
+
+def _sums(values: Floats, group: Any, size: int) -> Floats:
+    """The sum of the rows of each group, shape (size, k); 0 for a group without rows."""
+    return np.array([np.bincount(group, column, minlength=size) for column in values.T]).reshape(-1, size).T
+
+
+def _quantiles(counts: Floats) -> Floats:
+    """Student's t for means of that many values; NaN below two."""
+    several, place = np.unique(counts, return_inverse=True)
+    return np.array([t_quantile(count - 1) if count > 1 else np.nan for count in several])[place].reshape(counts.shape)
 
 
 def mean_text(row: Mapping[Any, Any], key: str, digits: str) -> str:
@@ -63,15 +94,14 @@ def mean_text(row: Mapping[Any, Any], key: str, digits: str) -> str:
 
     Takes a row of `mean_points`.
     """
-    if pd.isna(row.get(key)):
+    value, bound = row.get(key, np.nan), row.get(upper_key(key), np.nan)
+    if math.isnan(value):
         return "none"
     few = needs_text(key, row.get("replies", np.inf))
     if few:
         return few
-    bound = row.get(upper_key(key), np.nan)
-    return format(Interval(row[key], row[key + HALF_WIDTH], row["runs"]), digits) + (
-        "" if pd.isna(bound) else f" (≤ {bound:{digits}})"
-    )
+    told = format(Interval(value, row[key + HALF_WIDTH], row["runs"]), digits)
+    return told if math.isnan(bound) else f"{told} (≤ {bound:{digits}})"
 
 
 def choose_load(found: pd.DataFrame, asked: int | None, axis: LoadAxis) -> tuple[float, str]:
@@ -135,7 +165,3 @@ def count_range(counts: pd.Series) -> str:
     """`3`, or `1 to 3` where they differ."""
     least, most = counts.min(), counts.max()
     return f"{least}" if least == most else f"{least} to {most}"
-
-
-def _quantile(count: int) -> float:
-    return t_quantile(count - 1) if count > 1 else np.nan

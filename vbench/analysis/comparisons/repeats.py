@@ -53,9 +53,8 @@ def _table(several: pd.DataFrame) -> pd.DataFrame:
         f"{row.model_label} · {row.system_label} · {load_axis_named(row.load_axis).short}{row.load:g}"
         for row in several.itertuples()
     ]
-    cells = {
-        name: [mean_text(row, key, digits) for _, row in several.iterrows()] for name, (key, digits) in SPREAD.items()
-    }
+    rows = several.to_dict("records")
+    cells = {name: [mean_text(row, key, digits) for row in rows] for name, (key, digits) in SPREAD.items()}
     relative = several["output_throughput" + HALF_WIDTH] / several["output_throughput"].abs()
     shares = ["" if pd.isna(share) else f"{share:.1%}" for share in relative]
     table = pd.DataFrame(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from vbench.analysis.axes import THROUGHPUT, axis
+from vbench.analysis.distinct import number_rows
 from vbench.analysis.frame import SIZES
 from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
 from vbench.analysis.points import choose_load, mean_points
@@ -50,9 +52,13 @@ def sections(runs: Runs, options: Options) -> list[Section]:
 def _add_way(rows: pd.DataFrame, size: str) -> pd.DataFrame:
     """The rows with `way`: which size grows and which stay: `tp`, `dp of tp2`, `tp ep`."""
     others = [each for each in SIZES if each != size]
-    fixed = rows[others].apply(lambda row: "".join(f"{SHORT[key]}{n:g}" for key, n in row.items() if n > 1), axis=1)
-    expert = rows["parallelism"].astype(str).str.endswith("ep").map({True: " ep", False: ""})
-    return rows.assign(way=SHORT[size] + fixed.map(lambda word: f" of {word}" if word else "") + expert)
+    numbers, first = number_rows([rows[each] for each in (*others, "parallelism")])
+    ways = []
+    for row in rows.iloc[first][[*others, "parallelism"]].to_dict("records"):
+        fixed = "".join(f"{SHORT[key]}{row[key]:g}" for key in others if row[key] > 1)
+        expert = " ep" if str(row["parallelism"]).endswith("ep") else ""
+        ways.append(f"{SHORT[size]}{f' of {fixed}' if fixed else ''}{expert}")
+    return rows.assign(way=np.array(ways, dtype=object)[numbers])
 
 
 def _data(labels: pd.DataFrame, metric: str) -> pd.DataFrame:

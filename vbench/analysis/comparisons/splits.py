@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ from vbench.analysis.ratios import log_means, match_points, mean_ratios, ratio_t
 from vbench.analysis.section import Section, slug
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
 
@@ -100,7 +103,10 @@ def _match_splits(several: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
 def _table(data: pd.DataFrame, everything: pd.DataFrame, options: Options) -> pd.DataFrame:
     """One row for each setting and split: the ratios, their points, and which split wins at each limit."""
     x, y = axis(options.x), axis(options.y)
-    of_setting = dict(iter(everything.groupby(SETTING)))
+    columns = [*SETTING, "parallelism", x.key, y.key]
+    of_setting: dict[tuple[str, ...], list[tuple[str, float, float]]] = {}
+    for *setting, split, across, up in everything[columns].itertuples(index=False, name=None):
+        of_setting.setdefault(tuple(setting), []).append((split, across, up))
     rows = {}
     for key, found in data.groupby([*SETTING, "split", "baseline"], sort=False):
         *setting, split, baseline = key
@@ -116,14 +122,17 @@ def _table(data: pd.DataFrame, everything: pd.DataFrame, options: Options) -> pd
     return table
 
 
-def _winner(here: pd.DataFrame, limit: float, x: Axis, y: Axis) -> str:
-    """The split that gives the most within the limit, and how much."""
-    kept = here[here[x.key] <= limit] if x.less_is_better else here[here[x.key] >= limit]
-    kept = kept[kept[y.key].notna()]
-    if kept.empty:
+def _winner(here: Sequence[tuple[str, float, float]], limit: float, x: Axis, y: Axis) -> str:
+    """The split that gives the most within the limit, and how much. Takes the split, x and y of each point."""
+    kept = [(up, split) for split, across, up in here if _is_within(across, limit, x) and not math.isnan(up)]
+    if not kept:
         return "none"
-    best = kept[y.key].idxmin() if y.less_is_better else kept[y.key].idxmax()
-    return f"{kept.loc[best, 'parallelism']}: {kept.loc[best, y.key]:{y.digits}}"
+    best, split = (min if y.less_is_better else max)(kept, key=lambda each: each[0])
+    return f"{split}: {best:{y.digits}}"
+
+
+def _is_within(value: float, limit: float, x: Axis) -> bool:
+    return value <= limit if x.less_is_better else value >= limit
 
 
 def _detail(
