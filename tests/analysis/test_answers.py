@@ -8,8 +8,8 @@ from sections import OOM, curve
 
 from vbench.analysis import comparisons, frame, report
 from vbench.analysis.answers import answer
-from vbench.analysis.comparisons.bounds import find_bounds
 from vbench.analysis.options import Options
+from vbench.metrics.bounds import FACTS, GAUGES, find_bounds
 from vbench.metrics.names import metric_name
 from vbench.schema.record import Reason
 
@@ -87,54 +87,52 @@ def test_systems_without_a_watched_server_are_said_not_to_be_told():
     assert "What bounds the systems: no run recorded what its server did." in found["What this cannot tell"]
 
 
-DENSE = {  # 8.0e9 weights of two bytes: 4.79 ms at 3,350 GB/s
-    "model.num_hidden_layers": 32,
-    "model.hidden_size": 4096,
-    "model.intermediate_size": 14336,
-    "model.num_attention_heads": 32,
-    "model.num_key_value_heads": 8,
-    "model.head_dim": 128,
-    "model.vocab_size": 128256,
-    "model.num_experts": 0,
-    "model.weight_dtype": "bfloat16",
-    "hardware.gpu.memory_bandwidth_gb_s": 3350,
-    "tensor_parallel_size": 1,
-    "engine.extra_args": "[]",
-}
-
-
 @pytest.mark.parametrize(
     ("watched", "bound"),
     [
         ({"server_frontend_limited": 0.45}, ["front end"]),
         ({"server_frontend_limited": 0.15}, []),
-        ({"server_max_kv_cache_usage": 0.99, "server_max_requests_waiting": 40.0}, ["KV cache"]),
+        ({"server_max_kv_cache_usage": 0.99, "server_max_requests_waiting": 40.0}, ["KV capacity"]),
         ({"server_max_kv_cache_usage": 0.99, "server_max_requests_waiting": 0.0}, []),  # full, and nobody waits
         ({"server_max_kv_cache_usage": 0.40, "server_max_requests_waiting": 40.0}, []),
-        ({"server_preemptions": 3.0, "server_max_kv_cache_usage": 1.0}, ["KV cache"]),
-        ({"client_busiest_cpu_share": 0.95}, ["load client"]),
-        ({"median_itl_ms": 5.5}, ["memory bandwidth"]),
-        ({"median_itl_ms": 12.0}, []),
-        ({"median_itl_ms": 5.5, "engine.extra_args": '["--quantization", "fp8"]'}, []),  # the weights may be smaller
-        ({"median_itl_ms": 5.5, "model.num_experts": 8}, []),  # a token reads a part of them
-        ({"median_itl_ms": 2.0}, []),  # faster than the weights can be read: something else is not as assumed
-        ({"server.peak_prefill_tokens_per_s": 10_000.0, "total_input_tokens": 60_000.0, "duration": 10.0}, ["prefill"]),
+        ({"server_preemptions": 3.0, "server_max_kv_cache_usage": 1.0}, ["KV capacity"]),
+        ({"client_busiest_cpu_share": 0.95}, ["client"]),
+        ({"mbu_weights": 0.55, "mbu_kv": 0.2, "mfu": 0.1}, ["weights bandwidth"]),
+        ({"mbu_weights": 0.2, "mbu_kv": 0.35, "mfu": 0.1}, ["KV bandwidth"]),
+        ({"mbu_weights": 0.2, "mbu_kv": 0.1, "mfu": 0.45}, ["prefill compute"]),
+        ({"mbu_weights": 0.2, "link_share": 0.4}, ["communication"]),
+        ({"mbu_weights": 0.2, "mbu_kv": 0.1, "mfu": 0.1}, []),
+        ({"mbu_weights": 0.2, "mfu": 0.1, "gpu_mean_utilization": 99.0}, ["step overhead"]),
+        ({"gpu_mean_utilization": 40.0, "server_mean_requests_waiting": 0.0}, ["too few requests"]),
+        ({"gpu_mean_utilization": 40.0, "server_mean_requests_waiting": 3.0}, []),
+        (
+            {"gpu_mean_utilization": 59.0, "server_mean_requests_waiting": 0.0, "server_frontend_limited": 0.8},
+            ["front end"],
+        ),
+        (
+            {"mfu": 0.45, "server.peak_prefill_tokens_per_s": 1e4, "total_input_tokens": 6e4, "duration": 10.0},
+            ["prefill compute"],
+        ),
+        (
+            {"server.peak_prefill_tokens_per_s": 10_000.0, "total_input_tokens": 60_000.0, "duration": 10.0},
+            ["prefill compute"],
+        ),
         ({"server.peak_prefill_tokens_per_s": 10_000.0, "total_input_tokens": 30_000.0, "duration": 10.0}, []),
         ({"server.peak_prefill_tokens_per_s": 0.0, "total_input_tokens": 30_000.0, "duration": 10.0}, []),
     ],
 )
 def test_a_bound_is_told_only_where_the_record_shows_it(watched, bound):
-    nothing = dict.fromkeys((*comparisons.bounds.GAUGES, *comparisons.bounds.FACTS))
-    assert [each.what for each in find_bounds(nothing | DENSE | watched)] == bound
+    nothing = dict.fromkeys((*GAUGES, *FACTS))
+    assert [each.what for each in find_bounds(nothing | watched)] == bound
 
 
 def test_the_scheduler_is_blamed_only_where_max_num_seqs_ran_and_the_cache_had_room():
-    nothing = dict.fromkeys((*comparisons.bounds.GAUGES, *comparisons.bounds.FACTS))
+    nothing = dict.fromkeys((*GAUGES, *FACTS))
     row = nothing | {
         "server_mean_requests_waiting": 100.0, "server_mean_requests_running": 60.0,
         "server_max_requests_running": 64.0, "server_max_kv_cache_usage": 0.3, "engine.max_num_seqs": 64.0,
     }  # fmt: skip
-    assert [each.what for each in find_bounds(row)] == ["scheduler"]
+    assert [each.what for each in find_bounds(row)] == ["scheduler limit"]
     assert find_bounds(row | {"engine.max_num_seqs": None}) == []  # the engine's default is not recorded
     assert find_bounds(row | {"server_max_requests_running": 50.0}) == []
     assert [each.what for each in find_bounds(row | {"data_parallel_size": 2.0})] == []

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import requests
+from builders import requests, run_config
 
 from vbench.metrics.definitions import metrics
 from vbench.metrics.goodput import goodput
 from vbench.metrics.occupancy import summaries
+from vbench.metrics.reach import reach
 from vbench.metrics.steady import steady_metrics
 from vbench.schema.series import Series
 
@@ -17,6 +18,9 @@ ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs" / "metrics.md").read_text()
 SHAPES = re.compile(r"(?<![a-z])(mean|median|std|p90|p95|p99)_(?=(ttft|tpot|itl|e2el|chunk_gap|queue)_(upper_)?ms$)")
 GAUGES = ("server/requests_running", "gpu0/utilization_pct", "gpu0/sm_clock_mhz", "gpu0/memory_mib")
+
+GPU = {"memory_bandwidth_gb_s": 3350.0, "bf16_tflops": 989.5, "link_gb_s": 900.0}
+GPU |= {"name": "h100", "product": "H100", "memory_mib": 81559}
 
 
 def sampled():
@@ -34,6 +38,7 @@ def keys():
         | steady_metrics(follow)
         | goodput(run, {"ttft_ms": 500})
         | summaries(sampled(), run)
+        | reach(run, run_config(hardware={"gpus": 2, "gpu": GPU}, parallelism={"tensor_parallel_size": 2}))
     )
     return sorted({SHAPES.sub("…_", key) for key in found})
 

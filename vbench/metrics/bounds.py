@@ -1,4 +1,19 @@
-"""The words for what bounds a system, in predictions and of runs that were measured."""
+"""What bounds a system, decided from everything that was recorded of a run: one way for records and comparisons. Pure.
+
+The words are those of predictions too. Of several bounds the first is what holds requests back before the GPUs do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vbench.metrics.validity import LIMITED_SHARE
+
+if TYPE_CHECKING:
+    from vbench.schema.record import Record
 
 WEIGHTS = "weights bandwidth"
 KV_BANDWIDTH = "KV bandwidth"
@@ -10,3 +25,165 @@ FRONT_END = "front end"
 CLIENT = "client"
 OVERHEAD = "step overhead"  # scheduling, sampling and launching kernels
 TOO_FEW = "too few requests"
+NOT_TOLD = "not told"
+
+FULL = 0.95  # of the KV cache
+BUSY = 0.9  # of a core of the load client
+MOST = 0.5  # of the run
+QUEUED = 0.1  # requests that wait for each one that runs
+LARGE = 0.3  # of the run, at what the data sheet says: kernels reach some two thirds of it
+IDLE, WORKING = 80.0, 90.0  # percent of the run in which NVML saw a kernel on the GPUs
+
+SHARES = {  # of a run, at the data sheet's speed; see metrics.reach
+    "mbu_weights": (WEIGHTS, "reading weights"),
+    "mbu_kv": (KV_BANDWIDTH, "reading the KV cache"),
+    "mfu": (COMPUTE, "the FLOPs"),
+    "link_share": (COMMUNICATION, "all-reduces"),
+}
+GAUGES = (
+    *("server_frontend_limited", "server_max_frontend_loop", "client_busiest_cpu_share", "gpu_mean_utilization"),
+    *("server_max_kv_cache_usage", "server_preemptions", "server_mean_requests_waiting"),
+    *("server_mean_requests_running", "server_max_requests_waiting", "server_max_requests_running"),
+    *("server.peak_prefill_tokens_per_s", "total_input_tokens", "duration", *SHARES),
+)
+FACTS = ("engine.max_num_seqs", "data_parallel_size")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What bounds a system, and the recorded numbers that say so."""
+
+    what: str
+    grounds: str
+
+
+def find_bounds(row: Mapping[str, Any]) -> list[Bound]:
+    """Everything recorded that was at its limit, by GAUGES and FACTS; empty if nothing was."""
+    found = [bound for rule in RULES if (bound := rule(row))]
+    return list({bound.what: bound for bound in reversed(found)}.values())[::-1]  # of two grounds for one, the first
+
+
+def find_bound(record: Record) -> Bound | None:
+    """What bounds a run: the first of `find_bounds`, else NOT_TOLD and what was looked at; None without a load."""
+    if record.failure or not record.metrics.get("total_output_tokens"):
+        return None
+    row = read_row(record)
+    found = find_bounds(row)
+    return found[0] if found else Bound(NOT_TOLD, describe_row(row))
+
+
+def read_row(record: Record) -> dict[str, Any]:
+    """GAUGES and FACTS of a record, None where it has none."""
+    config = record.config
+    facts = {
+        "server.peak_prefill_tokens_per_s": record.server.get("peak_prefill_tokens_per_s"),
+        "engine.max_num_seqs": config.get("engine", {}).get("max_num_seqs"),
+        "data_parallel_size": config.get("parallelism", {}).get("data_parallel_size"),
+    }
+    return dict.fromkeys((*GAUGES, *FACTS)) | record.metrics | facts
+
+
+def _client(row: Mapping[str, Any]) -> Bound | None:
+    share = _number(row, "client_busiest_cpu_share")
+    if not share >= BUSY:
+        return None
+    return Bound(CLIENT, f"a process of the load client used {share:.0%} of a core: the server may bear more")
+
+
+def _front_end(row: Mapping[str, Any]) -> Bound | None:
+    share = _number(row, "server_frontend_limited")
+    if not share >= LIMITED_SHARE:
+        return None
+    return Bound(FRONT_END, f"the event loop of a front end filled a core for {share:.0%} of the run")
+
+
+def _kv_cache(row: Mapping[str, Any]) -> Bound | None:
+    usage, waiting = _number(row, "server_max_kv_cache_usage"), _number(row, "server_max_requests_waiting")
+    preempted = _number(row, "server_preemptions")
+    if not (usage >= FULL and (waiting > 0 or preempted > 0)):
+        return None
+    told = [f"up to {waiting:,.0f} requests waited"] if waiting > 0 else []
+    told += [f"{preempted:,.0f} preemptions"] if preempted > 0 else []
+    return Bound(KV_CAPACITY, f"{usage:.0%} full while {' and '.join(told)}")
+
+
+def _scheduler(row: Mapping[str, Any]) -> Bound | None:
+    if _number(row, "server_max_kv_cache_usage") >= FULL or not _is_queued(row):
+        return None
+    limit = _number(row, "engine.max_num_seqs") * max(1.0, _number(row, "data_parallel_size"))
+    running, waiting = _number(row, "server_max_requests_running"), _number(row, "server_mean_requests_waiting")
+    if not running >= limit:
+        return None
+    return Bound(SCHEDULER, f"max_num_seqs lets {limit:,.0f} run, {waiting:,.0f} waited on average")
+
+
+def _prefill(row: Mapping[str, Any]) -> Bound | None:
+    rate, tokens = _number(row, "server.peak_prefill_tokens_per_s"), _number(row, "total_input_tokens")
+    share = _prefill_share(row)
+    if not share >= MOST:
+        return None
+    return Bound(COMPUTE, f"{tokens:,.0f} prompt tokens at {rate:,.0f} a second take {share:.0%} of the run")
+
+
+def _hardware(row: Mapping[str, Any]) -> Bound | None:
+    shares = {key: share for key in SHARES if not math.isnan(share := _number(row, key))}
+    if not shares or not max(shares.values()) >= LARGE:
+        return None
+    largest = max(shares, key=lambda key: shares[key])
+    what, named = SHARES[largest]
+    return Bound(what, f"at the data sheet's speed {named} alone takes {shares[largest]:.0%} of the run")
+
+
+def _too_few(row: Mapping[str, Any]) -> Bound | None:
+    busy, waiting = _number(row, "gpu_mean_utilization"), _number(row, "server_mean_requests_waiting")
+    if not busy < IDLE or waiting >= 1 or _number(row, "server_frontend_limited") > 0:
+        return None
+    running = _number(row, "server_mean_requests_running")
+    return Bound(TOO_FEW, f"the GPUs were busy for {busy:.0f} % of the run, {running:,.1f} requests ran, none waited")
+
+
+def _overhead(row: Mapping[str, Any]) -> Bound | None:
+    shares = [share for key in SHARES if not math.isnan(share := _number(row, key))]
+    busy = _number(row, "gpu_mean_utilization")
+    if not shares or not busy >= WORKING or max(shares) >= LARGE or _prefill_share(row) >= MOST:
+        return None
+    told = f"the GPUs were busy for {busy:.0f} % of the run (NVML), but at the data sheet's speed weights, KV cache, "
+    return Bound(OVERHEAD, f"{told}FLOPs and all-reduces take {max(shares):.0%} of it at most each")
+
+
+RULES: tuple[Callable[[Mapping[str, Any]], Bound | None], ...] = (
+    _client, _front_end, _kv_cache, _scheduler, _too_few, _hardware, _prefill, _overhead,
+)  # fmt: skip
+
+
+def _is_queued(row: Mapping[str, Any]) -> bool:
+    return _number(row, "server_mean_requests_waiting") > QUEUED * _number(row, "server_mean_requests_running")
+
+
+def describe_row(row: Mapping[str, Any]) -> str:
+    """What was recorded of a system of which nothing was at its limit."""
+    shares = {
+        "front end's loop at most": "server_max_frontend_loop",
+        "KV cache at most": "server_max_kv_cache_usage",
+        "load client": "client_busiest_cpu_share",
+    }
+    told = [f"{name} {value:.0%}" for name, key in shares.items() if not math.isnan(value := _number(row, key))]
+    if not math.isnan(busy := _number(row, "gpu_mean_utilization")):
+        told.append(f"GPUs busy {busy:.0f} % (NVML, which does not say with what)")
+    if _is_queued(row):
+        waiting = _number(row, "server_mean_requests_waiting")
+        told.append(f"{waiting:,.0f} requests waited on average, for prefill or the scheduler")
+    return "; ".join(told) or "nothing was recorded"
+
+
+def _number(row: Mapping[str, Any], key: str) -> float:
+    try:
+        return float(row[key])
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _prefill_share(row: Mapping[str, Any]) -> float:
+    """Of the run, what its prompts took at the speed seen in the rehearsal; NaN if that is unknown."""
+    rate, tokens = _number(row, "server.peak_prefill_tokens_per_s"), _number(row, "total_input_tokens")
+    return tokens / rate / _number(row, "duration") if rate > 0 else math.nan

@@ -19,6 +19,7 @@ from vbench.metrics.compiling import compile_share
 from vbench.metrics.definitions import is_measured, metrics
 from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
+from vbench.metrics.reach import reach
 from vbench.metrics.stalls import STEP_TOKENS, EngineFacts, stalls
 from vbench.metrics.steady import steady_metrics
 from vbench.metrics.validity import judge
@@ -124,7 +125,7 @@ async def measure(
     found |= goodput(measured, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not workload.max_concurrency:
         found["saturated"] = float(is_saturated(requests))
-    found |= ended
+    found |= reach(measured, run.config, counted.get("server_prefix_cache_hits", 0.0)) | ended
     # New prompts have only the chat template's leading text in common.
     of_template = {"server_prefix_cache_hits"} if nonce and context.session.engine.chat else set()
     judged = {key: value for key, value in found.items() if key not in of_template}

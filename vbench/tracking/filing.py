@@ -27,6 +27,7 @@ from vbench.tracking.curves import Point, points
 from vbench.tracking.failures import UnreadableRecord, first_line, store_errors
 from vbench.tracking.mapping import Row, flatten, replace_surrogates
 from vbench.tracking.opening import connect, experiment_id, hold_lock
+from vbench.tracking.rederived import complete_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,12 +85,13 @@ def deliver(folder: Path) -> Filed:
                 client.delete_run(run.info.run_id)
             else:
                 _correct_status(client, run)
+                _add_missing(client, run, entry)
         return Filed(standing, entry.record.experiment, new)
 
 
 def _read(folder: Path) -> _Entry:
     try:
-        record = Record.load(folder)
+        record = complete_metrics(Record.load(folder), folder)
         return _Entry(
             record=record,
             columns=flatten(record),
@@ -142,6 +144,23 @@ def _correct_status(client: MlflowClient, run: Run) -> None:
     status = STATUS[run.data.tags[VERDICT]] if run.info.status != "RUNNING" else run.info.status
     if run.info.status != status:
         client.set_terminated(run.info.run_id, status, end_time=run.info.end_time)
+
+
+def _add_missing(client: MlflowClient, run: Run, entry: _Entry) -> None:
+    """Gives a run of this record the metrics and tags that earlier versions did not derive from it."""
+    if run.data.tags.get(DIGEST) != entry.digest or run.info.status == "RUNNING":
+        return
+    from mlflow.entities import Metric, RunTag  # as in _log
+
+    metrics = {key: value for key, value in entry.columns.metrics.items() if key not in run.data.metrics}
+    tags = {key: value for key, value in entry.columns.tags.items() if key not in run.data.tags}
+    if metrics or tags:
+        client.log_batch(
+            run.info.run_id,
+            [Metric(key, value, entry.ended_ms, 0) for key, value in metrics.items()],
+            [],
+            [RunTag(key, value) for key, value in tags.items()],
+        )
 
 
 def _rank(verdict: str, started_ms: int) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vbench.metrics.bounds import Bound, find_bound
 from vbench.plan.naming import dotted_leaves, format_value, split_name
 from vbench.schema import Gpu, Hardware, Parallelism, RunConfig
 from vbench.tracking.note import note
@@ -70,6 +71,10 @@ def _gpu(record: Record) -> str:
     return " + ".join(sorted(set(record.environment.get("gpus", []))))
 
 
+def _bound(record: Record) -> Bound:
+    return find_bound(record) or Bound("", "")
+
+
 FACTS = (
     Fact("params.model.name", name="model"),
     Fact("params.hardware.name", _hardware_name, "hardware"),  # 2xh100
@@ -90,6 +95,8 @@ FACTS = (
     Fact("tags.vbench.point", _point),
     Fact("tags.vbench.campaign", lambda record: record.experiment),
     Fact("tags.vbench.source", lambda record: record.source, "source"),
+    Fact("tags.vbench.bound_by", lambda record: _bound(record).what),
+    Fact("tags.vbench.bound_grounds", lambda record: _bound(record).grounds),
     Fact("tags.vbench.parent", lambda record: record.parent, "parent"),
     Fact("tags.vbench.weights", lambda record: record.config.get("engine", {}).get("weights")),
     Fact("tags.vbench.engine_version", lambda record: record.environment.get("engine"), "engine_version"),

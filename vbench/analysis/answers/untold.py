@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vbench.analysis.answers.words import find_data, join_names
-from vbench.analysis.comparisons.bounds import NOT_TOLD
+from vbench.metrics.bounds import NOT_TOLD
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs

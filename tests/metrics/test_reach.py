@@ -1,0 +1,114 @@
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import requests, run_config
+
+from vbench.metrics.bounds import NOT_TOLD, find_bound
+from vbench.metrics.model_cost import compute_model_cost
+from vbench.metrics.reach import count_steps, reach
+from vbench.schema import RunConfig, from_plain
+from vbench.schema.record import Record, Requests
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
+GPU = {"name": "h100", "product": "H100", "memory_mib": 81559, "memory_bandwidth_gb_s": 1000.0, "bf16_tflops": 100.0}
+EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2}
+
+
+def config(**parts):
+    return run_config(**{"hardware": {"gpus": 1, "gpu": GPU}} | parts)
+
+
+def reply(*times):
+    return [(time, 1) for time in times]
+
+
+def published():
+    """Every published run under load, with its raw requests."""
+    for path in sorted(RESULTS.rglob("requests.npz")):
+        record = Record.load(path.parent)
+        yield record, reach(Requests.load(path), from_plain(RunConfig, record.config))
+
+
+def test_steps_are_counted_by_the_tokens_of_the_requests_under_way():
+    # Two replies share the steps at 2 and 3 s, the longer one has that at 4 s to itself.
+    running, steps = count_steps(requests(reply(1.0, 2.0, 3.0), reply(1.0, 2.0, 3.0, 4.0)))
+    assert steps.sum() == pytest.approx(3.0)
+    assert running.tolist() == [2, 2, 2, 2, 1]
+
+
+def test_a_chunk_of_several_tokens_stands_for_as_many_steps():
+    running, steps = count_steps(requests([(1.0, 1), (3.0, 2)], reply(1.0, 2.0, 3.0)))
+    assert steps.sum() == pytest.approx(2.0)
+    assert set(running) == {2.0}
+
+
+def test_mbu_is_the_weights_of_each_step_and_the_kv_cache_over_what_the_memory_could_read():
+    run, cost = requests(reply(1.0, 2.0, 3.0), reply(1.0, 2.0, 3.0)), compute_model_cost(config().model)
+    found = reach(run, config())
+    assert found["mbu_weights"] == pytest.approx(2 * cost.dense_bytes / (3.0 * 1e12))
+    # 8 prompt tokens, and on average half of the reply's three
+    assert found["mbu_kv"] == pytest.approx(2 * 2 * (8 + 1.5) * cost.kv_bytes_per_token / 3e12)
+    assert found["mbu"] == pytest.approx(found["mbu_weights"] + found["mbu_kv"])
+
+
+def test_two_gpus_have_twice_the_bandwidth_and_replicas_each_read_the_weights():
+    pair = {"hardware": {"gpus": 2, "gpu": GPU | {"link_gb_s": 900.0}}}
+    run = requests(reply(1.0, 2.0, 3.0), reply(1.0, 2.0, 3.0), replica=np.array([0, 1]))
+    one = reach(run.select(run.replica == 0), config())
+    split = reach(run.select(run.replica == 0), config(**pair, parallelism={"tensor_parallel_size": 2}))
+    apart = reach(run, config(**pair, parallelism={"data_parallel_size": 2}))
+    assert split["mbu"] == pytest.approx(one["mbu"] / 2)
+    assert split["link_share"] > 0
+    assert "link_share" not in apart
+    assert apart["mbu"] == pytest.approx(one["mbu"])
+    assert apart["mfu"] == pytest.approx(one["mfu"])
+
+
+def test_with_random_weights_a_router_with_a_bias_reads_only_the_experts_of_one_token():
+    run = requests(*[reply(1.0, 2.0)] * 50)
+    spread = reach(run, config(model=EXPERTS, engine={"weights": "dummy"}))
+    alike = reach(run, config(model=EXPERTS | {"model_type": "gpt_oss"}, engine={"weights": "dummy"}))
+    real = reach(run, config(model=EXPERTS | {"model_type": "gpt_oss"}, engine={"weights": "hub"}))
+    assert alike["mbu_weights"] < spread["mbu_weights"] / 2
+    assert real["mbu_weights"] > 2 * alike["mbu_weights"]
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"hardware": {}},
+        {"engine": {"base_url": "http://host:8000"}},
+        {"engine": {"extra_args": ["--quantization", "fp8"]}},
+        {"hardware": {"gpus": 1, "gpu": GPU | {"memory_bandwidth_gb_s": None}}},
+        {"model": {"config_json": {"quantization_config": {"quant_method": "odd"}}}},
+    ],
+)
+def test_nothing_is_told_where_the_work_or_the_hardware_is_unknown(unknown):
+    assert reach(requests(reply(1.0, 2.0)), config(**unknown)) == {}
+
+
+def test_several_front_ends_leave_the_work_of_a_step_as_it_is():
+    assert reach(requests(reply(1.0, 2.0)), config(engine={"extra_args": ["--api-server-count", "4"]}))
+
+
+def test_no_published_run_is_beyond_the_roofline_and_each_is_told_what_bounds_it():
+    told = []
+    for record, found in published():
+        assert 0 < found["pct_of_roofline"] < 100, record.name
+        assert found["mbu"] < 1, record.name
+        assert found["mfu"] < 1, record.name
+        told.append((record, find_bound(dataclasses.replace(record, metrics=record.metrics | found))))
+    assert len(told) >= 98
+    assert all(bound and bound.grounds for _, bound in told)
+    named = {record.name: bound.what for record, bound in told}
+    assert named["llama8b · 1xh200 · tp1 · n20"] == "weights bandwidth"
+    assert named["llama8b · 1xh200 · tp1 · n1280"] == "front end"
+    assert named["llama70b · 1xh200 · tp1 · n1280"] == "prefill compute"
+    assert sum(bound.what == NOT_TOLD for _, bound in told) < len(told) / 10
+
+
+def test_a_failed_run_and_a_start_have_no_bound():
+    record = next(record for record, _ in published())
+    assert find_bound(dataclasses.replace(record, metrics={})) is None
