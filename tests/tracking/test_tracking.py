@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -231,3 +232,20 @@ def test_an_invalid_run_of_an_older_store_loses_its_green_tick_when_it_is_filed_
     assert tracking.file(folder) == run_id
     [run] = runs()
     assert (run.info.status, run.info.end_time) == ("FAILED", 1_000)
+
+
+def test_a_record_of_an_earlier_version_gets_its_roofline_and_bound_even_if_it_was_filed_before(tmp_path):
+    published = Path(__file__).parents[2] / "docs/results/h200-vllm-0.26/records"
+    old = published / "llama8b-1xh200-tp1-28fe7a8e" / "n10-896183bc"
+    folder = tmp_path / "n10"
+    folder.mkdir()
+    shutil.copy(old / "record.json", folder)
+    first = tracking.file(folder)  # without the raw columns nothing can be derived, as in earlier versions
+    assert "mbu" not in runs(experiment="h200-curves")[0].data.metrics
+    shutil.copy(old / "requests.npz", folder)
+    assert tracking.file(folder) == first
+    (run,) = runs(experiment="h200-curves")
+    assert run.data.metrics["mbu"] == pytest.approx(0.515, abs=0.01)
+    assert 50 < run.data.metrics["pct_of_roofline"] < 53
+    assert run.data.tags["vbench.bound_by"] == "weights bandwidth"
+    assert "data sheet" in run.data.tags["vbench.bound_grounds"]

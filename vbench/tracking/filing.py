@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 KEY = "vbench.run_key"
 DIGEST = "vbench.record"
 VERDICT = "vbench.validity"
+DERIVED = "vbench.bound_"  # tags that follow from metrics
 VERDICT_RANK = ("FAILED", "INVALID", "VALID")
 STATUS = {"VALID": "FINISHED", "INVALID": "FAILED", "FAILED": "FAILED"}  # MLflow ticks what FINISHED green
 PER_CALL = 100  # parameters and tags that MLflow accepts in one call
@@ -153,7 +154,8 @@ def _add_missing(client: MlflowClient, run: Run, entry: _Entry) -> None:
     from mlflow.entities import Metric, RunTag  # as in _log
 
     metrics = {key: value for key, value in entry.columns.metrics.items() if key not in run.data.metrics}
-    tags = {key: value for key, value in entry.columns.tags.items() if key not in run.data.tags}
+    derived = {key: value for key, value in entry.columns.tags.items() if key.startswith(DERIVED)}
+    tags = {key: value for key, value in derived.items() if run.data.tags.get(key) != value}
     if metrics or tags:
         client.log_batch(
             run.info.run_id,
