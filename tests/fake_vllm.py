@@ -27,6 +27,8 @@ to 32, and for whether 16 divides them, as vLLM's MXFP4 experts do. `--kernel-ca
 beyond the server's end; a kernel found there takes `--load-s`. With `--jit-monitor-verbose` the log has each kernel,
 else the first. Completions of several prompts at once are answered whole: POST /pause and /resume make them one step.
 
+With `return_token_ids` every chunk tells its ids, and the first those of the prompt; the reply's blocks are cached.
+
 The stream is lean, so that client and server can share two cores: bytes are prepared once a request, and a tick is one
 write a connection.
 """
@@ -100,15 +102,27 @@ class Stream:
             "created": int(time.time()),
             "model": request.get("model") or options.served_model_name,
         }
+        self.ids: list[int] | None = None
         self.plain = self.event(self.step, None)
         self.framed = framed(self.plain)
+        if request.get("return_token_ids") and not chat:
+            self.prompt, self.salt = request["prompt"], request.get("cache_salt")
+            self.ids = reply_ids(self.prompt, self.total)
+            self.prompt_ids: list[int] | None = None
+            until, bracket, self.after_ids = self.event(self.step, None).rpartition(b"[")
+            self.until_ids = until + bracket
+            self.prompt_ids = self.prompt  # told with the first chunk, as vLLM does
         self.until_stamp, _, self.after_stamp = framed(self.plain + STAMP % 0).partition(STAMP_DIGITS % 0)
 
     def event(self, tokens: int, finish: str | None) -> bytes:
         """A chunk's JSON, without its closing brace: a stamp or a usage may follow."""
         text = " word" * tokens
-        choice = {"delta": {"content": text}} if self.chat else {"text": text}
-        event = self.head | {"choices": [{"index": 0, **choice, "logprobs": None, "finish_reason": finish}]}
+        choice: dict[str, Any] = {"delta": {"content": text}} if self.chat else {"text": text}
+        choice |= {"logprobs": None, "finish_reason": finish}
+        if self.ids is not None:
+            choice["prompt_token_ids"], self.prompt_ids = self.prompt_ids, None
+            choice["token_ids"] = self.ids[self.done - tokens : self.done]
+        event = self.head | {"choices": [{"index": 0, **choice}]}
         return json.dumps(event, separators=(",", ":")).encode()[:-1]
 
     def chunk(self) -> bytes:
@@ -116,7 +130,10 @@ class Stream:
         tokens = min(self.step, self.total - self.done)
         first, self.done = self.done == 0, self.done + tokens
         ended = self.done >= self.total
-        if not (first or ended or self.continuous):  # nearly always
+        if self.ids is not None and not (first or ended or self.continuous or self.stamp is not None):
+            ids = ",".join(map(str, self.ids[self.done - tokens : self.done])).encode()
+            return framed(self.until_ids + ids + self.after_ids)
+        if self.ids is None and not (first or ended or self.continuous):  # nearly always
             if self.stamp is None:
                 return self.framed
             self.stamp.append(now := time.perf_counter_ns())
@@ -127,7 +144,8 @@ class Stream:
             role = self.head | {"choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]}
             parts.append(framed(json.dumps(role).encode()[:-1]))
         if tokens or ended:
-            event = self.event(tokens, self.finish) if ended else self.plain
+            told = ended or self.ids is not None
+            event = self.event(tokens, self.finish if ended else None) if told else self.plain
             if self.continuous:
                 event += b',"usage":' + json.dumps(self.used()).encode()
             if self.stamp is not None:
@@ -274,6 +292,8 @@ class Engine:
         if stream.done < stream.total:
             return False
         stream.connection.stream = None
+        if stream.ids is not None:  # the last token is never computed
+            self.seen_blocks.update(hash_blocks(stream.salt, stream.prompt + stream.ids[:-1]))
         self.finished[stream.finish] += 1
         if self.options.fail == f"die_after:{sum(self.finished.values())}":
             self.loop.call_later(0.001, die)  # this reply still leaves whole
@@ -337,6 +357,12 @@ def hash_blocks(salt: str | None, prompt: Any) -> list[int]:
         chain = hash((chain, *prompt[start : start + CACHE_BLOCK]))
         found.append(chain)
     return found
+
+
+def reply_ids(prompt: list[int], total: int) -> list[int]:
+    """The tokens of a reply: they follow from the prompt."""
+    start = hash(tuple(prompt[-CACHE_BLOCK:]))
+    return [1000 + (start + 7919 * place) % 20_000 for place in range(total)]
 
 
 def count_tokens(prompt: Any) -> int:

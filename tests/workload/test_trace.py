@@ -1,5 +1,6 @@
 """Traces: whose lengths, at whose times."""
 
+import json
 import math
 
 import numpy as np
@@ -20,9 +21,9 @@ BURST_GPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log T
 46.5,GPT-4,417,0,417,Conversation log
 """
 PLAIN = "timestamp,input_length,output_tokens\n2.5,30,7\n\n2.0,10,5\n4.0,20,6\n"
-MOONCAKE = """{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]}
-{"timestamp": 30535, "input_length": 6472, "output_length": 26, "hash_ids": [46, 2353]}
-"""
+MOONCAKE = """{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": FIRST}
+{"timestamp": 30535, "input_length": 6472, "output_length": 26, "hash_ids": SECOND}
+""".replace("FIRST", str(list(range(14)))).replace("SECOND", str([*range(10), 20, 21, 22]))  # ten blocks are shared
 RNG = np.random.default_rng(0)
 
 
@@ -53,6 +54,7 @@ def test_mooncakes_times_are_milliseconds(load):
 QWEN = """{"timestamp": 61.114, "input_length": 1999, "output_length": 52, "hash_ids": IDS}
 {"timestamp": 62.5, "input_length": 9, "output_length": 26, "hash_ids": [7]}
 """.replace("IDS", str(list(range(125))))
+UNTOLD = MOONCAKE.replace(str(list(range(14))), "[]").replace(str([*range(10), 20, 21, 22]), "[0, 1]")
 SECONDS_OR_NOT = """{"timestamp": 61, "input_length": 1999, "output_length": 52}
 {"timestamp": 62.5, "input_length": 9, "output_length": 26}
 """
@@ -62,14 +64,14 @@ def test_alibabas_times_are_seconds_though_its_keys_are_mooncakes(load):
     assert schedule_arrivals(load(QWEN, 2), RNG) == pytest.approx([0.0, 1.386])
     whole = QWEN.replace("61.114", "61").replace("62.5", "63")
     assert schedule_arrivals(load(whole, 2), RNG) == pytest.approx([0.0, 2.0])
-    mooncake = MOONCAKE.replace("[46, 47]", str(list(range(14))))
-    assert schedule_arrivals(load(mooncake, 2), RNG) == pytest.approx([0.0, 3.053])
 
 
-@pytest.mark.parametrize("text", [SECONDS_OR_NOT, QWEN + MOONCAKE.replace("[46, 47]", str(list(range(14))))])
+@pytest.mark.parametrize("text", [SECONDS_OR_NOT, QWEN + MOONCAKE, UNTOLD])
 def test_times_of_unknown_unit_are_refused(load, text):
     n = text.count("\n")
-    with pytest.raises(Refused, match=r"timestamp 6[12].* may be seconds or milliseconds, .*CSV"):
+    with pytest.raises(
+        Refused, match=r"timestamp [\d.]+ may be .* or milliseconds, .*workload.trace.time_unit=s or ms"
+    ):
         schedule_arrivals(load(text, n), RNG)
 
 
@@ -155,3 +157,50 @@ def test_a_prompt_of_no_token_counts_one_and_names_are_read_in_either_case(load)
 def test_a_negative_length_is_no_row(load, row):
     with pytest.raises(Refused, match=r"line 2 is not a row of a trace .*not negative"):
         lengths(load(f"timestamp,input_tokens,output_tokens\n0,{row}\n", 1))
+
+
+AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:17:03.9799600,4808,10
+2023-11-16 18:17:04.0319600,110,27
+"""
+
+
+def test_azures_columns_and_dates_are_read(load):
+    replayed = load(AZURE, 2)
+    assert schedule_arrivals(replayed, RNG) == pytest.approx([0.0, 0.052])
+    assert lengths(replayed).tolist() == [[4808, 10], [110, 27]]
+
+
+def test_a_stated_unit_is_taken_and_times_are_scaled(load):
+    assert schedule_arrivals(load(UNTOLD, 2, trace={"time_unit": "ms"}), RNG) == pytest.approx([0.0, 3.053])
+    assert schedule_arrivals(load(UNTOLD, 2, trace={"time_unit": "s"}), RNG) == pytest.approx([0.0, 3053.0])
+    assert schedule_arrivals(load(QWEN, 2, trace={"time_scale": 0.5}), RNG) == pytest.approx([0.0, 0.693])
+
+
+def test_all_rows_are_sent_by_default_and_a_window_keeps_its_own(load):
+    assert check_run(run_config(workload=to_plain(load(PLAIN, None)))).workload.num_prompts == 3
+    windowed = load(PLAIN, None, trace={"window_s": [0.4, 2.5]})
+    run = check_run(run_config(workload=to_plain(windowed)))
+    assert run.workload.num_prompts == 2
+    assert schedule_arrivals(run.workload, RNG) == pytest.approx([0.1, 1.6])
+    with pytest.raises(Refused, match=r"window_s=\[9.0, 10.0\]: the trace has no request in it"):
+        check_run(run_config(workload=to_plain(load(PLAIN, None, trace={"window_s": [9, 10]}))))
+
+
+def test_prompts_share_the_blocks_that_the_trace_names(load):
+    asked = prompts(load(MOONCAKE, 2), 32000, "", 8192)
+    first, second = (np.concatenate([asked.ids[part] for part in asked.structure.own_parts(row)]) for row in (0, 1))
+    assert (len(first), len(second)) == (6955, 6472)
+    assert (first[:5120] == second[:5120]).all()
+    assert (first[5120:6472] != second[5120:]).mean() > 0.99
+
+
+def test_chats_that_continue_others_are_in_their_session(load):
+    rows = [
+        {"chat_id": 1, "parent_chat_id": -1, "timestamp": 1.5, "input_length": 16, "output_length": 4, "hash_ids": [1]},
+        {"chat_id": 2, "parent_chat_id": -1, "timestamp": 2, "input_length": 16, "output_length": 4, "hash_ids": [2]},
+        {"chat_id": 3, "parent_chat_id": 1, "timestamp": 3, "input_length": 33, "output_length": 4, "hash_ids": [1, 3]},
+    ]
+    structure = prompts(load("\n".join(map(json.dumps, rows)), 3), 32000, "", 8192).structure
+    assert structure.session.tolist() == [0, 1, 0]
+    assert structure.turn.tolist() == [0, 0, 1]

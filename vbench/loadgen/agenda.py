@@ -31,9 +31,9 @@ class Agenda:
             for earlier, later in structure.after.tolist():
                 self._followers[earlier].append(later)
                 self._waits[later] += 1
-            numbers, self._place = np.unique(structure.session, return_inverse=True)
+            numbers, first, self._place = np.unique(structure.session, return_index=True, return_inverse=True)
             self._left = np.bincount(self._place).tolist()
-            self._first = np.searchsorted(structure.session, numbers).tolist()
+            self._first = first.tolist()
             if load.sessions:
                 self._backlog.extend(range(load.sessions, len(numbers)))
         scheduled: Ints = (load.scheduled * 1e9).astype(np.int64)

@@ -121,7 +121,7 @@ def deal(load: Load, processes: int) -> list[tuple[Ints, Load]]:
     """
     limit, structure = load.max_concurrency, load.structure
     unit = np.arange(len(load)) if structure is None else structure.session
-    begun = int(unit[-1]) + 1
+    begun = int(unit.max()) + 1
     count = max(min(processes, begun, limit or processes, load.sessions or processes), 1)
     shares = []
     for index in range(count):

@@ -17,7 +17,6 @@ from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search
 from vbench.schema.errors import Refused
 from vbench.workload import trace
 from vbench.workload.prompts import lengths
-from vbench.workload.sharing import SCRIPTS
 
 LONGEST_EXPERIMENT = 256  # characters: the column of MLflow's tables
 LONGEST_FOLDER = 255  # bytes: NAME_MAX of Linux's file systems
@@ -164,7 +163,8 @@ def _check_load(run: RunConfig) -> None:
     for key in ("max_concurrency", "client_processes"):
         value = getattr(load, key)
         _require(value is None or value >= 1, f"workload.{key}={value}: must be 1 or more, or null")
-    for key in ("input_len", "output_len") if load.lengths not in SCRIPTS else ():
+    drawn = load.shares_prompts and load.lengths is not Lengths.trace
+    for key in () if drawn else ("input_len", "output_len"):
         length = getattr(load, key)
         span = [length, length] if isinstance(length, int) else length
         _require(

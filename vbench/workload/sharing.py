@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from vbench.schema import Lengths, Workload
 from vbench.schema.record import Floats, Ints
-from vbench.workload import conversations, prefix
+from vbench.workload import conversations, prefix, trace
 from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.draws import distribution
 from vbench.workload.script import Script
@@ -44,9 +44,10 @@ def _conversations(workload: Workload) -> Script:
     return conversations.script(workload, generator(workload, "script"))
 
 
-SCRIPTS: dict[Lengths, Callable[[Workload], Script]] = {
+SCRIPTS: dict[Lengths, Callable[[Workload], Script | None]] = {
     Lengths.prefix: _prefix,
     Lengths.conversations: _conversations,
+    Lengths.trace: trace.script,
 }
 
 
@@ -56,6 +57,8 @@ class _Key:
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self.text = json.dumps(asdict(workload), sort_keys=True, default=str)
+        if workload.lengths is Lengths.trace:
+            self.text += trace.content(workload).hex()  # a file may change
 
     def __hash__(self) -> int:
         return hash(self.text)
@@ -65,5 +68,5 @@ class _Key:
 
 
 @lru_cache(maxsize=8)
-def _script(key: _Key) -> Script:
+def _script(key: _Key) -> Script | None:
     return SCRIPTS[key.workload.lengths](key.workload)

@@ -1,36 +1,24 @@
-"""Recorded traces: the arrival time, prompt tokens and reply tokens of each request.
+"""The load that a recorded trace makes: its times, its lengths, and which prompts share blocks.
 
-CSV with a header, times in seconds: BurstGPT's columns (Timestamp, Request tokens, Response tokens), or timestamp,
-input_tokens (input_length), output_tokens (output_length); names in either case, other columns ignored.
-JSONL: timestamp, input_length, output_length. Mooncake's times are whole milliseconds, those of Alibaba's Qwen traces,
-which have the same keys, are seconds with decimals: the number of hash_ids tells the two apart.
+Where the file has hash_ids, prompts with equal ids have equal tokens there, so the trace's hits in a prefix cache come
+back; else every prompt is unique. Requests are sent at their own times, whatever the server does.
 """
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vbench.schema import Workload
 from vbench.schema.errors import Refused
 from vbench.schema.record import Floats, Ints
+from vbench.schema.structure import Structure
+from vbench.workload import tracefiles
+from vbench.workload.script import Script
 from vbench.workload.sharegpt import file_digest
-
-COLUMNS = (  # alternative names of each
-    ("timestamp",),
-    ("request tokens", "input_tokens", "input_length"),
-    ("response tokens", "output_tokens", "output_length"),
-)
-SECONDS_BY_BLOCK = {512: 1e-3, 16: 1.0}  # the unit of `timestamp`, by the prompt tokens of one of the hash_ids
+from vbench.workload.tracefiles import Row
 
 
 @dataclass(frozen=True)
@@ -42,21 +30,51 @@ class Trace:
 
 
 def read(workload: Workload) -> Trace:
-    """The first `num_prompts` rows of the file. Raises Refused if it is not a trace or has fewer rows."""
-    path = _file(workload)
-    return _read(path, workload.request_count, path.stat().st_mtime_ns)
+    """The first `num_prompts` rows of the window. Raises Refused if the file is not a trace or has fewer rows."""
+    rows = _rows(workload)
+    times = np.array([row.time for row in rows])
+    window = _window(workload)
+    start = window[0] if window else times[0]
+    lengths = np.array([(row.prompt, row.reply) for row in rows], np.int64)
+    return Trace((times - start) * workload.trace.time_scale, np.maximum(lengths, 1))
+
+
+def script(workload: Workload) -> Script | None:
+    """The trace as prompts that share blocks; None if the file has no hash_ids."""
+    block = tracefiles.read(_file(workload), workload.trace.time_unit).block
+    if block is None:
+        return None
+    rows, trace = _rows(workload), read(workload)
+    parts: dict[tuple[int, int], int] = {}  # by hash id and tokens
+    part_tokens: list[int] = []
+    own: list[list[int]] = []
+
+    def new_part(tokens: int) -> int:
+        part_tokens.append(tokens)
+        return len(part_tokens) - 1
+
+    for row, prompt in zip(rows, trace.lengths[:, 0].tolist(), strict=True):
+        pieces, left = [], prompt
+        for hash_id in row.blocks[: -(-prompt // block)]:
+            tokens = min(block, left)
+            if (hash_id, tokens) not in parts:
+                parts[hash_id, tokens] = new_part(tokens)
+            pieces.append(parts[hash_id, tokens])
+            left -= tokens
+        own.append([*pieces, new_part(left)] if left else pieces)
+    return Script(_structure(rows, own), np.array(part_tokens), trace.lengths[:, 1], trace.times)
 
 
 def count(workload: Workload) -> int:
-    """The number of the file's rows. Raises Refused if it is not a trace."""
-    path = _file(workload)
-    return len(_read(path, None, path.stat().st_mtime_ns).times)
+    """The number of rows in the window. Raises Refused if the file is not a trace."""
+    return len(_windowed(workload))
 
 
 def content(workload: Workload) -> bytes:
-    """A digest of the file's content. Raises Refused if there is no such file."""
+    """A digest of the file's content, and of whether its blocks are kept. Raises Refused if there is no such file."""
     path = _file(workload)
-    return file_digest(path, path.stat().st_mtime_ns)
+    kept = b"blocks" if tracefiles.read(path, workload.trace.time_unit).block else b""
+    return file_digest(path, path.stat().st_mtime_ns) + kept
 
 
 def _file(workload: Workload) -> Path:
@@ -65,83 +83,60 @@ def _file(workload: Workload) -> Path:
     return Path(workload.path).resolve()
 
 
-@lru_cache(maxsize=16)
-def _read(path: Path, count: int | None, _modified_ns: int) -> Trace:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            rows = _rows(lines, path, count)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Refused(f"workload.path={path}: not a trace, CSV or JSONL ({error})") from error
-    if len(rows) < (count or 1):
-        raise Refused(f"workload.num_prompts={count or 'null'}: {path} has only {len(rows)} rows; ask for no more")
-    table = np.array(sorted(rows, key=lambda row: row[0]), dtype=np.float64)
-    return Trace(table[:, 0] - table[0, 0], np.maximum(table[:, 1:].astype(np.int64), 1))
+def _rows(workload: Workload) -> tuple[Row, ...]:
+    rows, wanted = _windowed(workload), workload.request_count
+    if len(rows) < wanted:
+        where = f"window_s={_window(workload)} of {workload.path}" if _window(workload) else workload.path
+        raise Refused(f"workload.num_prompts={wanted}: {where} has only {len(rows)} rows; ask for no more, or null")
+    return rows[:wanted]
 
 
-def _rows(lines: Iterable[str], path: Path, count: int | None) -> list[tuple[float, int, int]]:
-    """At most `count` rows: seconds, prompt tokens, reply tokens."""
-    filled = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    first = next(filled, (1, ""))
-    if first[1].lstrip().startswith("{"):
-        units: set[float] = set()
-        rows = [
-            _row(lambda line=line: _parse_json(json.loads(line), units), path, number)
-            for number, line in islice(chain([first], filled), count)
-        ]
-        unit = _unit(units, [time for time, *_ in rows], path)
-        return [(time * unit, prompt, reply) for time, prompt, reply in rows]
-    places = _column_indexes(next(csv.reader([first[1]]), []), path)
-    return [
-        _row(lambda line=line: _parse_cells(next(csv.reader([line])), places), path, number)
-        for number, line in islice(filled, count)
-    ]
-
-
-def _unit(told: set[float], times: list[float], path: Path) -> float:
-    """The seconds of one unit of the times. Raises Refused if the rows do not tell."""
-    if len(told) == 1:
-        return told.pop()
-    if not told and all(time == int(time) for time in times):
-        return SECONDS_BY_BLOCK[512]
-    odd = next((time for time in times if time != int(time)), times[0])
-    raise Refused(
-        f"workload.path={path}: timestamp {odd:g} may be seconds or milliseconds, and hash_ids do not tell; give a CSV "
-        "with the columns timestamp (in seconds), input_length, output_length"
+def _windowed(workload: Workload) -> tuple[Row, ...]:
+    """The rows of the window, their times counted from the file's first."""
+    rows = tracefiles.read(_file(workload), workload.trace.time_unit).rows
+    if not rows:
+        raise Refused(f"workload.path={workload.path}: it has no rows")
+    window = _window(workload)
+    if window is None:
+        return rows
+    start = rows[0].time
+    inside = tuple(
+        Row(row.time - start, row.prompt, row.reply, row.blocks, row.chat, row.parent)
+        for row in rows
+        if window[0] <= row.time - start < window[1]
     )
+    if not inside:
+        raise Refused(f"workload.trace.window_s={list(window)}: the trace has no request in it")
+    return inside
 
 
-def _column_indexes(header: list[str], path: Path) -> list[int]:
-    """The indexes of the three columns in a row."""
-    names = [name.strip().lower() for name in header]
-    found = [next((names.index(name) for name in known if name in names), -1) for known in COLUMNS]
-    if -1 in found:
-        wanted = ", ".join(" or ".join(known) for known, place in zip(COLUMNS, found, strict=True) if place < 0)
-        raise Refused(f"workload.path={path}: its header has no column {wanted}")
-    return found
+def _window(workload: Workload) -> tuple[float, float] | None:
+    window = workload.trace.window_s
+    if window is None:
+        return None
+    numbers = (
+        isinstance(window, (list, tuple)) and len(window) == 2 and all(type(end) in (int, float) for end in window)
+    )
+    if not numbers or not 0 <= window[0] < window[1]:
+        raise Refused(f"workload.trace.window_s={window}: must be [from, to] in seconds, or null")
+    return float(window[0]), float(window[1])
 
 
-def _parse_json(row: Any, units: set[float]) -> tuple[float, int, int]:
-    """A row with its time as written. Adds to `units` the unit of its time, if its hash_ids tell."""
-    prompt, ids = int(row["input_length"]), row.get("hash_ids")
-    if isinstance(ids, list):
-        fitting = [
-            unit for block, unit in SECONDS_BY_BLOCK.items() if len(ids) in (prompt // block, -(-prompt // block))
-        ]
-        units.update(fitting if len(fitting) == 1 else ())
-    return row["timestamp"] * 1.0, prompt, int(row["output_length"])
-
-
-def _parse_cells(cells: list[str], places: list[int]) -> tuple[float, int, int]:
-    time, prompt, reply = (float(cells[place]) for place in places)
-    return time, int(prompt), int(reply)
-
-
-def _row(read_it: Any, path: Path, number: int) -> tuple[float, int, int]:
-    try:
-        time, prompt, reply = read_it()
-        if math.isfinite(time) and prompt >= 0 and reply >= 0:
-            return time, prompt, reply
-        why = "values must be finite and not negative"
-    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
-        why = repr(error)
-    raise Refused(f"workload.path={path}: line {number} is not a row of a trace ({why})")
+def _structure(rows: tuple[Row, ...], own: list[list[int]]) -> Structure:
+    """Rows that continue another chat are in its session; each prompt has parts of its own only."""
+    n = len(rows)
+    session, turn = np.arange(n), np.zeros(n, np.int64)
+    place_of = {row.chat: place for place, row in enumerate(rows) if row.chat is not None}
+    for place, row in enumerate(rows):
+        earlier = place_of.get(row.parent, n) if row.parent is not None else n
+        if earlier < place:
+            session[place], turn[place] = session[earlier], turn[earlier] + 1
+    return Structure(
+        session=np.unique(session, return_inverse=True)[1],
+        turn=turn,
+        extends=np.full(n, -1),
+        after=np.empty((0, 2), np.int64),
+        wait_s=np.zeros(n),
+        offsets=np.concatenate([[0], np.cumsum([len(each) for each in own])]).astype(np.int64),
+        parts=np.array([part for each in own for part in each], np.int64),
+    )
