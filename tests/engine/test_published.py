@@ -93,6 +93,12 @@ def test_a_model_that_sees_images_has_the_facts_of_its_text():
     assert build_config_json(model)["model_type"] == "gemma3"
 
 
+def test_layers_of_a_kind_that_is_not_counted_have_no_size():
+    model = make_model("hf:a/b", "a/b", {**LLAMA, "hybrid_override_pattern": "M*M*"}, None, None)
+    with pytest.raises(ValueError, match="hybrid_override_pattern"):
+        compute_model_cost(model)
+
+
 @pytest.mark.parametrize(
     ("config", "line"),
     [

@@ -117,6 +117,14 @@ def test_latent_attention_is_not_split_and_its_blocks_are_larger():
     assert find_pool(point(facts=facts)).block == 64
 
 
+def test_what_reads_images_is_what_the_hub_has_beyond_the_text_part():
+    text, seeing = (
+        estimate_fit(point(facts={"config_json": {**MODELS["llama8b"].config_json, **tower}, "weight_bytes": 12 * GIB}))
+        for tower in ({}, {"vision_config": {"hidden_size": 1152}})
+    )
+    assert seeing.weights_gib - text.weights_gib == pytest.approx(12 - 8.458, abs=0.01)
+
+
 def test_expert_parallelism_rounds_to_whole_experts():
     split = point("mixtral8x7b", 4, facts={"num_experts": 6})
     whole = replace(split, parallelism=replace(split.parallelism, enable_expert_parallel=True))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vbench.schema import Model
 
 DTYPE_BYTES = {"bfloat16": 2.0, "float16": 2.0, "auto": 2.0, "float32": 4.0}  # others, as fp8_e4m3, are 1
-STATE_BYTES = 2.0  # of an element of a linear layer's state, in the model's data type
+STATE_BYTES = {"float32": 4.0}  # of an element of a linear layer's state by mamba_ssm_dtype; others: the model's, 2
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ModelCost:
 
 
 def compute_model_cost(model: Model) -> ModelCost:
-    """The sizes of a model. Raises ValueError, naming it, for a quantization method that is not known."""
+    """The sizes of a model. Raises ValueError for a quantization or a kind of layers that is not known here."""
     facts = read_facts(model)
     weights = list_weights(facts)
     quantization = read_quantization(facts.config, model.weight_dtype)
@@ -150,8 +150,10 @@ def _make_kv_layers(facts: Facts, kind: Kind, window: int | None, layers: int, s
         assert facts.linear is not None
         linear = facts.linear
         channels = 2 * linear.key_heads * linear.key_dim + linear.value_heads * linear.value_dim
-        state = channels * (linear.kernel - 1) + linear.value_heads * linear.key_dim * linear.value_dim
-        return KvLayers(kind, layers, 0.0, heads=linear.key_heads, state_bytes=state * STATE_BYTES)
+        state = linear.value_heads * linear.key_dim * linear.value_dim
+        state_bytes = state * STATE_BYTES.get(str(facts.config.get("mamba_ssm_dtype")), 2.0)
+        convolution = channels * (linear.kernel - 1) * 2.0
+        return KvLayers(kind, layers, 0.0, heads=linear.key_heads, state_bytes=convolution + state_bytes)
     return KvLayers(kind, layers, 2 * facts.kv_heads * facts.head_dim * size, facts.kv_heads, window)
 
 

@@ -22,6 +22,13 @@ KINDS: dict[str, Kind] = {  # of the list layer_types
     "chunked_attention": "chunked",
     "linear_attention": "linear",
 }
+# Keys of config.json that give layers other weights or another cache than is counted here.
+UNCOUNTED = (
+    *("hybrid_override_pattern", "layers_block_type", "block_configs", "hybrid_layer_pattern", "attn_type_list"),
+    *("ssm_state_size", "linear_attn_config", "sparse_attention_config", "compress_ratios", "index_topk"),
+    *("global_head_dim", "num_kv_shared_layers", "routed_expert_hidden_size", "share_expert_dim"),
+    "shared_intermediate_size",
+)
 FFN_NAMES = {"mixtral": "block_sparse_moe", "llama4_text": "feed_forward", "llama4": "feed_forward"}
 
 
@@ -91,8 +98,10 @@ def read_config(model: Model) -> dict[str, Any]:
 
 
 def read_facts(model: Model) -> Facts:
-    """The facts of a model."""
+    """The facts of a model. Raises ValueError, naming the key, if its layers are of a kind that is not counted here."""
     config = read_config(model)
+    if uncounted := [key for key in UNCOUNTED if config.get(key)]:
+        raise ValueError(f"its size is not known here: its layers are of a kind of their own ({uncounted[0]})")
     latent, linear = _read_latent(config), _read_linear(config)
     return Facts(
         hidden_size=model.hidden_size,

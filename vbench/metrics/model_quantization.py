@@ -67,7 +67,7 @@ def read_quantization(config: Mapping[str, Any], weight_dtype: str) -> Quantizat
             "nvfp4": Scheme(4, (1, 16), 1), "int4": Scheme(4, (1, 128), 2.5),
         }  # fmt: skip
         if weight_dtype not in schemes:
-            raise ValueError(weight_dtype)
+            raise ValueError(f"its size is not known here: weight_dtype={weight_dtype}")
         return Quantization(schemes[weight_dtype], ("lm_head",), experts_only=weight_dtype == "mxfp4")
     method = str(stated.get("quant_method", stated.get("quant_algo", ""))).lower()
     ignored = tuple(
@@ -101,7 +101,7 @@ def _read_scheme(method: str, stated: Mapping[str, Any]) -> Scheme:
             stated.get("quant_algo", "") or (stated.get("quantization") or {}).get("quant_algo", "")
         ).upper()
         return Scheme(4, (1, 16), 1) if "FP4" in algorithm or method in ("nvfp4", "modelopt_fp4") else Scheme(8)
-    raise ValueError(method)
+    raise ValueError(f"its size is not known here: quantization {method or stated}")
 
 
 def _read_compressed(groups: Sequence[Mapping[str, Any]], layout: str) -> Scheme:

@@ -102,7 +102,7 @@ def split_words(words: Sequence[str]) -> tuple[Options, list[str]]:
 
 
 def estimate(configs: Iterable[RunConfig], starts: list[Start]) -> list[page.Point]:
-    """The fit of each point. Raises Refused for a point without a GPU, or with a quantization that is not known."""
+    """The fit of each point. Raises Refused for a point without a GPU, or with a model of an unknown kind."""
     points, versions = [], {}
     for composed in configs:
         config = check_run(replace(composed, workload=Workload(lengths=Lengths.none, num_prompts=0)))
@@ -115,7 +115,7 @@ def estimate(configs: Iterable[RunConfig], starts: list[Start]) -> list[page.Poi
         try:
             fit = estimate_fit(config, versions[command], measured.spent if measured else None)
         except ValueError as error:
-            raise Refused(f"model={config.model.name}: its quantization ({error}) is not known here") from error
+            raise Refused(f"model={config.model.name}: {error}") from error
         points.append(page.Point(config, fit, measured))
     return points
 

@@ -60,7 +60,7 @@ class _Split:
 def estimate_fit(config: RunConfig, engine_version: str = "", measured: float | None = None) -> Fit:
     """The fit of a point on a GPU. `measured`: bytes that recorded starts of this system left beside the KV cache.
 
-    Raises ValueError for a quantization that is not known, or where the config names no GPU.
+    Raises ValueError if the model's layers or quantization are not known here, or where the config names no GPU.
     """
     gpu = config.hardware.gpu
     if gpu is None:
@@ -72,6 +72,8 @@ def estimate_fit(config: RunConfig, engine_version: str = "", measured: float | 
     steps = find_steps(config.engine, gpu, split.stages)
     stages = split_weights(facts, weights, quantization, split.tensor, split.stages, whole_experts=split.whole_experts)
     most = longest_context(config.model, engine_version)
+    others = _count_others(config, sum(quantization.count_bytes(weight) for weight in weights)) / split.tensor
+    stages[0] = replace(stages[0], others=others)
     fits = [_fit_stage(config, gpu, facts, stage, split, steps, most, measured) for stage in stages]
     return min(fits, key=lambda fit: (fit.max_context_tokens, fit.kv_cache_tokens, fit.available))
 
@@ -127,7 +129,7 @@ def _fit_stage(
     terms = (
         *_list_weight_terms(facts, stage, split, most),
         profile.estimate_activations(facts, steps, split.tensor, whole_experts=split.whole_experts),
-        profile.estimate_graphs(facts, eager=config.engine.enforce_eager),
+        profile.estimate_graphs(facts, split.tensor, eager=config.engine.enforce_eager),
         profile.estimate_context(split.tensor * split.stages),
     )
     if measured is not None:
@@ -166,6 +168,12 @@ def _judge(spare: float, *, starts: bool, margin: float) -> Verdict:
     return Verdict.fits if starts else Verdict.too_large
 
 
+def _count_others(config: RunConfig, counted: float) -> float:
+    """Bytes of what a model has beside its text part: what the hub has more of than the shapes here."""
+    towers = {"vision_config", "audio_config"} & config.model.config_json.keys()
+    return max((config.model.weight_bytes or 0) - counted, 0.0) if towers else 0.0
+
+
 def _list_weight_terms(facts: Facts, stage: Stage, split: _Split, positions: int) -> list[Term]:
     by = f" / {split.tensor}" if split.tensor > 1 else ""
     experts = f"whole experts, ⌈{facts.experts} / {split.tensor}⌉ of each layer" if split.whole_experts else by[3:]
@@ -179,6 +187,7 @@ def _list_weight_terms(facts: Facts, stage: Stage, split: _Split, positions: int
         ("weights: experts", stage.experts, f"{facts.experts} a layer{f', {experts}' if experts else ''}"),
         ("weights: embedding, head", stage.vocabulary, f"⌈{facts.vocab_size} / 64⌉ × 64 rows{by}"),
         ("weights: norms, routers and others kept whole", stage.copies, "a copy on each GPU"),
+        ("weights: towers for images and sound", stage.others, f"published tensors less those above{by}"),
         ("weights: latent attention, absorbed", stage.absorbed, f"W_UK and W_UV again in bfloat16{by}"),
         ("weights: rotary table", rope, f"{positions:,} positions × rotary width × 2 B"),
     )

@@ -16,7 +16,7 @@ LOGIT_BYTES = 10  # between 6 and 14 where it was seen: bfloat16 and float32 log
 CONTEXT_GIB = 0.24  # "non-torch memory" of vLLM's log on one H200, 0.23 to 0.24 in three starts
 COMMUNICATION_GIB = 0.1  # NCCL's and the custom all-reduce's buffers, where a replica has several GPUs
 GRAPHS_GIB = 0.45
-EXPERTS_GIB = 0.6  # what the workspace of the experts leaves unusable, and their graphs beyond those of a dense model
+EXPERTS_GIB = 0.7  # what the workspace of the experts leaves unusable, and their graphs beyond those of a dense model
 DRIVER_GIB = 0.55  # memory that the driver reports and CUDA does not: on an H200 140.4 and 139.8 GiB
 
 
@@ -31,11 +31,12 @@ def estimate_activations(facts: Facts, steps: Steps, tensor: int, *, whole_exper
     return Term("activations", max(layer, logits), formula, "vLLM profile_run, _dummy_sampler_run", Basis.fitted)
 
 
-def estimate_graphs(facts: Facts, *, eager: bool) -> Term:
+def estimate_graphs(facts: Facts, tensor: int, *, eager: bool) -> Term:
     """CUDA graphs, as vLLM estimates them while it profiles; for experts also the rest of their workspace."""
     routed = any(layer.routed for layer in facts.layers)
-    size = (0.0 if eager else GRAPHS_GIB) + (EXPERTS_GIB if routed else 0.0)
-    formula = f"{'eager: 0' if eager else GRAPHS_GIB}{f' + {EXPERTS_GIB} for experts' if routed else ''} GiB"
+    experts = EXPERTS_GIB / tensor if routed else 0.0
+    size = (0.0 if eager else GRAPHS_GIB) + experts
+    formula = f"{'eager: 0' if eager else GRAPHS_GIB}{f' + {experts:g} for experts' if routed else ''} GiB"
     return Term("CUDA graphs", size * GIB, formula, "vLLM profile_cudagraph_memory", Basis.fitted)
 
 

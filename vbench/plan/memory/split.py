@@ -23,10 +23,11 @@ class Stage:
     copies: float  # norms, routers, down-projections of latent attention: whole on each GPU
     divided: float  # all else
     absorbed: float  # latent attention's up-projections, which vLLM keeps a second time in bfloat16
+    others: float = 0.0  # what reads images or sound
 
     @property
     def bytes(self) -> float:
-        return self.experts + self.vocabulary + self.copies + self.divided + self.absorbed
+        return self.experts + self.vocabulary + self.copies + self.divided + self.absorbed + self.others
 
 
 def split_layers(layers: int, stages: int) -> list[tuple[int, ...]]:
