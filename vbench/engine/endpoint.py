@@ -77,11 +77,15 @@ class Endpoint:
 
     async def read_counters(self) -> dict[str, float]:
         """The counters and gauges of vLLM; empty if the server has no /metrics."""
+        return counters.parse(await self.read_metrics())
+
+    async def read_metrics(self) -> str:
+        """The text of /metrics; "" if the server has none."""
         async with self._http.get(f"{self.base_url}/metrics") as reply:
             if 400 <= reply.status < 500:
-                return {}
+                return ""
             reply.raise_for_status()
-            return counters.parse(await reply.text())
+            return await reply.text()
 
     async def prefill(self, model: str, prompts: Sequence[Sequence[int]]) -> float | None:
         """Has the engine process the prompts (token ids) in one step, and returns the seconds; None if it refuses them.

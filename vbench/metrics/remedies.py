@@ -17,6 +17,7 @@ REMEDY: Mapping[str, str] = {  # by code of the reason
     "buffered_replies": "switch off buffering on the way (nginx: proxy_buffering off), then rerun=invalid",
     "short_replies": "the server does not heed ignore_eos: set workload.ignore_eos=false",
     "prefix_cache_hits": "switch the server's prefix cache off or set another workload.seed",
+    "cache_mismatch": "see that nobody else uses the server and that no router stands before it, then rerun=invalid",
     "token_mismatch": "see that nobody else uses the server, then rerun=invalid",
     "other_requests": "wait until nobody else uses the server, then rerun=invalid",
     "untrusted_probes": "free the host, then rerun=invalid",

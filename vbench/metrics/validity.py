@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vbench.metrics.cache_rules import cache_mismatch, evicted_prefixes, scattered_prefixes, unimplied_hits
 from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compiled_under_load, compiled_unlogged
 from vbench.metrics.coverage import few_samples, nothing_measured, out_of_prompts
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
@@ -20,7 +21,6 @@ LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client 
 RATE_SHARE = 0.95  # of the requested rate
 RATE_SAMPLES = 20  # with fewer, a Poisson process's own rate scatters more than that
 LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags more measures itself
-HIT_SHARE = 0.01  # of prompt tokens found in the prefix cache, although our workloads have no common prefixes
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (metrics.occupancy.LOOP_LIMIT)
 STALL_MS = 1000.0  # warn about a pause longer than both 1 s and STALL_TOKENS median inter-token latencies
@@ -48,7 +48,7 @@ def judge(
 
     What compilations cost is known only if the log has every one of them (`compile_share` is among the metrics).
     """
-    briefly = compiled_briefly(found, compiled)
+    briefly, unimplied = compiled_briefly(found, compiled), unimplied_hits(found)
     invalid = (
         (None if briefly else compiled_under_load(found, compiled))
         or (compiled_unlogged(found) if compiles_on_demand else None),
@@ -60,7 +60,8 @@ def judge(
         nothing_measured(requests, load),
         _no_tokens(requests),
         _short_replies(requests, load),
-        None if load.shares_prompts else _prefix_cache_hits(found),
+        unimplied,
+        None if unimplied else cache_mismatch(found),
         _token_mismatch(requests, found),
         _other_requests(found),
     )
@@ -73,6 +74,8 @@ def judge(
         _paused_replies(found),
         _busy_front_end(found),
         _merged_tokens(requests),
+        evicted_prefixes(found),
+        scattered_prefixes(found),
         _added_prompt_tokens(found),
         _hidden_tokens(requests),
         out_of_prompts(requests, load),
@@ -155,13 +158,6 @@ def _short_replies(requests: Requests, load: Workload) -> Reason | None:
     if not load.ignore_eos or not short:
         return None
     return Reason("short_replies", f"{short} replies ended before the tokens asked, though ignore_eos was set")
-
-
-def _prefix_cache_hits(found: dict[str, float]) -> Reason | None:
-    hits, queries = found.get("server_prefix_cache_hits", 0.0), found.get("server_prefix_cache_queries", 0.0)
-    if hits <= HIT_SHARE * queries:
-        return None
-    return Reason("prefix_cache_hits", f"{hits / queries:.0%} of prompt tokens came from the prefix cache, unasked")
 
 
 def _token_mismatch(requests: Requests, found: dict[str, float]) -> Reason | None:

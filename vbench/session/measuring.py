@@ -15,6 +15,7 @@ import numpy as np
 from vbench.engine.compilelog import VERBOSE_MONITOR, Compilation, LogPosition
 from vbench.engine.counters import compute_changes, count_earlier_requests
 from vbench.loadgen import Client, Load, count_needed
+from vbench.metrics.cached import DEFAULT_BLOCK, CacheFacts, find_hits, hit_metrics
 from vbench.metrics.compiling import compile_share
 from vbench.metrics.definitions import is_measured, metrics
 from vbench.metrics.goodput import goodput, is_saturated
@@ -122,12 +123,16 @@ async def measure(
         found["compilations"] = float(len(compiled))
     if compiled and _logs_every_compilation(servers, compiled):
         found["compile_share"] = compile_share(requests, engine.compiled_at)
+    hits = find_hits(requests, _cache_facts(servers))
+    found |= hit_metrics(requests, hits, counted)
     found |= goodput(measured, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not workload.max_concurrency:
         found["saturated"] = float(is_saturated(requests))
     found |= reach(measured, run.config, counted.get("server_prefix_cache_hits", 0.0)) | ended
     # New prompts have only the chat template's leading text in common.
-    of_template = {"server_prefix_cache_hits"} if nonce and context.session.engine.chat else set()
+    of_template = (
+        {"server_prefix_cache_hits", "prefix_hits_measured"} if nonce and context.session.engine.chat else set()
+    )
     judged = {key: value for key, value in found.items() if key not in of_template}
     judgement = judge(requests, workload, judged, [each.kernel for each in compiled], _compiles_on_demand(servers))
     record = context.record(run, began)
@@ -139,6 +144,12 @@ async def measure(
         warnings=judgement.warnings,
         invalid=judgement.invalid,
     )
+
+
+def _cache_facts(servers: Servers) -> CacheFacts:
+    """By vLLM's rules; where a server does not tell the size of its blocks, they are as small as its smallest."""
+    block_size = servers.facts.get("cache_block_size", DEFAULT_BLOCK)
+    return CacheFacts(block_size, tuple(servers.facts.get("cache_blocks", ())))
 
 
 def _compiles_on_demand(servers: Servers) -> bool:

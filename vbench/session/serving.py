@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from pathlib import Path
 from typing import Any
 
-from vbench.engine import compilelog, external, identity, routing, serverlog
+from vbench.engine import compilelog, external, identity, prefixcache, routing, serverlog
 from vbench.engine.external import ExternalServer
 from vbench.engine.server import Server, start_replicas
 from vbench.plan.sessions import Session
@@ -67,10 +67,12 @@ async def _facts(session: Session, servers: Sequence[Server | ExternalServer]) -
     context_lengths = [await server.check_identity() for server in servers]
     log, control = servers[0].log, servers[0].control
     text, version = log.read_text(errors="replace") if log else "", await control.ask_version()
+    pages = [await server.control.read_metrics() for server in servers]
     return {
         "version": version,
         "engine": identity.describe_reported(version, await control.ask_owner(), text),
         "max_model_len": min((length for length in context_lengths if length is not None), default=None),
+        **prefixcache.read_facts(pages, session.model, session.engine),
         **(routing.describe(session.model, session.engine, text) | _log_facts(text) if log else {}),
     }
 

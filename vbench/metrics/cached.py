@@ -1,0 +1,88 @@
+"""How many prompt tokens a run's prefix caches served, against what its load implies. Pure.
+
+implied    an infinite cache that all replicas share
+routed     an infinite cache of each replica, given which of them got each request
+simulated  the engine's own blocks, by vLLM's rules (`metrics.prefix_cache.lru`)
+measured   the servers' counters
+
+All are shares of the prompt tokens of all requests that were sent. Only loads that share parts have them; any other
+load implies no hit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vbench.metrics.prefix_cache import content_of, infinite_hits, shares_parts, simulate, timeline
+from vbench.schema.record import Ints, Requests
+
+DEFAULT_BLOCK = 16  # tokens, vLLM's on GPUs: where a server does not tell
+
+
+@dataclass(frozen=True)
+class CacheFacts:
+    """What the servers tell of their prefix caches."""
+
+    block_size: int = DEFAULT_BLOCK
+    gpu_blocks: tuple[int, ...] = ()  # of each replica; () if not told, or if vLLM's rules for them are not modelled
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Prompt tokens of n requests that a prefix cache has, each (n,)."""
+
+    implied: Ints
+    routed: Ints
+    simulated: Ints | None  # None if the caches' sizes or rules are not known
+
+    @property
+    def nearest(self) -> Ints:
+        """Those of the caches that resemble the engine's the most."""
+        return self.routed if self.simulated is None else self.simulated
+
+
+def find_hits(requests: Requests, facts: CacheFacts) -> Hits | None:
+    """The hits of a load with shared parts; None for others."""
+    if not shares_parts(requests):
+        return None
+    content, times = content_of(requests, facts.block_size), timeline(requests)
+    replica, sizes = requests.replica, facts.gpu_blocks
+    known = len(sizes) > int(replica.max(initial=0))
+    return Hits(
+        implied=infinite_hits(content, times),
+        routed=infinite_hits(content, times, replica),
+        simulated=simulate(content, times, sizes, replica) if known else None,
+    )
+
+
+def hit_metrics(requests: Requests, hits: Hits | None, counted: dict[str, float]) -> dict[str, float]:
+    """`prefix_hits_…`: each share, and what was lost of it. `counted` are the growths of the servers' counters.
+
+    Also the prompt tokens that the engine computed, by the counters or else by the simulation, and their rate.
+    """
+    tokens = int(requests.input_tokens[~np.isnan(requests.sent)].sum())
+    if hits is None or not tokens:
+        return {}
+    implied, routed = (int(each.sum()) / tokens for each in (hits.implied, hits.routed))
+    found = {"prefix_hits_implied": implied, "prefix_hits_routed": routed}
+    if hits.simulated is not None:
+        found["prefix_hits_simulated"] = int(hits.simulated.sum()) / tokens
+    queries = counted.get("server_prefix_cache_queries", 0.0)
+    if queries:
+        found["prefix_hits_measured"] = counted.get("server_prefix_cache_hits", 0.0) / queries
+    share = found.get("prefix_hits_measured", found.get("prefix_hits_simulated"))
+    if share is None:
+        return found
+    computed = tokens * (1 - share)
+    found |= {
+        "prefix_hits_lost_to_routing": implied - routed,
+        "prefix_hits_lost_to_eviction": routed - share,
+        "computed_input_tokens": computed,
+        "cached_input_tokens": tokens - computed,
+    }
+    duration = float(np.nanmax(requests.finished) - np.nanmin(requests.sent))
+    if duration > 0:
+        found |= {"input_throughput": tokens / duration, "computed_input_throughput": computed / duration}
+    return found
