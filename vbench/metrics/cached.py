@@ -11,6 +11,7 @@ load implies no hit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +58,11 @@ def find_hits(requests: Requests, facts: CacheFacts) -> Hits | None:
     )
 
 
-def hit_metrics(requests: Requests, hits: Hits | None, counted: dict[str, float]) -> dict[str, float]:
-    """`prefix_hits_…`: each share, and what was lost of it. `counted` are the growths of the servers' counters.
+def hit_metrics(
+    requests: Requests, hits: Hits | None, counted: dict[str, float], by_engine: Sequence[float] = ()
+) -> dict[str, float]:
+    """`prefix_hits_…`: each share, and what was lost of it. `counted` are the growths of the servers' counters,
+    `by_engine` the measured shares of each engine.
 
     Also the prompt tokens that the engine computed, by the counters or else by the simulation, and their rate.
     """
@@ -72,6 +76,8 @@ def hit_metrics(requests: Requests, hits: Hits | None, counted: dict[str, float]
     queries = counted.get("server_prefix_cache_queries", 0.0)
     if queries:
         found["prefix_hits_measured"] = counted.get("server_prefix_cache_hits", 0.0) / queries
+    if len(by_engine) > 1:
+        found |= {"prefix_hits_least_engine": min(by_engine), "prefix_hits_most_engine": max(by_engine)}
     share = found.get("prefix_hits_measured", found.get("prefix_hits_simulated"))
     if share is None:
         return found

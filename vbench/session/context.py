@@ -135,3 +135,7 @@ class Servers:
         for server in self.servers:
             total.update(await server.control.read_counters())
         return dict(total)
+
+    async def read_metrics(self) -> list[str]:
+        """The text of each server's /metrics."""
+        return [await server.control.read_metrics() for server in self.servers]

@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from itertools import chain
 
 import numpy as np
 
 from vbench.engine.compilelog import VERBOSE_MONITOR, Compilation, LogPosition
-from vbench.engine.counters import compute_changes, count_earlier_requests
+from vbench.engine.counters import compute_changes, count_earlier_requests, parse_hit_shares
 from vbench.loadgen import Client, Load, count_needed
 from vbench.metrics.cached import DEFAULT_BLOCK, CacheFacts, find_hits, hit_metrics
 from vbench.metrics.compiling import compile_share
+from vbench.metrics.conversing import session_metrics, ttft_by_cached_share, ttft_by_turn
 from vbench.metrics.definitions import is_measured, metrics
 from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
@@ -96,13 +98,14 @@ async def measure(
     load = _load(run, servers, asked, cache_salt=None if context.session.is_external else secrets.token_hex(16))
     await servers.check_unchanged()
 
-    before, began = await servers.counters(), datetime.now(timezone.utc)
+    pages, before, began = await servers.read_metrics(), await servers.counters(), datetime.now(timezone.utc)
     controls = [server.control for server in servers.servers]
     servers.settle_logs()
     logs = LogPosition.at_end(servers.logs)
     async with telemetry.watch(controls, servers.pids, context.lease.uuids) as watch:
         requests, client = await context.load(load, context.events.write_measuring(run), early_end)
-    requests = requests.select(requests.error != NOT_SENT)
+    unsent = requests.error == NOT_SENT
+    requests, incomplete = requests.select(~unsent), requests.session[unsent[: len(requests.session)]]
     servers.settle_logs()
     compiled = logs.find_compilations()
     servers.check_alive()
@@ -110,6 +113,7 @@ async def measure(
     if ended:
         await servers.wait_until_idle()
     counted = compute_changes(before, await servers.counters()) | count_earlier_requests(before)
+    by_engine = list(chain(*map(parse_hit_shares, pages, await servers.read_metrics())))
 
     requests.save(context.folder_of(run) / REQUESTS)
     series = watch.series(client.started_at_monotonic_s)
@@ -124,7 +128,11 @@ async def measure(
     if compiled and _logs_every_compilation(servers, compiled):
         found["compile_share"] = compile_share(requests, engine.compiled_at)
     hits = find_hits(requests, _cache_facts(servers))
-    found |= hit_metrics(requests, hits, counted)
+    found |= (
+        hit_metrics(requests, hits, counted, by_engine) | session_metrics(requests, incomplete) | ttft_by_turn(measured)
+    )
+    if hits:
+        found |= ttft_by_cached_share(measured, hits.nearest[is_measured(requests, workload.warmup_s)])
     found |= goodput(measured, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not workload.max_concurrency:
         found["saturated"] = float(is_saturated(requests))

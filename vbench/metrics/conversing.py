@@ -1,0 +1,81 @@
+"""Metrics of loads in sessions: time to first token by turn and by cached share, and the sessions themselves. Pure.
+
+A session is one user's; it is in progress from its first send to the end of its last reply, think times included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from vbench.metrics.definitions import is_success
+from vbench.metrics.goodput import ttft
+from vbench.metrics.quantiles import compute_statistics
+from vbench.schema.record import Floats, Ints, Requests
+
+Bools = npt.NDArray[np.bool_]
+
+TURNS = {"turn1": (0, 1), "turn2_3": (1, 3), "turn4_7": (3, 7), "turn8_15": (7, 15), "turn16_up": (15, 1 << 62)}
+CACHED = {"cached0": (0.0, 1e-9), "cached1_49": (1e-9, 0.5), "cached50_89": (0.5, 0.9), "cached90_up": (0.9, 2.0)}
+
+
+def is_in_sessions(requests: Requests) -> bool:
+    """Whether requests follow one another in sessions."""
+    return len(requests.session) > 0 and bool((requests.extends >= 0).any())
+
+
+def ttft_by_turn(requests: Requests) -> dict[str, float]:
+    """Statistics of TTFT by the turn of the session, `…_ttft_turn1_ms` to `…_ttft_turn16_up_ms`.
+
+    The first request of a session that begins in mid-life is left out: nothing of it can be cached.
+    """
+    if not is_in_sessions(requests):
+        return {}
+    in_mid_life = (requests.extends < 0) & (requests.turn > 0)
+    return _by_bin(requests, requests.turn, TURNS, ~in_mid_life)
+
+
+def ttft_by_cached_share(requests: Requests, cached_tokens: Ints) -> dict[str, float]:
+    """Statistics of TTFT by the share of the prompt that was cached, `…_ttft_cached0_ms` to `…_ttft_cached90_up_ms`."""
+    share = cached_tokens / np.maximum(requests.input_tokens, 1)
+    return _by_bin(requests, share, CACHED, np.ones(len(requests), bool))
+
+
+def session_metrics(requests: Requests, incomplete: Ints) -> dict[str, float]:
+    """Sessions completed, their rate and their duration, and how many were in progress at once on average.
+
+    `incomplete` are sessions of which requests were not sent. A duration is told of those that also began with their
+    first turn.
+    """
+    if not is_in_sessions(requests):
+        return {}
+    sent = ~np.isnan(requests.sent)
+    numbers, place = np.unique(requests.session[sent], return_inverse=True)
+    begin, end = np.full(len(numbers), np.inf), np.full(len(numbers), -np.inf)
+    np.minimum.at(begin, place, requests.sent[sent])
+    np.maximum.at(end, place, requests.finished[sent])
+    failed = np.unique(requests.session[~is_success(requests)])
+    completed = ~np.isin(numbers, np.concatenate([incomplete, failed]))
+    first_turn = np.full(len(numbers), np.iinfo(np.int64).max)
+    np.minimum.at(first_turn, place, requests.turn[sent])
+    whole = completed & (first_turn == 0)
+    found = {"sessions": float(len(numbers)), "sessions_completed": float(completed.sum())}
+    duration = float(end.max() - begin.min()) if len(numbers) else 0.0
+    if duration > 0:
+        found["session_throughput"] = float(completed.sum()) / duration
+        found["mean_active_sessions"] = float((end - begin).sum()) / duration
+    return found | compute_statistics("session", (end - begin)[whole], int(whole.sum()))
+
+
+def _by_bin(
+    requests: Requests, values: Ints | Floats, bins: Mapping[str, tuple[float, float]], among: Bools
+) -> dict[str, float]:
+    seconds = ttft(requests)
+    answered = among & is_success(requests) & ~np.isnan(seconds)
+    found: dict[str, float] = {}
+    for name, (low, high) in bins.items():
+        inside = answered & (values >= low) & (values < high)
+        found |= compute_statistics(f"ttft_{name}", seconds[inside], int(inside.sum()))
+    return found
