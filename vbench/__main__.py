@@ -15,6 +15,7 @@ from vbench.watch.pipes import end_quietly
 COMMANDS = {
     "analyze": "vbench.analysis.__main__",
     "plan": "vbench.campaign.planning.entry",
+    "size": "vbench.campaign.planning.size",
     "ingest": "vbench.ingest",
     "fetch": "vbench.fetch",
     "fit": "vbench.campaign.fitting.command",

@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -71,6 +71,12 @@ def _group(config: Mapping[str, Any]) -> str:
     servers = server_facts(dict(config))
     servers["engine"] = {key: value for key, value in servers["engine"].items() if key not in SERVERS}
     return json.dumps([servers, load, config["workload"]["request_rate"] == "inf"], sort_keys=True, default=str)
+
+
+def name_system(config: RunConfig) -> str:
+    """Names the server and the lengths of its load, whatever the load's height, arrivals and objectives."""
+    load = replace(config.workload, request_rate=math.inf, search=None)
+    return _group(to_plain(replace(config, workload=load)))
 
 
 def _level(config: RunConfig) -> float:

@@ -31,7 +31,7 @@ def compute_outcome(point: Point, found: Efficiencies) -> Outcome:
     """Simulates each replica with its share of the requests, in turns."""
     costs = compute_costs(point.work, point.gpu, point.tensor_parallel, point.graph_tokens, found)
     front = FrontEnd(found.request_s, found.token_s, point.api_servers)
-    lines = [_simulate_replica(point, costs, front, replica) for replica in range(point.replicas)]
+    lines = [simulate_replica(point, costs, front, replica) for replica in range(point.replicas)]
     first = np.concatenate([line.first for line in lines])
     last = np.concatenate([line.last for line in lines])
     sent = np.concatenate([line.sent for line in lines])
@@ -63,7 +63,8 @@ def _find_bound(lines: list[Timeline], seconds: dict[str, float], duration: floa
     return longest if waits[longest] > HELD * duration else max(seconds, key=lambda part: seconds[part])
 
 
-def _simulate_replica(point: Point, costs: StepCosts, front: FrontEnd, replica: int) -> Timeline:
+def simulate_replica(point: Point, costs: StepCosts, front: FrontEnd, replica: int) -> Timeline:
+    """The timeline of one replica with its share of the requests."""
     load, step = point.load, point.replicas
     most = load.max_concurrency
     if most is not None and step > 1:

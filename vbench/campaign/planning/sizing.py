@@ -1,0 +1,156 @@
+"""The story of a sizing: rank the systems by what is known, measure what may change the answer, rank again."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from vbench.campaign import story
+from vbench.campaign.jobs import NAMES, backend
+from vbench.campaign.planning.evidence import read_records
+from vbench.campaign.planning.size_table import describe, show_systems
+from vbench.campaign.tasklist import ROOT
+from vbench.plan.forecast.estimate import Basis, Estimate
+from vbench.plan.forecast.performance import name_system
+from vbench.plan.forecast.starts import estimate_rehearsal, estimate_start, read_starts
+from vbench.plan.reach.predictor import Predictor
+from vbench.plan.rules import check_run
+from vbench.plan.sessions import plan
+from vbench.plan.sizing.capacity import CapacityPredictor, find_measured
+from vbench.plan.sizing.systems import System, choose_next, rank
+from vbench.schema import RunConfig, Search, from_plain
+from vbench.schema.errors import Refused
+from vbench.schema.record import Record, atomic
+from vbench.workload.prompts import lengths
+
+UNKNOWN = Estimate(0.0, 0.0, math.inf, Basis.assumed, "nothing is known of this system")
+SEARCH_S = 600.0  # what a search may take, in the budget before it is measured
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One kind of replica, and what is known of its systems."""
+
+    config: RunConfig
+    system: System
+
+
+class Sizing:
+    """A load, and the kinds of replicas to choose from."""
+
+    def __init__(self, configs: Sequence[RunConfig], rate: float, prices: Mapping[str, float]) -> None:
+        if not 0 < rate < math.inf:
+            raise Refused(f"rate={rate}: must be requests a second, above 0")
+        self._rate, self._prices = rate, prices
+        self._configs = _keep_possible(configs)
+        for gpu, price in prices.items():
+            if not 0 < price < math.inf:
+                raise Refused(f"prices: {gpu}: {price}: must be $ an hour, above 0")
+        self._predictor = CapacityPredictor(Predictor.default())
+
+    def carry_out(self, launcher: str | None, budget_gpu_hours: float | None) -> int:
+        """Ranks, measures if `launcher` names where, writes and prints the answer. Returns the exit code."""
+        if launcher is not None and launcher not in NAMES:
+            raise Refused(f"hydra/launcher={launcher}: measurements run on {', '.join(NAMES)}")
+        told = "not measured: measure=true measures what may change the answer" if launcher is None else ""
+        if launcher is not None:
+            told = self._measure(launcher, budget_gpu_hours)
+        found = self._rank(read_records())
+        self._write(found)
+        print("\n".join(show_systems([each.system for each in found], self._mean_tokens())))  # noqa: T201
+        if told:
+            print(told)  # noqa: T201
+        return 0 if math.isfinite(found[0].system.cost) else 1
+
+    def _measure(self, launcher: str, budget_gpu_hours: float | None) -> str:
+        """Measures one system after the other; returns why it stopped."""
+        tried = set[str]()
+        while True:
+            records = read_records()
+            found = self._rank(records)
+            chosen = choose_next([each.system for each in found if name_system(each.config) not in tried])
+            if chosen is None:
+                return "the winner is certain: no other system can be cheaper, by what is known of it"
+            (config,) = [each.config for each in found if each.system is chosen]
+            spent, needed = self._count_spent(records), self._count_needed(config, records)
+            if budget_gpu_hours is not None and spent + needed > budget_gpu_hours:
+                return (
+                    f"the budget is spent: {spent:.2f} of {budget_gpu_hours:g} GPU hours, and the next session "
+                    f"({chosen.split}x{chosen.gpu}) may take {needed:.2f}"
+                )
+            print(f"measuring {chosen.split}x{chosen.gpu}: it may change the answer most")  # noqa: T201
+            if story.carry_out([_make_search(config)], backend(launcher)) == story.DETACHED:
+                raise KeyboardInterrupt
+            tried.add(name_system(config))
+
+    def _rank(self, records: Sequence[Record]) -> list[Candidate]:
+        made = []
+        for config in self._configs:
+            gpu = config.hardware.gpu
+            assert gpu is not None
+            capacity = find_measured(config, records) or self._predictor.predict(config) or UNKNOWN
+            price = self._prices.get(gpu.name, gpu.price_per_hour)
+            made.append(Candidate(config, System(gpu.name, config.hardware.gpus, capacity, self._rate, price)))
+        order = rank([each.system for each in made])
+        return sorted(made, key=lambda each: [system is each.system for system in order].index(True))
+
+    def _count_spent(self, records: Sequence[Record]) -> float:
+        """GPU hours that searches of these systems have taken."""
+        ours, spent = {name_system(config): config.hardware.gpus for config in self._configs}, 0.0
+        slo = self._configs[0].workload.slo
+        for record in records:
+            if not record.config["workload"].get("search"):
+                continue
+            config = from_plain(RunConfig, record.config)
+            if name_system(config) in ours and config.workload.slo == slo:
+                began, ended = (datetime.fromisoformat(each) for each in (record.started_at, record.ended_at))
+                seconds = (ended - began).total_seconds() + float(record.server.get("start_s", 0.0))
+                spent += (seconds + float(record.server.get("rehearsal_s", 0.0))) * config.hardware.gpus / 3600
+        return spent
+
+    def _count_needed(self, config: RunConfig, records: Sequence[Record]) -> float:
+        """GPU hours that the search on this system may take."""
+        (session,) = plan([(_make_search(config), "")])
+        starts = read_starts(records)
+        seconds = estimate_start(session, starts).value + estimate_rehearsal(session, starts).value + SEARCH_S
+        return seconds * config.hardware.gpus / 3600
+
+    def _mean_tokens(self) -> tuple[float, float]:
+        """Mean prompt and reply tokens of a request."""
+        prompts, replies = lengths(replace(self._configs[0].workload, num_prompts=1280)).mean(axis=0)
+        return float(prompts), float(replies)
+
+    def _write(self, found: Sequence[Candidate]) -> None:
+        folder = ROOT / self._configs[0].experiment / "size"
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic(folder / "size.json") as partial:
+            partial.write_text(
+                json.dumps(describe([each.system for each in found], self._mean_tokens()), indent=1) + "\n"
+            )
+
+
+def _keep_possible(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The configs that can be run: a split may not divide the heads. Raises Refused if none can."""
+    kept, why = [], "no system to choose from"
+    for config in configs:
+        try:
+            checked = check_run(config)
+        except Refused as refused:
+            why = str(refused)
+            continue
+        if checked.hardware.gpu is None or checked.engine.base_url is not None:
+            raise Refused("hardware: name GPUs, as hardware=1xh100,2xh100 or prices={h100: 2.5}")
+        if not checked.workload.slo.limits:
+            raise Refused("slo: name objectives in ms, as slo={ttft_ms: 500, tpot_ms: 50}")
+        kept.append(checked)
+    if not kept:
+        raise Refused(why)
+    return kept
+
+
+def _make_search(config: RunConfig) -> RunConfig:
+    """The search that measures the capacity of this system."""
+    return replace(config, workload=replace(config.workload, search=Search.request_rate, request_rate=math.inf))

@@ -1,0 +1,127 @@
+"""The highest request rate that one replica bears within an SLO: measured, interpolated, or predicted. Pure.
+
+A rate is borne if 99 % of the requests meet every objective, as `workload.search=request_rate` decides it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from vbench.plan.forecast.estimate import Basis, Estimate
+from vbench.plan.forecast.performance import name_system
+from vbench.plan.reach.latencies import Latencies, predict_latencies
+from vbench.plan.reach.points import make_point
+from vbench.plan.reach.predictor import Predictor
+from vbench.schema import RunConfig, Search, from_plain
+from vbench.schema.record import Record
+
+SHARE = 0.99  # of the requests
+STEP = 1.04  # between the rates that are simulated
+LOWEST, HIGHEST = -100, 230  # their exponents: 0.02 to 8,000 requests/s
+REQUESTS = 500
+WIDTH = 2.0  # of a predicted range: limits are moved by so many median errors of systems left out of the fit
+PRECISION = 0.05  # of a search: it stops when the levels that passed and failed are so close
+
+
+class CapacityPredictor:
+    """Predicts capacities; simulated rates are kept, so that a second SLO on the same system costs nothing."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self._known: dict[tuple[str, int], Latencies] = {}
+
+    def predict(self, config: RunConfig) -> Estimate | None:
+        """Requests a second of one replica within `workload.slo`; None if nothing can be said of the system."""
+        limits = config.workload.slo.limits
+        throughput, tpot, ttft = self._predictor.errors
+        errors = {"ttft_ms": ttft, "tpot_ms": tpot, "e2el_ms": max(ttft, tpot)}
+        factors = {name: 1 + WIDTH * error for name, error in errors.items()}
+        try:
+            value = self._highest(config, limits)
+            low = self._highest(config, {name: limit / factors[name] for name, limit in limits.items()})
+            high = self._highest(config, {name: limit * factors[name] for name, limit in limits.items()})
+        except ValueError:
+            return None
+        widened, source = 1 + WIDTH * throughput, f"step model, {self._predictor.basis}"
+        return Estimate(value, min(low, value) / widened, max(high, value) * widened, Basis.predicted, source)
+
+    def _highest(self, config: RunConfig, limits: Mapping[str, float]) -> float:
+        """The highest rate that is borne, by bisection; 0 if none is."""
+        passed, failed = LOWEST, HIGHEST
+        if not self._is_borne(config, passed, limits):
+            return 0.0
+        while failed - passed > 1:
+            middle = (passed + failed) // 2
+            if self._is_borne(config, middle, limits):
+                passed = middle
+            else:
+                failed = middle
+        return float(STEP**passed)
+
+    def _is_borne(self, config: RunConfig, exponent: int, limits: Mapping[str, float]) -> bool:
+        key = name_system(config), exponent
+        if key not in self._known:
+            load = replace(config.workload, request_rate=STEP**exponent, num_prompts=REQUESTS, search=None)
+            point = make_point(replace(config, workload=load))
+            self._known[key] = predict_latencies(point, self._predictor.efficiencies)
+        return self._known[key].share_within(limits) >= SHARE
+
+
+def find_measured(config: RunConfig, records: Iterable[Record]) -> Estimate | None:
+    """The capacity of this system by records: of a search, else between paced runs; None if they do not tell.
+
+    A search that failed for good (out of memory, say) tells that the system bears nothing.
+    """
+    limits = config.workload.slo.limits
+    searches, passed, failed = list[Estimate](), dict[float, float](), dict[float, float]()
+    for found, record in _of_system(config, records):
+        engine = record.environment.get("engine", "an unknown engine")
+        if found.workload.search is Search.request_rate and found.workload.slo.limits == limits:
+            if record.failure:
+                searches.append(Estimate(0, 0, 0, Basis.measured, f"{record.failure.kind}, {engine}"))
+            elif "slo_request_rate" in record.metrics:
+                searches.append(_read_search(record.metrics, engine))
+        elif math.isfinite(found.workload.request_rate) and (pressure := _find_pressure(record.metrics, limits)):
+            (passed if pressure <= 1 else failed)[found.workload.request_rate] = pressure
+    return searches[-1] if searches else _interpolate(passed, failed)
+
+
+def _of_system(config: RunConfig, records: Iterable[Record]) -> Iterator[tuple[RunConfig, Record]]:
+    """The records of this system that tell something, with their configs, the oldest first."""
+    system = name_system(config)
+    for record in sorted(records, key=lambda each: each.ended_at):
+        if record.source != "measured" or record.verdict == "INVALID" or not record.final:
+            continue
+        try:
+            found = from_plain(RunConfig, record.config)
+        except KeyError:  # of another version
+            continue
+        if name_system(found) == system:
+            yield found, record
+
+
+def _interpolate(passed: Mapping[float, float], failed: Mapping[float, float]) -> Estimate | None:
+    """The rate at which the pressure reaches 1, between the highest that passed and the lowest that failed."""
+    lowest = min(failed, default=None)
+    highest = max((rate for rate in passed if lowest is not None and rate < lowest), default=None)
+    if highest is None or lowest is None:
+        return None
+    share = math.log(1 / passed[highest]) / math.log(failed[lowest] / passed[highest])
+    value = highest * (lowest / highest) ** share
+    return Estimate(value, highest, lowest, Basis.interpolated, f"records at {highest:g} and {lowest:g} requests/s")
+
+
+def _read_search(metrics: Mapping[str, float], engine: str) -> Estimate:
+    passed = metrics["slo_request_rate"]
+    failed = metrics.get("slo_level_failed", passed * (1 + PRECISION))
+    return Estimate(passed, passed, max(failed, passed), Basis.measured, f"a search, {engine}")
+
+
+def _find_pressure(metrics: Mapping[str, float], limits: Mapping[str, float]) -> float | None:
+    """The binding objective's 99th percentile in times of its limit; None if it was not measured."""
+    names = [f"p99_{name}" for name in limits]
+    if not all(name in metrics for name in names):
+        return None
+    return max(metrics[name] / limit for name, limit in zip(names, limits.values(), strict=True))

@@ -1,0 +1,94 @@
+"""Systems that bear a load: replicas of a split model, what they cost, and which of them to measure next. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vbench.plan.forecast.estimate import Basis, Estimate
+
+
+@dataclass(frozen=True)
+class System:
+    """Replicas of one kind, as many as a load needs. `capacity` is of one replica, in requests/s."""
+
+    gpu: str
+    split: int  # GPUs of one replica: its tensor-parallel size
+    capacity: Estimate
+    rate: float  # requests/s of the load
+    price: float | None  # $ an hour of one GPU
+
+    @property
+    def replicas(self) -> int | None:
+        """None if one replica bears no load within the SLO."""
+        return _count(self.rate, self.capacity.value)
+
+    @property
+    def gpus(self) -> int | None:
+        return None if self.replicas is None else self.replicas * self.split
+
+    @property
+    def cost(self) -> float:
+        """$ an hour; GPUs, if it has no price; infinite if it does not bear the load."""
+        return self._cost(self.replicas)
+
+    @property
+    def least_cost(self) -> float:
+        """If its capacity is as high as it may be."""
+        return self._cost(_count(self.rate, self.capacity.high))
+
+    @property
+    def most_cost(self) -> float:
+        """If its capacity is as low as it may be."""
+        return self._cost(_count(self.rate, self.capacity.low))
+
+    @property
+    def headroom(self) -> float:
+        """How much more than the load it bears, as a share of the load."""
+        return (self.replicas or 0) * self.capacity.value / self.rate - 1
+
+    @property
+    def share_after_loss(self) -> float:
+        """The share of the load that it bears without one replica; 1 at most."""
+        return min(((self.replicas or 1) - 1) * self.capacity.value / self.rate, 1.0)
+
+    @property
+    def spare_cost(self) -> float:
+        """With one replica more, so that it bears the load without one: its cost."""
+        return math.inf if self.replicas is None else self._cost(self.replicas + 1)
+
+    def dollars_per_million(self, tokens: float) -> float | None:
+        """$ a million tokens, of which a request has so many, at the load's rate; all costs are put on them."""
+        if self.price is None or math.isinf(self.cost):
+            return None
+        return self.cost / (self.rate * tokens * 3600) * 1e6
+
+    def _cost(self, replicas: int | None) -> float:
+        if replicas is None:
+            return math.inf
+        return replicas * self.split * (1.0 if self.price is None else self.price)
+
+
+def rank(systems: Sequence[System]) -> list[System]:
+    """The cheapest first; of equal ones, that with fewer GPUs, then with more headroom."""
+    return sorted(systems, key=lambda each: (each.cost, each.gpus or math.inf, -each.headroom))
+
+
+def choose_next(systems: Sequence[System]) -> System | None:
+    """The system whose measurement may change the answer most; None if the winner is certain.
+
+    A system that was not measured may win if it can be cheaper than the best one, or as cheap. The best of them is
+    measured first, as long as it was not; then those that can be cheapest.
+    """
+    best = rank(systems)[0]
+    if math.isinf(best.least_cost):
+        return None
+    if best.capacity.basis is not Basis.measured:
+        return best
+    rivals = [each for each in systems if each.capacity.basis is not Basis.measured and each.least_cost < best.cost]
+    return min(rivals, key=lambda each: (each.least_cost, each.split), default=None)
+
+
+def _count(rate: float, capacity: float) -> int | None:
+    return math.ceil(rate / capacity - 1e-9) if capacity > 0 else None
