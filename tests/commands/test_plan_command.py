@@ -5,6 +5,10 @@ import json
 import doors
 import pytest
 
+from vbench.host.gpus import find_matching
+from vbench.schema import Gpu, Hardware
+from vbench.schema.errors import Refused
+
 CARD = ("-m", "model=llama70b", "hardware=2xh100,4xh100", "workload.num_prompts=10,80,320")
 
 
@@ -46,7 +50,7 @@ def test_a_campaign_above_its_budget_is_refused_with_the_hours_planned(tmp_path)
     assert not list(tmp_path.glob("multirun/**/session.json"))
 
 
-def test_without_such_gpus_the_refusal_names_the_plan(tmp_path):
-    done = doors.vbench(*CARD, "engine.weights=dummy", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "hydra/launcher=plan" in done.stderr
+def test_without_such_gpus_the_refusal_names_the_plan(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(Refused, match="hydra/launcher=plan"):
+        find_matching(Hardware(2, Gpu("h100", "^NVIDIA H100", 81559)))

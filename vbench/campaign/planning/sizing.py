@@ -73,7 +73,7 @@ class Sizing:
             found = self._rank(records)
             chosen = choose_next([each.system for each in found if name_system(each.config) not in tried])
             if chosen is None:
-                return "the winner is certain: no other system can be cheaper, by what is known of it"
+                return _explain_end([each.system for each in found])
             (config,) = [each.config for each in found if each.system is chosen]
             spent, needed = self._count_spent(records), self._count_needed(config, records)
             if budget_gpu_hours is not None and spent + needed > budget_gpu_hours:
@@ -130,6 +130,16 @@ class Sizing:
             partial.write_text(
                 json.dumps(describe([each.system for each in found], self._mean_tokens()), indent=1) + "\n"
             )
+
+
+def _explain_end(systems: Sequence[System]) -> str:
+    """Why nothing is left to measure."""
+    left = choose_next(systems)
+    if left is not None:
+        return f"{left.split}x{left.gpu} could not be measured; rerun=invalid or rerun=failed tries it again"
+    if math.isinf(systems[0].cost):
+        return "no system bears the load within the SLO"
+    return "the winner is certain: no other system can be cheaper, by what is known of it"
 
 
 def _keep_possible(configs: Sequence[RunConfig]) -> list[RunConfig]:

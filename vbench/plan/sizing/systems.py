@@ -81,8 +81,8 @@ def choose_next(systems: Sequence[System]) -> System | None:
     A system that was not measured may win if it can be cheaper than the best one, or as cheap. The best of them is
     measured first, as long as it was not; then those that can be cheapest.
     """
-    best = rank(systems)[0]
-    if math.isinf(best.least_cost):
+    best = next(iter(rank(systems)), None)
+    if best is None or math.isinf(best.least_cost):
         return None
     if best.capacity.basis is not Basis.measured:
         return best

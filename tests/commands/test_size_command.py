@@ -1,0 +1,57 @@
+"""`vbench size` as a user starts it, on fake GPUs with the fake server."""
+
+import json
+
+import doors
+import pytest
+
+WORDS = (
+    "size", "model=tiny", "rate=50", "slo={ttft_ms: 500, tpot_ms: 50}", "prices={h100: 2.5}", "engine.weights=dummy",
+    "hardware=1xh100,2xh100",
+)  # fmt: skip
+GPUS = "NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("model=tiny", "slo={ttft_ms: 500}"), "rate: is missing"),
+        (("model=tiny", "rate=50"), "slo: is missing"),
+        (("model=tiny", "rate=50", "slo={ttft_ms: 500}"), "prices: name the GPUs"),
+        (("model=tiny", "rate=50", "slo={ttft_ms: 500}", "prices={h10: 1}"), "did you mean h100?"),
+    ],
+)
+def test_what_is_missing_or_unknown_is_named(words, told, capsys):
+    from vbench.campaign.planning import size
+
+    assert size.main(list(words)) == 2
+    assert told in capsys.readouterr().err
+
+
+def read_answer(home):
+    return json.loads((home / "multirun/size/size/size.json").read_text())
+
+
+def test_measuring_asks_the_best_system_first_stops_at_the_budget_and_goes_on_by_the_same_command(tmp_path):
+    fails = doors.fake("--fail", "oom_load")
+    little = doors.vbench(*WORDS, fails, "measure=true", "budget_gpu_hours=0.01", cwd=tmp_path, gpus=GPUS)
+    assert little.returncode == 0, little.stdout + little.stderr
+    assert "the budget is spent: 0.00 of 0.01 GPU hours" in little.stdout
+    assert not list(tmp_path.glob("multirun/**/session.json"))
+    for each in read_answer(tmp_path):
+        assert each["requests_per_s_per_replica"]["basis"] == "predicted"
+        assert each["cost_per_hour"] == pytest.approx(2.5 * each["gpus"])
+        assert each["gpus"] == each["replicas"] * each["tensor_parallel_size"]
+        assert each["replicas"] * each["requests_per_s_per_replica"]["value"] >= 50
+        assert each["cost_per_hour_low"] <= each["cost_per_hour"] <= each["cost_per_hour_high"]
+
+    whole = doors.vbench(*WORDS, fails, "measure=true", cwd=tmp_path, gpus=GPUS)
+    assert whole.returncode == 1, whole.stdout + whole.stderr
+    assert "no system bears the load within the SLO" in whole.stdout
+    assert whole.stdout.count("it may change the answer most") == 2
+    answer = read_answer(tmp_path)
+    assert [each["requests_per_s_per_replica"]["basis"] for each in answer] == ["measured", "measured"]
+    assert [each["gpus"] for each in answer] == [None, None]
+
+    again = doors.vbench(*WORDS, fails, "measure=true", cwd=tmp_path, gpus=GPUS)
+    assert "it may change the answer most" not in again.stdout

@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import pytest
+from builders import run_config
+
+from vbench.plan.forecast.estimate import Basis
+from vbench.plan.reach.predictor import Predictor
+from vbench.plan.rules import check_run
+from vbench.plan.sizing.capacity import CapacityPredictor, find_measured
+from vbench.schema import to_plain
+from vbench.schema.record import Failure, Reason, Record
+
+SLO = {"ttft_ms": 500.0, "tpot_ms": 50.0}
+GPU = {"memory_bandwidth_gb_s": 3350.0, "bf16_tflops": 989.5, "fp8_tflops": 1979.0, "link_gb_s": 900.0}
+H100 = {"name": "h100", "product": "H100", "memory_mib": 81559} | GPU
+
+
+def config(slo=SLO, gpus=1, **load):
+    lengths = {"lengths": "random", "input_len": 200, "output_len": 100}
+    return check_run(
+        run_config(
+            hardware={"gpus": gpus, "gpu": H100},
+            parallelism={"tensor_parallel_size": None},
+            workload=lengths | {"slo": slo} | load,
+        )
+    )
+
+
+def record(made, ended="1", **changes):
+    found = Record("key", "session", "name", "size", "", ended, to_plain(made), {"engine": "vllm 0.26.0"})
+    return replace(found, **changes)
+
+
+def searched(passed, **metrics):
+    return record(config(search="request_rate"), metrics={"slo_request_rate": passed} | metrics)
+
+
+def paced(rate, ttft, tpot):
+    return record(config(request_rate=rate), metrics={"p99_ttft_ms": ttft, "p99_tpot_ms": tpot})
+
+
+def test_a_search_of_the_system_with_the_same_slo_is_its_capacity():
+    found = find_measured(config(), [searched(30.0, slo_level_failed=32.0)])
+    assert (found.value, found.low, found.high, found.basis) == (30, 30, 32, Basis.measured)
+    assert "vllm 0.26.0" in found.source
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [config(gpus=2), config(slo=SLO | {"ttft_ms": 400.0}), config(output_len=50)],
+    ids=["gpus", "slo", "length"],
+)
+def test_of_another_system_slo_or_length_it_tells_nothing(asked):
+    assert find_measured(asked, [searched(30.0)]) is None
+
+
+def test_an_invalid_search_tells_nothing_and_one_that_ran_out_of_memory_tells_all():
+    invalid = replace(searched(30.0), invalid=[Reason("untrusted_probes", "x")])
+    assert find_measured(config(), [invalid]) is None
+    failed = record(config(search="request_rate"), failure=Failure("oom_load", "x"))
+    assert find_measured(config(), [failed]).value == 0
+    later = replace(searched(30.0), ended_at="2")
+    assert find_measured(config(), [later, failed]).value == 30
+
+
+def test_between_a_rate_that_passed_and_one_that_failed_the_capacity_is_where_the_worst_objective_meets_its_limit():
+    found = find_measured(config(), [paced(10.0, 50.0, 25.0), paced(40.0, 100.0, 100.0)])
+    assert (round(found.value), found.low, found.high) == (20, 10, 40)
+    assert found.basis is Basis.interpolated
+
+
+def test_rates_that_all_passed_or_all_failed_tell_no_capacity():
+    assert find_measured(config(), [paced(10.0, 50.0, 25.0)]) is None
+    assert find_measured(config(), [paced(10.0, 900.0, 25.0)]) is None
+
+
+def test_a_prediction_lies_in_its_range_and_a_tighter_slo_bears_less():
+    predictor = CapacityPredictor(Predictor.default())
+    loose, tight = (predictor.predict(config(slo=slo)) for slo in (SLO, {"ttft_ms": 20.0, "tpot_ms": 3.0}))
+    assert loose.low < loose.value < loose.high
+    assert tight.value < loose.value
+    assert loose.basis is Basis.predicted
+    assert predictor.predict(config(slo={"ttft_ms": 1e-6})).value == 0
