@@ -10,7 +10,11 @@ REFUSALS = {
     "engine.weights=foo": "engine.weights: Invalid value 'foo', expected one of [hub, dummy]",
     "+workload.foo=3": "workload.foo: no such key",
     "engine.env.FOO=1": "+engine.env.FOO=… adds it",
-    "workload=sharegpt_file": "workload.path=None: no such file",
+    "workload=sharegpt_file": "workload.path: not given; give the path",
+    "workload=trace": "workload.path: not given; give the path",
+    "campaign=smoke": "campaign: it has no default choice to replace; add one, as +campaign=NAME (",
+    "exp=first": "exp: no such key; did you mean experiment?",
+    "hydra/launcher=slrum": "did you mean slurm? (choose from local, slurm, inline, plan)",
     "hardware=2xh100": "hardware=2xh100: this host has 0 of the 2 GPUs",
     "workload.slo={foo_ms: 3}": "workload.slo.foo_ms: no such key; did you mean workload.slo.ttft_ms?",
     "workload.search=max_concurrency": "workload.search needs objectives",
@@ -26,6 +30,29 @@ def test_bad_input_gets_one_line_that_names_the_key_and_starts_nothing(override,
     assert len(ended.stderr.splitlines()) == 1
     assert ended.stdout == ""
     assert not list(tmp_path.glob("multirun/*/*/"))
+
+
+def test_the_first_point_of_a_grid_is_shown_and_nothing_starts(tmp_path):
+    ended = vbench("-m", "model=tiny", "hardware=cpu", "workload.num_prompts=4,8", "--cfg", "job", cwd=tmp_path)
+    assert ended.returncode == 0
+    first, *rest = ended.stdout.splitlines()
+    assert first == "# the first of 2 points: model=tiny hardware=cpu workload.num_prompts=4"
+    assert "  num_prompts: 4" in rest
+    assert not list(tmp_path.glob("multirun/*"))
+
+
+def test_a_file_of_ones_own_names_all_that_it_lacks_and_the_key_that_it_misspells(tmp_path):
+    (tmp_path / "c" / "model").mkdir(parents=True)
+    (tmp_path / "c" / "model" / "mine.yaml").write_text("name: mine\nhub_id: a/b\nvocab_size: 5\n")
+    (tmp_path / "c" / "model" / "odd.yaml").write_text("name: mine\nhub_idd: a/b\n")
+    site = f"hydra.searchpath=[file://{tmp_path}/c]"
+    lacking = vbench("model=mine", "hardware=cpu", site, "--cfg", "job", cwd=tmp_path)
+    assert lacking.returncode == 2
+    assert "model.architecture, model.model_type, model.num_hidden_layers," in lacking.stderr
+    assert "vocab_size" not in lacking.stderr
+    odd = vbench("model=odd", "hardware=cpu", site, cwd=tmp_path)
+    assert odd.returncode == 2
+    assert "conf/model/odd.yaml: model.hub_idd: no such key; did you mean model.hub_id?" in odd.stderr
 
 
 def test_one_bad_point_of_a_grid_refuses_all_of_it(tmp_path):

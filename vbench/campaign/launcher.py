@@ -25,6 +25,7 @@ from vbench.schema.errors import Refused, describe_disk_fault
 from vbench.schema.secrets import redact
 
 MODULE = "hydra_plugins.vbench"
+CFG_JOB = ("--cfg", "job")
 MULTIRUN = ("-m", "--multirun")  # conf/config.yaml sets it already, and argparse takes no words on both sides of a flag
 
 
@@ -75,7 +76,10 @@ def run(words: Sequence[str]) -> int:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them; we print one line
     compose.register()
-    sys.argv[1:] = [word for word in words if word not in MULTIRUN]
+    from vbench.compose import sweeper
+
+    sweeper.GridSweeper.only_shows = is_shown(words)
+    sys.argv[1:] = [word for word in words if word not in (*MULTIRUN, *(CFG_JOB if is_shown(words) else ()))]
     try:
         check_words(words)
         hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_fail_if_called)()
@@ -93,6 +97,11 @@ def run(words: Sequence[str]) -> int:
         print("vbench: interrupted; results are kept; run the same command again to continue", file=sys.stderr)  # noqa: T201
         return 130
     return CampaignLauncher.exit_code
+
+
+def is_shown(words: Sequence[str]) -> bool:
+    """Whether these ask for the composed config and no more. Hydra's own `--cfg` refuses grids."""
+    return any(tuple(words[place : place + 2]) == CFG_JOB for place in range(len(words)))
 
 
 def register() -> None:

@@ -10,6 +10,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from vbench.compose.choices import LAUNCHERS, groups
 from vbench.compose.containers import make_container
 from vbench.schema import RunConfig
 
@@ -20,12 +21,10 @@ def explain(error: BaseException) -> str:
     """One line for one of COMPOSE_ERRORS."""
     text = str(error)
     if isinstance(error, MissingConfigException) and (named := re.search(r"Could not find '([\w/]+)/([^']*)'", text)):
-        return f"{named[1]}={named[2]}: no such choice; {nearest(named[2], error.options or [])}"
-    if isinstance(error, ConfigCompositionException) and (named := re.search(r"Could not override '([^']*)'", text)):
-        inner = str(getattr(error.__cause__, "full_key", None) or "")  # a key within a value: slo={foo: 1}
-        return _unknown_key(inner if inner.startswith(f"{named[1]}.") else named[1])
-    if isinstance(error, ConfigCompositionException) and isinstance(error.__cause__, OmegaConfBaseException):
-        return explain(error.__cause__)
+        offered = LAUNCHERS if named[1] == "hydra/launcher" else error.options or []  # Hydra has a launcher of its own
+        return f"{named[1]}={named[2]}: no such choice; {nearest(named[2], list(offered))}"
+    if isinstance(error, ConfigCompositionException) and (composition := _explain_composition(error)):
+        return composition
     if isinstance(error, (ConfigKeyError, ConfigAttributeError)) and error.full_key:
         return _unknown_key(str(error.full_key))
     if isinstance(error, OmegaConfBaseException) and error.full_key:
@@ -35,15 +34,28 @@ def explain(error: BaseException) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
+def _explain_composition(error: ConfigCompositionException) -> str | None:
+    text, cause = str(error), error.__cause__
+    if named := re.search(r"Could not override '([^']*)'", text):
+        inner = str(getattr(cause, "full_key", None) or "")  # a key within a value: slo={foo: 1}
+        return _unknown_key(inner if inner.startswith(f"{named[1]}.") else named[1])
+    if in_file := re.match(r"In '([^']*)': ConfigKeyError .*full_key: (\S+)", text, re.DOTALL):
+        return f"conf/{in_file[1]}.yaml: {_unknown_key(in_file[2])}"
+    return explain(cause) if isinstance(cause, OmegaConfBaseException) else None
+
+
 def nearest(word: str, choices: Sequence[str]) -> str:
     """Which of the choices was probably meant, and all of them."""
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    begin = [choice for choice in choices if choice.startswith(word)]
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5) or begin
     listed = f"choose from {', '.join(choices)}" if choices else "see --help"
     return f"did you mean {near[0]}? ({listed})" if near else listed
 
 
 def _unknown_key(key: str) -> str:
     *path, _ = key.removeprefix("+").split(".")
+    if not path and key in groups():
+        return f"{key}: it has no default choice to replace; add one, as +{key}=NAME ({', '.join(groups()[key])})"
     schema = make_container(RunConfig)
     known = OmegaConf.select(schema, ".".join(path)) if path else schema
     if isinstance(known, DictConfig) and OmegaConf.get_type(known) is dict:

@@ -10,8 +10,11 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, ValueType
+from omegaconf import OmegaConf
 
+from vbench.compose.points import run_config
 from vbench.schema.errors import Refused
+from vbench.schema.secrets import redact
 
 
 @dataclass
@@ -23,6 +26,8 @@ class Grid(BasicSweeperConf):
 
 class GridSweeper(BasicSweeper):
     """Expands a grid of overrides into points."""
+
+    only_shows = False  # --cfg job: prints what would be launched
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launches all points. Hydra's own also writes `multirun.yaml`: before anything is checked, secrets included.
@@ -40,7 +45,21 @@ class GridSweeper(BasicSweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         batches = self.split_arguments(overrides, self.max_batch_size)
+        if GridSweeper.only_shows:
+            return self._show(batches[0])
         return [self.launcher.launch(batch, 0) for batch in batches]
+
+    def _show(self, points: list[list[str]]) -> list[Any]:
+        """Prints the first point as YAML. Raises Refused if a key must be given and is not."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        composed = self.hydra_context.config_loader.load_sweep_config(self.config, points[0])
+        if len(points) > 1:
+            print(f"# the first of {len(points)} points: {' '.join(points[0])}")  # noqa: T201
+        ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        print(redact(OmegaConf.to_yaml(ours)))  # noqa: T201
+        run_config(composed)
+        return []
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:

@@ -37,10 +37,10 @@ def from_plain(part: type, data: Mapping[str, Any], path: str = "") -> Any:
         raise KeyError(f"{path}{min(unknown)}: no such key")
     values = {key: _value(hints[key], value, f"{path}{key}") for key, value in data.items()}
     made = part(**values)
+    if missing := [f"{path}{key}" for key in hints if getattr(made, key) == MISSING]:
+        raise KeyError(f"{', '.join(missing)}: must be given")
     for key in hints:
         default = getattr(made, key)
-        if default == MISSING:
-            raise KeyError(f"{path}{key}: must be given")
         if key not in data and dataclasses.is_dataclass(default):
             from_plain(type(default), {}, f"{path}{key}.")  # raises if one of its keys must be given
     return made

@@ -65,7 +65,8 @@ def conversations(workload: Workload, tokenizer: str, max_model_len: int) -> tup
 def content(workload: Workload) -> bytes:
     """A digest of the file's content. Raises Refused if there is no such file."""
     if not workload.path or not Path(workload.path).is_file():
-        raise Refused(f"workload.path={workload.path}: no such file; give the path of a ShareGPT JSON file")
+        given = f"={workload.path}: no such file" if workload.path else ": not given"
+        raise Refused(f"workload.path{given}; give the path of a ShareGPT JSON file")
     return file_digest(Path(workload.path).resolve(), Path(workload.path).stat().st_mtime_ns)
 
 

@@ -78,7 +78,9 @@ def content(workload: Workload) -> bytes:
 
 
 def _file(workload: Workload) -> Path:
-    if not workload.path or not Path(workload.path).is_file():
+    if not workload.path:
+        raise Refused("workload.path: not given; give the path of a trace, CSV or JSONL")
+    if not Path(workload.path).is_file():
         raise Refused(f"workload.path={workload.path}: no such file; give the path of a trace, CSV or JSONL")
     return Path(workload.path).resolve()
 
