@@ -67,6 +67,16 @@ def test_records_of_the_same_system_and_version_are_evidence(starts):
     assert find_measured(replace(config, engine=replace(config.engine, max_model_len=9000)), starts, "") == measured
 
 
+def test_what_a_log_says_of_its_memory_replaces_the_terms_one_by_one():
+    folder = RESULTS / "warm" / "records"
+    starts = read_starts([folder])
+    path = min(folder.glob("mixtral8x7b-*/*/record.json"))
+    measured = find_measured(from_plain(RunConfig, Record.load(path.parent).config), starts, "")
+    said = {name: round(size / 2**30, 2) for name, size in measured.spent.parts.items()}
+    assert said == {"weights": 87.0, "activations": 1.87, "CUDA graphs": 0.54, "CUDA context": 0.23}
+    assert measured.spent.total / 2**30 == pytest.approx(87.0 + 1.87 + 0.54 + 0.23, abs=0.1)
+
+
 def test_a_system_is_the_same_under_another_name_but_not_on_another_gpu(starts):
     config = recorded("llama70b-1xh200-tp1-abb5")
     renamed = replace(config, model=replace(config.model, name="other", hub_id="some/where"))

@@ -12,7 +12,7 @@ from vbench.metrics.model_cost import KvLayers
 from vbench.plan.memory.blocks import make_pool
 from vbench.plan.memory.estimate import Verdict, estimate_fit, find_pool
 from vbench.plan.memory.split import split_layers
-from vbench.plan.memory.terms import GIB
+from vbench.plan.memory.terms import GIB, Basis, Spent
 from vbench.schema import Engine, Hardware, Parallelism, RunConfig, from_plain
 from vbench.schema.record import RECORD, Record
 
@@ -151,8 +151,10 @@ def test_layers_of_a_state_take_one_block_of_a_request():
 
 
 def test_what_records_measured_replaces_the_estimate():
-    measured = estimate_fit(point(max_model_len=2000), measured=20.0 * GIB)
+    measured = estimate_fit(point(max_model_len=2000), measured=Spent(20.0 * GIB, {"weights": 9 * GIB}))
     assert measured.measured
+    assert measured.weights_gib == 9
+    assert [term.name for term in measured.terms if term.basis is Basis.measured] == ["weights", "correction"]
     assert measured.available == pytest.approx(measured.usable.bytes - 20.0 * GIB)
 
 

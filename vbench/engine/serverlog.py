@@ -128,6 +128,20 @@ def read_facts(log: str) -> dict[str, float]:
     return found | ({"full_context_requests": float(requests[-1].replace(",", ""))} if requests else {})
 
 
+def read_memory(log: str) -> dict[str, float]:
+    """GiB of a GPU by what vLLM's log says they went to, the most over its workers: `weights`, `CUDA graphs` (as it
+    estimates them before the KV cache is made), `activations` and `CUDA context` (its non-torch memory).
+    """
+    usage = re.findall(r"([\d.]+) GiB for peak activation, ([\d.]+) GiB for non-torch memory", log)
+    found = {
+        "weights": re.findall(r"Model loading took ([\d.]+) GiB", log),
+        "activations": [each[0] for each in usage],
+        "CUDA graphs": re.findall(r"Estimated CUDA graph memory: ([\d.]+) GiB total", log),
+        "CUDA context": [each[1] for each in usage],
+    }
+    return {name: max(map(float, sizes)) for name, sizes in found.items() if sizes}
+
+
 def _split_lines(log: str) -> list[str]:
     return COLOUR.sub("", log).splitlines()
 

@@ -13,14 +13,13 @@ from hydra.core.utils import JobReturn, setup_globals
 from vbench import compose
 from vbench.campaign import launcher
 from vbench.campaign.fitting import page
-from vbench.campaign.fitting.evidence import Start, find_measured, read_starts
+from vbench.campaign.fitting.evidence import Start, find_measured, read_known_starts, read_starts
 from vbench.engine.identity import ask_engine_version
 from vbench.plan.memory.estimate import estimate_fit
 from vbench.plan.rules import check_run
 from vbench.schema import Lengths, RunConfig, Workload
 from vbench.schema.errors import Refused
 
-RECORDS = "multirun"  # read where there is one
 FORMATS = ("text", "json")
 HELP = """\
 python -m vbench.campaign.fitting.command [-m] [choice=...] [key=value] [format=json] [records=FOLDER]
@@ -33,7 +32,7 @@ its formula and source; a grid (-m) prints a row for each point. docs/predicting
 Where records of the same model, engine version, GPU and split exist, what they measured replaces the estimate.
 
   format=json       model, hardware, max_context_tokens, kv_cache_tokens (0 where it does not fit), weights_gib, terms
-  records=FOLDER    where to look for records, commas between several (default: multirun/ here)
+  records=FOLDER    where to look for records, commas between several (default: multirun/ here, and the store)
 
 Examples
   vbench fit model=llama70b hardware=1xh100
@@ -56,7 +55,7 @@ class Options:
     """The words that are not Hydra's."""
 
     format: str = "text"
-    folders: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] | None = None  # None: multirun/ and the store
 
 
 class FitLauncher(launcher.CampaignLauncher):
@@ -67,7 +66,8 @@ class FitLauncher(launcher.CampaignLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
         setup_globals()
         configs = compose.grid(self.context.config_loader, self.config, job_overrides)
-        points = estimate(configs, read_starts(list(self.options.folders)))
+        folders = self.options.folders
+        points = estimate(configs, read_known_starts() if folders is None else read_starts(folders))
         print(write(points, self.options.format))  # noqa: T201
         launcher.CampaignLauncher.exit_code = 0
         return []
@@ -93,12 +93,12 @@ def split_words(words: Sequence[str]) -> tuple[Options, list[str]]:
     form = own.get("format", "text")
     if form not in FORMATS:
         raise Refused(f"format={form}: must be one of {', '.join(FORMATS)}")
-    folders = [Path(each) for each in own["records"].split(",")] if "records" in own else [Path(RECORDS)]
-    for folder in folders if "records" in own else ():
+    folders = tuple(Path(each) for each in own["records"].split(",")) if "records" in own else None
+    for folder in folders or ():
         if not folder.is_dir():
             raise Refused(f"records={folder}: no such folder")
     kept = [word for word in words if word.partition("=")[0] not in ("format", "records", "hydra/launcher")]
-    return Options(form, tuple(folder for folder in folders if folder.is_dir())), kept
+    return Options(form, folders), kept
 
 
 def estimate(configs: Iterable[RunConfig], starts: list[Start]) -> list[page.Point]:

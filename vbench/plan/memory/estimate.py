@@ -14,7 +14,7 @@ from vbench.plan.memory import profile
 from vbench.plan.memory.blocks import Pool, make_pool
 from vbench.plan.memory.split import Stage, split_weights
 from vbench.plan.memory.steps import Steps, find_steps
-from vbench.plan.memory.terms import GIB, Basis, Term
+from vbench.plan.memory.terms import GIB, Basis, Spent, Term
 from vbench.plan.positions import longest_context
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class _Split:
     whole_experts: bool
 
 
-def estimate_fit(config: RunConfig, engine_version: str = "", measured: float | None = None) -> Fit:
-    """The fit of a point on a GPU. `measured`: bytes that recorded starts of this system left beside the KV cache.
+def estimate_fit(config: RunConfig, engine_version: str = "", measured: Spent | None = None) -> Fit:
+    """The fit of a point on a GPU. `measured`: what recorded starts of this system spent beside the KV cache.
 
     Raises ValueError if the model's layers or quantization are not known here, or where the config names no GPU.
     """
@@ -116,7 +116,7 @@ def _fit_stage(
     split: _Split,
     steps: Steps,
     most: int,
-    measured: float | None,
+    measured: Spent | None,
 ) -> Fit:
     utilization = config.engine.gpu_memory_utilization
     usable = Term(
@@ -133,9 +133,7 @@ def _fit_stage(
         profile.estimate_context(split.tensor * split.stages),
     )
     if measured is not None:
-        estimated = sum(term.bytes for term in terms)
-        formula = "what recorded starts left beside the KV cache, less the terms above"
-        terms = (*terms, Term("correction", measured - estimated, formula, "records", Basis.measured))
+        terms = _replace_measured(terms, measured)
     available = usable.bytes - sum(term.bytes for term in terms)
     pool = find_pool(config, stage.layers)
     blocks = pool.count_blocks(available)
@@ -160,6 +158,20 @@ def _fit_stage(
         kv_cache_tokens=pool.count_tokens(blocks, length) if starts else 0,
         weights_gib=sum(term.bytes for term in terms if term.name.startswith("weights")) / GIB,
     )
+
+
+def _replace_measured(terms: tuple[Term, ...], measured: Spent) -> tuple[Term, ...]:
+    """The terms with those that logs tell replaced, and one more: what was spent in all, less these."""
+    said = {
+        name: Term(name, size, "as the engine's log says", "server.log of the records", Basis.measured)
+        for name, size in measured.parts.items()
+    }
+    kept = [term for term in terms if not ("weights" in said and term.name.startswith("weights"))]
+    weights = [said["weights"]] if "weights" in said else []
+    listed = [*weights, *(said.get(term.name, term) for term in kept)]
+    rest = measured.total - sum(term.bytes for term in listed)
+    formula = "what recorded starts spent in all, less the terms above"
+    return (*listed, Term("correction", rest, formula, "KV cache of the records", Basis.measured))
 
 
 def _judge(spare: float, *, starts: bool, margin: float) -> Verdict:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 GIB = 2**30
@@ -14,6 +15,14 @@ class Basis(Enum):
     exact = "exact"  # follows from shapes
     fitted = "fitted"  # constants fitted to recorded starts; docs/predicting.md states the errors
     measured = "measured"  # by a start of the same model, engine version, GPU and split
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What recorded starts of a system left beside the KV cache, in bytes, and where their logs say it went."""
+
+    total: float
+    parts: Mapping[str, float] = field(default_factory=dict)  # by the name of a term; `weights` for all of them
 
 
 @dataclass(frozen=True)
