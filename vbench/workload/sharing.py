@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from vbench.schema import Lengths, Workload
 from vbench.schema.record import Floats, Ints
-from vbench.workload import conversations, prefix, trace
+from vbench.workload import agents, conversations, prefix, trace
 from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.draws import distribution
 from vbench.workload.script import Script
@@ -44,9 +44,14 @@ def _conversations(workload: Workload) -> Script:
     return conversations.script(workload, generator(workload, "script"))
 
 
+def _agents(workload: Workload) -> Script:
+    return agents.script(workload, generator(workload, "script"))
+
+
 SCRIPTS: dict[Lengths, Callable[[Workload], Script | None]] = {
     Lengths.prefix: _prefix,
     Lengths.conversations: _conversations,
+    Lengths.agents: _agents,
     Lengths.trace: trace.script,
 }
 

@@ -1,0 +1,153 @@
+"""Loads whose prompts share parts: what hangs together in them, by their numbers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from builders import run_config
+
+from vbench.plan.rules import check_run
+from vbench.schema import Order
+from vbench.schema.errors import Refused
+from vbench.workload.draws import distribution
+from vbench.workload.prefix import group_order
+from vbench.workload.prompts import lengths, prompts, redraw
+from vbench.workload.sharing import find_script
+
+RNG = np.random.default_rng(1)
+TALKS = {"lengths": "conversations", "num_prompts": 400, "sessions": 50, "output_len": 8}
+SHORT = {"turns": 10, "first_len": 20, "next_len": 4, "think_time_s": "exponential:2"}
+WORK = {
+    "lengths": "agents", "num_prompts": 300, "sessions": 4, "output_len": 10,
+    "agents": {"rounds": [4, 12], "system_len": 64, "task_len": 16, "result_len": 8, "tool_time_s": 0.5,
+               "subagent_share": 0.5, "subagents": 2, "subagent_rounds": 3, "compact_at": 150, "compact_len": 20},
+}  # fmt: skip
+
+
+def workload(**values):
+    return run_config(workload=values).workload
+
+
+def ids_of(asked, index):
+    return np.concatenate([asked.ids[part] for part in asked.structure.own_parts(index)])
+
+
+@pytest.mark.parametrize(("value", "mean", "most"), [
+    (7, 7, 7), ([4, 16], 10, 16), ("exponential:9", 9, None), ("exponential:9:12", None, 12),
+    ("lognormal:50:80", 80, None), ("lognormal:50:80:100", None, 100),
+])  # fmt: skip
+def test_drawn_counts_have_the_mean_that_was_asked_and_stay_within_the_most(value, mean, most):
+    drawn = distribution(value, "prefix.suffix_len", 1).counts(20_000, np.random.default_rng(3))
+    assert drawn.min() >= 1
+    assert mean is None or drawn.mean() == pytest.approx(mean, rel=0.04)
+    assert most is None or drawn.max() == most
+
+
+@pytest.mark.parametrize("value", [
+    "exponential", "exponential:0", "lognormal:9:8", "normal:3:4", [5, 3], [1], 0, True, None, "exponential:5:nan",
+])  # fmt: skip
+def test_what_describes_no_length_is_refused_by_its_key(value):
+    with pytest.raises(Refused, match=r"workload.prefix.suffix_len=.*: must be a number, \[least, most\]"):
+        distribution(value, "prefix.suffix_len", 1)
+
+
+def test_prompts_of_a_group_begin_alike_and_no_others_do():
+    asked = prompts(workload(lengths="prefix", num_prompts=12, prefix={"groups": 3, "prefix_len": 40}), 32000, "", 2000)
+    groups = [asked.structure.own_parts(index)[0] for index in range(12)]
+    assert np.bincount(groups).tolist() == [4, 4, 4]
+    for index in range(12):
+        for other in range(index):
+            alike = (ids_of(asked, index)[:40] == ids_of(asked, other)[:40]).mean()
+            assert alike == 1 if groups[index] == groups[other] else alike < 0.2
+    assert lengths(workload(lengths="prefix", num_prompts=12, prefix={"suffix_len": 9}))[:, 0].tolist() == [1033] * 12
+
+
+def test_groups_are_sent_in_the_order_asked():
+    assert group_order(6, 3, Order.round_robin, RNG).tolist() == [0, 1, 2, 0, 1, 2]
+    assert group_order(6, 3, Order.grouped, RNG).tolist() == [0, 0, 1, 1, 2, 2]
+    assert sorted(group_order(6, 3, Order.shuffled, RNG).tolist()) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_seed_reproduces_a_load_whichever_replica_gets_it_and_another_seed_does_not():
+    first = prompts(workload(**TALKS, conversations=SHORT, seed=5), 32000, "", 2000)
+    again = prompts(workload(**TALKS, conversations=SHORT, seed=5, routing="sticky"), 32000, "", 2000)
+    other = prompts(workload(**TALKS, conversations=SHORT, seed=6), 32000, "", 2000)
+    assert all((one == two).all() for one, two in zip(first.ids, again.ids, strict=True))
+    assert not np.array_equal(ids_of(first, 0)[:16], ids_of(other, 0)[:16])
+
+
+def test_a_nonce_changes_every_token_and_keeps_what_is_shared():
+    asked = prompts(workload(lengths="prefix", num_prompts=8, prefix={"groups": 2, "prefix_len": 40}), 32000, "", 2000)
+    new = redraw(asked, 32000, "another run")
+    assert (ids_of(asked, 0)[:40] != ids_of(new, 0)[:40]).mean() > 0.9
+    assert new.structure is asked.structure
+
+
+def test_users_begin_in_mid_life_so_that_turns_are_as_frequent_at_the_start_as_later():
+    made = find_script(workload(**{**TALKS, "num_prompts": 4000, "sessions": 400}, conversations=SHORT))
+    first = made.structure.extends[:] < 0
+    begun = first & (made.structure.session < 400)
+    assert np.mean(made.structure.turn[begun]) == pytest.approx(4.5, abs=0.5)  # of 10 turns, 0 to 9
+    assert np.mean(made.scheduled[begun]) == pytest.approx(2, rel=0.2)  # what is left of an exponential wait
+    assert (made.structure.turn[first & ~begun] == 0).all()
+
+
+def test_the_context_grows_by_reply_and_message():
+    made = find_script(workload(**TALKS, conversations=SHORT))
+    sizes, structure = made.lengths[:, 0], made.structure
+    later = np.flatnonzero(structure.extends >= 0)
+    assert (sizes[later] - sizes[structure.extends[later]] == 8 + 4).all()
+    assert sizes.max() == 20 + 9 * (8 + 4)
+
+
+def test_sessions_arrive_at_their_rate():
+    load = {key: value for key, value in TALKS.items() if key != "sessions"}
+    made = find_script(workload(**load, session_rate=4.0, conversations=SHORT))
+    begun = made.scheduled[made.structure.extends < 0]
+    assert (len(begun) - 1) / begun.max() == pytest.approx(4.0)
+    assert (made.structure.turn[made.structure.extends < 0] == 0).all()
+
+
+def test_a_round_waits_for_all_the_sub_agents_of_the_round_before():
+    structure = find_script(workload(**WORK)).structure
+    waits = np.bincount(structure.after[:, 1], minlength=len(structure))
+    assert set(waits) == {0, 1, 2}
+    assert (structure.session[structure.after[:, 0]] == structure.session[structure.after[:, 1]]).all()
+    assert (structure.after[:, 0] < structure.after[:, 1]).all()
+    heads = np.flatnonzero((structure.extends < 0) & (waits == 1))  # sub-agents' first requests, and compacted ones
+    assert all(structure.own_parts(int(head))[0] == 0 for head in heads)  # the shared system prompt
+
+
+def test_a_context_beyond_compact_at_is_replaced_by_a_summary():
+    made = find_script(workload(**{**WORK, "agents": {**WORK["agents"], "subagent_share": 0, "rounds": 40}}))
+    assert made.lengths[:, 0].max() <= 150 + 8 + 10
+    compacted = (made.structure.extends < 0) & (np.bincount(made.structure.after[:, 1], minlength=300) == 1)
+    assert compacted.any()
+    assert set(made.lengths[compacted, 0]) == {64 + 20}
+
+
+@pytest.mark.parametrize(("values", "said"), [
+    ({"lengths": "conversations"}, "give either workload.sessions"),
+    ({**TALKS, "session_rate": 1.0}, "give either workload.sessions"),
+    ({**TALKS, "request_rate": 2.0}, "sessions set their own pace"),
+    ({**TALKS, "num_prompts": 40}, "fewer than workload.sessions=50"),
+    ({"lengths": "random", "sessions": 2}, "workload=random has no sessions"),
+    ({"lengths": "random", "prefix": {"groups": 2}}, "workload.prefix: describes workload=prefix"),
+    ({"lengths": "prefix", "prefix": {"groups": 0}}, "workload.prefix.groups=0"),
+    ({**TALKS, "conversations": {"turns": "about:5"}}, "workload.conversations.turns=about:5"),
+    ({**WORK, "agents": {"subagent_share": 2.0}}, "workload.agents.subagent_share=2.0"),
+    ({"lengths": "random", "num_prompts": None}, "workload.num_prompts=null"),
+])  # fmt: skip
+def test_what_contradicts_itself_is_refused_by_its_key(values, said):
+    with pytest.raises(Refused, match=said):
+        check_run(run_config(workload=values))
+
+
+def test_a_share_of_a_structure_keeps_whole_sessions():
+    structure = find_script(workload(**WORK)).structure
+    kept = np.flatnonzero(structure.session % 2 == 1)
+    part = structure.select(kept)
+    assert dataclasses.asdict(part)["session"].tolist() == structure.session[kept].tolist()
+    assert part.after.shape[0] == (structure.session[structure.after[:, 1]] % 2 == 1).sum()
+    for index in range(len(part)):
+        assert part.own_parts(index).tolist() == structure.own_parts(int(kept[index])).tolist()
