@@ -48,3 +48,24 @@ def check_that_equal_prompts_share_no_cache(file, folder):
     found = [Record.load(folder / each["folder"]).metrics for each in session["runs"]]
     assert all(each["server_prefix_cache_queries"] for each in found), ended.stdout + ended.stderr
     assert [each["server_prefix_cache_hits"] for each in found] == [0, 0]
+
+
+def test_later_turns_hit_the_blocks_of_earlier_ones_and_of_their_replies(tmp_path):
+    ended = vbench(
+        "hardware=cpu", "workload=conversations", "workload.num_prompts=12", "workload.sessions=2",
+        "workload.output_len=40", "workload.conversations={turns: 4, first_len: 100, next_len: 30, think_time_s: 0.2}",
+        "engine.enable_prefix_caching=true", cwd=tmp_path,
+    )  # fmt: skip
+    found = [path.parent for path in tmp_path.glob("multirun/*/*/*/record.json") if not is_aside(path.parent)]
+    assert len(found) == 1, ended.stdout + ended.stderr
+    requests, record = Requests.load(found[0] / REQUESTS), Record.load(found[0])
+    assert requests.error.tolist() == [""] * 12
+    assert requests.input_tokens.tolist() == requests.usage_input_tokens.tolist()
+    places = {pair: place for place, pair in enumerate(zip(requests.session, requests.turn, strict=True))}
+    earlier = [
+        places[session, turn] for session, turn in zip(requests.session, requests.extends, strict=True) if turn >= 0
+    ]
+    histories = requests.input_tokens[earlier] + requests.output_tokens[earlier]
+    assert (requests.carried[requests.extends >= 0] == 40).all()
+    block = 128  # tokens, vLLM's on CPUs: a first prompt of 100 tokens fills one only together with its reply
+    assert record.metrics["server_prefix_cache_hits"] == ((histories - 1) // block * block).sum() > 0
