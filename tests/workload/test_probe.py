@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import run_config
+from builders import requests, run_config
 from simulated_engine import SimulatedEngine
 from simulated_search import broken_off, search, serve, true_share
 
@@ -233,3 +233,22 @@ def test_answers_are_within_a_tenth_of_the_true_capacity(name, kind):
         for found in answers
     ]
     assert sum(right) >= 2, answers
+
+
+# ------------------------------------------------------------------------------------------------------------ sessions
+
+
+@pytest.mark.parametrize(("exploring", "least"), [(False, 40), (True, 20)])
+def test_a_probe_of_sessions_leaves_out_the_requests_that_fill_the_cache_and_those_that_keep_the_load_up(
+    exploring, least
+):
+    asked = config("sessions", lengths="conversations", num_prompts=10)
+    plan = probe_plan(asked, question(20, exploring), 4.0)
+    load = plan.config.workload
+    assert (load.sessions, load.max_concurrency, load.search, plan.least) == (20, None, None, least)
+    assert load.num_prompts == 40 + MOST_JUDGED + 20
+    made = requests(
+        *([(n + 0.5, 1)] for n in range(load.num_prompts)), sent=[float(n) for n in range(load.num_prompts)]
+    )
+    judged = np.flatnonzero(is_steady(plan, made))
+    assert (judged[0], judged[-1]) == (40, load.num_prompts - 21)

@@ -1,4 +1,4 @@
-"""Which load parameter was swept: num_prompts, request_rate or max_concurrency. Pure."""
+"""Which load parameter was swept: num_prompts, request_rate, max_concurrency or sessions. Pure."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ class LoadAxis:
         return f"{value:g} {self.unit}".strip()
 
 
+SESSIONS = LoadAxis("workload.sessions", "sessions", "u")
 NUM_PROMPTS = LoadAxis("num_prompts", "", "n")
 LOAD_AXES = (
     LoadAxis("workload.request_rate", "req/s", "r"),
     LoadAxis("workload.max_concurrency", "at once", "c"),
+    SESSIONS,
     NUM_PROMPTS,
 )
 

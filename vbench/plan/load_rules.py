@@ -36,18 +36,22 @@ def _check_sessions(load: Workload) -> None:
             load.in_sessions, f"workload.{key}={value}: workload={load.lengths.name} has no sessions; leave it out"
         )
         _require(0 < value < math.inf, f"workload.{key}={value}: must be above 0")
+    searches = load.search is not None and load.search.name == "sessions"
+    _require(
+        load.in_sessions or not searches,
+        f"workload.search=sessions: workload={load.lengths.name} has no sessions; choose workload=conversations",
+    )
     if not load.in_sessions:
         return
-    varied = load.search is not None and load.search.name == "sessions"
     _require(
-        len(given) + varied == 1,
+        len(given) + searches == 1,
         "workload: give either workload.sessions (so many at once) or workload.session_rate (arrivals a second)",
     )
     rated = math.isfinite(load.request_rate) or load.ramp_up_strategy is not None
     _require(
         not rated, f"workload.request_rate={load.request_rate}: sessions set their own pace; use workload.session_rate"
     )
-    script = None if varied else find_script(load)
+    script = None if searches else find_script(load)
     begun = int(script.structure.session[-1]) + 1 if script else 0
     _require(
         load.sessions is None or begun >= load.sessions,

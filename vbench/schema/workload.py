@@ -37,6 +37,7 @@ class Search(Enum):
 
     max_concurrency = "max_concurrency"
     request_rate = "request_rate"
+    sessions = "sessions"
 
 
 @dataclass(frozen=True)

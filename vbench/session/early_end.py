@@ -46,7 +46,7 @@ def _meets(ended: Ended, limits: dict[str, float]) -> bool:
 
 def _overload_detector(load: Workload) -> OverloadDetector | None:
     """What to watch a probe for; a closed loop cannot outgrow its server."""
-    if load.max_concurrency:
+    if load.max_concurrency or load.sessions:
         return None
     limit_ms = load.slo.ttft_ms or load.slo.e2el_ms
     return OverloadDetector(limit_ms / 1e3 if limit_ms else None)

@@ -134,7 +134,7 @@ async def measure(
     if hits:
         found |= ttft_by_cached_share(measured, hits.nearest[is_measured(requests, workload.warmup_s)])
     found |= goodput(measured, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
-    if workload.paced and not workload.max_concurrency:
+    if workload.paced and not (workload.max_concurrency or workload.sessions):
         found["saturated"] = float(is_saturated(requests))
     found |= reach(measured, run.config, counted.get("server_prefix_cache_hits", 0.0)) | ended
     # New prompts have only the chat template's leading text in common.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from vbench.schema.record import Record
 
-LEVEL_FORMATS = {"max_concurrency": "{:g} at once", "request_rate": "{:g} requests/s"}
+LEVEL_FORMATS = {"max_concurrency": "{:g} at once", "request_rate": "{:g} requests/s", "sessions": "{:g} sessions"}
 ANSWER_METRICS = {load: f"slo_{load}" for load in LEVEL_FORMATS}  # in the record of a search
 
 
@@ -80,4 +80,5 @@ def _slo_limits(record: Record) -> dict[str, float]:
 
 def _probed_load(record: Record) -> str:
     workload = record.config["workload"]
-    return "max_concurrency" if workload["max_concurrency"] == record.metrics["slo_level"] else "request_rate"
+    level = record.metrics["slo_level"]
+    return next((key for key in ("max_concurrency", "sessions") if workload.get(key) == level), "request_rate")

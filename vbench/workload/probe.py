@@ -7,6 +7,9 @@ rate at which the level below was served, until all places are taken; the reques
 An open loop starts with an empty server, whose queue takes several times a request's duration to build up. The requests
 of the first WARM_UP durations only build it, and those of the last one only keep the load up.
 
+Sessions begin in mid-life and keep their number, but the cache is empty: their first COLD requests each only fill it, and
+as many as there are sessions keep the load up at the end. What is judged are turns.
+
 A probe ends as soon as it has told enough. Its requests are then judged in the order in which they were sent, up to the
 first that had not ended: which of them are judged does not depend on how long they took.
 """
@@ -26,6 +29,7 @@ from vbench.workload.search import MOST_JUDGED, Question
 
 FILLING = 2.0  # rate at which the places of a closed loop are filled, over that at which the level below was served
 GENERATIONS = 2  # requests that a closed loop judges for each place, at least; one where it only explores
+COLD = 2  # requests of each session until its prompt is in the cache, and those of the others have taken their room
 # Of an open loop, in times of a request's duration:
 WARM_UP = 12  # until the queue has built up
 WINDOW, LOOK = 40, 4  # how long it is judged: where it decides, and where it only explores
@@ -62,6 +66,12 @@ def probe_plan(config: RunConfig, question: Question, duration_s: float | None) 
         count = 3 * places + max(MOST_JUDGED, least)
         load = replace(load, max_concurrency=places, request_rate=filling, num_prompts=count)
         return Plan(replace(config, workload=load), question, None, places, least)
+    if config.workload.search is Search.sessions:
+        users = int(question.level)
+        least = max(asked, users if question.exploring else GENERATIONS * users)
+        building = COLD * users
+        load = replace(load, sessions=users, num_prompts=building + max(MOST_JUDGED, least) + users)
+        return Plan(replace(config, workload=load), question, building, users, least)
     during = question.level * (duration_s or UNKNOWN_S)
     least = max(asked, math.ceil((LOOK if question.exploring else WINDOW) * during))
     building, holding = math.ceil(WARM_UP * during), math.ceil(during)

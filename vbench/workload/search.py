@@ -1,6 +1,6 @@
 """The highest load that meets the objectives: which level to probe next, and the answer. Pure: probes in, level out.
 
-A level is a number of requests at once (max_concurrency) or a second (request_rate). Levels double, each with a short
+A level is a number of requests at once (max_concurrency) or a second (request_rate), or of sessions at once (sessions). Levels double, each with a short
 probe, until one fails; the bracket is then halved down to RESOLUTION. A short probe only says which way to go: it goes
 on until its level seems to pass, or fails by the sequential test (`vbench.workload.sequential`). The highest level that
 seems to pass must pass that test before it is the answer. All trusted probes of a level count together.
@@ -117,7 +117,7 @@ def find_unproven(probes: Sequence[Probe]) -> list[float]:
 
 def is_whole(search: Search | None) -> bool:
     """Whether the levels of this search are integers."""
-    return search is Search.max_concurrency
+    return search in (Search.max_concurrency, Search.sessions)
 
 
 def _explore(level: float, probes: Sequence[Probe]) -> Question:

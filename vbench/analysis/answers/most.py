@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PER_GPU = "output_throughput_per_gpu"
 
+UNITS = {"max_concurrency": "requests at once", "sessions": "sessions at once"}
+
 
 def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
     """For each model one sentence for each of the three."""
@@ -107,7 +109,7 @@ def _within_slo(data: pd.DataFrame) -> list[str]:
         ranked = rows.sort_values("highest", ascending=False, kind="stable")
         best = ranked.iloc[0]
         served = f", {best['output_throughput']:,.0f} output tokens/s" if pd.notna(best["output_throughput"]) else ""
-        unit = "requests at once" if search == "max_concurrency" else "requests/s"
+        unit = UNITS.get(search, "requests/s")
         rest = f" The next: {ranked.iloc[1]['system_label']}, {ranked.iloc[1]['highest']:g}." if len(ranked) > 1 else ""
         told.append(
             f"{model} within {objectives or 'its SLO'}: {best['system_label']}, {best['highest']:g} {unit}{served} "
