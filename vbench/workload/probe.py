@@ -7,8 +7,8 @@ rate at which the level below was served, until all places are taken; the reques
 An open loop starts with an empty server, whose queue takes several times a request's duration to build up. The requests
 of the first WARM_UP durations only build it, and those of the last one only keep the load up.
 
-Sessions begin in mid-life and keep their number, but the cache is empty: their first COLD requests each only fill it, and
-as many as there are sessions keep the load up at the end. What is judged are turns.
+Sessions begin in mid-life and keep their number, but the cache is empty: their first COLD requests each only fill it,
+and as many as there are sessions keep the load up at the end. What is judged are turns.
 
 A probe ends as soon as it has told enough. Its requests are then judged in the order in which they were sent, up to the
 first that had not ended: which of them are judged does not depend on how long they took.

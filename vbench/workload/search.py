@@ -1,9 +1,10 @@
 """The highest load that meets the objectives: which level to probe next, and the answer. Pure: probes in, level out.
 
-A level is a number of requests at once (max_concurrency) or a second (request_rate), or of sessions at once (sessions). Levels double, each with a short
-probe, until one fails; the bracket is then halved down to RESOLUTION. A short probe only says which way to go: it goes
-on until its level seems to pass, or fails by the sequential test (`vbench.workload.sequential`). The highest level that
-seems to pass must pass that test before it is the answer. All trusted probes of a level count together.
+A level is a number of requests at once (max_concurrency) or a second (request_rate), or of sessions at once (sessions).
+Levels double, each with a short probe, until one fails; the bracket is then halved down to RESOLUTION. A short probe
+only says which way to go: it goes on until its level seems to pass, or fails by the sequential test
+(`vbench.workload.sequential`). The highest level that seems to pass must pass that test before it is the answer. All
+trusted probes of a level count together.
 """
 
 from __future__ import annotations

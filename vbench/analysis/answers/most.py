@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from vbench.analysis.section import Section
 
 PER_GPU = "output_throughput_per_gpu"
-
 UNITS = {"max_concurrency": "requests at once", "sessions": "sessions at once"}
 
 
