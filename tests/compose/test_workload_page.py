@@ -23,6 +23,8 @@ LOADS = re.findall(r"^python -m vbench (workload=.*)$", (ROOT / "docs" / "worklo
 def test_each_load_that_the_page_shows_can_be_planned(command, tmp_path, monkeypatch):
     rows = [{"timestamp": 1000 * row, "input_length": 512, "output_length": 4, "hash_ids": [row]} for row in range(3)]
     (tmp_path / "trace.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    agent = {"block_size": 64, "requests": [{"t": 0, "in": 64, "out": 4, "hash_ids": [1]}]}
+    (tmp_path / "agents.jsonl").write_text(json.dumps(agent))
     monkeypatch.chdir(tmp_path)
     run = check_run(ours.run_config(compose("config", [*command.split(), "hardware=cpu"], return_hydra_config=True)))
     asked = prompts(run.workload, run.model.vocab_size, "", 2000)

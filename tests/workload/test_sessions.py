@@ -1,6 +1,7 @@
 """Loads whose prompts share parts: what hangs together in them, by their numbers."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -141,6 +142,34 @@ def test_a_context_beyond_compact_at_is_replaced_by_a_summary():
 def test_what_contradicts_itself_is_refused_by_its_key(values, said):
     with pytest.raises(Refused, match=said):
         check_run(run_config(workload=values))
+
+
+RECORDED = [
+    {"id": "a", "block_size": 64, "hash_id_scope": "local", "requests": [
+        {"t": 0.0, "type": "s", "in": 100, "out": 7, "hash_ids": [1, 2], "api_time": 2.0},
+        {"t": 3.0, "type": "subagent", "requests": [
+            {"t": 0.0, "type": "n", "in": 64, "out": 3, "hash_ids": [9], "api_time": 1.0},
+            {"t": 1.5, "type": "n", "in": 64, "out": 3, "hash_ids": [9]},
+        ]},
+        {"t": 3.0, "type": "subagent", "requests": [{"t": 0.0, "type": "n", "in": 64, "out": 3, "hash_ids": [9]}]},
+        {"t": 8.0, "type": "s", "in": 128, "out": 5, "hash_ids": [1, 3], "think_time": 0.25},
+    ]},
+    {"id": "b", "block_size": 64, "requests": [{"t": 0.0, "in": 64, "out": 1, "hash_ids": [1]}]},
+]  # fmt: skip
+
+
+def test_recorded_agents_keep_their_blocks_waits_and_subagents(tmp_path):
+    (tmp_path / "agents.jsonl").write_text("\n".join(map(json.dumps, RECORDED)))
+    values = {"lengths": "agent_trace", "path": str(tmp_path / "agents.jsonl"), "num_prompts": None, "sessions": 1}
+    run = check_run(run_config(workload=values))
+    made = find_script(run.workload)
+    assert made.lengths.tolist() == [[100, 7], [64, 3], [64, 3], [64, 3], [128, 5], [64, 1]]
+    assert made.structure.session.tolist() == [0, 0, 0, 0, 0, 1]
+    assert made.structure.after.tolist() == [[0, 1], [1, 2], [0, 3], [0, 4], [2, 4], [3, 4]]
+    assert made.structure.wait_s.tolist() == [0, 0, 0.5, 0, 0.25, 0]
+    own = [made.structure.own_parts(index).tolist() for index in range(6)]
+    assert own[1] == own[2] == own[3]
+    assert own[0][0] == own[4][0] != own[5][0]  # hash ids are of one conversation
 
 
 def test_a_share_of_a_structure_keeps_whole_sessions():

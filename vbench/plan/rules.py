@@ -15,8 +15,8 @@ from vbench.plan.secrecy import check_secrets
 from vbench.plan.sessions import repeats
 from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
 from vbench.schema.errors import Refused
-from vbench.workload import trace
 from vbench.workload.prompts import lengths
+from vbench.workload.sharing import FILES
 
 LONGEST_EXPERIMENT = 256  # characters: the column of MLflow's tables
 LONGEST_FOLDER = 255  # bytes: NAME_MAX of Linux's file systems
@@ -130,8 +130,8 @@ def _count_rows(load: Workload) -> Workload:
     """The load with `num_prompts` filled in where it is null."""
     if load.num_prompts is not None:
         return load
-    _require(load.lengths is Lengths.trace, "workload.num_prompts=null: only workload=trace has rows to count; set it")
-    return dataclasses.replace(load, num_prompts=trace.count(load))
+    _require(load.lengths in FILES, "workload.num_prompts=null: only traces have rows to count; set it")
+    return dataclasses.replace(load, num_prompts=FILES[load.lengths].count(load))
 
 
 def _check_load(run: RunConfig) -> None:

@@ -22,6 +22,7 @@ class Lengths(Enum):
     prefix = "prefix"
     conversations = "conversations"
     agents = "agents"
+    agent_trace = "agent_trace"
     none = "none"
 
 
@@ -56,8 +57,8 @@ class Slo:
 
 NEWER_KEYS = {"duration_s", "warmup_s", "sessions", "session_rate", "routing"}  # than published records
 PARTS = ("prefix", "conversations", "agents", "trace")  # keys of one kind of load each, which has the part's name
-SHARING = {Lengths.prefix, Lengths.conversations, Lengths.agents, Lengths.trace}  # prompts that may share beginnings
-IN_SESSIONS = {Lengths.conversations, Lengths.agents}
+IN_SESSIONS = {Lengths.conversations, Lengths.agents, Lengths.agent_trace}
+SHARING = IN_SESSIONS | {Lengths.prefix, Lengths.trace}  # prompts that may share beginnings
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ class Workload:
 
     lengths: Lengths = key(Lengths.sharegpt, "where prompt and reply lengths come from; none only starts the server")
     num_prompts: Optional[int] = key(
-        10, "requests to send; with duration_s, at most", allowed="1 or more; null: all rows of workload=trace"
+        10,
+        "requests to send; with duration_s, at most",
+        allowed="1 or more; null: all rows of workload=trace or agent_trace",
     )
     duration_s: Optional[float] = key(
         None,
@@ -95,7 +98,9 @@ class Workload:
     ignore_eos: bool = key(True, "let every reply reach its full length")
     input_len: Any = key(1024, "prompt length of workload=random", unit="tokens", allowed="a number, or [least, most]")
     output_len: Any = key(128, "reply length of workload=random", unit="tokens", allowed="a number, or [least, most]")
-    path: Optional[str] = key(None, "file of workload=sharegpt_file (JSON) or workload=trace (CSV or JSONL)")
+    path: Optional[str] = key(
+        None, "file of workload=sharegpt_file (JSON), trace (CSV or JSONL) or agent_trace (JSON or JSONL)"
+    )
     slo: Slo = field(default_factory=Slo)
     sessions: Optional[int] = key(
         None, "sessions at once, of conversations or agents; one that ends is replaced", allowed="1 or more"

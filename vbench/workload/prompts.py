@@ -20,7 +20,7 @@ from vbench.schema.record import Ints
 from vbench.schema.structure import Structure
 from vbench.workload import sharegpt, trace
 from vbench.workload.seeding import RECIPE, generator
-from vbench.workload.sharing import find_script
+from vbench.workload.sharing import FILES, find_script
 
 FIRST_ID = 256  # special tokens lie below it in most vocabularies, in the last quarter in Llama's
 BEGINNING = 4  # tokens: as many as the shortest prompt of a file has
@@ -100,8 +100,8 @@ def digest(workload: Workload) -> str:
     """A hash that names a run's prompts without building them: of the recipe and the content of its file."""
     if workload.lengths is Lengths.sharegpt_file:
         content = sharegpt.content(workload)
-    elif workload.lengths is Lengths.trace:
-        content = trace.content(workload)
+    elif workload.lengths in FILES:
+        content = FILES[workload.lengths].content(workload)
     else:  # random lengths follow from the workload, which is in the run key itself
         content = _sharegpt_pairs().tobytes() if workload.lengths is Lengths.sharegpt else b""
     return hashlib.sha256(b"%d" % RECIPE + content).hexdigest()[:16]

@@ -29,6 +29,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self._session)
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions have begun."""
+        return max(self._session, default=-1) + 1
+
     def new_part(self, tokens: int) -> int:
         """A part of so many tokens, which no other request has; returns its number."""
         self._part_tokens.append(tokens)

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from vbench.schema import Lengths, Workload
 from vbench.schema.record import Floats, Ints
-from vbench.workload import agents, conversations, prefix, trace
+from vbench.workload import agents, agenttrace, conversations, prefix, trace
 from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.draws import distribution
 from vbench.workload.script import Script
@@ -48,12 +48,20 @@ def _agents(workload: Workload) -> Script:
     return agents.script(workload, generator(workload, "script"))
 
 
+def _agent_trace(workload: Workload) -> Script:
+    return agenttrace.script(workload, generator(workload, "script"))
+
+
 SCRIPTS: dict[Lengths, Callable[[Workload], Script | None]] = {
     Lengths.prefix: _prefix,
     Lengths.conversations: _conversations,
     Lengths.agents: _agents,
+    Lengths.agent_trace: _agent_trace,
     Lengths.trace: trace.script,
 }
+
+
+FILES = {Lengths.trace: trace, Lengths.agent_trace: agenttrace}  # what reads the file of a load, if it has one
 
 
 class _Key:
@@ -62,8 +70,8 @@ class _Key:
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         self.text = json.dumps(asdict(workload), sort_keys=True, default=str)
-        if workload.lengths is Lengths.trace:
-            self.text += trace.content(workload).hex()  # a file may change
+        if workload.lengths in FILES:
+            self.text += FILES[workload.lengths].content(workload).hex()  # a file may change
 
     def __hash__(self) -> int:
         return hash(self.text)

@@ -1,0 +1,149 @@
+"""Recorded conversations of agents, in the form of kv-cache-tester (Weka), which aiperf reads too.
+
+A file has one conversation, or one on each line: {"id", "block_size", "hash_id_scope", "requests": [{"t", "in", "out",
+"hash_ids", "api_time", "think_time"}, …]}, tokens and seconds. An entry with "type": "subagent" has `requests` of its
+own: they follow the request ahead of it, beside those of the subagents next to it, and the request behind waits for
+all of them. Subagents with no request ahead are left out, as by aiperf.
+
+A request is sent `think_time` after the one before it has ended; where that is not recorded, after what is left of the
+recorded gap without `api_time`. Equal hash ids are equal tokens within a conversation, or, where `hash_id_scope` is
+global, in all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vbench.schema import Workload
+from vbench.schema.errors import Refused
+from vbench.workload.arrivals import arrivals
+from vbench.workload.rows import Rows
+from vbench.workload.script import Script
+from vbench.workload.sharegpt import file_digest
+
+Entry = dict[str, Any]
+
+
+def script(workload: Workload, rng: np.random.Generator) -> Script:
+    """The first `num_prompts` requests of the file's conversations, each a session."""
+    rows = _Conversations(workload).write(workload.request_count)
+    if len(rows) < workload.request_count:
+        raise Refused(
+            f"workload.num_prompts={workload.num_prompts}: {workload.path} has only {len(rows)} requests; ask for no "
+            "more, or null"
+        )
+    sessions = rows.sessions
+    rate = workload.session_rate
+    return rows.script(arrivals(sessions, rate, workload.burstiness, rng) if rate else np.zeros(sessions))
+
+
+def count(workload: Workload) -> int:
+    """The number of requests in the file. Raises Refused if it is not such a trace."""
+    return len(_Conversations(workload).write(None))
+
+
+def content(workload: Workload) -> bytes:
+    """A digest of the file's content. Raises Refused if there is no such file."""
+    path = _file(workload)
+    return file_digest(path, path.stat().st_mtime_ns)
+
+
+class _Conversations:
+    """Writes the conversations of a file as rows."""
+
+    def __init__(self, workload: Workload) -> None:
+        path = _file(workload)
+        self._path, self._found = path, _read(path, path.stat().st_mtime_ns)
+        self._rows = Rows([])
+        self._parts: dict[tuple[Any, int, int], int] = {}  # by scope, hash id and tokens
+        self._session = self._turn = 0
+        self._limit: int | None = None
+
+    def write(self, limit: int | None) -> Rows:
+        self._limit = limit
+        for place, conversation in enumerate(self._found):
+            if self._is_full():
+                break
+            self._turn = 0
+            scope = "global" if conversation.get("hash_id_scope") == "global" else place
+            try:
+                self._write(conversation["requests"], scope, int(conversation["block_size"]))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise Refused(
+                    f"workload.path={self._path}: conversation {place + 1} is not one of an agent ({error!r})"
+                ) from error
+            self._session += bool(self._turn)
+        return self._rows
+
+    def _write(self, entries: list[Entry], scope: Any, block: int) -> None:
+        last, ends, before = -1, list[int](), None
+        for entry in entries:
+            if self._is_full():
+                return
+            if entry.get("type") != "subagent":
+                last = self._add(entry, before, [last, *ends] if last >= 0 else [], scope, block)
+                ends, before = [], entry
+            elif last >= 0:
+                ends.append(self._write_chain(entry["requests"], last, scope, block))
+
+    def _write_chain(self, entries: list[Entry], parent: int, scope: Any, block: int) -> int:
+        """Writes a subagent's requests; returns its last."""
+        last, before = parent, None
+        for entry in entries:
+            if not self._is_full() and entry.get("type") != "subagent":
+                last = self._add(entry, before, [last], scope, block)
+                before = entry
+        return last
+
+    def _add(self, entry: Entry, before: Entry | None, after: list[int], scope: Any, block: int) -> int:
+        own, left = [], max(int(entry["in"]), 1)
+        for hash_id in entry.get("hash_ids") or ():
+            tokens = min(block, left)
+            if tokens:
+                key = (scope, int(hash_id), tokens)
+                if key not in self._parts:
+                    self._parts[key] = self._rows.new_part(tokens)
+                own.append(self._parts[key])
+            left -= tokens
+        own += [self._rows.new_part(left)] if left else []
+        reply, waits = max(int(entry["out"]), 1), sorted(set(after))
+        index = self._rows.add(self._session, self._turn, -1, waits, _wait_s(entry, before), own, reply)
+        self._turn += 1
+        return index
+
+    def _is_full(self) -> bool:
+        return self._limit is not None and len(self._rows) >= self._limit
+
+
+def _wait_s(entry: Entry, before: Entry | None) -> float:
+    if entry.get("think_time") is not None:
+        return max(float(entry["think_time"]), 0.0)
+    if before is None:
+        return 0.0
+    return max(float(entry["t"]) - float(before["t"]) - float(before.get("api_time") or 0.0), 0.0)
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, _modified_ns: int) -> tuple[Entry, ...]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        try:
+            found = [json.loads(text)]
+        except ValueError:
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refused(f"workload.path={path}: not conversations of agents, JSON or JSONL ({error!r})") from error
+    if not found or not all(isinstance(each, dict) and isinstance(each.get("requests"), list) for each in found):
+        raise Refused(f"workload.path={path}: not conversations of agents: each must have a list of requests")
+    return tuple(found)
+
+
+def _file(workload: Workload) -> Path:
+    if not workload.path or not Path(workload.path).is_file():
+        raise Refused(f"workload.path={workload.path}: no such file; give the path of recorded agents, JSON or JSONL")
+    return Path(workload.path).resolve()
