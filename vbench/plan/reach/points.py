@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, TypeVar
 
+from vbench.metrics.experts import routes_alike
+from vbench.plan.memory.estimate import estimate_fit
+from vbench.plan.memory.steps import find_steps
 from vbench.plan.reach.simulation import Limits
-from vbench.plan.reach.work import ROUTER_BIAS, Work, compute_work
+from vbench.plan.reach.work import Work, compute_work
 from vbench.schema import Gpu, Lengths, RunConfig, Workload
-from vbench.schema.engine import Weights
 from vbench.schema.record import Floats, Ints
 from vbench.workload.prompts import lengths
 from vbench.workload.sharing import send_times
 
-LARGE_GPU_MIB = 70 * 1024  # vLLM's get_batch_defaults: larger limits from here on, but for an A100
-BATCHED_TOKENS, SEQUENCES = {True: 8192, False: 2048}, {True: 1024, False: 256}
-RESERVED_GIB = 5.0  # CUDA context, graphs and activations of a step
 GRAPH_TOKENS = {"gpt_oss": 1024}  # vLLM's GptOssForCausalLMConfig; 512 for other models
 API_SERVERS = re.compile(r"--api[-_]server[-_]count(?:=(\d+))?")
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    """Arguments that are equal by what they print: configs hold dictionaries, which cannot be hashed."""
+
+    text: str
+    values: tuple[Any, ...] = field(compare=False)
+
+
+def _remember(compute: Callable[..., Found], *values: Any) -> Found:
+    """`compute(*values)`, computed once: thousands of points share few models, servers and loads."""
+    found: Found = _compute(compute, _Arguments(repr(values), values))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _compute(compute: Callable[..., Any], arguments: _Arguments) -> Any:
+    return compute(*arguments.values)
 
 
 @dataclass(frozen=True)
@@ -66,43 +89,30 @@ def make_point(config: RunConfig, kv_tokens: float | None = None) -> Point:
         raise ValueError("predictions need a known GPU, a server of our own and a load")
     split = config.parallelism
     tp, dp = split.tensor_parallel_size or 1, split.data_parallel_size or 1
-    is_large = gpu.memory_mib >= LARGE_GPU_MIB and "a100" not in gpu.name
-    work = compute_work(config.model, tp, routes_alike(config))
-    limits = Limits(
-        batched_tokens=engine.max_num_batched_tokens or BATCHED_TOKENS[is_large],
-        sequences=engine.max_num_seqs or SEQUENCES[is_large],
-        kv_tokens=estimate_kv_tokens(config, work) if kv_tokens is None else kv_tokens,
-    )
+    steps = find_steps(engine, gpu, split.pipeline_parallel_size or 1)
+    if kv_tokens is None:
+        server = replace(config, workload=Workload())
+        kv_tokens = _remember(estimate_kv_tokens, server)
+    limits = Limits(steps.tokens, steps.sequences, kv_tokens)
     return Point(
         system=describe_system(config),
         gpu=gpu,
-        work=work,
+        work=_remember(compute_work, config.model, tp, routes_alike(config.model, engine)),
         tensor_parallel=tp,
         replicas=dp,
         limits=limits,
         graph_tokens=find_graph_tokens(config, limits.sequences),
         api_servers=count_api_servers(engine.extra_args),
-        load=make_load(workload),
+        load=_remember(make_load, workload),
     )
 
 
-def estimate_kv_tokens(config: RunConfig, work: Work) -> float:
-    """Tokens of KV cache that are left beside the weights and RESERVED_GIB on each device of a replica.
-
-    Raises ValueError if nothing is left.
-    """
-    assert config.hardware.gpu is not None
-    usable = config.engine.gpu_memory_utilization * config.hardware.gpu.memory_mib / 1024 - RESERVED_GIB
-    tokens = (usable * 2**30 - work.resident_bytes) / (work.kv_bytes + work.window_kv_bytes)
+def estimate_kv_tokens(config: RunConfig) -> float:
+    """Tokens of KV cache of a replica, by `vbench.plan.memory`. Raises ValueError if the weights leave none."""
+    tokens = estimate_fit(config).kv_cache_tokens
     if tokens <= 0:
         raise ValueError(f"{describe_system(config)}: the weights leave no memory for a KV cache")
-    return tokens
-
-
-def routes_alike(config: RunConfig) -> bool:
-    """Whether random weights send every token to the same experts: the router's bias then outweighs its input."""
-    engine = config.engine
-    return engine.weights is Weights.dummy and engine.moe_routing is None and config.model.model_type in ROUTER_BIAS
+    return float(tokens)
 
 
 def find_graph_tokens(config: RunConfig, sequences: int) -> int:

@@ -12,7 +12,6 @@ from vbench.metrics.model_cost import ModelCost, compute_model_cost
 from vbench.schema import Model
 
 WIDE = 2.0  # bytes of a bfloat16
-ROUTER_BIAS = ("gpt_oss", "deepseek_v3", "glm4_moe", "kimi_k2")  # model types whose router adds a bias to each expert
 EXPERTS_ONLY = ("mxfp4",)  # weight types that leave all but the routed experts in bfloat16
 
 
@@ -37,7 +36,6 @@ class Work:
     activation_bytes: float  # read and written for a token between the matrix products, all layers
     all_reduces: int  # a step
     all_reduce_bytes: float  # a token and all-reduce
-    resident_bytes: float  # all weights
     dense_dtype: str
     expert_dtype: str
 
@@ -74,7 +72,6 @@ def compute_work(model: Model, tensor_parallel: int, routes_alike: bool = False)
         activation_bytes=WIDE * layers * (12 * hidden + routed * (2 * hidden + 5 * width) * share),
         all_reduces=2 * layers if tensor_parallel > 1 else 0,
         all_reduce_bytes=hidden * WIDE,
-        resident_bytes=cost.weight_bytes * share,
         dense_dtype="bfloat16" if model.weight_dtype in EXPERTS_ONLY else model.weight_dtype,
         expert_dtype=model.weight_dtype,
     )
