@@ -5,13 +5,16 @@
     python benchmarks/reach.py --save                 also writes the efficiencies that a host without records uses
     python benchmarks/reach.py --records FOLDER       other records
 
-aiconfigurator's numbers stand beside ours if it is installed in another environment: --aiconfigurator PYTHON.
+aiconfigurator's answers stand below ours with --aiconfigurator PYTHON, the interpreter of an environment that has it
+(benchmarks/reach_aiconfigurator.py says what it is asked).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +25,13 @@ from vbench.plan.reach.observations import Observation, observe
 from vbench.plan.reach.prediction import METRICS
 from vbench.schema.record import RECORD, Record, find_record
 
+AICONFIGURATOR = {  # models whose config.json it brings
+    "llama8b": "meta-llama/Meta-Llama-3.1-8B",
+    "llama70b": "meta-llama/Meta-Llama-3.1-70B",
+    "mixtral8x7b": "mistralai/Mixtral-8x7B-v0.1",
+    "qwen3_30b_a3b": "Qwen/Qwen3-30B-A3B",
+    "gpt_oss_120b": "openai/gpt-oss-120b",
+}
 ROOT = Path(__file__).parents[1]
 DEFAULTS = ROOT / "vbench" / "plan" / "reach" / predictor.DEFAULTS
 
@@ -31,12 +41,16 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=ROOT / "docs" / "results")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--save", action="store_true")
+    parser.add_argument("--aiconfigurator", metavar="PYTHON")
     options = parser.parse_args()
     records = read_records(options.records)
     seen = observe(records)
     found = predictor.fit_efficiencies(seen)
     errors = predictor.estimate_left_out_errors(seen, found) if options.quick else leave_out(seen)
+    print("Predicted by a fit without the system; measured; error")
     print_table(seen, errors)
+    if options.aiconfigurator:
+        print_aiconfigurator(seen, options.aiconfigurator)
     if options.save:
         source = options.records.resolve().relative_to(ROOT)
         systems = len({each.system for each in seen})
@@ -70,7 +84,6 @@ def errors_without(seen: list[Observation], system: str) -> np.ndarray:
 
 def print_table(seen: list[Observation], errors: np.ndarray) -> None:
     """One row for each point, then medians and the worst, by metric."""
-    print("Predicted by a fit without the system; measured; error")
     print(f"{'system':34} {'load':>5}  {'tokens/s':>24}  {'TPOT ms':>22}  {'TTFT ms':>22}")
     for each, error in sorted(zip(seen, errors, strict=True), key=lambda pair: (pair[0].system, pair[0].prompts)):
         cells = [
@@ -78,9 +91,43 @@ def print_table(seen: list[Observation], errors: np.ndarray) -> None:
             for measured, off in zip(each.measured, error, strict=True)
         ]
         print(f"{each.system:34} {each.prompts:5}  " + "  ".join(cells))
+    print_summary(seen, errors)
+
+
+def print_summary(seen: list[Observation], errors: np.ndarray) -> None:
+    """Medians and the worst over the points, by metric."""
     for name, value in (("median", np.median(np.abs(errors), axis=0)), ("worst", np.abs(errors).max(axis=0))):
         told = "  ".join(f"{metric} {each:.1%}" for metric, each in zip(METRICS, value, strict=True))
-        print(f"{name} of {len(seen)} points, {len({each.system for each in seen})} systems left out: {told}")
+        print(f"{name} of {len(seen)} points of {len({each.system for each in seen})} systems: {told}")
+
+
+def print_aiconfigurator(seen: list[Observation], python: str) -> None:
+    """What aiconfigurator says of the same points, and our errors on those that it knows."""
+    script = Path(__file__).with_name("reach_aiconfigurator.py")
+    asked = [describe(each) for each in seen]
+    done = subprocess.run([python, str(script)], input=json.dumps(asked), capture_output=True, text=True, check=True)
+    answers = json.loads(done.stdout)
+    known = [place for place, answer in enumerate(answers) if "error" not in answer]
+    print("\nThe same by aiconfigurator, from its data of vLLM, in a steady state of the mean lengths")
+    replicas = [[seen[place].point.replicas, 1, 1] for place in known]
+    told = np.array([[answers[place][metric] for metric in METRICS] for place in known]) * replicas
+    print_table([seen[place] for place in known], told / np.array([seen[place].measured for place in known]) - 1)
+    for reason in sorted(
+        {f"{seen[place].system}: {answer['error']}" for place, answer in enumerate(answers) if "error" in answer}
+    ):
+        print(f"not known: {reason}")
+
+
+def describe(observation: Observation) -> dict[str, object]:
+    """A point in aiconfigurator's words."""
+    point = observation.point
+    model = point.system.partition(" ")[0]
+    prompts, replies = point.load.lengths.mean(axis=0)
+    return {
+        "model": AICONFIGURATOR.get(model, model), "system": f"{point.gpu.name}_sxm", "isl": round(prompts),
+        "osl": round(replies), "batch": max(1, observation.prompts // point.replicas), "tp": point.tensor_parallel,
+        "experts": point.work.experts > 0, "fp8": point.work.dense_dtype == "fp8",
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
