@@ -54,3 +54,9 @@ def test_the_share_of_hits_is_told_for_each_engine_that_was_asked():
     before, after = page((100, 50), (0, 0), (7, 7)), page((300, 150), (80, 20), (7, 7))
     assert parse_hit_shares(before, after) == [0.5, 0.25]
     assert parse_hit_shares("", after) == []
+
+
+def test_the_engine_s_own_estimates_are_kept_where_it_exports_them():
+    page = "vllm:estimated_flops_per_gpu_total{} 1e12\nvllm:estimated_read_bytes_per_gpu_total{} 5e9\n"
+    found = compute_changes(parse(""), parse(page)) | compute_changes(dict.fromkeys(parse(page), 0.0), parse(page))
+    assert found == {"server_estimated_flops_per_gpu": 1e12, "server_estimated_read_bytes_per_gpu": 5e9}

@@ -20,6 +20,9 @@ COUNTERS = {
     "preemptions": "vllm:num_preemptions_total",
     "prefix_cache_queries": "vllm:prefix_cache_queries_total",
     "prefix_cache_hits": "vllm:prefix_cache_hits_total",
+    "estimated_flops_per_gpu": "vllm:estimated_flops_per_gpu_total",  # these three with --enable-mfu-metrics only
+    "estimated_read_bytes_per_gpu": "vllm:estimated_read_bytes_per_gpu_total",
+    "estimated_write_bytes_per_gpu": "vllm:estimated_write_bytes_per_gpu_total",
     "external_cache_queries": "vllm:external_prefix_cache_queries_total",  # of a KV connector: other hosts, CPU memory
     "external_cache_hits": "vllm:external_prefix_cache_hits_total",
 }
