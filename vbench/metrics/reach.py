@@ -32,10 +32,6 @@ from vbench.schema.record import Floats, Ints, Requests
 
 # Of engine.extra_args: others may change what a step reads or computes.
 HARMLESS = ("--api-server-count", "-asc", "--enable-mfu-metrics")
-    "--api-server-count",
-    "-asc",
-    "--enable-mfu-metrics",
-)  # of engine.extra_args: others may change what a step reads or computes
 EIGHT_BITS = ("fp8", "mxfp4", "nvfp4", "int8")  # weight types whose products may run at the FP8 peak
 
 
