@@ -38,7 +38,7 @@ def load(*urls, chat=False, processes=2, routing=None, timeout_s=30.0, **values)
     workload = run_config(workload=given | values).workload
     asked = prompts(workload, 32000, "", 4096)
     return Load(
-        endpoints=tuple(Endpoint(url, "fake", chat=chat) for url in urls),
+        endpoints=tuple(Endpoint(url, f"fake-{index}", chat=chat) for index, url in enumerate(urls)),
         prompts=asked.ids,
         output_len=asked.output_len,
         scheduled=send_times(workload),

@@ -29,8 +29,8 @@ class Bodies(Protocol):
     input_tokens: Ints  # (n,) of each prompt
     carried: Ints  # (n,) tokens of an earlier reply in it
 
-    def build(self, index: int) -> bytes:
-        """The body of request `index`. What its prompt extends has ended."""
+    def build(self, index: int, model: str) -> bytes:
+        """The body of request `index` to a replica that calls its model so. What its prompt extends has ended."""
 
     def keep_reply(self, index: int, reply: Reply) -> None:
         """Takes the finished reply of request `index`, if a later prompt carries it."""
@@ -43,11 +43,17 @@ class Prepared:
         self.input_tokens = np.array([len(prompt) for prompt in load.prompts], np.int64)
         self.carried = np.empty(0, np.int64)
         self._bodies = [
-            _join(load, endpoint, [_own(endpoint, [request.encode(prompt, endpoint.chat)])], int(length))
+            _join(
+                load,
+                endpoint.model,
+                endpoint.chat,
+                [_own(endpoint, [request.encode(prompt, endpoint.chat)])],
+                int(length),
+            )
             for prompt, length in zip(load.prompts, load.output_len, strict=True)
         ]
 
-    def build(self, index: int) -> bytes:
+    def build(self, index: int, model: str) -> bytes:  # noqa: ARG002  they were built for one model
         return self._bodies[index]
 
     def keep_reply(self, index: int, reply: Reply) -> None:
@@ -55,7 +61,7 @@ class Prepared:
 
 
 class Assembled:
-    """Bodies joined from parts, each when it is sent."""
+    """Bodies joined from parts, each when it is sent; one for all replicas, as a session may move between them."""
 
     def __init__(self, load: Load, endpoint: Endpoint, structure: Structure) -> None:
         self._load, self._endpoint, self._structure = load, endpoint, structure
@@ -72,13 +78,13 @@ class Assembled:
         self._contexts: dict[int, list[bytes]] = {}  # pieces of prompt and reply, of requests still to be extended
         self._tokens: dict[int, tuple[int, int]] = {}  # of them: tokens of the prompt, of the reply as it came
 
-    def build(self, index: int) -> bytes:
+    def build(self, index: int, model: str) -> bytes:
         pieces = list(self._take_context(index))
         own = [self._parts[part] for part in self._structure.own_parts(index).tolist()]
         pieces.append(_own(self._endpoint, own))
         if self._extended[index]:
             self._contexts[index] = pieces
-        return _join(self._load, self._endpoint, pieces, int(self._load.output_len[index]))
+        return _join(self._load, model, self._endpoint.chat, pieces, int(self._load.output_len[index]))
 
     def keep_reply(self, index: int, reply: Reply) -> None:
         if not self._extended[index] or index not in self._contexts:
@@ -131,9 +137,7 @@ def _own(endpoint: Endpoint, parts: list[bytes]) -> bytes:
     return request.message("user", b" ".join(parts)) if endpoint.chat else b",".join(parts)
 
 
-def _join(load: Load, endpoint: Endpoint, pieces: list[bytes], output_len: int) -> bytes:
-    returns_ids = load.returns_ids and not endpoint.chat
-    before, after = request.frame(
-        endpoint.model, endpoint.chat, output_len, load.ignore_eos, load.cache_salt, returns_ids
-    )
+def _join(load: Load, model: str, chat: bool, pieces: list[bytes], output_len: int) -> bytes:
+    returns_ids = load.returns_ids and not chat
+    before, after = request.frame(model, chat, output_len, load.ignore_eos, load.cache_salt, returns_ids)
     return b"%b%b%b" % (before, b",".join(pieces), after)

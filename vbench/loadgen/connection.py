@@ -107,7 +107,7 @@ class Replica:
             self.unreachable = error
 
     def message(self, index: int) -> bytes:
-        body = self.bodies.build(index)
+        body = self.bodies.build(index, self.endpoint.model)
         return b"%b%d\r\n\r\n%b" % (self.head, len(body), body)
 
     def take(self) -> Connection | None:
@@ -150,13 +150,16 @@ class Replica:
 
 
 async def resolve_replicas(load: Load) -> list[Replica]:
-    """Returns the resolved endpoints with the requests' bodies, built once for all replicas of one model."""
+    """Returns the resolved endpoints with the requests' bodies, built once for all replicas of one model.
+
+    Bodies that carry replies are joined for all replicas, whatever each calls its model.
+    """
     written: dict[tuple[str, bool], Bodies] = {}
     replicas = []
     for index, endpoint in enumerate(load.endpoints):
-        kind = (endpoint.model, endpoint.chat)
+        structure = load.structure
+        kind = ("" if structure else endpoint.model, endpoint.chat)
         if kind not in written:
-            structure = load.structure
             written[kind] = Assembled(load, endpoint, structure) if structure else Prepared(load, endpoint)
         replicas.append(Replica(index, endpoint, written[kind]))
         await replicas[-1].find()
