@@ -150,6 +150,24 @@ def test_the_log_of_every_compilation_is_asked_of_the_versions_that_have_it(vers
     assert ("--jit-monitor-verbose" in argv) is passed
 
 
+def test_a_revision_is_asked_of_the_hub_but_not_of_a_dummy_model():
+    for weights, asked in (("hub", True), ("dummy", False)):
+        (made,) = plan(
+            [
+                (
+                    check_run(
+                        run_config(
+                            model={"name": "m", "hub_id": "org/name", "revision": "v1"}, engine={"weights": weights}
+                        )
+                    ),
+                    "vllm 0.26.0",
+                )
+            ]
+        )
+        argv = build_server_argv(made, "org/name", "name", 1)
+        assert (argv[argv.index("--model") + 2 :][:2] == ["--revision", "v1"]) is asked
+
+
 def test_the_choice_of_experts_is_simulated_where_asked_and_the_server_says_so(tmp_path):
     parts = {"model": MIXTURE}
     made = session("--log-line", "WARNING Simulating MoE routing using a uniform_random strategy. This", **parts)

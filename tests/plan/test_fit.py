@@ -53,8 +53,17 @@ def tiny(memory_mib, **changes):
     gpu = {"name": "small", "product": "Small", "memory_mib": memory_mib}
     tied = {"tie_word_embeddings": True}
     model = {"vocab_size": 32768, "num_hidden_layers": 16, "config_json": tied, **changes}
-    (made,) = plan([(check_run(run_config(model=model, hardware={"gpus": 1, "gpu": gpu})), "vllm 0.26.0")])
+    run = run_config(model=model, hardware={"gpus": 1, "gpu": gpu}, engine={"gpu_memory_utilization": 1.0})
+    (made,) = plan([(check_run(run), "vllm 0.26.0")])
     return made
+
+
+def test_weights_beyond_the_share_of_one_gpu_are_infeasible_too():
+    failure = find_infeasibility(session("llama70b", 1, engine={"gpu_memory_utilization": 0.8}))
+    assert (
+        failure.line == "the weights take 67.7 GiB of a GPU, engine.gpu_memory_utilization=0.8 of the h100 is 63.7 GiB"
+    )
+    assert find_infeasibility(session("llama70b", 1, engine={"gpu_memory_utilization": 0.85})) is None  # by a hair
 
 
 def test_weights_that_fill_the_memory_to_the_last_byte_may_fit_and_one_mib_less_is_too_little():

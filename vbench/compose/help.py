@@ -45,6 +45,10 @@ EXAMPLES = (
     ("hydra/launcher=plan +campaign=published", "what a campaign would take; needs no GPU"),
     ("+campaign=published hydra/launcher=slurm", "a grid kept in conf/campaign/, as batch jobs"),
 )
+OTHER_MODELS = (
+    ("hf:OWNER/NAME[@REVISION]", "any other model, by its config.json on the hub"),
+    ("path:FOLDER", "one in a folder of this host"),
+)
 CLOSING = """\
 The same command continues a campaign that was stopped, killed or detached (launcher.detach=true); rerun=failed,
 rerun=invalid or rerun=all measures again."""
@@ -88,6 +92,7 @@ def group_page(group: str) -> str:
         lines += [f"Choices ({_prefix(group)}{group}=CHOICE)"]
         described = [" ".join(filter(None, (text, _settings(group, name)))) for name, text in found[group].items()]
         lines += _columns(_mark_default(group), described)
+    lines += [f"  {word}: {meaning}" for word, meaning in OTHER_MODELS] if group == "model" else []
     if own:
         lines += [*([""] if lines else []), "Keys", *_key_lines(own)]
     return "\n".join(lines)

@@ -65,17 +65,21 @@ def estimate_fit(config: RunConfig, engine_version: str = "", measured: Spent | 
     gpu = config.hardware.gpu
     if gpu is None:
         raise ValueError(f"hardware={config.hardware.name}: no GPU")
-    split = read_split(config)
-    facts = read_facts(config.model)
+    split, facts = read_split(config), read_facts(config.model)
+    steps = find_steps(config.engine, gpu, split.stages)
+    most = longest_context(config.model, engine_version)
+    fits = [_fit_stage(config, gpu, facts, stage, split, steps, most, measured) for stage in split_stages(config)]
+    return min(fits, key=lambda fit: (fit.max_context_tokens, fit.kv_cache_tokens, fit.available))
+
+
+def split_stages(config: RunConfig) -> list[Stage]:
+    """The weights on one GPU of each pipeline stage. Raises ValueError for layers or a quantization not known here."""
+    split, facts = read_split(config), read_facts(config.model)
     quantization = read_quantization(facts.config, config.model.weight_dtype)
     weights = list_weights(facts)
-    steps = find_steps(config.engine, gpu, split.stages)
     stages = split_weights(facts, weights, quantization, split.tensor, split.stages, whole_experts=split.whole_experts)
-    most = longest_context(config.model, engine_version)
     others = _count_others(config, sum(quantization.count_bytes(weight) for weight in weights)) / split.tensor
-    stages[0] = replace(stages[0], others=others)
-    fits = [_fit_stage(config, gpu, facts, stage, split, steps, most, measured) for stage in stages]
-    return min(fits, key=lambda fit: (fit.max_context_tokens, fit.kv_cache_tokens, fit.available))
+    return [replace(stages[0], others=others), *stages[1:]]
 
 
 def read_split(config: RunConfig) -> _Split:
