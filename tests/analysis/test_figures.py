@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import math
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import records
+from PIL import Image
 from sections import OOM, curve, section
 
 from vbench.analysis import comparisons, figures
@@ -19,6 +21,7 @@ from vbench.analysis.comparisons import repeats as repetition
 from vbench.analysis.options import Options
 from vbench.analysis.pareto import pareto_front
 from vbench.analysis.plot import Plot
+from vbench.analysis.png import encode_png
 from vbench.schema import Lengths
 from vbench.schema.record import Failure, Reason
 
@@ -329,3 +332,13 @@ def test_a_length_that_fails_says_nothing_of_shorter_ones_that_were_not_tried(ru
     contexts = section(comparisons.sections(found, Options()), "max-context")
     assert contexts.table["llama8b"].tolist() == ["", "≥ 2,000"]
     assert contexts.notes == ("1xh100 · tp1 · llama8b: FAILED: oom_load at 64000, and nothing shorter was tried",)
+
+
+# ---- files
+
+
+def test_a_png_holds_the_pixels_and_the_size_on_paper():
+    pixels = np.arange(7 * 5 * 4, dtype=np.uint8).reshape(7, 5, 4)
+    read = Image.open(io.BytesIO(encode_png(pixels, 150)))
+    assert np.asarray(read).tolist() == pixels[:, :, :3].tolist()
+    assert read.info["dpi"] == pytest.approx((150, 150), abs=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import multiprocessing
 import os
@@ -27,17 +28,22 @@ def render_all(plots: Mapping[str, Plot], folder: Path, formats: Sequence[str]) 
     processes = min(len(tasks), len(os.sched_getaffinity(0)), MOST_PROCESSES)
     if len(tasks) <= FEW or processes < 2:
         return dict(zip(plots, map(_render, tasks), strict=True))
-    with _forked(processes) as pool:
-        return dict(zip(plots, pool.map(_render, tasks), strict=True))
+    with _forked(processes - 1) as pool:
+        drawn = [pool.submit(_render, task) for task in tasks]
+        # This process draws too, from the end: each process that draws holds some memory of its own.
+        here = {place: _render(tasks[place]) for place in reversed(range(len(tasks))) if drawn[place].cancel()}
+        found = [here[place] if place in here else each.result() for place, each in enumerate(drawn)]
+    return dict(zip(plots, found, strict=True))
 
 
 @contextmanager
 def _forked(processes: int) -> Iterator[ProcessPoolExecutor]:
-    # A fork shares what is imported: starting anew would import pandas and matplotlib again in each process.
+    # A fork shares what is imported: starting anew would import pandas and matplotlib again in each process. What is
+    # frozen there is not visited by garbage collection, which would write to its pages and so copy them.
     with warnings.catch_warnings():
         # NumPy's idle threads are the only ones here, and its library handles a fork.
         warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), gc.freeze) as pool:
             yield pool
 
 

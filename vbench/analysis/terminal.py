@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vbench.analysis.answers import Answer
     from vbench.analysis.section import Section
 
+MOST_ROWS = 50  # of a table; more would drive the answer out of the window
 COLOURS = {FAILED: "red", PASSED: "green", UNDECIDED: "yellow"}
 
 
@@ -37,6 +38,8 @@ def print_section(console: Console, section: Section) -> None:
     """Prints a table with its caption and notes; a figure is only in the files."""
     if section.table is not None:
         console.print(_table(section))
+        if len(section.table) > MOST_ROWS:
+            console.print(Text(f"  {len(section.table) - MOST_ROWS:,} more rows: see the report", style="dim"))
         console.print(Text(one_line(section.caption)), style="dim")
     elif section.notes:
         console.print(Text(one_line(section.title), style="bold"))
@@ -66,6 +69,6 @@ def _table(section: Section) -> Table:
     shown.add_column(Text(one_line(section.table.index.name)), overflow="fold")
     for column in section.table.columns:
         shown.add_column(Text(one_line(column)), justify="right", overflow="fold")
-    for name, *cells in section.table.itertuples(name=None):
+    for name, *cells in section.table.iloc[:MOST_ROWS].itertuples(name=None):
         shown.add_row(*(Text(one_line(cell)) for cell in (name, *cells)))
     return shown

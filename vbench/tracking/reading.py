@@ -39,7 +39,8 @@ CHOSEN = (
     "AND (:experiment IS NULL OR experiments.name = :experiment)"
 )
 RUNS = f"SELECT run_uuid, runs.name, experiments.name, start_time, status {CHOSEN} ORDER BY start_time DESC, run_uuid"
-CELLS = "SELECT run_uuid, key, {value} FROM {table} WHERE run_uuid IN (SELECT run_uuid {chosen})"
+CELLS = "SELECT run_uuid, key, {value} FROM {table} WHERE {kept} run_uuid IN (SELECT run_uuid {chosen})"
+SERIES = "/"  # in the key of a series (group/name), whose last sample is not a result of the run
 PAGE = 1000
 RUN_COLUMNS = ["run_id", "run_name", "experiment", "start_time", "status"]
 
@@ -96,15 +97,16 @@ def _select(connection: sqlite3.Connection, experiment: str | None, ids: set[str
     wanted = {"experiment": experiment}
 
     def select(what: str) -> Iterator[tuple[Any, ...]]:
-        return (row for row in connection.execute(what, wanted) if ids is None or row[0] in ids)
+        rows = connection.execute(what, wanted)
+        return rows if ids is None else (row for row in rows if row[0] in ids)
 
-    def cells(table: str, value: str) -> Iterator[Cell]:
-        return select(CELLS.format(table=table, value=value, chosen=CHOSEN))
+    def cells(table: str, value: str, kept: str = "") -> Iterator[Cell]:
+        return select(CELLS.format(table=table, value=value, kept=kept, chosen=CHOSEN))
 
     return _Rows(
         runs=list(select(RUNS)),
         params=cells("params", "value"),
-        metrics=cells("latest_metrics", "CASE WHEN is_nan THEN NULL ELSE value END"),
+        metrics=cells("latest_metrics", "CASE WHEN is_nan THEN NULL ELSE value END", f"instr(key, '{SERIES}') = 0 AND"),
         tags=cells("tags", "value"),
     )
 
@@ -155,7 +157,9 @@ def _rows(found: list[tuple[str, Run]]) -> _Rows:
     return _Rows(
         runs=[(run.info.run_id, run.info.run_name, name, run.info.start_time, run.info.status) for name, run in found],
         params=((run.info.run_id, *item) for run in runs for item in run.data.params.items()),
-        metrics=((run.info.run_id, *item) for run in runs for item in run.data.metrics.items()),
+        metrics=(
+            (run.info.run_id, *item) for run in runs for item in run.data.metrics.items() if SERIES not in item[0]
+        ),
         tags=((run.info.run_id, *item) for run in runs for item in run.data.tags.items()),
     )
 
@@ -187,21 +191,22 @@ def _table(rows: _Rows) -> pd.DataFrame:
     place = {run[0]: row for row, run in enumerate(runs)}
     table = pd.DataFrame(runs, columns=RUN_COLUMNS)
     table["start_time"] = pd.to_datetime(table["start_time"], unit="ms", utc=True)
-    # A series (group/name) is left out: its last sample is not a result of the run.
-    results = (cell for cell in rows.metrics if "/" not in cell[1])
-    metrics = {f"metrics.{key}": column.astype(float) for key, column in _pivot(results, place, np.nan).items()}
-    params = {f"params.{key}": restore(key, column) for key, column in _pivot(rows.params, place, None).items()}
-    tags = {f"tags.{key}": column for key, column in _pivot(tagged, place, None).items()}
+    metrics = {f"metrics.{key}": column for key, column in _pivot(rows.metrics, place, np.nan, float).items()}
+    params = {f"params.{key}": restore(key, column) for key, column in _pivot(rows.params, place, None, object).items()}
+    tags = {f"tags.{key}": column for key, column in _pivot(tagged, place, None, object).items()}
     return pd.concat([table, pd.DataFrame(params | metrics | tags, index=table.index)], axis=1)
 
 
-def _pivot(cells: Iterable[Cell], place: dict[str, int], missing: Any) -> dict[str, pd.Series]:
+def _pivot(cells: Iterable[Cell], place: dict[str, int], missing: Any, kind: type) -> dict[str, pd.Series]:
     """One column for each key, from the cells of the runs that have a row."""
     columns: dict[str, np.ndarray[Any, Any]] = {}
+    one: dict[Any, Any] = {}  # equal values are one object: a store has many runs and few values
     for run, key, value in cells:
-        if run not in place:
+        row = place.get(run)
+        if row is None:
             continue
         if key not in columns:
-            columns[key] = np.full(len(place), missing, dtype=object)
-        columns[key][place[run]] = missing if value is None else value
-    return {key: pd.Series(columns[key], dtype=object) for key in sorted(columns)}
+            columns[key] = np.full(len(place), missing, dtype=kind)
+        if value is not None:
+            columns[key][row] = value if kind is float else one.setdefault(value, value)
+    return {key: pd.Series(columns[key], dtype=kind) for key in sorted(columns)}
