@@ -342,3 +342,11 @@ def test_a_png_holds_the_pixels_and_the_size_on_paper():
     read = Image.open(io.BytesIO(encode_png(pixels, 150)))
     assert np.asarray(read).tolist() == pixels[:, :, :3].tolist()
     assert read.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+
+
+def test_repeats_of_small_loads_show_a_percentile_that_can_be_quoted_and_keep_the_others_in_the_data(runs):
+    found = runs(*(records.record(num_prompts=80, workload={"seed": seed}) for seed in range(3)))
+    repeats = section(comparisons.sections(found, Options()), "repeats")
+    assert repeats.table["p95 ITL ms"].tolist() == ["30.00"]  # 1.5 times the median
+    assert "p99 ITL ms" not in repeats.table
+    assert "p99_itl_ms" in set(repeats.data["metric"])

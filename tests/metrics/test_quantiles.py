@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vbench.metrics.quantiles import compute_statistics, needed, samples_above
+from vbench.metrics.quantiles import compute_statistics, needed, quotable, samples_above
 
 
 @pytest.mark.parametrize(("percent", "n"), [(90, 29), (95, 59), (99, 299)])
@@ -49,3 +49,21 @@ def test_samples_of_one_reply_count_once():
 
 def test_no_sample_no_statistic():
     assert compute_statistics("ttft", np.empty(0), 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("replies", "told"),
+    [
+        ([80, 320], "p99_itl_ms"),  # one row bears it
+        ([64, 80, 100], "p95_itl_ms"),
+        ([64, 80, 10], "p95_itl_ms"),  # most rows
+        ([30, 32, 80], "p90_itl_ms"),
+        ([10, 20], "p99_itl_ms"),  # none: it says what it needs
+        ([], "p99_itl_ms"),
+    ],
+)
+def test_a_table_of_small_loads_has_the_highest_percentile_that_most_rows_can_tell(replies, told):
+    known = {"p90_itl_ms", "p95_itl_ms", "p99_itl_ms"}
+    assert quotable("p99_itl_ms", replies, known) == told
+    assert quotable("p99_itl_ms", replies, {"p99_itl_ms"}) == "p99_itl_ms"
+    assert quotable("median_itl_ms", replies, known) == "median_itl_ms"

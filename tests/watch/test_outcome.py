@@ -34,3 +34,10 @@ def test_repeats_on_one_server_have_the_interval_of_the_repeats(capsys):
     said = printed(capsys, [repeat(0, seed, rate) for seed, rate in enumerate((99.0, 101.0, 103.0))])
     assert "101.0 ± 5.0" in said  # ± 4.30265 · 2 / √3
     assert "starts" not in said
+
+
+def test_a_small_campaign_shows_a_percentile_that_can_be_quoted_under_its_name(capsys):
+    said = printed(capsys, [repeat(0, 0, 99.0), repeat(1, 1, 101.0)])  # of 80 replies
+    assert "p95 ITL ms" in said
+    assert "p99 ITL ms" not in said
+    assert "needs" not in said

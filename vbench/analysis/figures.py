@@ -42,7 +42,7 @@ def draw(plot: Plot) -> Drawing:
 def render(drawing: Drawing, path: Any, kind: str) -> None:
     """Writes the drawing as svg or pdf to a path or stream, as png to a path."""
     figure = Figure(figsize=(drawing.width / DPI, drawing.height / DPI), dpi=DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     figure.add_artist(_Replay(drawing))
     with _missing_glyphs():
         if kind != "png":

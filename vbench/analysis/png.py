@@ -29,7 +29,7 @@ def encode_png(pixels: Any, dpi: float) -> bytes:
         [
             _chunk(b"IHDR", struct.pack(">II", width, height) + EIGHT_BIT_RGB),
             _chunk(b"pHYs", struct.pack(">IIB", per_m, per_m, 1)),
-            _chunk(b"IDAT", zlib.compress(lines, LEVEL)),
+            _chunk(b"IDAT", zlib.compress(lines.tobytes(), LEVEL)),
             _chunk(b"IEND", b""),
         ]
     )

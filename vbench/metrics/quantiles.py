@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Container, Iterable
 from functools import cache
 
 import numpy as np
@@ -63,6 +64,22 @@ def needs_text(key: str, replies: float) -> str | None:
     """`needs 299` in place of a percentile over too few replies; None if it can be told, or if the metric is none."""
     percent = percentile_of(key)
     return f"needs {needed(percent)}" if percent and replies < needed(percent) else None
+
+
+def quotable(key: str, replies: Iterable[float], known: Container[str]) -> str:
+    """The percentile for a table's column: the key itself if one row has replies enough for it, else the highest lower
+    one that most rows can tell; the key again if there is none, or if it is no percentile.
+
+    `replies` has one number a row; `known` are the keys that exist.
+    """
+    percent, counts = percentile_of(key), list(replies)
+    if percent is None or any(count >= needed(percent) for count in counts):
+        return key
+    for lower in sorted((each for each in PERCENTILES if each < percent), reverse=True):
+        other = key.replace(f"p{percent}_", f"p{lower}_", 1)
+        if other in known and 2 * sum(count >= needed(lower) for count in counts) > len(counts):
+            return other
+    return key
 
 
 @cache

@@ -6,13 +6,13 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 
 from vbench.metrics.intervals import interval
-from vbench.metrics.quantiles import needs_text, percentile_of, upper_key
+from vbench.metrics.quantiles import needs_text, percentile_of, quotable, upper_key
 from vbench.schema.record import Record
 from vbench.watch.markup import fill_markup, literal
 from vbench.watch.searches import answer_line, is_probe, is_search, probe_line
@@ -33,18 +33,20 @@ def exit_code(records: Sequence[Record]) -> int:
 
 def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
     """A table of all points, measured now or earlier, then the failures. Repeats share a row: mean ± half-width."""
-    table = Table("run", *COLUMNS, "verdict", box=None, pad_edge=False)
+    points = _group_by_point(records)
+    columns = _choose_columns(points)
+    table = Table("run", *columns, "verdict", box=None, pad_edge=False)
     for column in table.columns[1:-1]:
         column.justify = "right"
     for column in (table.columns[0], table.columns[-1]):
         column.overflow = "fold"  # on a narrow terminal a long name goes on in the next line, whole
-    points = _group_by_point(records)
-    for point in points:
-        table.add_row(literal(_row_name(point)), *_metric_cells(point), _verdict_cell(point))
+    cells = [_metric_cells(point, columns.values()) for point in points]
+    for point, row in zip(points, cells, strict=True):
+        table.add_row(literal(_row_name(point)), *row, _verdict_cell(point))
     yield table
-    for few in sorted({cell for point in points for cell in _metric_cells(point) if cell.startswith("needs ")}):
+    for few in sorted({cell for row in cells for cell in row if cell.startswith("needs ")}):
         yield f"{few}: so many replies are needed before this percentile can be told"
-    bounded = [upper_key(key) for key in COLUMNS.values() if percentile_of(key)]
+    bounded = [upper_key(key) for key in columns.values() if percentile_of(key)]
     if any(key in record.metrics for record in records for key in bounded):
         yield "(≤ …): the true percentile is not above this, with 95 % confidence"
     if any(len(_valid_records(point)) > 1 for point in points):
@@ -112,9 +114,23 @@ def _row_name(records: list[Record]) -> str:
     return records[0].name.removesuffix(f" s{_seed(records[0])}")
 
 
-def _metric_cells(records: list[Record]) -> list[str]:
-    shown = records if len(records) == 1 else _valid_records(records)  # a single run is shown even if INVALID
-    return [_metric_cell([each for each in shown if key in each.metrics], key) for key in COLUMNS.values()]
+def _choose_columns(points: Iterable[list[Record]]) -> dict[str, str]:
+    """COLUMNS, with a lower percentile where no point has replies enough for the 99th."""
+    shown = [each for point in points for each in _shown_records(point)]
+    known = {key for record in shown for key in record.metrics}
+    counts = [record.metrics["completed"] for record in shown if "completed" in record.metrics]
+    chosen = {name: quotable(key, counts, known) for name, key in COLUMNS.items()}
+    return {name.replace("p99", f"p{percentile_of(key)}"): key for name, key in chosen.items()}
+
+
+def _metric_cells(records: list[Record], keys: Iterable[str]) -> list[str]:
+    shown = _shown_records(records)
+    return [_metric_cell([each for each in shown if key in each.metrics], key) for key in keys]
+
+
+def _shown_records(records: list[Record]) -> list[Record]:
+    """The VALID ones; a single run is shown even if INVALID."""
+    return records if len(records) == 1 else _valid_records(records)
 
 
 def _metric_cell(records: list[Record], key: str) -> str:

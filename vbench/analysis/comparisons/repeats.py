@@ -10,6 +10,7 @@ from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.loads import load_axis_named
 from vbench.analysis.points import HALF_WIDTH, POINT, bounds_caption, describe_starts, mean_points, mean_text
 from vbench.analysis.section import Section
+from vbench.metrics.quantiles import percentile_of, quotable
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -24,7 +25,7 @@ SPREAD = {  # column: metric, format
     "output tok/s": ("output_throughput", ",.0f"),
     "median TTFT ms": ("median_ttft_ms", ",.1f"),
     "median ITL ms": ("median_itl_ms", ",.2f"),
-    "p99 ITL ms": ("p99_itl_ms", ",.2f"),
+    "p99 ITL ms": ("p99_itl_ms", ",.2f"),  # or a lower percentile, if no point has replies enough
 }
 
 
@@ -38,23 +39,30 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     several = found[found["runs"] > 1].reset_index(drop=True)
     if several.empty:
         return []
-    bounds = bounds_caption(several, [key for key, _ in SPREAD.values()])
+    spread = _columns(several)
+    bounds = bounds_caption(several, [key for key, _ in spread.values()])
     caption = (
         "Every point with two or more VALID repeats, which differ only in their seed: mean ± half of its 95 % interval "
         f"(Student's t), n repeats {describe_starts(several['starts'])}. No ± where they agree exactly, which tells "
         f"nothing of their spread. ± of tok/s: the half-width as a share of the mean. "
         f"{f'{bounds[0].upper()}{bounds[1:]}. ' if bounds else ''}{shared_conditions(labels)}."
     )
-    return [Section("repeats", "Repeats", caption, _table(several), _data(several, keys))]
+    return [Section("repeats", "Repeats", caption, _table(several, spread), _data(several, keys))]
 
 
-def _table(several: pd.DataFrame) -> pd.DataFrame:
+def _columns(several: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    counts = several.get("replies", ())
+    chosen = {name: (quotable(key, counts, several.columns), digits) for name, (key, digits) in SPREAD.items()}
+    return {name.replace("p99", f"p{percentile_of(key)}"): (key, digits) for name, (key, digits) in chosen.items()}
+
+
+def _table(several: pd.DataFrame, spread: dict[str, tuple[str, str]]) -> pd.DataFrame:
     names = [
         f"{row.model_label} · {row.system_label} · {load_axis_named(row.load_axis).short}{row.load:g}"
         for row in several.itertuples()
     ]
     rows = several.to_dict("records")
-    cells = {name: [mean_text(row, key, digits) for row in rows] for name, (key, digits) in SPREAD.items()}
+    cells = {name: [mean_text(row, key, digits) for row in rows] for name, (key, digits) in spread.items()}
     relative = several["output_throughput" + HALF_WIDTH] / several["output_throughput"].abs()
     shares = ["" if pd.isna(share) else f"{share:.1%}" for share in relative]
     table = pd.DataFrame(
