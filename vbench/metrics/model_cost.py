@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from vbench.metrics.model_facts import Facts, Kind, read_facts
+from vbench.metrics.model_facts import ByContent, Facts, Kind, read_facts
 from vbench.metrics.model_quantization import read_quantization
 from vbench.metrics.model_weights import Weight, list_weights
 
@@ -104,6 +105,12 @@ class ModelCost:
 
 def compute_model_cost(model: Model) -> ModelCost:
     """The sizes of a model. Raises ValueError for a quantization or a kind of layers that is not known here."""
+    return _compute_model_cost(ByContent(model))
+
+
+@lru_cache(maxsize=256)
+def _compute_model_cost(key: ByContent) -> ModelCost:
+    model = key.model
     facts = read_facts(model)
     weights = list_weights(facts)
     quantization = read_quantization(facts.config, model.weight_dtype)

@@ -6,8 +6,9 @@ also see images) is read as the model itself. What no key says is taken as a pla
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -89,6 +90,20 @@ class Facts:
     norms_per_layer: int = 2
     ffn: str = "mlp"  # name of the feed-forward part in the checkpoint
     config: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ByContent:
+    """A model as the key of a cache: a Model holds dicts, so it cannot be one. Grids ask for the same model often."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._text = json.dumps(asdict(model), sort_keys=True, default=str)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ByContent) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
 
 def read_config(model: Model) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vbench.metrics.model_cost import group_kv_layers
-from vbench.metrics.model_facts import Facts, read_facts
+from vbench.metrics.model_facts import ByContent, Facts, read_facts
 from vbench.metrics.model_quantization import read_quantization
 from vbench.metrics.model_weights import list_weights
 from vbench.plan.memory import profile
@@ -18,7 +19,7 @@ from vbench.plan.memory.terms import GIB, Basis, Spent, Term
 from vbench.plan.positions import longest_context
 
 if TYPE_CHECKING:
-    from vbench.schema import Gpu, RunConfig
+    from vbench.schema import Gpu, Model, RunConfig
 
 MARGIN_GIB = 1.0  # the largest error of the fitted terms over the recorded starts; docs/predicting.md
 
@@ -74,12 +75,17 @@ def estimate_fit(config: RunConfig, engine_version: str = "", measured: Spent | 
 
 def split_stages(config: RunConfig) -> list[Stage]:
     """The weights on one GPU of each pipeline stage. Raises ValueError for layers or a quantization not known here."""
-    split, facts = read_split(config), read_facts(config.model)
-    quantization = read_quantization(facts.config, config.model.weight_dtype)
+    return list(_split_stages(ByContent(config.model), read_split(config)))
+
+
+@lru_cache(maxsize=1024)
+def _split_stages(key: ByContent, split: _Split) -> tuple[Stage, ...]:
+    model, facts = key.model, read_facts(key.model)
+    quantization = read_quantization(facts.config, model.weight_dtype)
     weights = list_weights(facts)
     stages = split_weights(facts, weights, quantization, split.tensor, split.stages, whole_experts=split.whole_experts)
-    others = _count_others(config, sum(quantization.count_bytes(weight) for weight in weights)) / split.tensor
-    return [replace(stages[0], others=others), *stages[1:]]
+    others = _count_others(model, sum(quantization.count_bytes(weight) for weight in weights)) / split.tensor
+    return (replace(stages[0], others=others), *stages[1:])
 
 
 def read_split(config: RunConfig) -> _Split:
@@ -184,10 +190,10 @@ def _judge(spare: float, *, starts: bool, margin: float) -> Verdict:
     return Verdict.fits if starts else Verdict.too_large
 
 
-def _count_others(config: RunConfig, counted: float) -> float:
+def _count_others(model: Model, counted: float) -> float:
     """Bytes of what a model has beside its text part: what the hub has more of than the shapes here."""
-    towers = {"vision_config", "audio_config"} & config.model.config_json.keys()
-    return max((config.model.weight_bytes or 0) - counted, 0.0) if towers else 0.0
+    towers = {"vision_config", "audio_config"} & model.config_json.keys()
+    return max((model.weight_bytes or 0) - counted, 0.0) if towers else 0.0
 
 
 def _list_weight_terms(facts: Facts, stage: Stage, split: _Split, positions: int) -> list[Term]:
