@@ -1,6 +1,6 @@
 """Hits in the prefix cache: implied by the load, simulated with vLLM's blocks, and measured by the server's counters.
 
-    python benchmarks/cache_truth.py [--prompts 120] [--loads prefix,conversations] [--blocks 2000,150] [--folder F]
+    python benchmarks/cache_truth.py [--prompts 120] [--loads prefix,conversations] [--blocks 2000,115] [--folder F]
 
 Starts real vLLM with the tiny model on this CPU, once for each number of KV blocks and for one and two replicas, and
 measures each load on it; with two replicas sticky and round robin. It prints a row for each run, and fails if the
@@ -32,7 +32,7 @@ LOADS = {
     "prefix": [
         "workload=prefix",
         "workload.output_len=16",
-        "workload.prefix.groups=12",
+        "workload.prefix.groups=24",
         "workload.prefix.prefix_len=[200,600]",
         "workload.prefix.suffix_len=[20,150]",
         "workload.max_concurrency=4",
@@ -40,7 +40,7 @@ LOADS = {
     "conversations": [
         "workload=conversations",
         "workload.output_len=[8,60]",
-        "workload.sessions=8",
+        "workload.sessions=16",
         "workload.conversations.turns=[2,8]",
         "workload.conversations.first_len=[50,300]",
         "workload.conversations.next_len=[20,120]",
@@ -124,7 +124,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=120)
     parser.add_argument("--loads", type=lambda text: text.split(","), default=list(LOADS))
-    parser.add_argument("--blocks", type=lambda text: [int(each) for each in text.split(",")], default=[2000, 150])
+    parser.add_argument("--blocks", type=lambda text: [int(each) for each in text.split(",")], default=[2000, 115])
     parser.add_argument("--folder")
     return parser.parse_args()
 

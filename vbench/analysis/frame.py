@@ -164,8 +164,17 @@ def _add_derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFra
         server=_servers(named),
         gpu_type=kind,
         output_throughput_per_gpu=throughput / gpus.where(gpus > 0),
+        users_per_gpu=_users(named) / gpus.where(gpus > 0),
+        users_per_dollar=_users(named) / (dollars * 3600).where(dollars > 0),
         dollars_per_million_tokens=dollars / throughput.where(throughput > 0) * 1e6,
     )
+
+
+def _users(named: pd.DataFrame) -> pd.Series:
+    """Sessions served at once: the answer of a search, else the mean of those in progress."""
+    lacking = pd.Series(math.nan, index=named.index)
+    searched, active = (named.get(key, lacking).astype(float) for key in ("slo_sessions", "mean_active_sessions"))
+    return searched.fillna(active)
 
 
 def _longest_contexts(named: pd.DataFrame) -> pd.Series:

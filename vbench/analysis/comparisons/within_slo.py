@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from vbench.analysis.options import Options
 
 OBJECTIVES = {"workload.slo.ttft_ms": "TTFT", "workload.slo.tpot_ms": "TPOT", "workload.slo.e2el_ms": "E2EL"}
-FORMATS = {"highest": "{:g}", "request_goodput": "{:,.2f}", "output_throughput": "{:,.0f}", "probes": "{:.0f}"}
+USERS = {"users_per_gpu": "{:,.1f}", "users_per_dollar": "{:,.1f}"}  # of a search for sessions; $ of an hour
+FORMATS = {"highest": "{:g}", "request_goodput": "{:,.2f}", "output_throughput": "{:,.0f}", **USERS, "probes": "{:.0f}"}
 
 
 def sections(runs: Runs, _: Options) -> list[Section]:
@@ -22,7 +23,9 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     if runs.searches.empty:
         return []
     data = best_within_slo(add_labels(runs.searches, runs.conditions))
-    words = {key: data[key].map(form.format).where(data[key].notna(), "") for key, form in FORMATS.items()}
+    words = {
+        key: data[key].map(form.format).where(data[key].notna(), "") for key, form in FORMATS.items() if key in data
+    }
     table = data.assign(**words).rename(columns={"system_label": "system"}).set_index("model_label")
     table.index.name = "model"
     caption = (
@@ -52,6 +55,7 @@ def best_within_slo(rows: pd.DataFrame) -> pd.DataFrame:
             "highest": [row.get(f"slo_{row['search']}", float("nan")) for row in found],
             "request_goodput": metric("slo_request_goodput"),
             "output_throughput": metric("slo_output_throughput"),
+            **{key: metric(key) for key in USERS if metric(key).notna().any()},
             "probes": metric("probes").astype("Int64"),
         }
     )
