@@ -78,7 +78,10 @@ def main() -> None:
     parser.add_argument("--think-s", type=float, default=10.0, help="mean think time")
     parser.add_argument("--itl-s", type=float, default=0.02)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--real-time", action="store_true", help="run server and client at real-time priority (root)")
     options = parser.parse_args()
+    if options.real_time:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # processes started from here on inherit it
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before")
     asked = Conversations(
         turns=options.turns, first_len=100, next_len=50, think_time_s=f"exponential:{options.think_s}", system_len=32

@@ -358,3 +358,25 @@ def test_what_differs_behind_the_text_is_read_even_where_it_is_as_long() -> None
     assert len(parts[2]) == len(parts[1])
     reply, _ = decode([chunked([], b""), *map(chunk, parts), b"0\r\n\r\n"])
     assert said(read(reply)) == ([1, 1, 1], 3, "ab", "the server gave up: finish reason ab")
+
+
+def test_chunks_that_tell_token_ids_are_read_alike_whether_skimmed_or_parsed():
+    def event(place, ids, text='" w"', finish="null"):
+        return f'{{"choices":[{{"index":0,"text":{text},"finish_reason":{finish},"token_ids":{ids}}}]}}'.encode()
+
+    events = [event(place, [1000 + place]) for place in range(40)]
+    events[20] = event(20, [7, 8])  # two tokens in one chunk
+    events[30] = event(30, [9], text='""')  # half a character
+    events.append(event(40, [3], finish='"length"'))
+    usage = b'{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":42}}'
+    reply, at = Reply(), 0
+    reply.feed(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", at)
+    for data in [*events, usage, b"[DONE]"]:
+        at += 10
+        body = b"data: " + data + b"\n\n"
+        reply.feed(b"%x\r\n%b\r\n" % (len(body), body), at)
+    reply.feed(b"0\r\n\r\n", at + 10)
+    found = reading.read(reply, 42)
+    assert found.error == ""
+    assert found.output_tokens == found.tokens.sum() == 42
+    assert found.times.tolist() == list(range(10, 420, 10))

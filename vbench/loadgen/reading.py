@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vbench.loadgen.tokens import tokens_of_chunks
-from vbench.loadgen.wire import Event, Reply, Stream, header
+from vbench.loadgen.wire import Around, Event, Reply, Stream, header
 from vbench.schema.record import Ints
 
 ERROR_LENGTH = 300
@@ -18,6 +18,7 @@ MOST_TOKENS = 2**31  # of a reply
 FINISHED = {"stop", "length", "tool_calls", "content_filter"}  # OpenAI's; any other means that the server gave up
 REASONING = ("reasoning", "reasoning_content")
 VISIBLE = ("content", "refusal", "tool_calls", "function_call")  # of a chat's delta
+TOKEN_ID = re.compile(rb',"token_ids": ?\[(\d+)\]')
 TEXT = re.compile(rb'"(?:text|content)": ?("(?:[^"\\]|\\.)+")')
 
 
@@ -46,7 +47,7 @@ def read(reply: Reply, asked: int) -> Reading:
         for event in events:
             around = transcript.add(event)
         if around:
-            transcript.add_plain_tokens(stream.skim(*around))
+            transcript.add_plain_tokens(stream.skim(around))
     return transcript.reading(_explain_incomplete(reply, transcript))
 
 
@@ -67,7 +68,7 @@ class _Transcript:
         self.done = False
         self.events = 0
 
-    def add(self, event: Event) -> tuple[bytes, bytes] | None:
+    def add(self, event: Event) -> Around | None:
         """Adds one event; returns the bytes around its text if it is one plain token."""
         self.events += 1
         if event.is_error:
@@ -81,7 +82,7 @@ class _Transcript:
                 self.error = self.error or "unreadable event: " + one_line(event.data)
         return None
 
-    def _add_json(self, time: int, data: bytes, event: Any) -> tuple[bytes, bytes] | None:
+    def _add_json(self, time: int, data: bytes, event: Any) -> Around | None:
         if event is None:
             return None
         self.error = self.error or _complaint(event)
@@ -168,13 +169,19 @@ def _explain_incomplete(reply: Reply, transcript: _Transcript) -> str:
     return f"no stream of events: {words}" if words else "the reply has no body"
 
 
-def _split_around_text(data: bytes, event: dict[str, Any]) -> tuple[bytes, bytes] | None:
-    """The bytes before and after the text of an event that is one plain token; None for any other event."""
+def _split_around_text(data: bytes, event: dict[str, Any]) -> Around | None:
+    """What stands around the text of an event that is one plain token; None for any other event."""
     choices = event.get("choices") or []
     if event.get("usage") or len(choices) != 1 or choices[0].get("finish_reason") or not _has_text(choices[0]):
         return None
     texts = list(TEXT.finditer(data))
-    return (data[: texts[0].start(1)], data[texts[0].end(1) :]) if len(texts) == 1 else None
+    if len(texts) != 1:
+        return None
+    before, after = data[: texts[0].start(1)], data[texts[0].end(1) :]
+    if choices[0].get("token_ids") is None:
+        return Around(before, b"", after)
+    told = TOKEN_ID.search(after)
+    return told and Around(before, after[: told.start(1)], after[told.end(1) :])
 
 
 def _has_text(choice: dict[str, Any]) -> bool | None:

@@ -148,6 +148,14 @@ class Event(NamedTuple):
     is_error: bool = False
 
 
+class Around(NamedTuple):
+    """What stands around the text of an event that is one plain token, and around its token id, if it tells one."""
+
+    before: bytes  # the text, a JSON string
+    between: bytes  # text and id; empty if there is no id
+    after: bytes
+
+
 class Stream:
     """The events of a finished reply, parsed chunk by chunk."""
 
@@ -182,19 +190,19 @@ class Stream:
         self._drop(end)
         return found
 
-    def skim(self, before: bytes, after: bytes) -> list[int]:
-        """Skips the next chunks as long as each is one event: `before`, a JSON string, `after`.
+    def skim(self, around: Around) -> list[int]:
+        """Skips the next chunks as long as each is one event of one plain token.
 
         Returns their arrival times. Nearly all chunks look like this, and parsing one would cost 50 times as much.
         """
-        start, end = b"data: " + before, after + _END
+        start, end = b"data: " + around.before, around.after + _END
         plain: dict[bytes, int] = {}  # number of such chunks in a piece; 0 if it has anything else
         found: list[int] = []
         reach = GLANCE if self._chunked and not (self._raw or self._event) else 0
         while reach:
             reads = self._reads[self._next : self._next + reach]
             for piece in set(reads).difference(plain):
-                plain[piece] = _plain_chunks(piece, start, end)
+                plain[piece] = _plain_chunks(piece, start, around.between, end)
             counts = [plain[piece] for piece in reads]
             reach = reach * 16 if len(reads) == reach else 0
             if 0 in counts:
@@ -248,14 +256,18 @@ class Stream:
         return self._ends[bisect_left(self._ends, (end,))][1]
 
 
-def _plain_chunks(piece: bytes, start: bytes, end: bytes) -> int:
-    """The number of complete chunks in a piece, each `start`, a JSON string, `end`; 0 if it has anything else."""
+def _plain_chunks(piece: bytes, start: bytes, between: bytes, end: bytes) -> int:
+    """The number of complete chunks in a piece, each one plain token; 0 if it has anything else."""
     line = _SIZE_LINES.get(len(piece), b"")
     if line and piece.startswith(line + start) and piece.endswith(end):
-        return int(_is_string(piece[len(line + start) : -len(end)]))
+        text = piece[len(line + start) : -len(end)]
+        if not between:
+            return int(_is_string(text))
+        text, found, token = text.rpartition(between)
+        return int(bool(found) and token.isdigit() and _is_string(text))
     chunks = [chunk + _END for chunk in piece.split(_END)]
     several = len(chunks) > 2 and chunks.pop() == _END
-    return len(chunks) if several and all(_plain_chunks(chunk, start, end) for chunk in chunks) else 0
+    return len(chunks) if several and all(_plain_chunks(chunk, start, between, end) for chunk in chunks) else 0
 
 
 @lru_cache(maxsize=65_536)
