@@ -12,7 +12,7 @@ from vbench import compose as ours
 from vbench.plan.rules import check_run
 from vbench.schema.record import REQUESTS, Requests, is_aside
 from vbench.schema.workload import SHARING
-from vbench.workload.prompts import prompts
+from vbench.workload.prompts import lengths, prompts
 
 ROOT = Path(__file__).parents[2]
 LOADS = re.findall(r"^python -m vbench (workload=.*)$", (ROOT / "docs" / "workloads.md").read_text(), re.MULTILINE)
@@ -44,3 +44,11 @@ def test_agents_of_the_page_work_on_a_server(tmp_path):
     assert requests.error.tolist() == [""] * 24, ended.stdout + ended.stderr
     assert requests.input_tokens.tolist() == requests.usage_input_tokens.tolist()
     assert (requests.carried[requests.extends >= 0] == 8).all()
+
+
+@pytest.mark.parametrize("kind", ["prefix", "conversations", "agents"])
+@pytest.mark.usefixtures("hydra")
+def test_each_choice_can_be_run_as_it_is(kind):
+    words = [f"workload={kind}", "model=llama8b", "hardware=1xh100", "engine.max_model_len=131072"]
+    run = check_run(ours.run_config(compose("config", words, return_hydra_config=True)))
+    assert len(lengths(run.workload)) == run.workload.num_prompts

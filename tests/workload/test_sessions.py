@@ -13,7 +13,7 @@ from vbench.schema.errors import Refused
 from vbench.workload.draws import distribution
 from vbench.workload.prefix import group_order
 from vbench.workload.prompts import lengths, prompts, redraw
-from vbench.workload.sharing import find_script
+from vbench.workload.sharing import find_script, waits_s
 
 RNG = np.random.default_rng(1)
 TALKS = {"lengths": "conversations", "num_prompts": 400, "sessions": 50, "output_len": 8}
@@ -99,6 +99,12 @@ def test_the_context_grows_by_reply_and_message():
     later = np.flatnonzero(structure.extends >= 0)
     assert (sizes[later] - sizes[structure.extends[later]] == 8 + 4).all()
     assert sizes.max() == 20 + 9 * (8 + 4)
+
+
+def test_the_time_that_a_load_takes_counts_its_think_times():
+    load = workload(**{**TALKS, "num_prompts": 40, "sessions": 2}, conversations={**SHORT, "think_time_s": 3})
+    assert 40 * 3 / 2 <= waits_s(load) <= 40 * 3 / 2 + 10 * 3
+    assert waits_s(workload(lengths="prefix")) == waits_s(workload()) == 0
 
 
 def test_sessions_arrive_at_their_rate():

@@ -13,7 +13,7 @@ from vbench.schema.record import Ints
 from vbench.workload import sequential
 from vbench.workload.prompts import lengths
 from vbench.workload.search import HIGHEST
-from vbench.workload.sharing import send_times
+from vbench.workload.sharing import send_times, waits_s
 
 # Estimates for time limits: slower than any server we know, not a prediction.
 TOKEN_S = 0.1  # from one token of a reply to the next
@@ -107,7 +107,7 @@ def point_s(run: Run) -> float:
     if load.start_only:
         return POINT_S
     replies = _lengths(load)[:, 1]
-    last_s, served_s = float(send_times(load)[-1]), _served_s(run.config)
+    last_s, served_s = float(send_times(load).max()) + waits_s(load), _served_s(run.config)
     if load.sending_s is not None:
         last_s, served_s = min(last_s, load.sending_s), min(served_s, load.sending_s + float(replies.max()) * TOKEN_S)
     once = POINT_S + last_s + served_s
@@ -126,7 +126,9 @@ def _served_s(config: RunConfig) -> float:
     load, engine = config.workload, config.engine
     prompts, replies = _lengths(load).T
     replicas = config.parallelism.data_parallel_size or 1
-    streams = min(load.max_concurrency or math.inf, (engine.max_num_seqs or STREAMS) * replicas)
+    streams = min(
+        load.max_concurrency or math.inf, load.sessions or math.inf, (engine.max_num_seqs or STREAMS) * replicas
+    )
     longest = max(float(replies.max()), float(replies.sum()) / streams)
     return longest * TOKEN_S + float(prompts.sum()) / (PROMPT_TOKENS_PER_S * replicas)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
 
+import numpy as np
+
 from vbench.schema import Lengths, Workload
 from vbench.schema.record import Floats, Ints
 from vbench.workload import agents, agenttrace, conversations, prefix, trace
@@ -27,6 +29,16 @@ def send_times(workload: Workload) -> Floats:
     """Seconds after the start at which each request is to be sent, (n,); 0 for those that wait for another."""
     script = find_script(workload)
     return script.scheduled if script else schedule_arrivals(workload, generator(workload, "arrivals"))
+
+
+def waits_s(workload: Workload) -> float:
+    """Seconds that the load takes by its think and tool times alone, about; 0 if no request waits for another."""
+    script = find_script(workload)
+    if script is None or not len(script.structure.after):
+        return 0.0
+    of_sessions = np.bincount(script.structure.session, weights=script.structure.wait_s)
+    together = min(workload.sessions or len(of_sessions), len(of_sessions))
+    return float(of_sessions.sum() / together + of_sessions.max())
 
 
 def reply_tokens(workload: Workload, n: int) -> Ints:

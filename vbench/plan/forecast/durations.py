@@ -12,7 +12,7 @@ from vbench.plan.sessions import Run
 from vbench.schema import Lengths, Workload
 from vbench.schema.record import Ints
 from vbench.workload.prompts import lengths
-from vbench.workload.sharing import send_times
+from vbench.workload.sharing import send_times, waits_s
 
 CLOSE_S = 0.3  # from a run's last reply to the next run's first request: 0.1 to 1.0 s in docs/results
 START_ONLY_S = (1.5, 1.0, 3.0)  # value, low, high
@@ -46,7 +46,7 @@ def estimate_seconds(run: Run, expected: Performance | None) -> Estimate:
 def _load_s(load: Workload, expected: Performance, pick: Pick) -> float:
     replies = _lengths(load)[:, 1]
     if load.paced:
-        last = float(send_times(load).max())
+        last = float(send_times(load).max()) + waits_s(load)
         span = last + (pick(expected.ttft_ms) + pick(expected.tpot_ms) * float(replies.mean())) / 1e3
     else:
         span = float(replies.sum()) / pick(expected.output_throughput)
