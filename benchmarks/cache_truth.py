@@ -1,6 +1,6 @@
 """Hits in the prefix cache: implied by the load, simulated with vLLM's blocks, and measured by the server's counters.
 
-    python benchmarks/cache_truth.py [--prompts 120] [--loads prefix,conversations] [--blocks 2000,115] [--folder F]
+    python benchmarks/cache_truth.py [--prompts 120] [--loads prefix,conversations,trace] [--blocks 2000,115]
 
 Starts real vLLM with the tiny model on this CPU, once for each number of KV blocks and for one and two replicas, and
 measures each load on it; with two replicas sticky and round robin. It prints a row for each run, and fails if the
@@ -11,12 +11,14 @@ counters.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from hydra import compose, initialize_config_dir
 from hydra.core.utils import setup_globals
 
@@ -47,7 +49,9 @@ LOADS = {
         "workload.conversations.think_time_s=exponential:0.3",
         "workload.conversations.system_len=100",
     ],
+    "trace": ["workload=trace"],
 }
+TRACE_BLOCK = 512  # tokens of one of Mooncake's hash_ids
 WIDTHS = (14, 9, 13, 8, 10, 10, 10, 10, 10)
 HEADER = ("load", "replicas", "routing", "blocks", "implied", "routed", "simulated", "measured", "verdict")
 
@@ -55,11 +59,14 @@ HEADER = ("load", "replicas", "routing", "blocks", "implied", "routed", "simulat
 def main() -> int:
     asked = _arguments()
     folder = Path(asked.folder or tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
+    trace = folder / "trace.jsonl"
+    _write_trace(trace, asked.prompts)
     _print_row(HEADER)
     worst = 0.0
     for blocks in asked.blocks:
         for replicas in (1, 2):
-            session = _session(asked.loads, asked.prompts, blocks, replicas)
+            session = _session(asked.loads, asked.prompts, blocks, replicas, trace)
             for record in _measure(session, folder / session.folder):
                 _print_row(_row(record, blocks, replicas))
                 worst = max(worst, _gap(record))
@@ -67,7 +74,7 @@ def main() -> int:
     return int(worst > 0.01)
 
 
-def _session(loads: list[str], prompts: int, blocks: int, replicas: int) -> Session:
+def _session(loads: list[str], prompts: int, blocks: int, replicas: int, trace: Path) -> Session:
     server = [
         "hardware=cpu",
         f"parallelism.data_parallel_size={replicas}",
@@ -77,19 +84,43 @@ def _session(loads: list[str], prompts: int, blocks: int, replicas: int) -> Sess
         f"workload.num_prompts={prompts}",
     ]
     routings = ["sticky", "round_robin"] if replicas > 1 else ["sticky"]
+    paths = {load: list[str]() for load in LOADS} | {"trace": [f"workload.path={trace}"]}
     setup_globals()
     launcher.register()
     ours.register()
     with initialize_config_dir(str(ours.CONF), version_base="1.3"):
         configs = [
             ours.run_config(
-                compose("config", [*server, *LOADS[load], f"workload.routing={routing}"], return_hydra_config=True)
+                compose(
+                    "config",
+                    [*server, *LOADS[load], *paths[load], f"workload.routing={routing}"],
+                    return_hydra_config=True,
+                )
             )
             for load in loads
             for routing in routings
         ]
     version = ask_engine_version(configs[0].engine)
     return Session(f"{blocks}-blocks-{replicas}", tuple(plan_run(config, version) for config in configs))
+
+
+def _write_trace(path: Path, prompts: int) -> None:
+    """Rows as Mooncake's: times in ms, prompts of blocks that begin as one of six others do."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for number in range(prompts):
+        group = int(rng.integers(6)) * 10
+        shared = [group + place for place in range(int(rng.integers(1, 5)))]
+        length = TRACE_BLOCK * len(shared) + int(rng.integers(1, TRACE_BLOCK))
+        rows.append(
+            {
+                "timestamp": number * 250,
+                "input_length": length,
+                "output_length": int(rng.integers(4, 30)),
+                "hash_ids": [*shared, 1000 + number],
+            }
+        )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _measure(session: Session, folder: Path) -> Iterator[Record]:

@@ -69,3 +69,6 @@ def test_later_turns_hit_the_blocks_of_earlier_ones_and_of_their_replies(tmp_pat
     assert (requests.carried[requests.extends >= 0] == 40).all()
     block = 128  # tokens, vLLM's on CPUs: a first prompt of 100 tokens fills one only together with its reply
     assert record.metrics["server_prefix_cache_hits"] == ((histories - 1) // block * block).sum() > 0
+    measured = record.metrics["prefix_hits_measured"]
+    assert record.metrics["prefix_hits_implied"] == pytest.approx(measured, abs=0.01)
+    assert record.metrics["prefix_hits_simulated"] == pytest.approx(measured, abs=0.01)
