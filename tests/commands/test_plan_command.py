@@ -30,6 +30,7 @@ def test_a_laptop_is_told_what_the_grid_takes(planned):
     assert told["dollars"]["value"] == pytest.approx(2.5 * told["gpu_hours"]["value"])
     held = sum(each["gpus"] * each["held_s"]["value"] for each in told["sessions"])
     assert held == pytest.approx(3600 * told["gpu_hours"]["value"])
+    assert all(each["fit"] == "fits" and each["kv_cache_tokens"] > 100_000 for each in told["sessions"])
     assert {each["start_s"]["basis"] for each in told["sessions"]} == {"assumed"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -27,6 +27,7 @@ def grid(loader: ConfigLoader, master: DictConfig, points: Iterable[Sequence[str
     parsed: dict[str, Override] = {}
     plain_values: dict[str, bool] = {}
     composed: dict[tuple[str, ...], DictConfig] = {}
+    plain: dict[tuple[str, ...], dict[str, Any]] = {}  # the parts of what was composed, as plain data
     with configfiles.read_once(loader):
         for point in points:
             for word in point:
@@ -38,22 +39,46 @@ def grid(loader: ConfigLoader, master: DictConfig, points: Iterable[Sequence[str
             if choice in composed:
                 for each in values:
                     OmegaConf.update(composed[choice], each.key_or_group, each.value())
+                changed = {each.key_or_group.partition(".")[0] for each in values}
             else:
                 composed[choice] = loader.load_sweep_config(master, list(point))
-            yield run_config(composed[choice])
+                plain[choice], changed = {}, set()
+            yield _run_config(composed[choice], _keep_unchanged(plain[choice], changed))
 
 
 def run_config(composed: DictConfig) -> RunConfig:
     """The composed config as dataclasses, without hydra's own part. Raises Refused, naming the key."""
+    return _run_config(composed, {})
+
+
+def _run_config(composed: DictConfig, plain: dict[str, Any]) -> RunConfig:
+    """`plain` holds parts that are known as plain data, and gets the others that refer to nothing else."""
     try:
         # Part by part: hydra's own, two thirds of the whole and full of interpolations, is never resolved.
-        facts = {str(key): _plain(composed[key]) for key in composed if key != "hydra"}
+        facts = {}
+        for key in map(str, composed):
+            if key == "hydra":
+                continue
+            facts[key] = plain[key] if key in plain else _plain(composed[key])
+            if key not in plain and not _refers(composed._get_node(key)):  # noqa: SLF001  composed[key] resolves it
+                plain[key] = facts[key]
         run: RunConfig = from_plain(RunConfig, facts)
     except OmegaConfBaseException as error:
         raise Refused(explain(error)) from error
     except KeyError as error:
         raise Refused(str(error.args[0])) from error
     return run
+
+
+def _keep_unchanged(plain: dict[str, Any], changed: Collection[str]) -> dict[str, Any]:
+    for key in changed:
+        plain.pop(key, None)
+    return plain
+
+
+def _refers(node: Any) -> bool:
+    """Whether a part of the config has interpolations, so that it may change with another part."""
+    return "${" in str(OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node._value())  # noqa: SLF001
 
 
 def _sets_a_value(override: Override, loader: ConfigLoader) -> bool:

@@ -15,9 +15,11 @@ from vbench.plan.reach.predictor import Predictor
 from vbench.plan.sessions import Run, server_facts
 from vbench.schema import RunConfig, to_plain
 from vbench.schema.record import Record
+from vbench.workload.search import streams
 
 WIDTH = 2.0  # of a predicted range, in median errors of systems that were left out of the fit
-PATIENCE_S = 8.0  # for predictions: of larger grids, the sessions behind it keep what their time limits assume
+SMALLEST_LIMIT = 256  # of max_num_seqs: a lower one also limits what CUDA graphs are captured for
+PATIENCE_S = 6.0  # for predictions: of larger grids, the sessions behind it keep what their time limits assume
 
 
 @dataclass
@@ -35,14 +37,22 @@ class Expectations:
         return self.history.find(run.config) or self._predict_once(run.config)
 
     def _predict_once(self, config: RunConfig) -> Performance | None:
-        facts = to_plain(config)
-        load = {name: value for name, value in facts["workload"].items() if name not in ("seed", "repeats", "slo")}
-        key = json.dumps([server_facts(facts), load], sort_keys=True)
+        key = _describe(config)
         if key not in self._asked and self._spent_s < self.patience_s:
             began = time.perf_counter()
             self._asked[key] = predict(self.predictor, config)
             self._spent_s += time.perf_counter() - began
         return self._asked.get(key)
+
+
+def _describe(config: RunConfig) -> str:
+    """Names what a prediction depends on. A limit beyond what the load asks for is as good as none."""
+    engine, facts = config.engine, to_plain(config)
+    load = {name: value for name, value in facts["workload"].items() if name not in ("seed", "repeats", "slo")}
+    server = server_facts(facts)
+    if engine.max_num_seqs is not None and not config.workload.search:
+        server["engine"]["max_num_seqs"] = min(engine.max_num_seqs, max(streams(config.workload), SMALLEST_LIMIT))
+    return json.dumps([server, load], sort_keys=True)
 
 
 def make_expectation(records: Sequence[Record]) -> Callable[[Run], Performance | None]:

@@ -80,6 +80,7 @@ def _sessions(started: Sequence[PlannedSession]) -> str:
     rows = [
         (
             name_session(each),
+            f"{each.fit.kv_cache_tokens:,} ({each.fit.verdict.value})" if each.fit else "",
             show_range(each.start),
             each.start.basis.name,
             show_range(each.rehearsal),
@@ -91,8 +92,20 @@ def _sessions(started: Sequence[PlannedSession]) -> str:
         )
         for each in started
     ]
-    head = ("session", "start, s", "basis", "rehearsal, s", "points", "points, s", "basis", "GPU hours", "$")
-    return "\n".join(["## Sessions", "", *_table(head, rows)])
+    head = (
+        "session",
+        "KV cache, tokens",
+        "start, s",
+        "basis",
+        "rehearsal, s",
+        "points",
+        "points, s",
+        "basis",
+        "GPU hours",
+        "$",
+    )
+    told = "KV cache: of one replica, estimated as `vbench fit` does; what is near the edge is tried."
+    return "\n".join(["## Sessions", "", told, "", *_table(head, rows)])
 
 
 def _expected(found: Forecast) -> str:

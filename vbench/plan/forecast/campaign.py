@@ -12,6 +12,7 @@ from vbench.plan.forecast.estimate import Basis, Estimate, Total, add_up, weakes
 from vbench.plan.forecast.packing import Slot, pack
 from vbench.plan.forecast.performance import Performance
 from vbench.plan.forecast.starts import Start, estimate_rehearsal, estimate_start
+from vbench.plan.memory.estimate import Fit, estimate_fit
 from vbench.plan.sessions import Run, Session
 
 STOP = Estimate(5.0, 1.0, 15.0, Basis.assumed, "servers end and their memory is freed")
@@ -37,6 +38,7 @@ class PlannedSession:
     rehearsal: Estimate
     infeasible: str = ""
     price: float | None = None  # $ an hour of one of its GPUs
+    fit: Fit | None = None  # of a replica's memory; None if it cannot be told
 
     @property
     def missing(self) -> list[PlannedRun]:
@@ -147,7 +149,16 @@ def _plan_session(
         missing = not infeasible and run.key not in recorded
         runs.append(PlannedRun(run, expected, estimate_seconds(run, expected) if missing else None))
     start, rehearsal = estimate_start(session, starts), estimate_rehearsal(session, starts)
-    return PlannedSession(session, tuple(runs), start, rehearsal, infeasible)
+    return PlannedSession(session, tuple(runs), start, rehearsal, infeasible, fit=_find_fit(session))
+
+
+def _find_fit(session: Session) -> Fit | None:
+    if session.is_external:
+        return None
+    try:
+        return estimate_fit(session.runs[0].config)
+    except ValueError:  # no GPU, or layers or a quantization that are not known
+        return None
 
 
 def _find_price(session: Session, prices: Mapping[str, float]) -> float | None:
