@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import urllib.request
 
@@ -126,6 +127,21 @@ def test_sessions_keep_to_their_replica_or_take_turns(workers, server, routing):
     else:
         assert max(of_session) == 2
         assert np.bincount(requests.replica).tolist() == [16, 16]
+
+
+def test_an_empty_reply_is_carried_as_nothing(workers):
+    with running("--itl-s", "0.002", "--fail", "empty_reply") as url:
+        requests, _ = workers.run(load(url))
+    assert requests.status.tolist() == [200] * 40
+    assert requests.input_tokens.tolist() == requests.usage_input_tokens.tolist()
+    assert requests.carried.tolist() == [0] * 40
+
+
+def test_a_server_that_tells_no_ids_gets_other_tokens_of_the_replies_length(workers, server):
+    requests, _ = workers.run(dataclasses.replace(load(server), returns_ids=False))
+    assert requests.error.tolist() == [""] * 40
+    assert requests.input_tokens.tolist() == requests.usage_input_tokens.tolist()
+    assert requests.carried.tolist() == [0] * 40
 
 
 def test_the_turns_after_a_failed_one_are_not_sent(workers):

@@ -140,4 +140,4 @@ def _own(endpoint: Endpoint, parts: list[bytes]) -> bytes:
 def _join(load: Load, model: str, chat: bool, pieces: list[bytes], output_len: int) -> bytes:
     returns_ids = load.returns_ids and not chat
     before, after = request.frame(model, chat, output_len, load.ignore_eos, load.cache_salt, returns_ids)
-    return b"%b%b%b" % (before, b",".join(pieces), after)
+    return b"%b%b%b" % (before, b",".join(filter(None, pieces)), after)
