@@ -93,6 +93,23 @@ def test_a_model_that_sees_images_has_the_facts_of_its_text():
     assert build_config_json(model)["model_type"] == "gemma3"
 
 
+def test_linear_attention_has_the_parameters_that_its_card_states():
+    """Qwen3-Next 80B-A3B: every fourth layer is attention, the others gated delta nets; one shared expert."""
+    config = {
+        "architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next", "num_hidden_layers": 48,
+        "hidden_size": 2048, "intermediate_size": 5120, "num_attention_heads": 16, "num_key_value_heads": 2,
+        "head_dim": 256, "vocab_size": 151936, "max_position_embeddings": 262144, "num_experts": 512,
+        "num_experts_per_tok": 10, "moe_intermediate_size": 512, "shared_expert_intermediate_size": 512,
+        "decoder_sparse_step": 1, "mlp_only_layers": [], "full_attention_interval": 4, "linear_conv_kernel_dim": 4,
+        "linear_key_head_dim": 128, "linear_num_key_heads": 16, "linear_num_value_heads": 32,
+        "linear_value_head_dim": 128, "tie_word_embeddings": False, "use_sliding_window": False,
+    }  # fmt: skip
+    cost = compute_model_cost(make_model("hf:a/b", "a/b", config, None, None))
+    assert cost.parameters == pytest.approx(80e9, rel=0.01)
+    assert cost.active_parameters == pytest.approx(3.9e9, rel=0.1)  # 3 of the layers, 0.6 of embedding and head
+    assert [(kv.kind, kv.layers) for kv in cost.kv] == [("linear", 36), ("full", 12)]
+
+
 def test_layers_of_a_kind_that_is_not_counted_have_no_size():
     model = make_model("hf:a/b", "a/b", {**LLAMA, "hybrid_override_pattern": "M*M*"}, None, None)
     with pytest.raises(ValueError, match="hybrid_override_pattern"):
