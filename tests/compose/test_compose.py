@@ -99,6 +99,13 @@ def test_what_one_point_of_a_grid_merges_into_a_dict_does_not_reach_the_next():
     assert limits == [{"ttft_ms": 1}, {"tpot_ms": 2}, {"ttft_ms": 3}]
 
 
+def test_a_key_that_refers_to_another_part_follows_it_from_point_to_point():
+    points = [["hardware=cpu", "engine.max_model_len=${workload.input_len}", f"workload.input_len={n}"] for n in (1, 2)]
+    loader = GlobalHydra.instance().config_loader()
+    master = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    assert [run.engine.max_model_len for run in ours.grid(loader, master, points)] == [1, 2]
+
+
 def test_plain_and_typed_are_opposites():
     run = check_run(composed("model=gpt_oss_120b", "hardware=4xh200", "parallelism=tp2dp"))
     assert from_plain(RunConfig, to_plain(run)) == run

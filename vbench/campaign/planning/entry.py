@@ -32,7 +32,7 @@ launcher.budget_gpu_hours=N refuses a campaign whose plan takes more, whatever l
 
 Examples
   python -m vbench.campaign.planning.entry -m model=llama70b hardware=2xh100,4xh100 workload.num_prompts=10,80,320
-  python -m vbench.campaign.planning.entry +campaign=published gpus={a100: 8, h100: 8}
+  python -m vbench.campaign.planning.entry +campaign=published 'gpus={a100: 8, h100: 8}'
 """
 OPTIONS = {"gpus": "+", "prices": "+", "out": ""}  # Hydra adds to a dict of its own only by +
 GIVEN_TWICE = "hydra/launcher="

@@ -34,8 +34,8 @@ interpolated (between recorded rates of it) or predicted (by the step model), ne
   hydra/launcher=slurm      where they run (default: local)
 
 Examples
-  python -m vbench.campaign.planning.size model=llama70b rate=50 slo={ttft_ms: 500, tpot_ms: 50} prices={h100: 2.5}
-  python -m vbench.campaign.planning.size model=llama8b rate=200 slo={tpot_ms: 30} prices={h100: 2.5, l40s: 1} \\
+  python -m vbench.campaign.planning.size model=llama70b rate=50 'slo={ttft_ms: 500, tpot_ms: 50}' 'prices={h100: 2.5}'
+  python -m vbench.campaign.planning.size model=llama8b rate=200 'slo={tpot_ms: 30}' 'prices={h100: 2.5, l40s: 1}' \\
       workload=random workload.input_len=2000 measure=true budget_gpu_hours=2
 """
 PREFIXES = {"rate": "", "prices": "+", "measure": "", "budget_gpu_hours": ""}  # Hydra adds to a dict of its own by +
