@@ -120,7 +120,7 @@ def test_what_is_no_trace_is_refused_by_its_line(load, text, why):
     [
         ({"request_rate": 2.0}, "workload.request_rate=2.0: a trace brings its own times"),
         ({"ramp_up_strategy": "linear", "ramp_up_start_rps": 1.0, "ramp_up_end_rps": 2.0}, "a trace brings its own"),
-        ({"path": None}, "workload.path=None: no such file; give the path of a trace"),
+        ({"path": None}, "workload.path: not given; give the path of a trace"),
     ],
 )
 def test_what_contradicts_a_trace_is_refused(load, values, why):

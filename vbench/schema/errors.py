@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vbench.schema.failures import Kind
 from vbench.schema.secrets import redact
+from vbench.schema.text import one_line
 
 DISK_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EMFILE}
@@ -34,7 +35,13 @@ class VbenchError(Exception):
 
 
 class Refused(VbenchError):
-    """Input that cannot be run. The message names the key, says what is wrong and what to do."""
+    """Input that cannot be run. The message names the key, says what is wrong and what to do, in one line.
+
+    It may quote names and values of a file with line breaks or control characters in them.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class HubFailed(VbenchError):
