@@ -48,25 +48,29 @@ def best_curves(points: pd.DataFrame, x: Axis, y: Axis, most: int) -> tuple[list
     ranked = np.argsort(-best, kind="stable")
     by_load = np.argsort(points["load"].to_numpy(dtype=np.float64), kind="stable")
     shown = [by_load[codes[by_load] == code] for code in ranked[:most]]
-    return [_curve(points.iloc[places], x, y) for places in shown], len(names)
+    means = points[[x.key, y.key]].to_numpy(dtype=np.float64)
+    half_widths = np.nan_to_num(points[[x.key + HALF_WIDTH, y.key + HALF_WIDTH]].to_numpy(dtype=np.float64))
+    runs, loads = points["runs"].to_numpy(dtype=np.int64), points["load"].to_numpy(dtype=np.float64)
+    ringed, ideal = _flags(points, "pareto"), _flags(points, "ideal")
+    columns = points["load_axis"].tolist()
+    curves = []
+    for code, places in zip(ranked, shown, strict=False):
+        axes = [load_axis_named(columns[place]) for place in places]
+        curve = Curve(
+            name=one_line(names[code]),
+            means=means[places],
+            half_widths=half_widths[places],
+            loads=[axis.describe_point(load) for axis, load in zip(axes, loads[places].tolist(), strict=True)],
+            load_name=axes[0].name,
+            runs=runs[places],
+            ringed=ringed[places],
+            ideal=bool(ideal[places].any()),
+        )
+        curves.append(curve)
+    return curves, len(names)
 
 
-def _curve(line: pd.DataFrame, x: Axis, y: Axis) -> Curve:
-    axes = [load_axis_named(column) for column in line["load_axis"]]
-    found = line[[x.key + HALF_WIDTH, y.key + HALF_WIDTH]].to_numpy(dtype=np.float64)
-    return Curve(
-        name=one_line(line["system_label"].iloc[0]),
-        means=line[[x.key, y.key]].to_numpy(dtype=np.float64),
-        half_widths=np.nan_to_num(found),
-        loads=[axis.describe_point(load) for axis, load in zip(axes, line["load"], strict=True)],
-        load_name=axes[0].name,
-        runs=line["runs"].to_numpy(dtype=np.int64),
-        ringed=_flags(line, "pareto"),
-        ideal=bool(_flags(line, "ideal").any()),
-    )
-
-
-def _flags(line: pd.DataFrame, column: str) -> Any:
-    if column not in line:
-        return np.zeros(len(line), dtype=bool)
-    return (line[column] == True).to_numpy(dtype=bool)  # noqa: E712  NaN, where one of two frames had no such column
+def _flags(points: pd.DataFrame, column: str) -> Any:
+    if column not in points:
+        return np.zeros(len(points), dtype=bool)
+    return (points[column] == True).to_numpy(dtype=bool)  # noqa: E712  NaN, where one of two frames had no such column
