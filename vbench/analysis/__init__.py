@@ -3,7 +3,7 @@
 It knows neither how runs are measured nor how MLflow stores them: `__main__` is the only module that queries.
 
     frame        the query's table -> runs: what was measured, on what, under which conditions
-    loads        which load parameter was swept: num_prompts, request_rate or max_concurrency
+    loads        which load parameter was swept: num_prompts, request_rate, max_concurrency or sessions
     labels       what tells two systems apart, in words, so that unlike runs are never mixed silently
     axes         the quantities that can be compared; a new one costs one line
     points       runs -> the mean of each point and its 95 % interval
