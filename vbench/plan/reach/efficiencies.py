@@ -41,6 +41,7 @@ class Efficiencies:
     all_reduce_s: float = _prior(10e-6, 1.5, 2e-6, 100e-6)  # latency of one all-reduce
     link: float = _prior(0.6, 1.3, 0.1, 1.0)  # share of the link's bandwidth that all-reduces reach
     request_s: float = _prior(0.8e-3, 1.7, 0.05e-3, 10e-3)  # front end: one request
+    wake_s: float = _prior(15e-3, 2.0, 0.5e-3, 100e-3)  # from a request at an idle server to the engine's first step
     token_s: float = _prior(70e-6, 1.3, 5e-6, 500e-6)  # front end: one token of a reply
 
     def as_vector(self) -> Floats:

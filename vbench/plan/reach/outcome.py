@@ -30,7 +30,7 @@ class Outcome:
 def compute_outcome(point: Point, found: Efficiencies) -> Outcome:
     """Simulates each replica with its share of the requests, in turns."""
     costs = compute_costs(point.work, point.gpu, point.tensor_parallel, point.graph_tokens, found)
-    front = FrontEnd(found.request_s, found.token_s, point.api_servers)
+    front = FrontEnd(found.request_s, found.token_s, point.api_servers, found.wake_s)
     lines = [simulate_replica(point, costs, front, replica) for replica in range(point.replicas)]
     first = np.concatenate([line.first for line in lines])
     last = np.concatenate([line.last for line in lines])

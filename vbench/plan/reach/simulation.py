@@ -33,6 +33,7 @@ class FrontEnd:
     request: float
     token: float
     servers: int = 1
+    wake: float = 0.0  # until an idle engine begins
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ class _Run:
             if self.next >= len(self.ready):
                 return False
             ready, sent = self.ready[self.next], self.sent[self.next]
-            self.admission_s += ready - max(self.now, sent)
-            self.now = ready
+            self.admission_s += ready - max(self.now, sent) + self.front.wake
+            self.now = ready + self.front.wake
             return True
         began, by_sequences = self.now, self.running >= self.limits.sequences
         blocked = self.left == 0 and arrived and (by_sequences or not self._fits(self.next))
