@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vbench.plan.reach.efficiencies import Efficiencies
-from vbench.plan.reach.outcome import simulate_replica
+from vbench.plan.reach.outcome import describe_front_end, simulate_replica
 from vbench.plan.reach.points import Point
-from vbench.plan.reach.simulation import FrontEnd
 from vbench.plan.reach.steps import compute_costs
 from vbench.schema.record import Floats
 
@@ -36,7 +35,7 @@ class Latencies:
 def predict_latencies(point: Point, found: Efficiencies) -> Latencies:
     """The latencies on one replica, which gets all the requests."""
     costs = compute_costs(point.work, point.gpu, point.tensor_parallel, point.graph_tokens, found)
-    line = simulate_replica(point, costs, FrontEnd(found.request_s, found.token_s, point.api_servers), 0)
+    line = simulate_replica(point, costs, describe_front_end(point, found), 0)
     first = line.first - line.sent
     per_token = (line.last - line.first) / np.maximum(line.output - 1, 1)
     kept = slice(int(len(first) * WARM_UP), None)

@@ -30,7 +30,7 @@ class Outcome:
 def compute_outcome(point: Point, found: Efficiencies) -> Outcome:
     """Simulates each replica with its share of the requests, in turns."""
     costs = compute_costs(point.work, point.gpu, point.tensor_parallel, point.graph_tokens, found)
-    front = FrontEnd(found.request_s, found.token_s, point.api_servers, found.wake_s)
+    front = describe_front_end(point, found)
     lines = [simulate_replica(point, costs, front, replica) for replica in range(point.replicas)]
     first = np.concatenate([line.first for line in lines])
     last = np.concatenate([line.last for line in lines])
@@ -61,6 +61,11 @@ def _find_bound(lines: list[Timeline], seconds: dict[str, float], duration: floa
     }
     longest = max(waits, key=lambda what: waits[what])
     return longest if waits[longest] > HELD * duration else max(seconds, key=lambda part: seconds[part])
+
+
+def describe_front_end(point: Point, found: Efficiencies) -> FrontEnd:
+    """The front end of one replica."""
+    return FrontEnd(found.request_s, found.token_s, point.api_servers, found.wake_s)
 
 
 def simulate_replica(point: Point, costs: StepCosts, front: FrontEnd, replica: int) -> Timeline:
