@@ -109,8 +109,10 @@ class Stream:
             self.prompt, self.salt = request["prompt"], request.get("cache_salt")
             self.ids = reply_ids(self.prompt, self.total)
             self.prompt_ids: list[int] | None = None
-            until, bracket, self.after_ids = self.event(self.step, None).rpartition(b"[")
-            self.until_ids = until + bracket
+            until, bracket, after = self.event(self.step, None).rpartition(b"[")
+            starts = range(0, self.total, self.step)
+            told = [",".join(map(str, self.ids[start : start + self.step])).encode() for start in starts]
+            self.id_frames = [framed(until + bracket + ids + after) for ids in told]
             self.prompt_ids = self.prompt  # told with the first chunk, as vLLM does
         self.until_stamp, _, self.after_stamp = framed(self.plain + STAMP % 0).partition(STAMP_DIGITS % 0)
 
@@ -131,8 +133,7 @@ class Stream:
         first, self.done = self.done == 0, self.done + tokens
         ended = self.done >= self.total
         if self.ids is not None and not (first or ended or self.continuous or self.stamp is not None):
-            ids = ",".join(map(str, self.ids[self.done - tokens : self.done])).encode()
-            return framed(self.until_ids + ids + self.after_ids)
+            return self.id_frames[(self.done - 1) // self.step]
         if self.ids is None and not (first or ended or self.continuous):  # nearly always
             if self.stamp is None:
                 return self.framed

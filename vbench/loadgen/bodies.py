@@ -19,6 +19,7 @@ from vbench.schema.record import Ints
 from vbench.schema.structure import Structure
 
 _IDS = re.compile(rb'"token_ids": ?\[([0-9, ]+)\]')  # not "prompt_token_ids"
+_OPENING = b'"token_ids":['  # as vLLM writes it
 _CONTENT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)+)"')
 _TOKENS = re.compile(rb'"completion_tokens": ?(\d+)')
 
@@ -106,11 +107,12 @@ class Assembled:
     def _read(self, index: int, reply: Reply) -> tuple[bytes, int, bool]:
         """The reply as a piece, its tokens, and whether it is only filled up to their number."""
         raw = b"".join(reply.reads)
-        counted = _TOKENS.findall(raw)
-        tokens = int(counted[-1]) if counted else int(self._load.output_len[index])
+        counted = _TOKENS.match(raw, max(raw.rfind(b'"completion_tokens"'), 0))
+        tokens = int(counted[1]) if counted else int(self._load.output_len[index])
         if self._endpoint.chat:
             return request.message("assistant", b"".join(_find(_CONTENT, raw, reply))), tokens, False
-        ids = b",".join(_IDS.findall(raw))
+        # Splitting takes a quarter of the time of a search by pattern; the first piece lies ahead of any id.
+        ids = b",".join([piece[: piece.find(b"]")] for piece in raw.split(_OPENING)[1:]])
         if _count(ids) != tokens:  # a read ended within an event's ids
             ids = b",".join(_find(_IDS, raw, reply))
         if ids and _count(ids) == tokens:
