@@ -21,7 +21,7 @@ RING = 13.0  # half of the square that a ring takes
 LINE = 3.0  # half of the width that a line takes
 STEP = 4.0  # between the samples of a line
 DIRECTIONS = (0, 45, 315, 90, 270, 135, 225, 180, 20, 340, 70, 290)  # degrees; right of the point is read most easily
-BESIDE = (14, 18)  # pixels from a point: the nearest is clear of its ring
+BESIDE = (14, 20)  # pixels from a point: clear of its ring beside and above it, and at a slant
 AWAY = (30, 48, 70, 96, 126, 160, 200, 250, 300, 360)  # from here on a thin line leads back to the point
 
 
