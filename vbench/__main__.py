@@ -98,7 +98,8 @@ def _unknown(word: str) -> int:
     groups = choices.groups()
     if word in groups:
         return _refuse(f"{word}: a choice is missing, as {word}={next(iter(groups[word]))}; see --help {word}")
-    return _refuse(f"{word}: no such command; {nearest(word, list(COMMANDS))}, or KEY=VALUE; see --help")
+    near = nearest(word, list(COMMANDS))
+    return _refuse(f"{word}: no such command; {near}, or a key with its value, as workload.seed=1; see --help")
 
 
 def _invocation() -> str:

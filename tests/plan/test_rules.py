@@ -87,3 +87,24 @@ def test_a_rate_needs_prompts_for_its_whole_duration_and_warm_up(prompts, fits):
         with pytest.raises(Refused, match="set at least 140"):
             check_run(run_config(workload=load))
     check_run(run_config(workload={**load, "max_concurrency": 4}))  # it may wait for places
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("workload", "repeats", 10**30),
+        ("workload", "num_prompts", 10**30),
+        ("workload", "input_len", 10**30),
+        ("workload", "output_len", [1, 2**63]),
+        ("workload", "prefix.groups", 2**63),
+        ("workload", "conversations.system_groups", 2**63),
+        ("engine", "restarts", 2**63),
+    ],
+)
+def test_a_number_beyond_all_bounds_is_refused_at_once(part, key, value):
+    outer, _, inner = key.partition(".")
+    given = {outer: {inner: value} if inner else value}
+    if part == "workload":
+        given["lengths"] = outer if inner else "random"
+    with pytest.raises(Refused, match=f"{part}.{key}="):
+        check_run(run_config(**{part: given}))

@@ -21,6 +21,8 @@ from vbench.workload.sharing import FILES
 LONGEST_EXPERIMENT = 256  # characters: the column of MLflow's tables
 LONGEST_FOLDER = 255  # bytes: NAME_MAX of Linux's file systems
 SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # accepts --api-server-count but starts one server
+MOST_TOKENS = 100_000_000  # of one prompt or reply: beyond any context
+MOST_REPEATS = 1_000
 MOST_PROMPTS = 1_000_000  # of one run; each takes some kilobytes in the load processes
 
 
@@ -149,7 +151,14 @@ def _check_load(run: RunConfig) -> None:
         )
     _require(load.request_rate > 0, f"workload.request_rate={load.request_rate}: must be above 0, or inf")
     _require(load.burstiness > 0, f"workload.burstiness={load.burstiness}: must be above 0 (1 is Poisson)")
-    _require(load.repeats >= 1, f"workload.repeats={load.repeats}: must be 1 or more")
+    _require(
+        1 <= load.repeats <= MOST_REPEATS, f"workload.repeats={load.repeats}: must be 1 or more, up to {MOST_REPEATS:,}"
+    )
+    for key, groups in (
+        ("prefix.groups", load.prefix.groups),
+        ("conversations.system_groups", load.conversations.system_groups),
+    ):
+        _require(groups <= MOST_PROMPTS, f"workload.{key}={groups}: {MOST_PROMPTS:,} at most")
     for key in ("duration_s", "warmup_s"):
         seconds = getattr(load, key)
         _require(
@@ -171,8 +180,8 @@ def _check_load(run: RunConfig) -> None:
             isinstance(span, list)
             and len(span) == 2
             and all(type(end) is int for end in span)
-            and 1 <= span[0] <= span[1],
-            f"workload.{key}={length}: must be a number of tokens, or [least, most]",
+            and 1 <= span[0] <= span[1] <= MOST_TOKENS,
+            f"workload.{key}={length}: must be a number of tokens, or [least, most], up to {MOST_TOKENS:,}",
         )
 
 
@@ -221,7 +230,9 @@ def _check_context(run: RunConfig) -> None:
     )
     for key, least in (("restarts", 1), ("restart", 0)):
         value = getattr(run.engine, key)
-        _require(value >= least, f"engine.{key}={value}: must be {least} or more")
+        _require(
+            least <= value <= MOST_REPEATS, f"engine.{key}={value}: must be {least} or more, up to {MOST_REPEATS:,}"
+        )
     restarts = f"engine.restarts={run.engine.restarts}"
     _require(
         run.engine.base_url is None or run.engine.restarts == 1,
