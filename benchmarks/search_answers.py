@@ -1,6 +1,6 @@
 """How often an SLO search finds the true capacity of simulated engines, by concurrency and by rate.
 
-    python benchmarks/search_answers.py [--kind max_concurrency] [--seeds 8] [NAME …]
+    python benchmarks/search_answers.py [--kind max_concurrency] [--seeds 8] [--first 0] [NAME …]
 
 An answer counts as right if 99 % of the requests of long loads meet the SLO at 10 % less than it, and fewer do at 10 %
 more. The script prints the answers on each engine, a wrong one with "!", and how long the probes would have taken. The
@@ -71,19 +71,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kind", choices=KINDS, help="only this kind of search")
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ENGINES)}; all by default")
     options = parser.parse_args()
     for kind in [options.kind] if options.kind else KINDS:
         for label, engines in (("engines", SEEN), ("unseen engines", UNSEEN)):
             chosen = [name for name in engines if name in (options.names or ENGINES)]
-            right = sum(report(name, kind, options.seeds) for name in chosen)
+            right = sum(report(name, kind, options.seeds, options.first) for name in chosen)
             print(f"{kind}, {label}: {right} of {len(chosen) * options.seeds} within 10 %\n", flush=True)
 
 
-def report(name: str, kind: str, seeds: int) -> int:
+def report(name: str, kind: str, seeds: int, first: int) -> int:
     """Prints one engine's answers; returns how many are right."""
     with ProcessPoolExecutor() as pool:
-        found = list(pool.map(run, [(name, kind, seed) for seed in range(seeds)]))
+        found = list(pool.map(run, [(name, kind, seed) for seed in range(first, first + seeds)]))
     is_right = judge(name, kind)
     verdicts = [is_right(answer) for answer, _, _ in found]
     texts = [f"{answer:.3g}{'' if right else '!'}" for (answer, _, _), right in zip(found, verdicts, strict=True)]

@@ -12,7 +12,7 @@ from vbench.metrics.goodput import meets_slo
 from vbench.schema import RunConfig
 from vbench.schema.record import ENDED_EARLY
 from vbench.workload.arrivals import schedule_arrivals
-from vbench.workload.probe import compute_pressure, is_growing, is_steady, probe_plan
+from vbench.workload.probe import compute_pressure, is_growing, is_steady, measure_grouping, probe_plan
 from vbench.workload.prompts import draw_lengths
 from vbench.workload.search import Probe, answer, is_whole, next_question
 
@@ -47,6 +47,7 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int)
                 len(met),
                 growing=is_growing(plan, requests),
                 pressure=compute_pressure(requests, judged, slo),
+                grouping=measure_grouping(requests, judged, slo),
             )
         )
         took = (requests.finished - requests.sent)[requests.error == ""]

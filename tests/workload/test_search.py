@@ -1,12 +1,14 @@
 """Which level is probed next, and the answer, on servers without noise."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vbench.schema import Search, Workload
+from vbench.workload.grouping import GROUP, Grouping
 from vbench.workload.search import (
     EXPLORING,
     HIGHEST,
@@ -138,7 +140,7 @@ def test_a_short_probe_goes_on_until_its_level_seems_to_pass_or_fails():
 
 def test_a_probe_counts_on_from_the_ones_before_it_on_its_level():
     probes = [Probe(1, 8, 8), Probe(2, 7, 8)]
-    assert next_question(probes, whole=True) == Question(2, exploring=True, attempt=1, met=7, of=8)
+    assert next_question(probes, whole=True) == Question(2, True, attempt=1, met=7, of=8, effect=GROUP)
     assert Question(2, exploring=True, attempt=1, met=7, of=8).verdict(104, 104) is True
     assert Question(2, exploring=True, attempt=1, met=7, of=8).verdict(103, 103) is None
     assert Question(2, exploring=True, attempt=1, met=7, of=8).verdict(0, 3) is False
@@ -152,10 +154,23 @@ def test_a_failure_by_chance_is_taken_back_and_the_search_goes_on_above():
 
 def test_the_highest_level_that_seems_to_pass_is_measured_until_that_is_proven():
     probes = [Probe(1, 8, 8), Probe(2, 0, 8)]
-    assert next_question(probes, whole=True) == Question(1, exploring=False, attempt=1, met=8, of=8)
+    assert next_question(probes, whole=True) == Question(1, False, attempt=1, met=8, of=8, effect=GROUP)
     assert Question(1, exploring=False, met=8, of=8).verdict(334, 334) is None
     assert Question(1, exploring=False, met=8, of=8).verdict(335, 335) is True
-    assert next_question([*probes, Probe(1, 335, 335)], whole=True) is None
+    assert next_question([*probes, Probe(1, 591, 591)], whole=True) is None
+    assert next_question([*probes, Probe(1, 590, 590)], whole=True).level == 1
+
+
+def test_the_groups_in_which_misses_come_decide_how_many_requests_it_takes():
+    """By all probes in which most requests met the SLO; those that failed by far tell nothing about groups."""
+    probes = [Probe(1, 100, 100), Probe(2, 190, 200, grouping=Grouping(misses=45.0, excess=65.0))]
+    assert next_question(probes, whole=True).effect == pytest.approx(1 + 75 / 50)
+    probes[1] = replace(probes[1], grouping=Grouping(misses=45.0, excess=90.0))
+    assert next_question(probes, whole=True).effect == 3
+    for other in (replace(probes[1], met=179), replace(probes[1], trusted=False)):
+        assert next_question([probes[0], other], whole=True).effect == GROUP
+    edge = replace(probes[1], met=180, grouping=Grouping(misses=45.0, excess=65.0))
+    assert next_question([probes[0], edge], whole=True).effect == pytest.approx(2.5)
 
 
 def test_a_hundred_of_a_hundred_do_not_pass():

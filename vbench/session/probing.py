@@ -20,7 +20,15 @@ from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record
 from vbench.session.context import Servers, SessionContext
 from vbench.session.early_end import EarlyEnd
 from vbench.session.measuring import measure, measure_until_trusted
-from vbench.workload.probe import Plan, compute_pressure, is_growing, is_negligible, is_steady, probe_plan
+from vbench.workload.probe import (
+    Plan,
+    compute_pressure,
+    is_growing,
+    is_negligible,
+    is_steady,
+    measure_grouping,
+    probe_plan,
+)
 from vbench.workload.prompts import draw_prompts
 from vbench.workload.search import Probe, Question, bracket, find_unproven, is_whole, next_question
 
@@ -90,6 +98,7 @@ class _Progress:
             saturated=_is_saturated(record),
             growing=is_growing(plan, requests),
             pressure=compute_pressure(requests, judged, limits),
+            grouping=measure_grouping(requests, judged, limits),
         )
         self.probes.append(probe)
         passed, failed = bracket(self.probes)

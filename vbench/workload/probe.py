@@ -22,9 +22,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vbench.metrics.goodput import OBJECTIVES, Bools, has_grown, ttft
+from vbench.metrics.goodput import OBJECTIVES, Bools, has_grown, meets_slo, ttft
 from vbench.schema import RunConfig, Search, Workload
 from vbench.schema.record import ENDED_EARLY, Floats, Requests
+from vbench.workload.grouping import Grouping, find_grouping
 from vbench.workload.search import MOST_JUDGED, Question
 
 FILLING = 2.0  # rate at which the places of a closed loop are filled, over that at which the level below was served
@@ -115,6 +116,12 @@ def compute_pressure(requests: Requests, judged: Bools, slo: Mapping[str, float]
     ratios = [OBJECTIVES[key](requests)[judged] * 1e3 / limit_ms for key, limit_ms in slo.items()]
     whole = [each for each in ratios if len(each) and not np.isnan(each).any()]
     return max((float(np.percentile(each, 99)) for each in whole), default=np.nan)
+
+
+def measure_grouping(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> Grouping:
+    """How much the misses among the judged requests, (n,), come in groups."""
+    order = np.argsort(requests.sent[judged], kind="stable")
+    return find_grouping((~meets_slo(requests, slo))[judged][order].tolist())
 
 
 def is_negligible(lag_s: float, requests: Requests, slo: Mapping[str, float]) -> bool:

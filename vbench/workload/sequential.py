@@ -6,11 +6,12 @@ A level whose true share is FAILING (or less) passes with a probability below ER
 
 Requests that are in flight together share the engine's steps, so their misses come in groups: over blocks of one
 request's duration, counts of misses scatter 1 to 5 times as much as independent ones would (variance, on the simulated
-engines of the tests). Each request therefore counts as 1 / DESIGN_EFFECT of an independent one.
+engines of the tests). Each request therefore counts as 1 / `effect` of an independent one. A search estimates the
+effect from its own probes (`vbench.workload.grouping`); DESIGN_EFFECT is the usual one.
 
-Without a miss a level passes after 343 requests; each miss costs it another 110. If it is open for long, its share lies
-close to 99 %: a wider bound then tells apart levels whose shares hardly differ. After MOST requests the likelier share
-decides.
+Without a miss a level passes after 343 requests where the effect is 2, after 599 where it is 3; each miss costs it
+another 110. If it is open for long, its share lies close to 99 %: a wider bound then tells apart levels whose shares
+hardly differ. After MOST requests the likelier share decides.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ MOST = 3000  # requests of a level
 # A level still open after CLEAR requests lies close to 99 %: its bound grows, to 1 + WIDER times after CLOSE requests.
 CLEAR, CLOSE, WIDER = 400, 1000, 0.5
 
-_MET = math.log(PASSING / FAILING) / DESIGN_EFFECT
-_MISSED = math.log((1 - PASSING) / (1 - FAILING)) / DESIGN_EFFECT
+_MET = math.log(PASSING / FAILING)
+_MISSED = math.log((1 - PASSING) / (1 - FAILING))
 _BOUND = math.log((1 - ERROR) / ERROR)
 
 
-def evidence(met: int, of: int) -> float:
+def evidence(met: int, of: int, effect: float = DESIGN_EFFECT) -> float:
     """The log-likelihood ratio of PASSING over FAILING: above 0 the level rather passes."""
-    return met * _MET + (of - met) * _MISSED
+    return (met * _MET + (of - met) * _MISSED) / effect
 
 
-def verdict(met: int, of: int) -> bool | None:
+def verdict(met: int, of: int, effect: float = DESIGN_EFFECT) -> bool | None:
     """Whether a level passes, when `met` of `of` requests met every objective; None while that is open."""
-    found = evidence(met, of)
+    found = evidence(met, of, effect)
     if abs(found) < bound(of) and of < MOST:
         return None
     return found > 0
