@@ -27,7 +27,7 @@ def test_less_than_two_batches_tell_nothing():
 
 
 def test_before_any_miss_groups_of_three_are_assumed_and_five_misses_weigh_as_much():
-    assert (ASSUMED, GROUP, MOST) == (5.0, 3.0, 10.0)
+    assert (ASSUMED, GROUP, MOST, BATCH) == (5.0, 3.0, 10.0, 25)
     assert estimate_effect([]) == 3
     assert estimate_effect([Grouping(5.0, 2.0)]) == pytest.approx(2.2)
     assert estimate_effect([Grouping(5.0, -2.0)]) == DESIGN_EFFECT == 2

@@ -167,10 +167,10 @@ def test_the_groups_in_which_misses_come_decide_how_many_requests_it_takes():
     assert next_question(probes, whole=True).effect == pytest.approx(1 + 75 / 50)
     probes[1] = replace(probes[1], grouping=Grouping(misses=45.0, excess=90.0))
     assert next_question(probes, whole=True).effect == 3
-    for other in (replace(probes[1], met=179), replace(probes[1], trusted=False)):
+    told = replace(probes[1], grouping=Grouping(misses=45.0, excess=65.0))
+    for other in (replace(told, met=179), replace(told, trusted=False)):
         assert next_question([probes[0], other], whole=True).effect == GROUP
-    edge = replace(probes[1], met=180, grouping=Grouping(misses=45.0, excess=65.0))
-    assert next_question([probes[0], edge], whole=True).effect == pytest.approx(2.5)
+    assert next_question([probes[0], replace(told, met=180)], whole=True).effect == pytest.approx(2.5)
 
 
 def test_a_hundred_of_a_hundred_do_not_pass():
