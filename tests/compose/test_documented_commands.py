@@ -11,7 +11,9 @@ from hydra.types import RunMode
 
 from vbench import compose as ours
 from vbench.__main__ import COMMANDS
+from vbench.analysis.options import parse_options as analysis_options
 from vbench.compose.sweeper import GridSweeper
+from vbench.ingest import parse_options as ingest_options
 from vbench.plan.rules import check_run
 
 pytestmark = pytest.mark.usefixtures("hydra")
@@ -21,10 +23,15 @@ CALL = re.compile(r"^(?:    |)(?:[A-Z_]+=\S+ )*(?:python -m )?vbench (?P<words>[
 CODE = re.compile(r"^```sh\n(.*?)^```$|((?:^    [^\n]*\n)+)", re.MULTILINE | re.DOTALL)
 
 
-def measuring_commands(page: Path) -> list[str]:
-    """The words of the page's commands that measure; those with an ellipsis stand for something to fill in."""
+def commands(page: Path) -> list[str]:
+    """The words of the page's commands."""
     code = "\n".join("".join(parts) for parts in CODE.findall(page.read_text()))
-    found = [re.split(r"\s+#|\s{3,}", each["words"])[0].strip() for each in CALL.finditer(code)]
+    return [re.split(r"\s+#|\s{3,}", each["words"])[0].strip() for each in CALL.finditer(code)]
+
+
+def measuring_commands(page: Path) -> list[str]:
+    """Those that measure; those with an ellipsis stand for something to fill in."""
+    found = commands(page)
     return [
         words
         for words in found
@@ -42,7 +49,6 @@ COMMANDS_OF_PAGES = [(page.name, words) for page in PAGES for words in dict.from
 @pytest.mark.parametrize(("page", "words"), COMMANDS_OF_PAGES)
 def test_a_documented_command_composes(page, words):
     given = [word for word in shlex.split(words) if word not in ("-m", "--cfg", "job")]
-    given = [re.sub(r"^hardware=1x,2x$", "hardware=1xh100,2xh100", word) for word in given]
     if not any(word.startswith(("hardware=", "+campaign=", "engine=openai")) for word in given):
         given.append("hardware=1xh100")
     loader = GlobalHydra.instance().config_loader()
@@ -53,6 +59,16 @@ def test_a_documented_command_composes(page, words):
     configs = list(ours.grid(loader, master, batch))
     assert configs
     assert [check_run(config).model.name for config in configs] == [config.model.name for config in configs]
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [(page.name, words) for page in PAGES for words in commands(page) if words.startswith(("analyze", "ingest"))],
+)
+def test_the_options_of_a_documented_command_exist(page, words):
+    command, *given = shlex.split(words)
+    parse = analysis_options if command == "analyze" else ingest_options
+    parse([word for word in given if "…" not in word])
 
 
 def test_the_pages_have_commands_to_look_at():
