@@ -30,7 +30,7 @@ quick: setup  ## the tests that start no server, job, cluster or browser
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test: setup  ## all of them, three at a time as most of them wait; those that time something by themselves
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 check: setup

@@ -18,6 +18,8 @@ STARTERS = re.compile(
     re.MULTILINE,
 )
 
+LONGEST_FIRST = ("from cluster import", "mlflow_server", "from doors import", "test_session import")
+
 # No test is timed: a busy machine must not fail one.
 settings.register_profile("vbench", deadline=None)
 settings.load_profile("vbench")
@@ -25,10 +27,22 @@ settings.load_profile("vbench")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks as `slow` what starts something or imports transformers: `make quick` leaves it out."""
-    starting = {path for path in {item.path for item in items} if starts_something(path)}
+    starting = {path for path in by_path(items) if starts_something(path)}
     for item in items:
         if item.path in starting or "transformers" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
+    rank = {path: rank_by_duration(path) if path in starting else len(LONGEST_FIRST) + 1 for path in by_path(items)}
+    items.sort(key=lambda item: rank[item.path])  # stable: tests of a module stay together and in order
+
+
+def by_path(items: list[pytest.Item]) -> set[Path]:
+    return {item.path for item in items}
+
+
+def rank_by_duration(module: Path) -> int:
+    """Modules of long tests come first, so that no process is left with one of them at the end."""
+    text = module.read_text()
+    return next((rank for rank, word in enumerate(LONGEST_FIRST) if word in text), len(LONGEST_FIRST))
 
 
 def starts_something(module: Path) -> bool:
