@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from builders import requests
 
+from vbench.metrics.goodput import slo_metrics
 from vbench.metrics.steady import steady_metrics
 
 
@@ -28,11 +29,19 @@ def test_a_request_that_began_a_moment_before_the_last_of_them_ended_is_left_out
     assert steady_metrics(made)["steady_requests"] == 2
 
 
-def test_throughput_is_that_of_the_window_over_as_many_gaps_as_requests():
-    found = steady_metrics(closed_loop(5))
-    assert found["steady_window_s"] == pytest.approx(3.0 * 8 / 7)
-    assert found["steady_request_throughput"] == pytest.approx(7 / 3)
-    assert found["steady_output_token_throughput"] == pytest.approx(4 * 7 / 3)
+@pytest.mark.parametrize("places", [1, 2, 40])
+def test_throughput_is_what_is_served_even_if_requests_begin_in_groups(places):
+    found = steady_metrics(closed_loop(5, places))
+    assert found["steady_window_s"] == pytest.approx(3.0)
+    assert found["steady_request_throughput"] == pytest.approx(places)
+    assert found["steady_output_token_throughput"] == pytest.approx(4 * places)
+
+
+def test_a_searchs_throughput_is_what_is_served_too():
+    made = closed_loop(5, 40)
+    found = slo_metrics(made, made.sent >= 1.0, {"ttft_ms": 600})
+    assert found["slo_output_throughput"] == pytest.approx(160)
+    assert found["slo_request_goodput"] == pytest.approx(40)
 
 
 def test_a_failed_request_counts_as_begun_and_not_as_served():
@@ -40,7 +49,7 @@ def test_a_failed_request_counts_as_begun_and_not_as_served():
     failed.error[4] = "reset"
     found = steady_metrics(failed)
     assert found["steady_requests"] == 8
-    assert found["steady_request_throughput"] == pytest.approx(7 / 3 * 7 / 8)
+    assert found["steady_request_throughput"] == pytest.approx(5 / 3)
 
 
 def test_a_load_sent_at_once_has_no_steady_window():

@@ -36,7 +36,7 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
     """
     keys, point = list(metrics), list(by)
     group = rows.groupby(point, sort=True).ngroup().to_numpy()
-    rows, group = rows[group >= 0], group[group >= 0]  # a run without a load is at no point
+    rows, group = rows[group >= 0], group[group >= 0].astype(np.int64)  # a run without a load is at no point
     first, runs = np.unique(group, return_index=True, return_counts=True)[1:]
     server = pd.factorize(rows[SERVER])[0] if SERVER in rows else np.full(len(rows), -1)
     of_start, start = np.unique(np.column_stack([group, server])[server >= 0], axis=0, return_inverse=True)

@@ -77,7 +77,7 @@ def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str
         return found
     if len(requests.usage_input_tokens) and requests.usage_input_tokens[ok].all():
         found["usage_input_tokens"] = int(requests.usage_input_tokens[ok].sum())
-    found |= _throughput(requests, ok) | _steady(requests, ok) | stalls(requests, engine)
+    found |= _throughput(requests, ok) | _steady(requests) | stalls(requests, engine)
     gaps = replies_with_gaps(requests)
     for name, samples in latencies(requests)._asdict().items():
         found |= compute_statistics(name, samples, gaps if name in ("itl", "chunk_gap") else len(samples))
@@ -121,14 +121,23 @@ def _throughput(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_
     }
 
 
-def _steady(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, float]:
+def _steady(requests: Requests) -> dict[str, float]:
     times, counts = in_flight(requests)
     peak = counts.max()
     full = np.flatnonzero(counts >= STEADY_SHARE * peak)
     start, end = times[full[0]], times[min(full[-1] + 1, len(times) - 1)]
     found = {"peak_concurrent_requests": float(peak), "steady_duration": float(end - start)}
     if end > start:
-        owner = np.repeat(ok, np.diff(requests.offsets))
-        inside = owner & (requests.chunk_times > start) & (requests.chunk_times <= end)
-        found["steady_output_throughput"] = float(requests.chunk_tokens[inside].sum() / (end - start))
+        found["steady_output_throughput"] = compute_rates(requests, start, end)[1]
     return found
+
+
+def compute_rates(requests: Requests, start: float, end: float) -> tuple[float, float]:
+    """What was served within (start, end], a second: requests that ended and succeeded, and tokens of such requests.
+
+    Counting what begins in a window would count a group of requests that begin together at both of its ends.
+    """
+    ok = is_success(requests)
+    ended = ok & (requests.finished > start) & (requests.finished <= end)
+    arrived = np.repeat(ok, np.diff(requests.offsets)) & (requests.chunk_times > start) & (requests.chunk_times <= end)
+    return float(ended.sum() / (end - start)), float(requests.chunk_tokens[arrived].sum() / (end - start))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from vbench.metrics.definitions import hidden_tokens, in_flight, is_success
+from vbench.metrics.definitions import compute_rates, hidden_tokens, in_flight, is_success
 from vbench.schema.record import Floats, Requests
 
 Bools = npt.NDArray[np.bool_]
@@ -63,8 +63,9 @@ def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> 
     """Metrics of the objectives over the judged requests, (n,); empty if there are none.
 
     `slo_steady_requests` and `slo_steady_met` count them, `slo_steady_attainment` is their ratio. `slo_p99_…` is the
-    99th percentile of each objective's latency; absent if a judged request has none. `slo_request_goodput` and
-    `slo_output_throughput` are rates over the time in which they were sent: in the steady state as many end as begin.
+    99th percentile of each objective's latency; absent if a judged request has none. `slo_output_throughput`
+    is what the server served from the first of their sends to the last, `slo_request_goodput` the requests that ended in
+    that time, times the share that met the SLO.
     """
     count, met = int(judged.sum()), int((meets_slo(requests, slo) & judged).sum())
     found: dict[str, float] = {"slo_steady_requests": count, "slo_steady_met": met}
@@ -75,10 +76,10 @@ def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> 
         samples = OBJECTIVES[key](requests)[judged]
         if not np.isnan(samples).any():
             found[f"slo_p99_{key}"] = float(np.percentile(samples, 99)) * 1e3
-    span = float(np.ptp(requests.sent[judged])) * count / max(count - 1, 1)
-    if span > 0:
-        tokens = int(requests.output_tokens[judged & is_success(requests)].sum())
-        found |= {"slo_request_goodput": met / span, "slo_output_throughput": tokens / span}
+    start, end = float(requests.sent[judged].min()), float(requests.sent[judged].max())
+    if end > start:
+        served, tokens = compute_rates(requests, start, end)
+        found |= {"slo_request_goodput": served * met / count, "slo_output_throughput": tokens}
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbench.metrics.definitions import in_flight, is_success, latencies, replies_with_gaps
+from vbench.metrics.definitions import compute_rates, in_flight, latencies, replies_with_gaps
 from vbench.metrics.quantiles import compute_statistics
 from vbench.schema.record import Requests
 
@@ -31,12 +31,11 @@ def steady_metrics(requests: Requests) -> dict[str, float]:
     if count < 2:
         return found
     part = requests.select(began)
-    span = float(np.ptp(part.sent)) * count / (count - 1)  # n requests begin in n - 1 gaps
-    ok = is_success(part)
-    if span > 0:
-        found["steady_window_s"] = span
-        found["steady_request_throughput"] = int(ok.sum()) / span
-        found["steady_output_token_throughput"] = int(part.output_tokens[ok].sum()) / span
+    start, end = float(part.sent.min()), float(part.sent.max())
+    if end > start:
+        served, tokens = compute_rates(requests, start, end)
+        found["steady_window_s"] = end - start
+        found |= {"steady_request_throughput": served, "steady_output_token_throughput": tokens}
     samples, gaps = latencies(part)._asdict(), replies_with_gaps(part)
     for name in LATENCIES:
         found |= compute_statistics(name, samples[name], gaps if name == "itl" else len(samples[name]))
