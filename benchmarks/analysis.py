@@ -32,7 +32,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from vbench.schema import Engine, Gpu, Hardware, Model, Parallelism, RunConfig, Workload, to_plain  # noqa: E402
+from vbench.schema import Engine, Gpu, Hardware, Model, Parallelism, RunConfig, Workload, effective_config  # noqa: E402
 from vbench.schema.record import Failure, Reason, Record  # noqa: E402
 from vbench.tracking.mapping import Row, flatten  # noqa: E402
 
@@ -155,7 +155,7 @@ def record(
     gpu = Gpu(name=kind, product=kind, memory_mib=81559, price_per_hour=2.0)
     facts = dict.fromkeys(("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads"), 4096)
     facts |= dict.fromkeys(("num_key_value_heads", "head_dim", "vocab_size"), 128)
-    config = to_plain(
+    config = effective_config(
         RunConfig(
             model=Model(model, f"hub/{model}", "Llama", "llama", **facts, max_position_embeddings=131_072),
             hardware=Hardware(gpus=gpus, gpu=gpu),
