@@ -63,9 +63,9 @@ def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> 
     """Metrics of the objectives over the judged requests, (n,); empty if there are none.
 
     `slo_steady_requests` and `slo_steady_met` count them, `slo_steady_attainment` is their ratio. `slo_p99_…` is the
-    99th percentile of each objective's latency; absent if a judged request has none. `slo_output_throughput`
-    is what the server served from the first of their sends to the last, `slo_request_goodput` the requests that ended in
-    that time, times the share that met the SLO.
+    99th percentile of each objective's latency; absent if a judged request has none. `slo_output_throughput` is
+    what the server served from the first of their sends to the last, `slo_request_goodput` the requests that ended
+    in that time, times the share that met the SLO.
     """
     count, met = int(judged.sum()), int((meets_slo(requests, slo) & judged).sum())
     found: dict[str, float] = {"slo_steady_requests": count, "slo_steady_met": met}
