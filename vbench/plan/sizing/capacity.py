@@ -9,12 +9,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.forecast.performance import name_system
 from vbench.plan.reach.latencies import Latencies, predict_latencies
-from vbench.plan.reach.points import make_point
+from vbench.plan.reach.points import Load, Point, make_point
 from vbench.plan.reach.predictor import Predictor
-from vbench.schema import RunConfig, Search, from_plain
+from vbench.schema import RunConfig, Search, Slo, from_plain
 from vbench.schema.record import Record
 
 SHARE = 0.99  # of the requests
@@ -26,10 +28,15 @@ PRECISION = 0.05  # of a search: it stops when the levels that passed and failed
 
 
 class CapacityPredictor:
-    """Predicts capacities; simulated rates are kept, so that a second SLO on the same system costs nothing."""
+    """Predicts capacities; simulated rates are kept, so that a second SLO on the same system costs nothing.
+
+    A looser SLO never gives a lower capacity: the latencies at a rate do not depend on the SLO, so every rate that
+    meets an SLO meets a looser one, and the bisection takes the same way until a rate meets only the looser one.
+    """
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
+        self._points: dict[str, Point] = {}  # at 1 request/s
         self._known: dict[tuple[str, int], Latencies] = {}
 
     def predict(self, config: RunConfig) -> Estimate | None:
@@ -63,10 +70,25 @@ class CapacityPredictor:
     def _is_borne(self, config: RunConfig, exponent: int, limits: Mapping[str, float]) -> bool:
         key = name_system(config), exponent
         if key not in self._known:
-            load = replace(config.workload, request_rate=STEP**exponent, num_prompts=REQUESTS, search=None)
-            point = make_point(replace(config, workload=load))
-            self._known[key] = predict_latencies(point, self._predictor.efficiencies)
+            point = self._find_point(config)
+            load = replace(point.load, arrivals=point.load.arrivals / STEP**exponent)
+            self._known[key] = predict_latencies(replace(point, load=load), self._predictor.efficiencies)
         return self._known[key].share_within(limits) >= SHARE
+
+    def _find_point(self, config: RunConfig) -> Point:
+        """The same requests in the same order for every rate and SLO: both are part of what seeds a workload."""
+        name = name_system(config)
+        if name not in self._points:
+            load = replace(config.workload, request_rate=1.0, num_prompts=REQUESTS, search=None, slo=Slo())
+            point = make_point(replace(config, workload=load))
+            self._points[name] = replace(point, load=_pace(point.load))
+        return self._points[name]
+
+
+def _pace(load: Load) -> Load:
+    """The load at 1 request/s on average; a trace has a rate of its own."""
+    last = float(np.max(load.arrivals, initial=0.0))
+    return replace(load, arrivals=load.arrivals * (len(load.arrivals) - 1) / last) if last else load
 
 
 def find_measured(config: RunConfig, records: Iterable[Record]) -> Estimate | None:
