@@ -59,7 +59,7 @@ def test_dollars_and_gpus_are_on_the_axes_by_option():
 
 def test_dollars_without_a_price_say_what_to_give():
     [note] = found(records.record(), y="dollars_per_million_tokens")["curves-llama8b"].notes
-    assert "prices={h100: 2.5}" in note
+    assert "'prices={h100: 2.5}'" in note
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,53 @@ GPUS = "NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3"
         (("model=tiny", "rate=50"), "slo: is missing"),
         (("model=tiny", "rate=50", "slo={ttft_ms: 500}"), "prices: name the GPUs"),
         (("model=tiny", "rate=50", "slo={ttft_ms: 500}", "prices={h10: 1}"), "did you mean h100?"),
+        (("model=tiny", "rate=50", "slo={ttft_ms: 500}", "prices={h100: x"), "must be $ an hour by GPU"),
+        (("model=tiny", "rate=50", "slo={ttft_ms:", "500}", "prices={h100: 1}"), "quote it: 'slo={ttft_ms: 500}'"),
+        ((*WORDS, "parallelism=tp2dp"), "parallelism: vbench size splits each replica over all its GPUs"),
+        ((*WORDS, "parallelism.data_parallel_size=2"), "parallelism.data_parallel_size: vbench size splits"),
+        ((*WORDS[:3], "slo={tftt_ms: 500}", *WORDS[4:]), "did you mean workload.slo.ttft_ms?"),
     ],
 )
 def test_what_is_missing_or_unknown_is_named(words, told, capsys):
     from vbench.campaign.planning import size
 
-    assert size.main(list(words)) == 2
-    assert told in capsys.readouterr().err
+    assert size.main([word for word in words if word != "size"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("plan", "prices={h100:", "2.5,", "h200:", "3}"), "quote it: 'prices={h100: 2.5, h200: 3}'"),
+        (("fit", "hardware=1xh100", "workload.slo={ttft_ms:", "500}"), "quote it: 'workload.slo={ttft_ms: 500}'"),
+        (("workload.slo={ttft_ms:", "500}"), "quote it: 'workload.slo={ttft_ms: 500}'"),
+    ],
+    ids=["plan", "fit", "front door"],
+)
+def test_a_value_that_the_shell_split_is_shown_quoted(words, told, capsys, monkeypatch):
+    from vbench.__main__ import main
+
+    monkeypatch.setattr("sys.argv", ["vbench", *words])
+    assert main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+def test_a_secret_in_a_split_value_is_not_repeated():
+    from vbench.compose import check_quoting
+    from vbench.schema.errors import Refused
+
+    secret = "hf_" + "a1B2c3D4e5" * 3
+    with pytest.raises(Refused) as refused:
+        check_quoting(["engine.env={HF_TOKEN:", secret + "}"])
+    assert secret not in str(refused.value)
+
+
+def test_braces_that_are_whole_or_never_closed_are_left_to_hydra():
+    from vbench.compose import check_quoting
+
+    check_quoting(["workload.slo={ttft_ms: 500}", "prices={h100:2.5}", "model.name={", "seed=1"])
 
 
 def read_answer(home):

@@ -26,7 +26,7 @@ from vbench.schema.secrets import redact
 
 MODULE = "hydra_plugins.vbench"
 CFG_JOB = ("--cfg", "job")
-MULTIRUN = ("-m", "--multirun")  # conf/config.yaml sets it already, and argparse takes no words on both sides of a flag
+MULTIRUN = ("-m", "--multirun")  # argparse takes no words on both sides of a flag
 
 
 @dataclass
@@ -79,9 +79,10 @@ def run(words: Sequence[str]) -> int:
     from vbench.compose import sweeper
 
     sweeper.GridSweeper.only_shows = is_shown(words)
-    sys.argv[1:] = [word for word in words if word not in (*MULTIRUN, *(CFG_JOB if is_shown(words) else ()))]
+    sys.argv[1:] = _order(words)
     try:
         check_words(words)
+        compose.check_quoting(words)
         hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_fail_if_called)()
     except Refused as refused:
         return refuse(str(refused))
@@ -97,6 +98,16 @@ def run(words: Sequence[str]) -> int:
         print("vbench: interrupted; results are kept; run the same command again to continue", file=sys.stderr)  # noqa: T201
         return 130
     return CampaignLauncher.exit_code
+
+
+def _order(words: Sequence[str]) -> list[str]:
+    """The words for Hydra, with --multirun in front.
+
+    conf/config.yaml sets it too, but Hydra reads that only from a config that composes; without it, a wrong key beside
+    a grid is told as "add --multirun".
+    """
+    kept = [word for word in words if word not in (*MULTIRUN, *(CFG_JOB if is_shown(words) else ()))]
+    return kept if any(word.startswith("-") for word in kept) else [MULTIRUN[1], *kept]
 
 
 def is_shown(words: Sequence[str]) -> bool:

@@ -211,7 +211,7 @@ def _check_objectives(run: RunConfig) -> None:
     for key, limit in load.slo.limits.items():
         _require(limit > 0, f"workload.slo.{key}={limit}: must be above 0")
     if load.search:
-        _require(bool(load.slo.limits), "workload.search needs objectives: workload.slo={ttft_ms: 500, tpot_ms: 50}")
+        _require(bool(load.slo.limits), "workload.search needs objectives: 'workload.slo={ttft_ms: 500, tpot_ms: 50}'")
         value = getattr(load, load.search.name)
         free = value is None or math.isinf(value)
         _require(free, f"workload.{load.search.name}={value}: workload.search varies this value; leave it out")

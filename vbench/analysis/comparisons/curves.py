@@ -69,7 +69,7 @@ def _quantity(key: str) -> str:
 
 def _hint(*keys: str) -> str:
     if "dollars_per_million_tokens" in keys:
-        return "Dollars need a price: prices={h100: 2.5}, $ an hour of one GPU."
+        return "Dollars need a price: 'prices={h100: 2.5}', $ an hour of one GPU."
     if "output_tokens_per_joule" in keys:
         return "Joules need a GPU whose power can be read while a run is measured."
     return "Replies of one token have no time between tokens."

@@ -14,7 +14,7 @@ from vbench.campaign import launcher
 from vbench.schema.errors import Refused
 
 HELP = """\
-python -m vbench.campaign.planning.entry [-m] [choice=...] [key=value] [gpus={GPU: N}] [prices={GPU: $}]
+python -m vbench.campaign.planning.entry [-m] [choice=...] [key=value] ['gpus={GPU: N}'] ['prices={GPU: $}']
 
 Says what a campaign would run, take and show, and starts nothing. It takes the same words as `python -m vbench`, where
 hydra/launcher=plan does the same.
@@ -24,9 +24,9 @@ multirun/EXPERIMENT/plan. Each number is measured (records of the same system an
 recorded loads), predicted (by a model fitted to the records), or assumed. Recorded runs are left out, and sessions that
 cannot work are named with the reason.
 
-  gpus={h100: 8}       GPUs to pack the sessions on, by name (default: this host's, else several numbers side by side)
-  prices={h100: 2.5}   $ an hour of one GPU, by name (default: price_per_hour in conf/gpu/)
-  out=FOLDER           where to write the plan
+  'gpus={h100: 8}'      GPUs to pack the sessions on, by name (default: this host's, else several numbers side by side)
+  'prices={h100: 2.5}'  $ an hour of one GPU, by name (default: price_per_hour in conf/gpu/)
+  out=FOLDER            where to write the plan
 
 launcher.budget_gpu_hours=N refuses a campaign whose plan takes more, whatever launches it.
 
@@ -71,6 +71,7 @@ def main(words: list[str]) -> int:
     """Returns the exit code: 0, or 2 if the words were refused."""
     launcher.register()
     try:
+        compose.check_quoting(words)
         return launcher.run([*map(_translate, words), "hydra/launcher=plan"])
     except Refused as refused:
         return launcher.refuse(str(refused))

@@ -51,7 +51,7 @@ def _overview(found: Forecast, experiment: str) -> str:
         ("sessions to start", str(len(started))),
         ("points to measure", f"{points:,}"),
         ("GPU hours", show_range(found.gpu_hours)),
-        ("dollars", show_range(dollars) if dollars else "no price is set (`prices={h100: 2.5}`)"),
+        ("dollars", show_range(dollars) if dollars else "no price is set (`'prices={h100: 2.5}'`)"),
     ]
     lines = [f"# Plan of {experiment}", "", "Nothing was started for this page. Ranges in parentheses.", ""]
     return "\n".join([*lines, *_table(("", ""), rows)])

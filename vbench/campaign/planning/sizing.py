@@ -152,9 +152,9 @@ def _keep_possible(configs: Sequence[RunConfig]) -> list[RunConfig]:
             why = str(refused)
             continue
         if checked.hardware.gpu is None or checked.engine.base_url is not None:
-            raise Refused("hardware: name GPUs, as hardware=1xh100,2xh100 or prices={h100: 2.5}")
+            raise Refused("hardware: name GPUs, as hardware=1xh100,2xh100 or 'prices={h100: 2.5}'")
         if not checked.workload.slo.limits:
-            raise Refused("slo: name objectives in ms, as slo={ttft_ms: 500, tpot_ms: 50}")
+            raise Refused("slo: name objectives in ms, as 'slo={ttft_ms: 500, tpot_ms: 50}'")
         kept.append(checked)
     if not kept:
         raise Refused(why)

@@ -36,7 +36,7 @@ def summarise(found: Forecast, sizes: Mapping[str, int], experiment: str) -> Ite
     if dollars:
         yield f"dollars: {show_range(dollars)}"
     elif any(each.gpus for each in started):
-        yield "dollars: no price is set (vbench plan prices={h100: 2.5}, or in conf/gpu/)"
+        yield "dollars: no price is set (vbench plan 'prices={h100: 2.5}', or in conf/gpu/)"
 
 
 def describe_left_out(found: Forecast) -> Iterator[str]:
