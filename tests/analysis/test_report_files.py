@@ -13,7 +13,7 @@ from sections import OOM, curve
 
 from vbench import tracking
 from vbench.analysis import __main__ as door
-from vbench.analysis import figures, frame
+from vbench.analysis import figures, frame, page
 from vbench.analysis.options import Options, parse_options
 from vbench.schema.errors import Refused
 from vbench.schema.record import Reason
@@ -213,3 +213,15 @@ def test_a_store_of_a_search_only_has_an_answer_and_whole_probes(runs, tmp_path,
     assert "TTFT ≤ 500 ms, TPOT ≤ 50 ms" in said
     assert "22.0" not in said
     assert ",22\n" in (tmp_path / "report" / "grid" / "within-slo.csv").read_text()
+
+
+def test_a_figure_in_the_page_is_shorter_and_has_its_letters_where_they_were():
+    glyph = '<use xlink:href="#DejaVuSans-1a" transform="translate(63.625 0)"/>\n  <use xlink:href="#DejaVuSans-1b"/>'
+    defined = '<path id="DejaVuSans-1a" transform="scale(0.015625)"/>'
+    drawing = (
+        f'<?xml?><svg viewBox="0 0 100 90"><metadata>x</metadata>{defined}<path d="M 1.23456 2\nL 3 4"/>{glyph}</svg>'
+    )
+    assert page._inline(drawing) == (
+        '<svg viewBox="0 26 100 64"><path id="g1a" transform="scale(0.015625)"/><path d="M 1.23 2L 3 4"/>'
+        '<use xlink:href="#g1a" x="63.62"/><use xlink:href="#g1b"/></svg>'
+    )

@@ -21,7 +21,7 @@ REMEDY: Mapping[str, str] = {  # by code of the reason
     "token_mismatch": "see that nobody else uses the server, then rerun=invalid",
     "other_requests": "wait until nobody else uses the server, then rerun=invalid",
     "untrusted_probes": "free the host, then rerun=invalid",
-    "stretched_duration": "nothing: the imported file's duration is not that of its requests; measure again with its tool",
-    "broken_replies": "nothing: the imported file counts failed replies as completed; measure again with its tool",
-    "no_duration": "nothing: the imported file tells no duration; measure again with its tool",
+    "stretched_duration": "nothing: the file's duration is not that of its requests; measure again with its tool",
+    "broken_replies": "nothing: the file counts failed replies as completed; measure again with its tool",
+    "no_duration": "nothing: the file tells no duration; measure again with its tool",
 }
