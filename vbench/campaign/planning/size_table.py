@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vbench.campaign.planning.wording import show_number
+from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.sizing.systems import System
 from vbench.schema import to_plain
 
@@ -26,12 +27,8 @@ def show_systems(systems: Sequence[System], tokens: tuple[float, float]) -> Iter
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     for each in systems:
         if not math.isfinite(each.cost):
-            yield f"{each.gpu} tp{each.split}: does not meet the SLO at any rate ({each.capacity.basis.name})"
-    prompt, reply = tokens
-    yield (
-        f"at {systems[0].rate:g} requests/s of {prompt:.0f} tokens in and {reply:.0f} out; $/M puts all costs on the "
-        "tokens in, or on those out; in parentheses: by the range of requests/s a replica"
-    )
+            yield f"{each.gpu} tp{each.split}: {_explain(each.capacity)}"
+    yield ("$/M puts all costs on the tokens in, or on those out; in parentheses: by the range of requests/s a replica")
 
 
 def describe(systems: Sequence[System], tokens: tuple[float, float]) -> list[dict[str, Any]]:
@@ -59,6 +56,13 @@ def describe(systems: Sequence[System], tokens: tuple[float, float]) -> list[dic
         }
         for each in systems
     ]
+
+
+def _explain(capacity: Estimate) -> str:
+    """Why a system bears nothing."""
+    if capacity.basis is Basis.assumed:
+        return capacity.source
+    return f"does not meet the SLO at any rate ({capacity.basis.name})"
 
 
 def _row(each: System, tokens: tuple[float, float]) -> tuple[str, ...]:

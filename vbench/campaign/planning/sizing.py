@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from vbench.campaign import story
 from vbench.campaign.jobs import NAMES, backend
 from vbench.campaign.planning.evidence import read_records
 from vbench.campaign.planning.size_table import describe, show_systems
+from vbench.campaign.planning.size_words import explain
 from vbench.campaign.tasklist import ROOT
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.forecast.performance import name_system
@@ -20,13 +22,14 @@ from vbench.plan.reach.predictor import Predictor
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.plan.sizing.capacity import CapacityPredictor, find_measured
+from vbench.plan.sizing.misfits import find_misfit
 from vbench.plan.sizing.systems import System, choose_next, rank
 from vbench.schema import RunConfig, Search, from_plain
 from vbench.schema.errors import Refused
 from vbench.schema.record import Record, atomic
 from vbench.workload.prompts import lengths
 
-UNKNOWN = Estimate(0.0, 0.0, math.inf, Basis.assumed, "nothing is known of this system")
+UNKNOWN = Estimate(0.0, 0.0, math.inf, Basis.assumed, "its capacity cannot be predicted; measure=true measures it")
 SEARCH_S = 600.0  # what a search may take, in the budget before it is measured
 
 
@@ -59,10 +62,9 @@ class Sizing:
         if launcher is not None:
             told = self._measure(launcher, budget_gpu_hours)
         found = self._rank(read_records())
-        self._write(found)
-        print("\n".join(show_systems([each.system for each in found], self._mean_tokens())))  # noqa: T201
-        if told:
-            print(told)  # noqa: T201
+        path, systems, tokens = self._write(found), [each.system for each in found], self._mean_tokens()
+        lines = [*show_systems(systems, tokens), "", *explain(found[0].config, systems, tokens)]
+        print("\n".join([*lines, *([told] if told else []), f"written: {path}"]))  # noqa: T201
         return 0 if math.isfinite(found[0].system.cost) else 1
 
     def _measure(self, launcher: str, budget_gpu_hours: float | None) -> str:
@@ -91,7 +93,8 @@ class Sizing:
         for config in self._configs:
             gpu = config.hardware.gpu
             assert gpu is not None
-            capacity = find_measured(config, records) or self._predictor.predict(config) or UNKNOWN
+            known = find_measured(config, records) or find_misfit(config)
+            capacity = known or self._predictor.predict(config) or UNKNOWN
             price = self._prices.get(gpu.name, gpu.price_per_hour)
             made.append(Candidate(config, System(gpu.name, config.hardware.gpus, capacity, self._rate, price)))
         order = rank([each.system for each in made])
@@ -123,13 +126,14 @@ class Sizing:
         prompts, replies = lengths(replace(self._configs[0].workload, num_prompts=1280)).mean(axis=0)
         return float(prompts), float(replies)
 
-    def _write(self, found: Sequence[Candidate]) -> None:
+    def _write(self, found: Sequence[Candidate]) -> Path:
         folder = ROOT / self._configs[0].experiment / "size"
         folder.mkdir(parents=True, exist_ok=True)
         with atomic(folder / "size.json") as partial:
             partial.write_text(
                 json.dumps(describe([each.system for each in found], self._mean_tokens()), indent=1) + "\n"
             )
+        return folder / "size.json"
 
 
 def _explain_end(systems: Sequence[System]) -> str:

@@ -1,0 +1,44 @@
+from dataclasses import replace
+
+import pytest
+from builders import run_config
+
+from vbench.campaign.planning.size_table import show_systems
+from vbench.campaign.planning.size_words import explain
+from vbench.plan.forecast.estimate import Basis, Estimate
+from vbench.plan.sizing.systems import System
+
+CONFIG = run_config(workload={"slo": {"ttft_ms": 500.0, "tpot_ms": 50.0}})
+PREDICTED = System("h100", 2, Estimate(20.0, 15.0, 30.0, Basis.predicted, ""), 50.0, 2.5)
+MEASURED = replace(PREDICTED, capacity=Estimate(20.0, 20.0, 20.5, Basis.measured, ""))
+MISFIT = replace(PREDICTED, split=1, capacity=Estimate(0, 0, 0, Basis.assumed, "does not fit: 131.4 GiB of weights"))
+
+
+def told(*systems):
+    return list(explain(CONFIG, systems, (250.4, 195.0)))
+
+
+def test_the_answer_is_a_sentence_with_its_cost_range_and_basis():
+    assert told(PREDICTED)[0] == (
+        "answer: h100 tp2 with 3 replicas (6 GPUs) is the cheapest, $15 ($10 to $20) an hour; its capacity is predicted"
+    )
+    free = replace(MEASURED, price=None)
+    assert told(free)[0] == "answer: h100 tp2 with 3 replicas needs the fewest GPUs, 6.0; its capacity is measured"
+    assert told(MISFIT)[0] == "answer: none of these systems bears the load within the SLO"
+
+
+def test_what_was_asked_names_lengths_precision_rate_and_slo():
+    asked = told(PREDICTED)[1]
+    for part in (CONFIG.model.weight_dtype, "50 requests/s", "250 tokens in and 195 out", "99 % within TTFT ≤ 500 ms"):
+        assert part in asked
+
+
+@pytest.mark.parametrize(("systems", "covered"), [((MEASURED, PREDICTED), True), ((MEASURED, MISFIT), False)])
+def test_predicted_rows_say_what_their_ranges_rest_on(systems, covered):
+    assert any("bursts on one and two GPUs" in line for line in told(*systems)) is covered
+
+
+def test_a_system_that_does_not_fit_has_no_row_and_says_why():
+    lines = list(show_systems([PREDICTED, MISFIT], (250.0, 195.0)))
+    assert "h100 tp1: does not fit: 131.4 GiB of weights" in lines
+    assert [line.split()[1] for line in lines if line.startswith("h100  ")] == ["tp2"]

@@ -1,0 +1,49 @@
+"""The lines under the table of a sizing: the answer, what was asked, and what predicted ranges rest on. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from vbench.campaign.planning.wording import count, show_number
+from vbench.plan.forecast.estimate import Basis
+from vbench.plan.sizing.systems import System
+from vbench.schema import RunConfig
+
+PREDICTED = (
+    "predicted: a range is two median errors each way; these errors are of bursts on one and two GPUs, so arrivals at "
+    "a rate and larger splits may be off by more (docs/predicting.md)"
+)
+
+
+def explain(config: RunConfig, systems: Sequence[System], tokens: tuple[float, float]) -> Iterator[str]:
+    """`config` is of any system, `systems` has the best one first, `tokens` are of a mean prompt and reply."""
+    best, model, (prompt, reply) = systems[0], config.model, tokens
+    limits = config.workload.slo.limits.items()
+    slo = ", ".join(f"{name.removesuffix('_ms').upper()} ≤ {limit:g} ms" for name, limit in limits)
+    yield f"answer: {_describe_answer(best)}"
+    yield (
+        f"asked: {model.name} with {model.weight_dtype} weights and {model.kv_cache_dtype} KV cache; {best.rate:g} "
+        f"requests/s of {config.workload.lengths.value} lengths, on average {prompt:.0f} tokens in and {reply:.0f} out"
+        f"; 99 % within {slo}"
+    )
+    if any(each.capacity.basis is Basis.predicted for each in systems):
+        yield PREDICTED
+
+
+def _describe_answer(best: System) -> str:
+    if best.replicas is None or best.gpus is None:
+        return "none of these systems bears the load within the SLO"
+    system = f"{best.gpu} tp{best.split} with {count(best.replicas, 'replica')}"
+    basis = f"its capacity is {best.capacity.basis.name}"
+    if best.price is None:
+        return f"{system} needs the fewest GPUs, {_show_cost(best, '')}; {basis}"
+    return f"{system} ({count(best.gpus, 'GPU')}) is the cheapest, {_show_cost(best, '$')} an hour; {basis}"
+
+
+def _show_cost(best: System, sign: str) -> str:
+    value, low = (f"{sign}{show_number(cost)}" for cost in (best.cost, best.least_cost))
+    if best.least_cost == best.most_cost:
+        return value
+    high = f"{sign}{show_number(best.most_cost)}" if math.isfinite(best.most_cost) else "any"
+    return f"{value} ({low} to {high})"
