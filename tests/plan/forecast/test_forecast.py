@@ -60,7 +60,9 @@ def test_a_start_is_that_of_the_system_then_of_the_model_then_of_the_gpu_then_as
     assert found.high >= 120
     assert estimate_start(made, known[2:]).value == 200
     assert (estimate_start(made, known[3:]).value, estimate_start(made, known[3:]).basis) == (300, Basis.assumed)
-    assert estimate_start(made, known[4:]).value == START_ON_GPU[0]
+    unknown = estimate_start(made, known[4:])
+    assert unknown.value == START_ON_GPU[0]
+    assert "is recorded below multirun/ or in the store: 54 to 276 s are usual" in unknown.source
 
 
 def test_a_rehearsal_is_known_only_from_servers_that_were_rehearsed():

@@ -95,7 +95,11 @@ def _estimate(
             return Estimate(middle, low, high, basis, f"{_count(len(seconds), what)} of {whose}")
     value, low, high = assumed
     return Estimate(
-        value, low, high, Basis.assumed, f"no recorded {what} on {gpu}: {low:.0f} to {high:.0f} s are usual"
+        value,
+        low,
+        high,
+        Basis.assumed,
+        f"no {what} on {gpu} is recorded below multirun/ or in the store: {low:.0f} to {high:.0f} s are usual",
     )
 
 
