@@ -7,17 +7,21 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import urlopen
 
 import fake_vllm
 import numpy as np
 import pytest
+from builders import run_config
 from doors import vbench
 
+from vbench.compose import known_models
 from vbench.engine import external
-from vbench.schema import Engine
-from vbench.schema.errors import ServerFailed
+from vbench.plan.rules import check_run
+from vbench.schema import Engine, Lengths, Parallelism, RunConfig, effective_config, from_plain, to_plain
+from vbench.schema.errors import Refused, ServerFailed
 from vbench.schema.failures import TRANSIENT
 from vbench.schema.record import REQUESTS, Record, Requests, is_aside
 
@@ -262,6 +266,9 @@ def test_a_model_that_nobody_knows_names_the_run_by_the_servers_word(tmp_path):
     folder, record = recorded(tmp_path)
     assert record.name == "org-some_model-v2 · remote · tp1 · n4"
     assert folder.parent.name.startswith("org-some_model-v2-remote-tp1-")
+    assert "num_hidden_layers" not in record.config["model"]
+    assert (record.config["model"]["weight_dtype"], record.server["prompt_vocab_size"]) == ("unknown", 32000)
+    assert not {"mfu", "mbu", "pct_of_roofline"} & set(record.metrics)
 
 
 def test_a_known_model_that_is_not_the_one_asked_for_is_refused(tmp_path):
@@ -273,3 +280,42 @@ def test_a_known_model_that_is_not_the_one_asked_for_is_refused(tmp_path):
     assert (refused.stdout, refused.stderr) == ("", said)
     assert named.returncode == 0, named.stdout + named.stderr
     assert recorded(tmp_path)[1].name == "qwen3_32b · remote · tp1 · n4"
+
+
+def asked(url, model=None, **engine):
+    run = check_run(run_config(model=model or {}, engine={"base_url": url, "max_model_len": "auto", **engine}))
+    return run, external.name_by_server(run, known_models)
+
+
+def test_of_a_model_that_nobody_knows_nothing_is_recorded_but_its_names(monkeypatch):
+    card = {"id": "prod", "root": "org/other-7b", "max_model_len": 1500}
+    monkeypatch.setattr(external, "_ask_cards", lambda *_: {"prod": card})
+    _, named = asked("http://host:1")
+    stated = {"name": "prod", "hub_id": "org/other-7b"} | dict.fromkeys(
+        ("architecture", "weight_dtype", "kv_cache_dtype"), "unknown"
+    )
+    assert effective_config(named)["model"] == stated
+    assert from_plain(RunConfig, to_plain(named)) == named  # as a session's file holds it
+    with pytest.raises(Refused, match=r"take 1700 tokens, but engine\.max_model_len=1500"):
+        check_run(
+            replace(named, workload=replace(named.workload, lengths=Lengths.random, input_len=1600, output_len=100))
+        )
+    card["max_model_len"] = None  # no limit is known, so none of another model holds
+    _, named = asked("http://host:1")
+    check_run(replace(named, workload=replace(named.workload, lengths=Lengths.random, input_len=90_000)))
+    assert not check_run(replace(named, parallelism=Parallelism(enable_expert_parallel=True))).model.num_experts
+
+
+def test_a_model_that_the_config_names_keeps_its_facts_and_its_key(monkeypatch):
+    monkeypatch.setattr(external, "_ask_cards", lambda *_: {"prod": {"id": "prod", "root": "/models/x"}})
+    run, named = asked("http://host:1", {"name": "theirs", "hub_id": "org/theirs"})
+    assert named.model == replace(run.model, name="prod")
+    monkeypatch.setattr(external, "_ask_cards", lambda *_: {"prod": {"id": "prod", "root": "org/theirs"}})
+    run, named = asked("http://host:1", {"name": "theirs", "hub_id": "org/theirs"})
+    assert named == run
+
+
+def test_a_server_that_does_not_answer_from_here_is_not_taken_for_the_placeholder(monkeypatch):
+    monkeypatch.setattr(external, "_ask_cards", lambda *_: (_ for _ in ()).throw(asyncio.TimeoutError))
+    assert asked("http://host:1", served_model_name="gpt")[1].model.hub_id == "gpt"
+    assert asked("http://host:1")[1].model.is_unknown

@@ -9,6 +9,7 @@ from vbench.analysis.frame import ALONE, FACTS
 from vbench.analysis.precision import KV_CACHE, WEIGHTS
 from vbench.engine.command import starts_vllm
 from vbench.schema import Engine
+from vbench.schema.model import UNKNOWN
 
 WORDS = {
     "sharegpt": "ShareGPT lengths",
@@ -51,10 +52,14 @@ def _command_phrase(command: Sequence[str]) -> str:
     return words if starts_vllm(command) else f"not vLLM's own server: {words}"
 
 
+def _type_phrase(what: str, value: str) -> str:
+    return f"{what} of unknown type" if value == UNKNOWN else f"{what} in {value}" if value else ""
+
+
 LABELS: dict[str, Callable[[str], str]] = {
     "engine.weights": "{} weights".format,
-    WEIGHTS: "{} weights".format,
-    KV_CACHE: "{} KV cache".format,
+    WEIGHTS: lambda value: "weights of unknown type" if value == UNKNOWN else f"{value} weights",
+    KV_CACHE: lambda value: "KV cache of unknown type" if value == UNKNOWN else f"{value} KV cache",
     ALONE: lambda value: "alone on its host" if value == "true" else "",
     "engine.command": lambda value: _command_phrase(_words(value)),
     "engine.extra_args": lambda value: " ".join(_words(value)),
@@ -62,8 +67,8 @@ LABELS: dict[str, Callable[[str], str]] = {
 }
 CAPTIONS: dict[str, Callable[[str], str]] = {
     "source": lambda value: "" if value == "measured" else f"source: {value}",
-    WEIGHTS: lambda value: f"weights in {value}" if value else "",
-    KV_CACHE: lambda value: f"KV cache in {value}" if value else "",
+    WEIGHTS: lambda value: _type_phrase("weights", value),
+    KV_CACHE: lambda value: _type_phrase("KV cache", value),
     RATE: lambda value: "all prompts at once" if value == "inf" else f"{value} requests/s",
     "engine.enforce_eager": lambda value: "enforce_eager" if value == "true" else "",
 }

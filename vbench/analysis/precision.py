@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from vbench.schema.model import UNKNOWN
+
 WEIGHTS, KV_CACHE = "model.weight_dtype", "model.kv_cache_dtype"
 EXTRA_ARGS = "engine.extra_args"
 SHORT = {"bfloat16": "BF16", "float16": "FP16", "half": "FP16", "float32": "FP32", "float": "FP32"}
@@ -38,7 +40,7 @@ def _column(rows: pd.DataFrame, column: str, changed: Mapping[str, dict[str, str
 def _short(name: Any) -> str | None:
     if not isinstance(name, str) or not name:
         return None
-    return SHORT.get(name, name.upper())
+    return name if name == UNKNOWN else SHORT.get(name, name.upper())
 
 
 def _overrides(arguments: str) -> dict[str, str]:

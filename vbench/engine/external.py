@@ -18,6 +18,7 @@ from vbench.engine.command import find_unset_variable
 from vbench.engine.endpoint import UNANSWERED, UNKNOWN, Endpoint
 from vbench.schema import Engine, Model, RunConfig
 from vbench.schema.errors import Refused, ServerFailed
+from vbench.schema.model import PLACEHOLDER, make_unknown
 from vbench.schema.secrets import declare
 
 CHECK_S = 5.0
@@ -61,27 +62,43 @@ async def connect(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
             line = f"{error.request_info.url} answers HTTP {error.status} {error.message}"
             raise ServerFailed("unreachable" if error.status in NOT_READY else "engine_error", line) from None
         except UNANSWERED as error:  # its repr would show our headers, the key among them
-            line = f"{url} does not answer: {str(error) or type(error).__name__}"
+            line = f"{url} does not answer: {_describe(error)}"
             raise ServerFailed("unreachable", line) from None
 
 
 def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunConfig:
     """The run, named by what its external server serves: a model that is not `known` gives the run its own name.
 
-    The server's word is /v1/models: the `id`, and `root`, the weights that vLLM loaded. Raises Refused if that is a
-    known model, but another one than the config's, or one of several that must be named. Where the server does not
-    answer from here, or lists no models, the config's model stands.
+    The server's word is /v1/models: the `id`, `root`, the weights that vLLM loaded, and the longest context. Raises
+    Refused if that is a known model, but another one than the config's, or one of several that must be named. Where
+    the server does not answer from here, or lists no models, its word is `engine.served_model_name`.
+
+    A model that the config names keeps the config's facts, under the served name. If the config names none, the facts
+    are unknown; the load keeps the placeholder's `vocab_size` to draw prompts from.
     """
-    card = _ask_card(run.engine) if run.engine.base_url is not None else None
-    words = {str(word).lower() for word in (card or {}).values()}
-    if not words or words & _list_names(run.model):
+    if run.engine.base_url is None:
         return run
-    served = next(iter(card.values())) if card else ""
+    card = _ask_card(run.engine) or ({"id": run.engine.served_model_name} if run.engine.served_model_name else {})
+    names = [str(card[key]) for key in ("id", "root") if card.get(key)]
+    words = {name.lower() for name in names}
+    if words & _list_names(run.model) or not (words or run.model.name == PLACEHOLDER):
+        return run
+    served = names[0] if names else ""
     if others := [model.name for model in known() if words & _list_names(model)]:
         raise Refused(
             f"model={run.model.name}: {run.engine.base_url} serves {served}, which is model={others[0]}; give that"
         )
-    return replace(run, model=replace(run.model, name=_make_name(served)))
+    if run.model.name != PLACEHOLDER:
+        return replace(run, model=replace(run.model, name=_make_name(served)))
+    length = card.get("max_model_len")
+    known_length = length if isinstance(length, int) and length > 0 else None
+    hub_id = names[-1] if names else UNKNOWN
+    return replace(run, model=make_unknown(_make_name(served), hub_id, run.model.vocab_size, known_length))
+
+
+def _describe(error: Exception) -> str:
+    """The error in words, without the "ssl:default" that aiohttp adds to each address, be it https or not."""
+    return str(error).replace(" ssl:default", "") or type(error).__name__
 
 
 def describe_engine(engine: Engine) -> str:
@@ -119,15 +136,14 @@ def _make_name(served: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", served).strip("-.")[:80] or "unnamed"
 
 
-def _ask_card(engine: Engine) -> dict[str, str] | None:
-    """`id` and `root` of the served model; None if the server does not answer, or lists none of that name."""
+def _ask_card(engine: Engine) -> dict[str, Any] | None:
+    """What the server lists of the served model; None if it does not answer, or lists none of that name."""
     try:
         cards = _ask_cards(engine.base_url or "", read_api_key(engine))
     except (*UNANSWERED, *NO_MODELS):
         return None
     name = engine.served_model_name
-    card = cards.get(name) if name else next(iter(cards.values())) if len(cards) == 1 else None
-    return card and {key: card[key] for key in ("id", "root") if card.get(key)}
+    return cards.get(name) if name else next(iter(cards.values())) if len(cards) == 1 else None
 
 
 @cache

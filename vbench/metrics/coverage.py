@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from vbench.metrics.definitions import is_measured, is_success
+from vbench.metrics.quantiles import needed
 from vbench.schema import Workload
 from vbench.schema.record import Reason, Requests
 
-P99_SAMPLES = 100
 SENDING_SHARE = 0.95  # of the time asked by duration_s: num_prompts sent before it make a shorter run
 
 
@@ -34,6 +34,7 @@ def out_of_prompts(requests: Requests, load: Workload) -> Reason | None:
 
 def few_samples(requests: Requests, load: Workload) -> Reason | None:
     answered = int(is_success(requests)[is_measured(requests, load.warmup_s)].sum())
-    if answered >= P99_SAMPLES:
+    if answered >= needed(99):
         return None
-    return Reason("few_samples", f"p99 over {answered} requests is their slowest few: it needs {P99_SAMPLES}")
+    sentence = f"p99 needs {needed(99)} replies for a bound with 95 % confidence: even the slowest of {answered} is none"
+    return Reason("few_samples", sentence)

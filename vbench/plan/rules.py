@@ -28,8 +28,7 @@ MOST_PROMPTS = 1_000_000  # of one run; each takes some kilobytes in the load pr
 
 def check_run(run: RunConfig) -> RunConfig:
     """The run with its open parallel size filled in. Raises Refused if its values contradict each other."""
-    run = dataclasses.replace(run, engine=_normalise_base_url(run.engine))
-    check_secrets(run)
+    run = check_address(run)
     run = dataclasses.replace(run, workload=_count_rows(run.workload))
     run = dataclasses.replace(run, parallelism=_fill_sizes(run.parallelism, run.hardware.devices, run.hardware.name))
     _check_heads(run)
@@ -45,6 +44,13 @@ def check_run(run: RunConfig) -> RunConfig:
     _check_launcher(run)
     parse_minutes(run.hardware.slurm.time_min)
     _check_experiment(run.experiment)
+    return run
+
+
+def check_address(run: RunConfig) -> RunConfig:
+    """The run with its `engine.base_url` in one form: what must hold before its server may be asked. Raises Refused."""
+    run = dataclasses.replace(run, engine=_normalise_base_url(run.engine))
+    check_secrets(run)
     return run
 
 
@@ -104,7 +110,7 @@ def _check_heads(run: RunConfig) -> None:
 
 def _check_experts(run: RunConfig) -> None:
     _require(
-        not run.parallelism.enable_expert_parallel or run.model.num_experts > 0,
+        not run.parallelism.enable_expert_parallel or run.model.num_experts > 0 or run.model.is_unknown,
         f"parallelism.enable_expert_parallel=true: model={run.model.name} has no experts; set it to false",
     )
     if run.engine.moe_routing:

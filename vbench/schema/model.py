@@ -7,6 +7,16 @@ from typing import Any, Dict, Optional
 
 from vbench.schema.fields import MISSING, key
 
+PLACEHOLDER = "tiny"  # the model of a config that names none
+UNKNOWN = "unknown"
+STATED_OF_UNKNOWN = (
+    "name",
+    "hub_id",
+    "architecture",
+    "weight_dtype",
+    "kv_cache_dtype",
+)  # the rest is left out of records
+NO_LIMIT = 2**31 - 1  # tokens, as the context of a model that does not say
 DTYPES = ("bfloat16", "fp8", "mxfp4", "nvfp4", "int8", "int4")
 
 
@@ -37,3 +47,29 @@ class Model:
     config_json: Dict[str, Any] = key({}, "other keys of config.json; engine.weights=dummy writes them for vLLM")
     revision: Optional[str] = key(None, "revision on the hub", allowed="null: its main branch")
     weight_bytes: Optional[int] = key(None, "bytes of all published tensors", unit="bytes", allowed="null: not known")
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nothing but its names is known: it is what an external server serves."""
+        return self.architecture == UNKNOWN
+
+
+def make_unknown(name: str, hub_id: str, vocab_size: int, max_model_len: Optional[int]) -> Model:
+    """A model of which an external server tells only the names, and perhaps the longest context in tokens.
+
+    The load still needs two numbers, which no record states as facts of the model: prompts are drawn from `vocab_size`
+    token ids, and their lengths are checked against the context. All other facts are 0 or UNKNOWN.
+    """
+    names = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
+    sizes: Dict[str, Any] = dict.fromkeys((*names, "head_dim"), 0)
+    return Model(
+        name=name,
+        hub_id=hub_id,
+        architecture=UNKNOWN,
+        model_type=UNKNOWN,
+        vocab_size=vocab_size,
+        max_position_embeddings=max_model_len or NO_LIMIT,
+        weight_dtype=UNKNOWN,
+        kv_cache_dtype=UNKNOWN,
+        **sizes,
+    )

@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from vbench.schema.engine import EXTERNAL_SERVER_KEYS
 from vbench.schema.fields import MISSING
+from vbench.schema.model import STATED_OF_UNKNOWN
 from vbench.schema.run import RunConfig
 
 
@@ -85,11 +86,14 @@ def _fits(kind: Any, value: Any) -> bool:
 def effective_config(config: RunConfig) -> dict[str, Any]:
     """The config as plain data, without options that had no effect.
 
-    These are the parts of other kinds of loads, and those of an engine that already ran.
+    These are the parts of other kinds of loads, and those of an engine that already ran. Of a model that is unknown
+    only the names are stated, as records of other tools' results do.
     """
     facts: dict[str, Any] = to_plain(config)
     for part in config.workload.other_parts:
         del facts["workload"][part]
+    if config.model.is_unknown:
+        facts["model"] = {key: facts["model"][key] for key in STATED_OF_UNKNOWN}
     if config.engine.base_url is not None:
         facts["engine"] = {key: value for key, value in facts["engine"].items() if key in EXTERNAL_SERVER_KEYS}
     return facts

@@ -147,7 +147,9 @@ async def measure(
     return replace(
         record,
         environment=record.environment | {"prompts": digest(workload)},  # which a file's path does not tell
-        server=servers.facts | ({"prompt_nonce": nonce} if nonce else {}),
+        server=servers.facts
+        | ({"prompt_nonce": nonce} if nonce else {})
+        | ({"prompt_vocab_size": model.vocab_size} if model.is_unknown else {}),
         metrics=found,
         warnings=judgement.warnings,
         invalid=judgement.invalid,

@@ -107,7 +107,10 @@ class Sizing:
         for record in records:
             if not record.config["workload"].get("search"):
                 continue
-            config = from_plain(RunConfig, record.config)
+            try:
+                config = from_plain(RunConfig, record.config)
+            except KeyError:  # of another version, or of a model that is unknown
+                continue
             if name_system(config) in ours and config.workload.slo == slo:
                 began, ended = (datetime.fromisoformat(each) for each in (record.started_at, record.ended_at))
                 seconds = (ended - began).total_seconds() + float(record.server.get("start_s", 0.0))
