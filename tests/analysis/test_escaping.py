@@ -116,7 +116,7 @@ def test_a_terminal_shows_brackets_as_they_are(capsys):
 
 
 def test_a_markdown_table_has_one_line_a_row_and_one_cell_a_column():
-    table = markdown_table(["a", "b"], [["x|y", "1\n2"], ["`", "<i>"]])
+    table = markdown_table(["a", "b"], [["x|y", "1\n2"], ["`", "<i>"]], [True, False])
     assert table.splitlines() == ["| a | b |", "|---|---:|", "| x\\|y | 1 2 |", "| \\` | &lt;i> |"]
     assert escape_markdown("num_prompts=8 [a] _x_") == "num_prompts=8 [a] \\_x\\_"
 

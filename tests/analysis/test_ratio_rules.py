@@ -119,10 +119,18 @@ def test_a_gate_names_five_rows_and_counts_the_others():
         ([(160, 320, 640), (160, 320, 640)], 320, ""),
         ([(160, 640), (160, 320, 640)], 640, "the largest load that all systems share, because not all have 320"),
         ([(160,), (320,)], 320, "no load is shared by all systems"),
-        ([(10, 160), (160,), (640,)], 160, f"{MOST}none has 320, and no load is shared by all"),
+        ([(10, 160), (160,), (640,)], 160, f"{MOST}no load is shared by all"),
+        ([(4, 8), (4, 8, 16)], 8, "the largest load that all systems share"),
+        ([(4, 8)], 8, "its largest load"),
+        ([(8,)], 8, ""),
     ],
 )
 def test_systems_are_compared_at_320_prompts_if_all_have_them(by_system, load, why):
     made = [("m", f"s{n}", each) for n, loads in enumerate(by_system) for each in loads]
     found = pd.DataFrame(made, columns=["model_label", "system_label", "load"])
     assert choose_load(found, None, NUM_PROMPTS) == (load, why)
+
+
+def test_a_load_that_was_asked_for_and_that_nobody_has_is_named():
+    found = pd.DataFrame([("m", "s", 8), ("m", "s", 16)], columns=["model_label", "system_label", "load"])
+    assert choose_load(found, 320, NUM_PROMPTS) == (16, "its largest load, because it has no 320")

@@ -176,7 +176,9 @@ def test_an_endpoint_that_does_not_answer_is_a_recorded_failure(tmp_path):
     assert "Traceback" not in ended.stdout + ended.stderr
     failure = recorded(tmp_path)[1].failure
     assert failure.kind == "unreachable"
-    assert failure.line.startswith("http://127.0.0.1:9 does not answer")
+    assert failure.line == "http://127.0.0.1:9 does not answer: Connection refused"
+    above, _, summary = ended.stdout.partition("\n\n")
+    assert (above.count(failure.line), summary.count(failure.line)) == (1, 1)  # as it happens, and in the end
 
 
 def test_a_wrong_key_is_a_recorded_failure(tmp_path):

@@ -6,13 +6,14 @@ import pytest
 from builders import requests, run_config
 
 from vbench.metrics import validity
+from vbench.metrics.quantiles import needs_text
 from vbench.metrics.remedies import REMEDY
 from vbench.metrics.validity import judge
 
 
 def codes(made, found=None, **load):
     judged = judge(made, run_config(workload=load).workload, found or {})
-    return {reason.code for reason in judged.invalid}, {reason.code for reason in judged.warnings}
+    return {reason.code for reason in judged.invalid}, {reason.code for reason in judged.warnings} - {"few_samples"}
 
 
 def many(n=120, **columns):
@@ -24,7 +25,10 @@ def test_a_clean_run_of_enough_requests_is_valid_without_a_warning():
 
 
 def test_few_requests_are_warned_of_where_p99_is_quoted():
-    assert codes(many(99)) == (set(), {"few_samples"})
+    few, enough = (judge(many(n), run_config().workload, {}).warnings for n in (298, 299))
+    assert [each.code for each in few] == ["few_samples"]
+    assert few[0].sentence.startswith(needs_text("p99_ttft_ms", 298).replace("needs", "p99 needs"))  # as tables say
+    assert not enough
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_an_unexplained_pause_of_an_engine_that_compiles_on_demand_is_a_compilat
     found = {"longest_unexplained_stall_ms": float(pause_ms), "median_itl_ms": float(itl_ms)}
     judged = judge(many(), run_config().workload, found, compiles_on_demand=True)
     assert [reason.code for reason in judged.invalid] == (["compiled_under_load"] if compiled else [])
-    assert judged.warnings == []
+    assert [reason.code for reason in judged.warnings] == ["few_samples"]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +122,7 @@ def test_a_front_end_at_its_limit_is_a_warning(share, warned):
 
 def test_a_load_that_was_ended_early_is_no_measurement_of_it_and_what_was_broken_off_has_not_failed():
     made = many(error=np.array(["ended early"] * 60 + [""] * 60))
-    assert codes(made, {"ended_early_s": 4.5, "saturated": 1.0}) == ({"ended_early"}, {"saturated", "few_samples"})
+    assert codes(made, {"ended_early_s": 4.5, "saturated": 1.0}) == ({"ended_early"}, {"saturated"})
 
 
 def test_every_reason_to_call_a_run_invalid_says_what_to_do():

@@ -11,6 +11,7 @@ import pandas as pd
 
 from vbench.analysis.axes import AXES
 from vbench.analysis.hosts import HOST, add_hosts, add_speed, join_columns
+from vbench.analysis.loads import leave_out_unused
 from vbench.analysis.precision import add_precision
 from vbench.plan import positions
 from vbench.tracking.mapping import COLUMN_NAMES
@@ -118,7 +119,9 @@ def find_varying(rows: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
 
 def ensure_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The rows with all of these columns; None where they had none."""
-    return rows.assign(**{column: None for column in columns if column not in rows})
+    lacking = list(dict.fromkeys(each for each in columns if each not in rows))
+    empty = pd.DataFrame(None, index=rows.index, columns=lacking, dtype=object)
+    return pd.concat([rows, empty], axis=1).copy() if lacking else rows  # the copy joins the parts that it is made of
 
 
 def value_text(value: Any) -> str:
@@ -146,7 +149,7 @@ def _rename(table: pd.DataFrame) -> pd.DataFrame:
     known = {name: named[name].where(named[name].notna(), UNKNOWN) for name in ("model", "hardware", "parallelism")}
     # An imported file may not say how many prompts it asked for: what was completed is the nearest to it.
     prompts = pd.to_numeric(named["num_prompts"], errors="coerce").fillna(named["completed"])
-    return named.assign(**known, num_prompts=prompts)
+    return leave_out_unused(named.assign(**known, num_prompts=prompts))
 
 
 def _add_derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFrame:

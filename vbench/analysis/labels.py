@@ -21,6 +21,7 @@ from vbench.analysis.loads import (
     NUM_PROMPTS,
     LoadAxis,
     choose_load_axis,
+    describe_search,
     follows_load,
     load_axis_named,
     load_values,
@@ -40,6 +41,7 @@ SCOPES = {
     "host_cpu": "gpu_type",
     "driver": "gpu_type",
     "torch": "engine_version",
+    "prompts": "workload.lengths",  # a digest, which only says that two files, or two recipes, of one kind differ
 }
 PRECISION = (WEIGHTS, KV_CACHE)
 WORTH_SAYING = (
@@ -67,6 +69,8 @@ TAGS = {
     "prompts": "env.prompts",
     HOST: "vbench.session",
 }
+# Lengths and ramps whose sends do not follow from request_rate.
+PACED = {"trace", "conversations", "agents", "agent_trace", "linear", "exponential", "none"}
 NOT_SET = "not set"
 MOST_NAMED = 5  # experiments in a note
 UNBOUNDED = {RATE: "all prompts at once", CONCURRENCY: "no max_concurrency"}
@@ -94,14 +98,14 @@ def add_labels(
             (by_model if _constant_within(rows, condition, "model") else split).append(condition)
     system = ["model", *names, *split]
     axis = choose_load_axis(rows, conditions, system)
-    rows = _add_load(rows, axis)
+    rows = _add_load(rows.copy(), axis)  # the copy joins the parts of a frame that was made column by column
     split += [each for each in _other_loads(conditions, axis) if differs(rows, each) and not follows_load(rows, each)]
     parts = [*_condition_phrases(rows, split), _unbounded_phrase(rows, axis)]
     if not join_experiments and _mixes_experiments(rows, parts):
         parts.append(rows["experiment"].map("experiment={}".format))
     named = [map_distinct(rows[name], _name) for name in names]
     system_label = _join(rows, named, parts)
-    return rows.assign(
+    return rows.copy().assign(
         system_label=system_label.where(system_label != "", "unknown system"),
         model_label=_join(rows, [map_distinct(rows["model"], value_text)], _condition_phrases(rows, by_model)),
         conditions_label=_join(rows, [], parts),
@@ -137,7 +141,8 @@ def shared_conditions(rows: pd.DataFrame, shown: pd.DataFrame | None = None) -> 
     """
     words = []
     paced = {"workload.lengths", "workload.ramp_up_strategy"} & set(rows)  # by a trace, or by a ramp
-    unpaced = not any(_values(rows, each) & {"trace", "linear", "exponential", "none"} for each in paced)
+    searched = describe_search(rows)
+    unpaced = not searched and not any(_values(rows, each) & PACED for each in paced)
     for condition in WORTH_SAYING:
         if shown is not None and condition in PRECISION and differs(shown, condition):
             continue
@@ -145,6 +150,7 @@ def shared_conditions(rows: pd.DataFrame, shown: pd.DataFrame | None = None) -> 
             values = _values(rows, condition)
             if len(values) == 1 or condition == "device":
                 words += [word for value in sorted(values) if (word := caption_phrase(condition, value))]
+    words += [searched] if searched else []
     if _has_dummy_experts(rows):
         words.append("dummy experts")
     swept = "load_axis" in rows and (rows["load_axis"] != NUM_PROMPTS.column).all()

@@ -8,6 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+LENGTHS, SEARCH = "workload.lengths", "search"
+OF_RANDOM = ("workload.input_len", "workload.output_len")  # other kinds of loads have lengths of their own
+SEARCHES = {
+    "max_concurrency": "closed loop whose max_concurrency was searched",
+    "request_rate": "open loop whose request_rate was searched",
+    "sessions": "closed loop whose sessions were searched",
+}
+
 
 @dataclass(frozen=True)
 class LoadAxis:
@@ -35,6 +43,18 @@ LOAD_AXES = (
     SESSIONS,
     NUM_PROMPTS,
 )
+
+
+def leave_out_unused(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without the recorded settings that their kind of load does not use; an unknown kind keeps its own."""
+    others = rows[LENGTHS].notna() & (rows[LENGTHS] != "random")
+    return rows.assign(**{each: rows[each].mask(others, None) for each in OF_RANDOM if each in rows})
+
+
+def describe_search(rows: pd.DataFrame) -> str:
+    """Which load the searches of these rows varied, as `closed loop whose max_concurrency was searched`; or ""."""
+    found = sorted(set(rows[SEARCH].dropna())) if SEARCH in rows else []
+    return " · ".join(SEARCHES.get(each, f"{each} was searched") for each in found)
 
 
 def load_axis_named(column: str) -> LoadAxis:

@@ -26,6 +26,7 @@ PAGE = "report.html"
 KIND = "vbench report"
 BEST = "★"
 TITLE_PT = 26  # the height of the title of a figure
+NUMBER = re.compile(rf"(?:{BEST} ?)?[<>≤≥~$]? ?[-+−]?[\d.,]+(?!\w)|needs \d|none$")  # how a cell of a number begins
 LONGEST_CELL = 32  # characters; a longer cell is text, and wraps
 PLACES = re.compile(r'\b(?:d|x|y)="[^"]*"')  # of an SVG: where things are
 GLYPH = re.compile(r'<use xlink:href="([^"]*)" transform="translate\(([\d.]+) 0\)"/>')
@@ -58,6 +59,7 @@ def render_page(
         files=files,
         drawings={slug: _inline(drawing) for slug, drawing in drawings.items()},
         cell_class=_cell_class,
+        text_columns=text_columns,
         table_head=table_head,
         table_rows=table_rows,
         points=encode(points) if points is not None and interactive else "",
@@ -76,6 +78,14 @@ def table_rows(table: pd.DataFrame) -> list[list[object]]:
     return [[name, *cells] for name, cells in zip(table.index, table.to_numpy().tolist(), strict=True)]
 
 
+def text_columns(table: pd.DataFrame) -> list[bool]:
+    """Of each column of `table_head`, whether it holds words: the first one, and those without any cell of a number."""
+    rows = table_rows(table)
+    cells = [[str(cell) for cell in column] for column in zip(*rows, strict=True)] or [[]] * len(table_head(table))
+    worded = [any(cells) and not any(NUMBER.match(cell) for cell in column) for column in cells]
+    return [True, *worded[1:]]
+
+
 def _inline(drawing: str) -> str:
     """An SVG file as an element of a page: shorter, without its XML head, and without the band of its title."""
     element = re.sub(r"^.*?(?=<svg )|<metadata>.*?</metadata>\s*", "", drawing, flags=re.DOTALL)
@@ -90,7 +100,8 @@ def _inline(drawing: str) -> str:
     )
 
 
-def _cell_class(cell: object) -> Markup:
+def _cell_class(cell: object, worded: bool = False) -> Markup:
     text = str(cell)
-    kind = "best" if text.startswith(BEST) else "text" if len(text) > LONGEST_CELL else ""
+    kinds = ["best"] if text.startswith(BEST) else ["text"] if len(text) > LONGEST_CELL else []
+    kind = " ".join([*kinds, *(["words"] if worded else [])])
     return Markup(f' class="{kind}"' if kind else "")  # noqa: S704  our own words

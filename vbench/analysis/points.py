@@ -120,13 +120,15 @@ def choose_load(found: pd.DataFrame, asked: int | None, axis: LoadAxis) -> tuple
     systems = len(found[keys].drop_duplicates())
     if wanted is not None and (loads.get(wanted, 0) == systems or (asked and wanted in loads.index)):
         return wanted, ""
+    expected = asked or (wanted in loads.index and wanted)  # nobody who chose other loads expects the usual one
     everywhere = loads[loads == systems]
     if len(everywhere):
-        lacking = f", because not all have {wanted}" if wanted else ""
-        return float(everywhere.index.max()), f"the largest load that all systems share{lacking}"
+        what = "its largest load" if systems == 1 else "the largest load that all systems share"
+        lacking = f", because {'it has no' if systems == 1 else 'not all have'} {wanted}" if expected else ""
+        return float(everywhere.index.max()), "" if len(loads) == 1 and not expected else f"{what}{lacking}"
     if wanted is not None and wanted in loads.index:
         return float(wanted), "no load is shared by all systems"
-    lacking = f"none has {wanted}, and " if wanted else ""
+    lacking = f"none has {wanted}, and " if asked else ""
     best = float(loads[loads == loads.max()].index.max())
     return best, f"the load that most systems have: {lacking}no load is shared by all"
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import vbench
 from vbench.analysis import rendering
-from vbench.analysis.page import PAGE, Points, render_page, table_head, table_rows
+from vbench.analysis.page import PAGE, Points, render_page, table_head, table_rows, text_columns
 from vbench.schema.errors import Refused
 from vbench.tracking.markdown import escape_markdown, markdown_table
 
@@ -183,4 +183,4 @@ def _markdown(answer: Answer, sections: list[Section], origin: Provenance, forma
 
 
 def _markdown_table(table: pd.DataFrame) -> str:
-    return markdown_table(table_head(table), table_rows(table))
+    return markdown_table(table_head(table), table_rows(table), text_columns(table))

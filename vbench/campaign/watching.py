@@ -100,8 +100,9 @@ class Watcher:
             self._screen.progress_of(task.folder).state = MISSING
             count = len(task.find_missing_runs())
             runs = "1 run" if count == 1 else f"{count} runs"
-            line = fill_markup("[bold]{}[/]: retrying {}: {}", task.folder.name, runs, task.why_missing(ended))
-            self._screen.print(line)
+            why = task.why_missing(ended)
+            told = "" if self._screen.has_shown(task.folder, why) else f": {why}"
+            self._screen.print(fill_markup("[bold]{}[/]: retrying {}{}", task.folder.name, runs, told))
             task.retry()
         else:
             for event in task.record_unmeasured(ended):

@@ -36,5 +36,5 @@ def few_samples(requests: Requests, load: Workload) -> Reason | None:
     answered = int(is_success(requests)[is_measured(requests, load.warmup_s)].sum())
     if answered >= needed(99):
         return None
-    sentence = f"p99 needs {needed(99)} replies for a bound with 95 % confidence: even the slowest of {answered} is none"
+    sentence = f"p99 needs {needed(99)} replies for a bound with 95 % confidence: the slowest of {answered} is none"
     return Reason("few_samples", sentence)

@@ -17,9 +17,9 @@ def escape_markdown(text: object) -> str:
     return MARKUP.sub(lambda found: ENTITIES.get(found[0], f"\\{found[0]}"), one_line(text))
 
 
-def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table; the first column is left-aligned, the others right-aligned."""
-    rule = "|---|" + "---:|" * (len(head) - 1)
+def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]], words: Sequence[bool]) -> str:
+    """A table; columns of `words` are left-aligned, the others right-aligned."""
+    rule = f"|{'|'.join('---' if each else '---:' for each in words)}|"
     return "\n".join([_row(head), rule, *map(_row, rows)])
 
 

@@ -53,6 +53,7 @@ class Screen:
         self.console = open_console()
         self.board = Board({str(folder): session for folder, session in sessions.items()})
         self._last_printed: Path | None = None
+        self._failures: set[tuple[Path, str]] = set()  # that were printed in full
         self._live = Live(
             get_renderable=self._status_table, console=self.console, refresh_per_second=REDRAWN_PER_S, transient=True
         )
@@ -113,9 +114,15 @@ class Screen:
             )
         elif event.kind == "failed":
             facts = event.facts
-            self._print_below_name(folder, fill_markup("[red]{}[/]: {}", facts["kind"], facts["line"]))
+            line = "as before" if self.has_shown(folder, f"{facts['kind']}: {facts['line']}") else facts["line"]
+            self._print_below_name(folder, fill_markup("[red]{}[/]: {}", facts["kind"], line))
+            self._failures.add((folder, f"{facts['kind']}: {facts['line']}"))
             if facts["log"]:
                 self._print_below_name(folder, fill_markup("log: {}", facts["log"]))
+
+    def has_shown(self, folder: Path, failure: str) -> bool:
+        """Whether this failure of the session, as `kind: line`, was printed already."""
+        return (folder, failure) in self._failures
 
     def _show_record(self, folder: Path, event: Event) -> None:
         record = find_record(folder / event.facts["folder"])

@@ -10,20 +10,47 @@ from vbench.analysis.frame import ensure_columns
 from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.loads import load_axis_named
 from vbench.analysis.section import Section
-from vbench.metrics.bounds import FACTS, GAUGES, NOT_TOLD, Bound, describe_row, find_bounds
+from vbench.metrics.bounds import (
+    CLIENT,
+    COMMUNICATION,
+    COMPUTE,
+    FACTS,
+    FRONT_END,
+    GAUGES,
+    KV_BANDWIDTH,
+    KV_CAPACITY,
+    NOT_TOLD,
+    OVERHEAD,
+    SCHEDULER,
+    TOO_FEW,
+    WEIGHTS,
+    Bound,
+    describe_row,
+    find_bounds,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
 
-CAPTION = (
-    "At each system's highest load, what its servers, GPUs and load client recorded beside the replies. Front end: its "
-    "event loop filled a core for a fifth of the run or more. KV capacity: the cache was full while requests waited. "
-    "Scheduler limit: max_num_seqs requests ran while others waited. Weights bandwidth, KV bandwidth, prefill compute, "
-    "communication: at the data sheet's speed this alone takes three tenths of the run or more, and more than the "
-    "others; or at the speed seen in the rehearsal, the prompts took half of the run. Too few requests: the GPUs were "
-    "idle and nothing waited. Step overhead: they were busy with none of these."
-)
+CAPTION = "At each system's highest load, what its servers, GPUs and load client recorded beside the replies."
+UNTOLD = "At no system's highest load was anything that was recorded at its limit."
+AT_SPEED = "at the data sheet's speed this alone takes three tenths of the run or more, and more than the others"
+MEANINGS = {
+    CLIENT: "a process of the load client used nine tenths of a core or more, so the server may bear more",
+    FRONT_END: "its event loop filled a core for a fifth of the run or more",
+    KV_CAPACITY: "the cache was full while requests waited",
+    SCHEDULER: "max_num_seqs requests ran while others waited",
+    WEIGHTS: AT_SPEED,
+    KV_BANDWIDTH: AT_SPEED,
+    COMMUNICATION: AT_SPEED,
+    COMPUTE: f"{AT_SPEED}; or at the speed seen in the rehearsal, the prompts took half of the run",
+    TOO_FEW: "the GPUs were idle and nothing waited",
+    OVERHEAD: "the GPUs were busy, but with none of weights, KV cache, FLOPs and all-reduces",
+    NOT_TOLD: "nothing that was recorded was at its limit",
+}
 
 
 def sections(runs: Runs, _: Options) -> list[Section]:
@@ -37,7 +64,20 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     words = data["load_axis"].map(lambda column: load_axis_named(column).name) + "=" + data["load"].map("{:g}".format)
     table = pd.DataFrame({"at": words, "bounded by": data["bound"], "grounds": data["grounds"]})
     table.index = pd.Index(data["model_label"] + " · " + data["system_label"], name="system")
-    return [Section("bounds", "What bounds each system", f"{CAPTION} {shared_conditions(labels)}.", table, data)]
+    told = f"{CAPTION} {explain(data['bound'])}" if set(data["bound"]) != {NOT_TOLD} else UNTOLD
+    caption = f"{told} {shared_conditions(labels)}."
+    return [Section("bounds", "What bounds each system", caption, table, data)]
+
+
+def explain(bounds: Iterable[str]) -> str:
+    """What the bounds of these cells mean, those with one meaning together: `KV capacity: the cache was full …`."""
+    named = {name for cell in bounds for name in cell.split(", ")}
+    names: dict[str, list[str]] = {}
+    for name, meaning in MEANINGS.items():
+        if name in named:
+            names.setdefault(meaning, []).append(name)
+    told = [f"{', '.join(each)}: {meaning}." for meaning, each in names.items()]
+    return " ".join(each[0].upper() + each[1:] for each in told)
 
 
 def bounds(labels: pd.DataFrame) -> pd.DataFrame:
