@@ -98,9 +98,11 @@ def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunC
 
 def _describe(error: Exception) -> str:
     """The error in words: of a connection only its cause, as aiohttp repeats the address and adds "ssl:default"."""
-    refused = isinstance(error, aiohttp.ClientConnectorError) and type(error) is aiohttp.ClientConnectorError
-    cause = os.strerror(error.errno) if refused and isinstance(error.errno, int) and error.errno > 0 else str(error)
-    return cause.replace(" ssl:default", "") or type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        code = error.os_error.errno
+        if code and code > 0:  # below 0 are those of getaddrinfo
+            return os.strerror(code)
+    return str(error).replace(" ssl:default", "") or type(error).__name__
 
 
 def describe_engine(engine: Engine) -> str:
