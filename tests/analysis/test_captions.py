@@ -1,5 +1,6 @@
 """What captions, labels and columns say of the loads that were measured, and nothing of settings that had no effect."""
 
+import dataclasses
 import warnings
 
 import pandas as pd
@@ -8,6 +9,7 @@ import records
 from sections import curve, section
 
 from vbench.analysis import comparisons, frame, page
+from vbench.analysis.comparisons import against
 from vbench.analysis.comparisons.bounds import explain
 from vbench.analysis.labels import add_labels, shared_conditions
 from vbench.analysis.options import Options
@@ -57,12 +59,17 @@ def test_prompts_of_one_kind_that_differ_are_told_apart():
     assert set(add_labels(found.valid, found.conditions)["system_label"].str.contains("prompts=")) == {True}
 
 
-def test_a_table_with_many_columns_that_a_side_lacks_is_labelled_without_a_warning():
-    found = seen(*curve())
+def test_a_comparison_of_frames_that_were_made_column_by_column_gives_no_warning():
+    new, old = seen(*curve()), seen(*curve(slower=1.1, experiment="before"))
+    columns = [f"engine.of_other_runs_{n}" for n in range(150)]
+    fragmented = [each.valid.join(pd.DataFrame({name: range(3)}) for name in columns) for each in (new, old)]
+    sides = [dataclasses.replace(each, valid=rows) for each, rows in zip((new, old), fragmented, strict=True)]
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.PerformanceWarning)
-        wide = frame.ensure_columns(found.valid, [f"engine.of_other_runs_{n}" for n in range(200)])
-        add_labels(wide.assign(side="new"), found.conditions, join_experiments=True)
+        asked = dataclasses.replace(sides[0], baseline=sides[1])
+        assert against.sections(asked, Options(against="before"))[0].data is not None
+        add_labels(sides[0].valid, new.conditions)
+        frame.ensure_columns(new.valid, columns).assign(side="new")
 
 
 @pytest.mark.parametrize(("limited", "told"), [(0.5, "Front end: its event loop"), (0.0, "At no system")])

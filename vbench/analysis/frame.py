@@ -101,7 +101,7 @@ def runs(table: pd.DataFrame, prices: Mapping[str, float] | None = None) -> Runs
     measured = add_hosts(add_lengths(valid[~searched & ~idle], varying), varying)
     made = [each for each in (TOKENS_IN, TOKENS_OUT, HOST) if measured[each].notna().any()]
     return Runs(
-        valid=measured.reset_index(drop=True),
+        valid=measured.reset_index(drop=True).copy(),  # in one piece: many columns were added one by one
         starts=valid[idle].reset_index(drop=True),
         searches=valid[searched].reset_index(drop=True),
         left_out=left_out.reset_index(drop=True),
@@ -121,7 +121,8 @@ def ensure_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The rows with all of these columns; None where they had none."""
     lacking = list(dict.fromkeys(each for each in columns if each not in rows))
     empty = pd.DataFrame(None, index=rows.index, columns=lacking, dtype=object)
-    return pd.concat([rows, empty], axis=1).copy() if lacking else rows  # the copy joins the parts that it is made of
+    whole = pd.concat([rows, empty], axis=1) if lacking else rows
+    return whole.copy()  # in one piece, so that more columns may follow: pandas warns where a frame has too many parts
 
 
 def value_text(value: Any) -> str:
