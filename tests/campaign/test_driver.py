@@ -206,7 +206,7 @@ def test_a_failure_that_lasts_is_known_until_it_is_asked_for_again(tmp_path):
 def test_a_failure_that_passes_is_taken_up_again_and_then_by_the_same_command(tmp_path):
     words = ("workload.num_prompts=2", "workload=random", fake("--fail", "never_ready"), "engine.start_timeout_s=0.5")
     ended = vbench(*words, cwd=tmp_path)
-    assert "retrying 1 run: " in ended.stdout
+    assert "retrying 1 run\n" in ended.stdout
     assert len(records(tmp_path, "FAILED")) == 2
     ended = vbench(*words, "launcher.retries=0", cwd=tmp_path)
     assert "retrying" not in ended.stdout
