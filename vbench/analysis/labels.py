@@ -19,6 +19,7 @@ from vbench.analysis.hosts import HOST
 from vbench.analysis.loads import (
     LOAD_AXES,
     NUM_PROMPTS,
+    OF_RANDOM,
     LoadAxis,
     choose_load_axis,
     describe_search,
@@ -284,7 +285,9 @@ def _texts(rows: pd.DataFrame, condition: str) -> tuple[Any, list[str]]:
         numbers[""] = -1
     found = np.array([numbers[text] for text in texts], dtype=np.int64)[codes]
     imported = rows["source"].to_numpy() == "imported"
-    if condition.startswith(METADATA):
+    if condition in OF_RANDOM:
+        found = np.where(rows[condition].isna().to_numpy(), -1, found)
+    elif condition.startswith(METADATA):
         failed = rows["verdict"].to_numpy() == "FAILED"  # the note of a failure says nothing else
         found = np.where(imported & ~failed, found, -1)
     elif imported.any():
