@@ -89,7 +89,7 @@ def test_a_load_without_shared_parts_has_no_such_metric():
 
 
 def codes(**found):
-    judged = judge(requests(*([(1.0, 1), (1.1, 1)] for _ in range(120))), run_config().workload, found)
+    judged = judge(requests(*([(1.0, 1), (1.1, 1)] for _ in range(320))), run_config().workload, found)
     return {each.code for each in judged.invalid}, {each.code for each in judged.warnings}
 
 

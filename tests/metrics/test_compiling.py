@@ -63,7 +63,7 @@ def test_a_request_that_came_during_the_pause_lost_only_the_rest_of_it():
 
 
 def judged(found, compiled=("_topk", "_topk", "_sum")):
-    made = requests(*([(1.0, 1), (1.1, 1)] for _ in range(120)))
+    made = requests(*([(1.0, 1), (1.1, 1)] for _ in range(320)))
     judgement = judge(made, run_config().workload, found, compiled)
     return [reason.code for reason in judgement.invalid], [reason.code for reason in judgement.warnings]
 
@@ -80,7 +80,7 @@ def test_a_cost_that_the_log_does_not_tell_is_no_small_cost():
 
 
 def test_the_warning_names_the_kernels_and_the_share():
-    made = requests(*([(1.0, 1), (1.1, 1)] for _ in range(120)))
+    made = requests(*([(1.0, 1), (1.1, 1)] for _ in range(320)))
     (reason,) = judge(made, run_config().workload, {"compile_share": 0.004}, ["_topk", "_topk", "_sum"]).warnings
     assert "3 kernels under load (_topk, _sum)" in reason.sentence
     assert "0.4%" in reason.sentence

@@ -39,12 +39,14 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
     rows, group = rows[group >= 0], group[group >= 0].astype(np.int64)  # a run without a load is at no point
     first, runs = np.unique(group, return_index=True, return_counts=True)[1:]
     server = pd.factorize(rows[SERVER])[0] if SERVER in rows else np.full(len(rows), -1)
-    of_start, start = np.unique(np.column_stack([group, server])[server >= 0], axis=0, return_inverse=True)
-    starts = np.maximum(np.bincount(of_start[:, 0], minlength=len(first)), 1)
+    known = server >= 0  # imported runs may not tell
+    each_start, start = np.unique(group[known] * len(rows) + server[known], return_inverse=True)
+    of_start = each_start // max(len(rows), 1)  # the point of each start
+    starts = np.maximum(np.bincount(of_start, minlength=len(first)), 1)
     values = rows[keys].to_numpy(dtype=np.float64, na_value=np.nan)
     means, halves = _summarise(values, group)
     if (starts > 1).any():
-        clustered = _summarise(_summarise(values[server >= 0], start.reshape(-1))[0], of_start[:, 0], len(first))
+        clustered = _summarise(_summarise(values[known], start)[0], of_start, len(first))
         means, halves = (
             np.where((starts > 1)[:, None], *each) for each in zip(clustered, (means, halves), strict=True)
         )
@@ -80,7 +82,7 @@ def _summarise(values: Floats, group: Any, size: int = 0) -> tuple[Floats, Float
 
 def _sums(values: Floats, group: Any, size: int) -> Floats:
     """The sum of the rows of each group, shape (size, k); 0 for a group without rows."""
-    return np.array([np.bincount(group, column, minlength=size) for column in values.T]).reshape(-1, size).T
+    return np.array([np.bincount(group, column, minlength=size) for column in values.T]).reshape(values.shape[1], size).T
 
 
 def _quantiles(counts: Floats) -> Floats:
