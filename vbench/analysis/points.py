@@ -83,7 +83,8 @@ def _summarise(values: Floats, group: Any, size: int = 0) -> tuple[Floats, Float
 def _sums(values: Floats, group: Any, size: int) -> Floats:
     """The sum of the rows of each group, shape (size, k); 0 for a group without rows."""
     sums = [np.bincount(group, column, minlength=size) for column in values.T]
-    return np.array(sums).reshape(values.shape[1], size).T
+    by_column: Floats = np.array(sums, np.float64).reshape(values.shape[1], size)
+    return by_column.T
 
 
 def _quantiles(counts: Floats) -> Floats:
