@@ -145,6 +145,7 @@ class Home:
     def _surroundings(self, fault: Fault | None, log: bool) -> dict[str, str]:
         return {
             "VBENCH_LEASES": f"{self.folder}/leases",
+            "HOST_PROC": str(self.folder),
             "XDG_CACHE_HOME": f"{self.folder}/cache",
             "FAULTS_HOME": str(self.folder),
             "FAULTS_DRIVER": str(os.getpid()),

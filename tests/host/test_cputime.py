@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import contextmanager
 
-from vbench.host.cputime import read
+from vbench.host.cputime import read, read_stats
 
 FAMILY = """
 for title in VLLM::EngineCore_DP0 VLLM::APIServer_1 sleepy; do
@@ -29,7 +29,7 @@ def family(script):
 
 
 def until(enough, roots):
-    while not enough(found := read(roots)):
+    while not enough(found := read(roots, read_stats())):
         time.sleep(0.02)
     return found
 
@@ -53,5 +53,5 @@ def test_the_cpu_of_the_first_thread_is_told_apart_from_that_of_all():
 def test_a_server_that_is_gone_has_no_processes():
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
-    assert read([ended.pid]) == []
-    assert read([]) == []
+    assert read([ended.pid], read_stats()) == []
+    assert read([], read_stats()) == []

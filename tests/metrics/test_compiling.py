@@ -84,3 +84,46 @@ def test_the_warning_names_the_kernels_and_the_share():
     (reason,) = judge(made, run_config().workload, {"compile_share": 0.004}, ["_topk", "_topk", "_sum"]).warnings
     assert "3 kernels under load (_topk, _sum)" in reason.sentence
     assert "0.4%" in reason.sentence
+
+
+@pytest.mark.parametrize(("second", "counted"), [(3.0, False), (3.001, True), (6.0, True), (6.001, False)])
+def test_a_line_explains_a_pause_that_its_second_touches(second, counted):
+    before, after = np.arange(0.25, 4.25, 0.25), np.arange(6.0, 9.0, 0.25)  # nothing from 4 to 6
+    made = requests([(float(time), 1) for time in (*before, *after)])
+    assert (compile_share(made, np.array([second])) > 0) is counted
+
+
+def test_replies_of_one_token_have_no_tpot_that_could_be_better():
+    # One reply after another. A long one makes the usual gap 10 ms; then ten of two tokens, a second apart, and eight
+    # of one token, which would be the smaller half of all TPOT if they had one. The tenth waited for a compilation.
+    replies, sent = [reply(0.0, 1000)], [0.0]
+    for number in range(18):
+        at = 100.0 * (number + 1)
+        sent.append(at)
+        replies.append([(at + 0.5, 1), (at + 1.5, 1)] if number < 10 else [(at + 1.5, 1)])
+    found = compile_share(requests(*replies, sent=sent), np.array([1000.0]))
+    assert found == pytest.approx(0.99 / 10.01, rel=0.01)  # of the mean TPOT; no percentile of it changes
+
+
+def test_two_tokens_make_a_tpot():
+    replies = [reply(0.0, 1000), [(100.01, 1), (101.01, 1)]]
+    found = compile_share(requests(*replies, sent=[0.0, 100.0]), np.array([100.0]))
+    assert found == pytest.approx(0.99 / 1.01, rel=0.01)
+
+
+def test_a_p99_that_compilations_moved_counts():
+    replies, sent = [reply(0.0, 1000)], [0.0]
+    for number in range(299):
+        at = 20.0 + 10 * number
+        sent.append(at)
+        replies.append([(at + (1.0 if number < 4 else 0.1), 1)])  # the four slowest waited for a compilation each
+    found = compile_share(requests(*replies, sent=sent), np.array([20.0, 30.0, 40.0, 50.0]))
+    assert found == pytest.approx(0.9, abs=0.01)  # of p99; the mean would be 11 % better, p95 no better
+
+
+@pytest.mark.parametrize(("pause_ms", "verdict"), [(600.0, []), (600.1, ["compiled_under_load"])])
+def test_an_engine_that_compiles_on_demand_may_pause_for_ten_median_itl(pause_ms, verdict):
+    made = requests(*([(1.0, 1), (1.1, 1)] for _ in range(320)))
+    found = {"longest_unexplained_stall_ms": pause_ms, "median_itl_ms": 60.0}
+    judgement = judge(made, run_config().workload, found, compiles_on_demand=True)
+    assert [reason.code for reason in judgement.invalid] == verdict

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vbench.metrics.quantiles import compute_statistics, needed, quotable, samples_above
+from vbench.metrics.quantiles import compute_statistics, needed, needs_text, quotable, samples_above
 
 
 @pytest.mark.parametrize(("percent", "n"), [(90, 29), (95, 59), (99, 299)])
@@ -67,3 +67,10 @@ def test_a_table_of_small_loads_has_the_highest_percentile_that_most_rows_can_te
     assert quotable("p99_itl_ms", replies, known) == told
     assert quotable("p99_itl_ms", replies, {"p99_itl_ms"}) == "p99_itl_ms"
     assert quotable("median_itl_ms", replies, known) == "median_itl_ms"
+
+
+@pytest.mark.parametrize(("key", "n"), [("p90_ttft_ms", 29), ("p95_e2el_ms", 59), ("steady_p99_itl_ms", 299)])
+def test_a_percentile_says_how_many_replies_it_needs_with_one_fewer_than_these(key, n):
+    assert needs_text(key, n - 1) == f"needs {n}"
+    assert needs_text(key, n) is None
+    assert needs_text("median_ttft_ms", 1) is None

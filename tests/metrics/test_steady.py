@@ -66,3 +66,12 @@ def test_percentiles_have_bounds_where_enough_requests_began_there():
     assert steady_metrics(closed_loop(300, places=1))["steady_requests"] == 299
     assert "steady_p99_ttft_upper_ms" in steady_metrics(closed_loop(300, places=1))
     assert "steady_p99_ttft_upper_ms" not in steady_metrics(closed_loop(299, places=1))
+
+
+def test_two_requests_are_enough_for_statistics_and_a_rate():
+    made = requests([(1.0, 1)], [(2.0, 1)], [(3.5, 1)], sent=[0.0, 1.0, 2.0])
+    found = steady_metrics(made)
+    assert found["steady_requests"] == 2
+    assert found["steady_median_ttft_ms"] == pytest.approx(1250)
+    assert found["steady_request_throughput"] == pytest.approx(1.0)
+    assert "steady_median_ttft_ms" not in steady_metrics(made.select(np.array([True, True, False])))

@@ -64,6 +64,35 @@ def test_a_lag_is_not_judged_without_an_itl():
     assert codes(many(), {"client_loop_lag_p99_s": 9.0}) == set()
 
 
+@pytest.mark.parametrize(
+    ("share", "verdict"),
+    [
+        (0.0499, set()),
+        (0.05, {"contended_host"}),
+        (0.0999, {"contended_host"}),
+        (0.10, {"starved_host"}),
+        (1.0, {"starved_host"}),
+    ],
+)
+def test_a_server_may_wait_for_a_cpu_for_5_percent_of_the_run_and_with_a_warning_for_10(share, verdict):
+    assert codes(many(), {"server_starved_share": share}) == verdict
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("host_cpu_others_share", "other processes used 40% of its cores"),
+        ("host_cpu_stolen_share", "other virtual machines were given 40% of its cores"),
+        ("server_cpu_throttled_share", "quota of its control group was used up for 40% of the time"),
+    ],
+)
+def test_a_starved_server_is_told_with_what_took_most_of_its_time(key, said):
+    found = {"server_starved_share": 0.3, "host_cpu_others_share": 0.1, "host_cpu_stolen_share": 0.2} | {key: 0.4}
+    (reason,) = judge(many(), run_config().workload, found).invalid
+    assert "for 30% of the run" in reason.sentence
+    assert said in reason.sentence
+
+
 @pytest.mark.parametrize(("hits", "verdict"), [(100.0, set()), (101.0, {"prefix_cache_hits"})])
 def test_one_prompt_token_of_100_may_come_from_the_prefix_cache(hits, verdict):
     assert codes(many(), {"server_prefix_cache_hits": hits, "server_prefix_cache_queries": 10_000.0}) == verdict

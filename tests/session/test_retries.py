@@ -45,6 +45,8 @@ def measured(tmp_path, *attempts):
         ("-stalled_unexplained", 2),
         ("lagging_client", 2),
         ("late_client", 2),
+        ("starved_host", 2),
+        ("-contended_host", 1),
         ("buffered_replies", 2),
         ("failed_requests", 1),
         ("-few_samples", 1),
@@ -52,6 +54,7 @@ def measured(tmp_path, *attempts):
         ("compiled_under_load failed_requests", 1),
         # Requests pile up while the engine compiles; without that, the load outgrew the server.
         ("compiled_under_load ended_early", 3),
+        ("starved_host ended_early", 2),
         ("lagging_client ended_early", 1),
     ],
 )

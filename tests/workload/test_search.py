@@ -220,3 +220,9 @@ def test_a_search_may_open_as_many_streams_as_its_highest_probe():
     assert streams(Workload(num_prompts=100, max_concurrency=8)) == 8
     assert streams(Workload(num_prompts=100)) == 100
     assert streams(Workload(num_prompts=100, search=Search.max_concurrency)) == HIGHEST
+
+
+@pytest.mark.parametrize(("low", "high", "level"), [(0.99, 9.0, 120), (0.1, 1.01, 180)])
+def test_no_level_is_chosen_within_a_fifth_of_a_wide_bracket_from_its_ends(low, high, level):
+    probes = [pressed(100, low), pressed(200, high, met=0)]
+    assert next_question(probes, whole=True).level == level

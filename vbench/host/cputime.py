@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ FRONTEND = "frontend"
 ROLES = {b"APIServer": FRONTEND, b"EngineCore": "engine_core", b"Worker": "worker"}
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PARENT, USER, SYSTEM = 1, 11, 12  # indices of the fields of /proc/PID/stat after the process's name
+
+Stats = Mapping[int, Sequence[str]]  # by pid, the fields of /proc/PID/stat after the process's name
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,22 @@ class ProcessReading:
     loop_s: float  # of its first thread, which in a front end is the event loop
 
 
-def read(roots: Sequence[int]) -> list[ProcessReading]:
+def read_stats() -> Stats:
+    """All processes of the host, 10 to 20 µs each."""
+    return {int(entry.name): stat for entry in PROC.iterdir() if entry.name.isdigit() and (stat := _read_stat(entry))}
+
+
+def read(roots: Sequence[int], stats: Stats) -> list[ProcessReading]:
     """The living processes of the servers that were started as `roots`, in order of their pids.
 
-    Processes without a known role (compilers, resource trackers) are left out. Scans every process of the host, 10 to
-    20 µs each.
+    Processes without a known role (compilers, resource trackers) are left out.
     """
-    stats = {int(entry.name): stat for entry in PROC.iterdir() if entry.name.isdigit() and (stat := _read_stat(entry))}
-    readings = [_read_process(pid, stats[pid], roots) for pid in sorted(_find_family(roots, stats))]
+    readings = [_read_process(pid, stats[pid], roots) for pid in sorted(find_family(roots, stats))]
     return [reading for reading in readings if reading]
 
 
-def _find_family(roots: Iterable[int], stats: dict[int, list[str]]) -> set[int]:
+def find_family(roots: Iterable[int], stats: Stats) -> set[int]:
+    """The pids of these processes, as far as they live, and of their children, grandchildren and so on."""
     children = defaultdict(list)
     for pid, stat in stats.items():
         children[int(stat[PARENT])].append(pid)
@@ -53,7 +59,7 @@ def _find_family(roots: Iterable[int], stats: dict[int, list[str]]) -> set[int]:
     return family
 
 
-def _read_process(pid: int, stat: list[str], roots: Sequence[int]) -> ProcessReading | None:
+def _read_process(pid: int, stat: Sequence[str], roots: Sequence[int]) -> ProcessReading | None:
     role, first_thread = _find_role(pid, roots), _read_stat(PROC / str(pid) / "task" / str(pid))
     return ProcessReading(pid, role, _sum_cpu_s(stat), _sum_cpu_s(first_thread)) if role and first_thread else None
 
@@ -76,5 +82,5 @@ def _read_stat(folder: Path) -> list[str] | None:
         return None
 
 
-def _sum_cpu_s(stat: list[str]) -> float:
+def _sum_cpu_s(stat: Sequence[str]) -> float:
     return (int(stat[USER]) + int(stat[SYSTEM])) / TICKS_PER_S

@@ -11,6 +11,7 @@ from collections import Counter
 
 import numpy as np
 
+from vbench.metrics.definitions import hidden_tokens
 from vbench.metrics.stalls import LOG_S, ends_of_replies, find_silences
 from vbench.schema.record import Floats, Requests
 
@@ -31,11 +32,13 @@ def compile_share(requests: Requests, compiled_at: Floats) -> float:
     shares = [float(lost.sum()) / duration]
     if answered.any():
         first, last = (column[answered] for column in ends_of_replies(requests))
-        sent, tokens = requests.sent[answered], requests.output_tokens[answered]
+        sent, tokens = requests.sent[answered], (requests.output_tokens - hidden_tokens(requests))[answered]
         ttft, e2el = first - sent, last - sent
         lost_ttft, lost_e2el = (_lost_within(starts, ends, lost, sent, end) for end in (first, last))
         several = tokens > 1
-        tpot, lost_tpot = ((whole - part)[several] for whole, part in ((e2el, ttft), (lost_e2el, lost_ttft)))
+        tpot, lost_tpot = (
+            (whole - part)[several] / (tokens[several] - 1) for whole, part in ((e2el, ttft), (lost_e2el, lost_ttft))
+        )
         samples = ((ttft, lost_ttft), (e2el, lost_e2el), (tpot, lost_tpot))
         shares += [_largest_change(*each) for each in samples if len(each[0])]
     return min(max(shares), 1.0)

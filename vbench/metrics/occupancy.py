@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vbench.metrics.contention import contention_metrics
 from vbench.metrics.definitions import is_success
 from vbench.metrics.energy import energy
 from vbench.schema.record import Floats, Requests
@@ -24,7 +25,8 @@ def summaries(series: Series, requests: Requests) -> dict[str, float]:
     end = float(np.max(requests.finished, initial=0.0, where=~np.isnan(requests.finished)))
     tokens = int(requests.output_tokens[is_success(requests)].sum())
     found = {"telemetry_missed": float(series.missed)}
-    return found | _server(series, end) | _cpu(series, end) | energy(series, end, tokens) | _gpus(series, end)
+    of_host = _cpu(series, end) | contention_metrics(series, end)
+    return found | _server(series, end) | of_host | energy(series, end, tokens) | _gpus(series, end)
 
 
 def _server(series: Series, end: float) -> dict[str, float]:

@@ -14,6 +14,7 @@ from vbench.metrics.cache_rules import cache_mismatch, evicted_prefixes, scatter
 from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compiled_under_load, compiled_unlogged
 from vbench.metrics.coverage import few_samples, nothing_measured, out_of_prompts
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
+from vbench.metrics.host_rules import contended_host, starved_host
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
@@ -56,6 +57,7 @@ def judge(
         _failed_requests(requests),
         _late_client(requests, load),
         _slow_arrivals(requests, load),
+        starved_host(found),
         _buffered_replies(requests) or _lagging_client(found),  # a reply in one piece has no ITL to compare with
         nothing_measured(requests, load),
         _no_tokens(requests),
@@ -67,6 +69,7 @@ def judge(
     )
     warnings = (
         briefly,
+        contended_host(found),
         _preemptions(found),
         _saturated(found),
         _stalled_by_prefill(found),

@@ -43,8 +43,10 @@ RETRIES = {  # by code: how often a run is measured again, at once and on the sa
     "stalled_unexplained": 1,
     "lagging_client": 1,
     "late_client": 1,
+    "starved_host": 1,
     "buffered_replies": 1,  # a client that lacks CPU time reads several tokens at once
 }
+SLOWED = {"compiled_under_load", "starved_host"}  # the server was slower for a time than it is
 MakePrompts = Callable[[Workload, int, str, int], Prompts]
 
 
@@ -102,7 +104,7 @@ async def measure(
     controls = [server.control for server in servers.servers]
     servers.settle_logs()
     logs = LogPosition.at_end(servers.logs)
-    async with telemetry.watch(controls, servers.pids, context.lease.uuids) as watch:
+    async with telemetry.watch(controls, servers.pids, context.lease.uuids, cores=context.lease.cores) as watch:
         requests, client = await context.load(load, context.events.write_measuring(run), early_end)
     unsent = requests.error == NOT_SENT
     requests, incomplete = requests.select(~unsent), requests.session[unsent[: len(requests.session)]]
@@ -176,10 +178,9 @@ def _logs_every_compilation(servers: Servers, compiled: Sequence[Compilation]) -
 def _retriable_codes(record: Record) -> list[str]:
     """The codes that another measurement may clear; none if another reason makes the run INVALID anyway.
 
-    A load that was ended early outgrew the server, unless the server compiled: requests pile up meanwhile.
+    A load that was ended early outgrew the server, unless the server was SLOWED: requests pile up meanwhile.
     """
-    compiled = any(each.code == "compiled_under_load" for each in record.invalid)
-    consequences = {"ended_early"} if compiled else set[str]()
+    consequences = {"ended_early"} if SLOWED & {each.code for each in record.invalid} else set[str]()
     lasting = [each for each in record.invalid if each.code not in RETRIES.keys() | consequences]
     return [] if lasting else [each.code for each in (*record.invalid, *record.warnings) if each.code in RETRIES]
 

@@ -19,7 +19,7 @@ from vbench.plan.sessions import Run, plan_run
 from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record, put_aside
 from vbench.session.context import Servers, SessionContext
 from vbench.session.early_end import EarlyEnd
-from vbench.session.measuring import measure, measure_until_trusted
+from vbench.session.measuring import SLOWED, measure, measure_until_trusted
 from vbench.workload.probe import (
     Plan,
     compute_pressure,
@@ -160,6 +160,5 @@ def _is_trusted(record: Record, requests: Requests) -> bool:
 
 
 def _is_saturated(record: Record) -> bool:
-    """Whether the probe ended early because its load had outgrown the server, which did not compile meanwhile."""
-    compiled = any(reason.code == "compiled_under_load" for reason in record.invalid)
-    return "ended_early_s" in record.metrics and not compiled
+    """Whether the probe ended early because its load had outgrown the server, which was not SLOWED meanwhile."""
+    return "ended_early_s" in record.metrics and not SLOWED & {reason.code for reason in record.invalid}

@@ -6,9 +6,11 @@ Sampling does not disturb the load: the load has its own processes, and NVML, wh
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -17,6 +19,7 @@ import numpy as np
 from vbench.engine.counters import MEANS
 from vbench.engine.endpoint import UNANSWERED, Endpoint
 from vbench.host import cputime, gpus
+from vbench.host.contention import ContentionMeter
 from vbench.host.cputime import FRONTEND, ProcessReading
 from vbench.host.gpus import GpuReading
 from vbench.schema.series import Sample, Series
@@ -64,13 +67,18 @@ class Watch:
 
 @asynccontextmanager
 async def watch(
-    servers: Sequence[Endpoint], pids: Sequence[int], uuids: Sequence[str], interval_s: float = INTERVAL_S
+    servers: Sequence[Endpoint],
+    pids: Sequence[int],
+    uuids: Sequence[str],
+    interval_s: float = INTERVAL_S,
+    cores: AbstractSet[int] = frozenset(),
 ) -> AsyncIterator[Watch]:
-    """Samples the servers' /metrics, their processes (`pids`: of the servers that were started) and the GPUs.
+    """Samples the servers' /metrics, the GPUs, and the processes of the servers that were started (`pids`, on `cores`).
 
     It samples during the block, once before it and once after it, so that the samples enclose the run and its energy
     can be computed. A block that fails gets no last sample.
     """
+    contention = ContentionMeter(pids, cores, shared=bool(cores & os.sched_getaffinity(0)))
     with gpus.open_meter(uuids) as read, ThreadPoolExecutor(1, "nvml") as thread:
 
         async def read_gpus() -> dict[str, float] | None:
@@ -80,7 +88,7 @@ async def watch(
             return await _scrape_servers(servers)
 
         async def read_processes() -> dict[str, float] | None:
-            return process_columns(await asyncio.to_thread(cputime.read, pids)) or None
+            return await asyncio.to_thread(_read_processes, pids, contention) or None
 
         found = Watch([read_servers, *([read_processes] if pids else []), *([read_gpus] if uuids else [])])
         await found.sample()
@@ -127,6 +135,12 @@ def process_columns(readings: Sequence[ProcessReading]) -> dict[str, float]:
         if reading.role == FRONTEND:
             found[f"{name}_loop_s"] = reading.loop_s
     return found
+
+
+def _read_processes(pids: Sequence[int], contention: ContentionMeter) -> dict[str, float]:
+    stats = cputime.read_stats()
+    totals = {f"cpu/host_{name}": total for name, total in contention.read(stats).items()}
+    return process_columns(cputime.read(pids, stats)) | totals
 
 
 async def _scrape_servers(servers: Sequence[Endpoint]) -> dict[str, float] | None:

@@ -1,0 +1,34 @@
+"""The rules of `metrics.validity` about a server that got less CPU than it wanted (`metrics.contention`). Pure."""
+
+from __future__ import annotations
+
+from vbench.schema.record import Reason
+
+STARVED_SHARE = 0.10  # of the run; throughput was lower by the share and up to 7 % more (benchmarks/starved.py)
+CONTENDED_SHARE = 0.05  # below it, its throughput is off by less than 10 %
+
+
+def starved_host(found: dict[str, float]) -> Reason | None:
+    share = found.get("server_starved_share", 0.0)
+    if share < STARVED_SHARE:
+        return None
+    sentence = f"for {share:.0%} of the run the server was ready to run and got no CPU: {_find_cause(found)}"
+    return Reason("starved_host", f"{sentence}; its throughput is lower, and its latencies longer, by as much or more")
+
+
+def contended_host(found: dict[str, float]) -> Reason | None:
+    share = found.get("server_starved_share", 0.0)
+    if not CONTENDED_SHARE <= share < STARVED_SHARE:
+        return None
+    return Reason("contended_host", f"for {share:.1%} of the run the server waited for a CPU: {_find_cause(found)}")
+
+
+def _find_cause(found: dict[str, float]) -> str:
+    """What took most of its time, in words."""
+    causes = {
+        "host_cpu_others_share": "other processes used {:.0%} of its cores",
+        "host_cpu_stolen_share": "other virtual machines were given {:.0%} of its cores",
+        "server_cpu_throttled_share": "the CPU quota of its control group was used up for {:.0%} of the time",
+    }
+    key = max(causes, key=lambda each: found.get(each, 0.0))
+    return causes[key].format(found.get(key, 0.0))
