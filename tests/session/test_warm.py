@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_session import executed, happened, session
 
-from vbench.metrics.compile_rules import COMPILED_SHARE
+from vbench.metrics import compile_rules
 from vbench.schema.record import REQUESTS, Record
 from vbench.session.rehearsal import MOST_ROUNDS, shape
 
@@ -168,14 +168,15 @@ def test_a_load_that_ends_its_server_in_the_rehearsal_fails_alone(tmp_path):
     assert len(happened(tmp_path, "starting")) == 2
 
 
-def test_a_complete_log_of_compilations_that_cost_under_a_hundredth_leaves_the_run_standing_with_a_warning(tmp_path):
-    """Replies of 100 tokens take 2 s, the step that compiles 2 ms longer; a busy host's pauses count as its own."""
+def test_a_complete_log_of_compilations_that_cost_little_leaves_the_run_standing_with_a_warning(tmp_path, monkeypatch):
+    """How little is a rule with tests of its own: here any cost will do, as a busy host's pauses count as costs too."""
+    monkeypatch.setattr(compile_rules, "COMPILED_SHARE", 1.0)
     short = ("--compile-s", "0.002", "--compile-at", "20", "--jit-monitor-verbose")
-    record, aside = measured(tmp_path, *short, output_len=100)
-    first = [*aside, record][0]
+    record, aside = measured(tmp_path, *short, output_len=20)
+    first = [*aside, record][0]  # another disturbance may have it measured again
     assert first.metrics["compilations"] == 1
-    brief = first.metrics["compile_share"] <= COMPILED_SHARE
-    assert ("compiled_under_load" in codes(first.invalid)) is not brief
-    warned = [reason.sentence for reason in first.warnings if reason.code == "compiled_briefly"]
-    assert ["_request_20_kernel" in sentence for sentence in warned] == [True] * brief
-    assert "compiled_under_load" not in codes(record.invalid)
+    assert 0 <= first.metrics["compile_share"] <= 1
+    assert "compiled_under_load" not in codes(first.invalid)
+    (sentence,) = (reason.sentence for reason in first.warnings if reason.code == "compiled_briefly")
+    assert "_request_20_kernel" in sentence
+    assert f"{first.metrics['compile_share']:.1%}" in sentence
