@@ -99,7 +99,9 @@ def report(levels: tuple[tuple[float, ...], ...], records: list[dict]) -> None:
         share, others = metrics["server_starved_share"], metrics["host_cpu_others_share"]
         codes = [each["code"] for each in (*record["invalid"], *record["warnings"]) if each["code"] != "few_samples"]
         words = " + ".join(f"{busy:g}" for busy in level)
-        print(f"{words:11} {others:7.3f}  {share:7.3f}  x {metrics['output_throughput'] / usual:8.3f}  {', '.join(codes)}")
+        print(
+            f"{words:11} {others:7.3f}  {share:7.3f}  x {metrics['output_throughput'] / usual:8.3f}  {', '.join(codes)}"
+        )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from vbench.analysis import comparisons, figures, frame
 from vbench.analysis.comparisons import against
 from vbench.analysis.labels import add_labels, load_axis
 from vbench.analysis.options import Options
+from vbench.schema import Lengths
 from vbench.schema.errors import Refused
 
 
@@ -81,6 +82,16 @@ def test_a_run_without_a_rate_is_named_beside_a_sweep_of_rates():
         "1xh100 · tp1": [1, 2],
         "1xh100 · tp1 · all prompts at once": [512],
     }
+
+
+def test_conversations_beside_a_sweep_of_rates_are_not_said_to_be_sent_at_once():
+    talks = records.record(num_prompts=512, lengths=Lengths.conversations)
+    made = [*swept("request_rate", [1.0, 2.0]), talks, records.record(num_prompts=256)]
+    labels = add_labels(runs(*made).valid, runs(*made).conditions)
+    said = labels.set_index("load")["system_label"]
+    assert "all prompts at once" not in said[512]
+    assert "conversations" in said[512]
+    assert "all prompts at once" in said[256]
 
 
 def test_num_prompts_chooses_no_load_where_another_was_swept():

@@ -24,6 +24,7 @@ from vbench.analysis.loads import (
     choose_load_axis,
     describe_search,
     follows_load,
+    is_paced,
     load_axis_named,
     load_values,
 )
@@ -70,8 +71,6 @@ TAGS = {
     "prompts": "env.prompts",
     HOST: "vbench.session",
 }
-# Lengths and ramps whose sends do not follow from request_rate.
-PACED = {"trace", "conversations", "agents", "agent_trace", "linear", "exponential", "none"}
 NOT_SET = "not set"
 MOST_NAMED = 5  # experiments in a note
 UNBOUNDED = {RATE: "all prompts at once", CONCURRENCY: "no max_concurrency"}
@@ -141,9 +140,8 @@ def shared_conditions(rows: pd.DataFrame, shown: pd.DataFrame | None = None) -> 
     `shown` has further rows of the same table, such as failed runs: a precision that differs among them is not shared.
     """
     words = []
-    paced = {"workload.lengths", "workload.ramp_up_strategy"} & set(rows)  # by a trace, or by a ramp
     searched = describe_search(rows)
-    unpaced = not searched and not any(_values(rows, each) & PACED for each in paced)
+    unpaced = not searched and not is_paced(rows).any()
     for condition in WORTH_SAYING:
         if shown is not None and condition in PRECISION and differs(shown, condition):
             continue
@@ -234,10 +232,13 @@ def _condition_phrases(rows: pd.DataFrame, conditions: Sequence[str]) -> list[pd
 
 
 def _unbounded_phrase(rows: pd.DataFrame, axis: LoadAxis) -> pd.Series:
-    """Words for the runs that have no finite value of the load axis."""
-    return map_distinct(
+    """Words for the runs that have no finite value of the load axis; a load with times of its own needs none."""
+    words = map_distinct(
         rows["load_axis"], lambda column: "" if column == axis.column else UNBOUNDED.get(axis.column, "")
     )
+    if axis.column != RATE:
+        return words
+    return words.mask(is_paced(rows), "")
 
 
 def _join(rows: pd.DataFrame, *parts: list[pd.Series]) -> pd.Series:

@@ -17,6 +17,13 @@ SEARCHES = {
 }
 
 
+# Lengths and ramps whose sends do not follow from request_rate, by the column that names them.
+PACED = {
+    LENGTHS: {"trace", "conversations", "agents", "agent_trace", "none"},
+    "workload.ramp_up_strategy": {"linear", "exponential"},
+}
+
+
 @dataclass(frozen=True)
 class LoadAxis:
     """A load parameter, and how its values are written."""
@@ -43,6 +50,14 @@ LOAD_AXES = (
     SESSIONS,
     NUM_PROMPTS,
 )
+
+
+def is_paced(rows: pd.DataFrame) -> pd.Series:
+    """Which rows have send times of their own, so that their request_rate says nothing."""
+    found = pd.Series(False, index=rows.index)
+    for column in PACED.keys() & set(rows):
+        found |= rows[column].isin(PACED[column])
+    return found
 
 
 def leave_out_unused(rows: pd.DataFrame) -> pd.DataFrame:
