@@ -77,7 +77,7 @@ def test_repeats_have_means_and_intervals_of_a_hand_computation(runs):
     rows = dict(zip(repeats.table.index, repeats.table.to_numpy().tolist(), strict=True))
     assert rows == {
         # 9500 ± 4.30265 · 458.26 / √3; the latencies are the ITL's 20 ± 4.30265 · 1 / √3 times 8, 1 and 2.1
-        "llama8b · 1xh100 · tp1 · n320": [
+        "llama8b · 1xh100 · tp1 · 320 prompts": [
             "9,500 ± 1,138",
             "160.0 ± 19.9",
             "20.00 ± 2.48",
@@ -86,7 +86,7 @@ def test_repeats_have_means_and_intervals_of_a_hand_computation(runs):
             1,
             "12.0%",
         ],
-        "llama8b · 1xh100 · tp1 · n80": [
+        "llama8b · 1xh100 · tp1 · 80 prompts": [
             "9,600",
             "160.0",
             "20.00",

@@ -156,7 +156,7 @@ def test_a_valid_run_that_a_later_one_supersedes_is_named():
     note = next(each for each in comparisons.sections(found, Options(figures=[])) if each.slug == "left-out").notes[0]
     assert note == (
         "Superseded by a later VALID run of the same point and experiment: "
-        "llama8b · 1xh100 · tp1 · n320 of 2026-11-19 10:00 (run0)."
+        "llama8b · 1xh100 · tp1 · 320 prompts of 2026-11-19 10:00 (run0)."
     )
 
 

@@ -136,9 +136,9 @@ def test_the_summary_leaves_an_invalid_repeat_out_of_the_mean_and_counts_it(caps
     Console(width=160).print(*summary(records), sep="\n")
     _, repeated, single, few, note = capsys.readouterr().out.strip().splitlines()
     # 950 ± 12.706 · 70.71 / √2
-    assert " ".join(repeated.split()).startswith("llama8b · n320 950.0 ± 635.3 160.0 ± 0.0")
+    assert " ".join(repeated.split()).startswith("llama8b · 320 prompts 950.0 ± 635.3 160.0 ± 0.0")
     assert repeated.strip().endswith("2 of 3 VALID late_sends")
-    assert single.split() == ["llama8b", "·", "n10", "300.0", "160.0", "20.0", "needs", "299", "VALID"]  # of 10 replies
+    assert single.split() == ["llama8b", "·", "10", "prompts", "300.0", "160.0", "20.0", "needs", "299", "VALID"]  # of 10 replies
     assert few.startswith("needs 299: ")
     assert "VALID repeats" in note
 
@@ -330,4 +330,4 @@ def test_what_campaigns_measured_one_by_one_is_told_apart_where_one_command_asks
         assert ended.returncode == 1, ended.stdout + ended.stderr
     assert ended.stdout.count("1 of 1 points already recorded") == 2
     for length in (1000, 2000):
-        assert f"llama405b · 1xh100 · tp1 · max_model_len={length} · n2" in ended.stdout
+        assert f"llama405b · 1xh100 · tp1 · max_model_len={length} · 2 prompts" in ended.stdout

@@ -219,7 +219,7 @@ def test_what_only_the_store_knows_is_not_measured_again(tmp_path):
     (tmp_path / "multirun").rename(tmp_path / "elsewhere")
     ended = vbench(*words, cwd=tmp_path)
     assert "1 of 1 points already recorded" in ended.stdout
-    assert "n2" in ended.stdout.split("verdict")[1]
+    assert "2 prompts" in ended.stdout.split("verdict")[1]
     assert not records(tmp_path)
 
 

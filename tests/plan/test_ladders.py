@@ -56,7 +56,7 @@ def test_what_asks_for_more_than_what_ran_out_of_memory_is_skipped_and_the_reaso
     failure = find_smaller_oom(large, "vllm 0.26.0", [record(small, OOM)])
     assert failure.kind == "skipped_larger"
     assert failure.line == (
-        f"tiny · cpu · tp1 · max_model_len=2000 · n10 ({small.folder}) failed with max_model_len=2000: oom_kv: "
+        f"tiny · cpu · tp1 · max_model_len=2000 · 10 prompts ({small.folder}) failed with max_model_len=2000: oom_kv: "
         "No available memory for the cache blocks."
     )
 

@@ -29,8 +29,7 @@ class LoadAxis:
     """A load parameter, and how its values are written."""
 
     column: str  # of the runs
-    unit: str  # follows a value at its point: "8 req/s"; "" writes the bare number
-    short: str  # precedes a value in a point's name: "n320"
+    unit: str  # follows a value at its point: "8 req/s"; "" writes the bare number in a figure
 
     @property
     def name(self) -> str:
@@ -41,12 +40,16 @@ class LoadAxis:
         """`320`, `8 req/s`, `16 at once`."""
         return f"{value:g} {self.unit}".strip()
 
+    def say_point(self, value: float) -> str:
+        """`320 prompts`, `8 req/s`, `16 at once`: also where no legend names the parameter."""
+        return f"{value:g} {self.unit or 'prompts'}"
 
-SESSIONS = LoadAxis("workload.sessions", "sessions", "u")
-NUM_PROMPTS = LoadAxis("num_prompts", "", "n")
+
+SESSIONS = LoadAxis("workload.sessions", "sessions")
+NUM_PROMPTS = LoadAxis("num_prompts", "")
 LOAD_AXES = (
-    LoadAxis("workload.request_rate", "req/s", "r"),
-    LoadAxis("workload.max_concurrency", "at once", "c"),
+    LoadAxis("workload.request_rate", "req/s"),
+    LoadAxis("workload.max_concurrency", "at once"),
     SESSIONS,
     NUM_PROMPTS,
 )

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from vbench.plan.naming import say_name
 from vbench.plan.sessions import Session, server_facts
 from vbench.schema import to_plain
 from vbench.schema.failures import OUT_OF_MEMORY
@@ -52,7 +53,7 @@ def find_smaller_oom(session: Session, engine_version: str, records: Iterable[Re
             and _demands_no_more(record.config["engine"], config["engine"])
         ):
             demand = ", ".join(f"{key}={record.config['engine'][key]}" for key in DEMANDS if config["engine"][key])
-            line = f"{record.name} ({record.session}) failed with {demand}: {failure.kind}: {failure.line}"
+            line = f"{say_name(record.name)} ({record.session}) failed with {demand}: {failure.kind}: {failure.line}"
             return Failure("skipped_larger", line)
     return None
 

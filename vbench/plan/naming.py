@@ -1,5 +1,7 @@
 """Names of runs, for people: `llama70b · 2xh100 · tp2 · n320`. Pure.
 
+A name is short: MLflow and folders have it too. `say_name` writes it out where people read.
+
 If a grid varies a key that this name does not show, the name gets its value too:
 `llama70b · 2xh100 · tp2 · max_model_len=auto · n320`.
 """
@@ -15,14 +17,21 @@ from typing import Any
 from vbench.schema import Parallelism, RunConfig
 
 DOT = " · "
-LOAD_WORDS = (  # what stands in a name, and how it is said
-    (r"\bn(\d+)\b", r"\1 prompts"),
-    (r" r([\d.]+(?:e[+-]?\d+)?(?:-[\d.]+)?)\b", r", \1 req/s"),
-    (r" w([\d.]+)\b", r" after \1 s"),
-    (r"(?:^| )c(\d+)\b", r", \1 at once"),
-    (r" s(\d+)\b", r", seed \1"),
-    (r"^, ", ""),
+RATE = r"[\d.]+(?:e[+-]?\d+)?"
+LOAD_WORDS = (  # the parts of a load's name, and how each is said
+    (r"n(\d+)", "{} prompts"),
+    (rf"r({RATE})", "{} req/s"),
+    (rf"r({RATE})-({RATE})", "{} to {} req/s"),
+    (r"([\d.e+-]+)s", "for {} s"),
+    (r"w([\d.e+-]+)", "after {} s of warm-up"),
+    (r"u(\d+)", "{} sessions at once"),
+    (rf"u({RATE})-a-second", "{} sessions/s"),
+    (r"c(\d+)", "{} at once"),
+    (r"slo max_concurrency", "most at once within the SLO"),
+    (r"slo request_rate", "most req/s within the SLO"),
+    (r"slo sessions", "most sessions within the SLO"),
 )
+MOST_REPEATS = 100  # a higher seed was chosen, not counted
 
 
 def run_name(config: RunConfig) -> str:
@@ -63,11 +72,23 @@ def load_name(config: RunConfig) -> str:
 
 
 def say_load(name: str) -> str:
-    """The load at the end of a run's name in words: "320 prompts, 8 req/s, 64 at once, seed 1"."""
-    words = name.rpartition(DOT)[2]
+    """The load at the end of a run's name in words: "320 prompts, 8 req/s, 64 at once, repeat 2"."""
+    return ", ".join(map(_say_part, re.findall(r"slo \S+|\S+", name.rpartition(DOT)[2])))
+
+
+def say_name(name: str) -> str:
+    """A run's name with its load in words: "llama70b · 2xh100 · tp2 · 320 prompts, 64 at once"."""
+    return replace_load(name, say_load(name)) if DOT in name else name
+
+
+def _say_part(part: str) -> str:
     for pattern, text in LOAD_WORDS:
-        words = re.sub(pattern, text, words)
-    return words
+        if found := re.fullmatch(pattern, part):
+            return "1 prompt" if part == "n1" else text.format(*found.groups())
+    seed = re.fullmatch(r"s(\d+)", part)
+    if seed is None:
+        return part
+    return f"repeat {int(seed[1]) + 1}" if int(seed[1]) < MOST_REPEATS else f"seed {seed[1]}"
 
 
 def replace_load(name: str, load: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vbench.plan.naming import say_name
 from vbench.schema.text import one_line
 from vbench.tracking.markdown import escape_markdown
 from vbench.tracking.view import HEADLINES
@@ -18,7 +19,7 @@ LONGEST_LINE = 500  # of a log line: short enough for the page and for MLflow's 
 
 def note(record: Record) -> str:
     """The verdict, why it is not VALID, and the metrics that people look at first."""
-    title = f"**{record.verdict}** · {escape_markdown(record.name)}"
+    title = f"**{record.verdict}** · {escape_markdown(say_name(record.name))}"
     return "\n".join([title, "", *_failure(record), *_reasons(record), *_table(record)])
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from vbench.metrics.intervals import interval
 from vbench.metrics.quantiles import needs_text, percentile_of, quotable, upper_key
+from vbench.plan.naming import say_name
 from vbench.schema.record import Record
 from vbench.watch.markup import fill_markup, literal
 from vbench.watch.searches import answer_line, is_probe, is_search, probe_line
@@ -110,8 +111,8 @@ def _group_by_point(records: Sequence[Record]) -> list[list[Record]]:
 
 def _row_name(records: list[Record]) -> str:
     if len(records) == 1:
-        return records[0].name
-    return records[0].name.removesuffix(f" s{_seed(records[0])}")
+        return say_name(records[0].name)
+    return say_name(records[0].name.removesuffix(f" s{_seed(records[0])}"))
 
 
 def _choose_columns(points: Iterable[list[Record]]) -> dict[str, str]:

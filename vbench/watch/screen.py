@@ -14,7 +14,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from vbench.metrics.remedies import REMEDY
-from vbench.plan.naming import say_load
+from vbench.plan.naming import say_load, say_name
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
 from vbench.watch.board import (
@@ -128,7 +128,7 @@ class Screen:
         record = find_record(folder / event.facts["folder"])
         if record is None:  # the record was moved away since, to measure the run again
             return
-        self._print_below_name(folder, fill_markup("{}: ", record.name) + result_line(record))
+        self._print_below_name(folder, fill_markup("{}: ", say_name(record.name)) + result_line(record))
         for reason in record.invalid:
             self._print_below_name(folder, fill_markup("  [yellow]{}[/]: {}", reason.code, reason.sentence))
         for remedy in dict.fromkeys(REMEDY[reason.code] for reason in record.invalid if reason.code in REMEDY):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from vbench.analysis.section import Section
+from vbench.plan.naming import say_name
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -31,7 +32,7 @@ def sections(runs: Runs, _: Options) -> list[Section]:
 
 def _describe_superseded(rows: pd.DataFrame) -> list[str]:
     """The VALID runs that a later run of their key replaced, by name."""
-    named = [f"{row.run_name} of {row.start_time:%Y-%m-%d %H:%M} ({row.run_id})" for row in rows.itertuples()]
+    named = [f"{say_name(row.run_name)} of {row.start_time:%Y-%m-%d %H:%M} ({row.run_id})" for row in rows.itertuples()]
     listed = "; ".join(named[:MOST_NAMED]) + (f"; and {len(named) - MOST_NAMED} more" if named[MOST_NAMED:] else "")
     return [f"Superseded by a later VALID run of the same point and experiment: {listed}."] if named else []
 
@@ -41,4 +42,5 @@ def count_by_reason(rows: pd.DataFrame) -> pd.DataFrame:
     reasons = rows["reasons"].where(rows["verdict"] == "INVALID", rows["failure"]).fillna("unknown")
     each = rows.assign(reason=reasons.str.split(" ")).explode("reason")
     counted = each.groupby(["verdict", "reason"]).agg(runs=("run_id", "size"), example=("run_name", "first"))
+    counted["example"] = counted["example"].map(say_name)
     return counted.reset_index().sort_values(["verdict", "runs"], ascending=[True, False], ignore_index=True)

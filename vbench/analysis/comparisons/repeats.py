@@ -58,7 +58,7 @@ def _columns(several: pd.DataFrame) -> dict[str, tuple[str, str]]:
 
 def _table(several: pd.DataFrame, spread: dict[str, tuple[str, str]]) -> pd.DataFrame:
     names = [
-        f"{row.model_label} · {row.system_label} · {load_axis_named(row.load_axis).short}{row.load:g}"
+        f"{row.model_label} · {row.system_label} · {load_axis_named(row.load_axis).say_point(row.load)}"
         for row in several.itertuples()
     ]
     rows = several.to_dict("records")

@@ -10,7 +10,7 @@ from vbench.campaign.planning.wording import count, show_number, show_range, sho
 from vbench.plan.forecast.campaign import Forecast, PlannedRun, PlannedSession, list_pool_sizes, pack_pool
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.forecast.packing import wall_s
-from vbench.plan.naming import load_name
+from vbench.plan.naming import load_name, say_load
 
 NAME = "plan.md"
 MEANING = {
@@ -121,7 +121,7 @@ def _expected_rows(each: PlannedSession) -> Iterator[tuple[str, ...]]:
     known = [run for run in each.runs if run.expected is not None]
     for run in known[:1] + known[1:][-1:]:
         assert run.expected is not None
-        yield (name_session(each), load_name(run.run.config), *_numbers(run))
+        yield (name_session(each), say_load(load_name(run.run.config)), *_numbers(run))
 
 
 def _numbers(run: PlannedRun) -> tuple[str, ...]:
