@@ -138,7 +138,18 @@ def test_the_summary_leaves_an_invalid_repeat_out_of_the_mean_and_counts_it(caps
     # 950 ± 12.706 · 70.71 / √2
     assert " ".join(repeated.split()).startswith("llama8b · 320 prompts 950.0 ± 635.3 160.0 ± 0.0")
     assert repeated.strip().endswith("2 of 3 VALID late_sends")
-    assert single.split() == ["llama8b", "·", "10", "prompts", "300.0", "160.0", "20.0", "needs", "299", "VALID"]  # of 10 replies
+    assert single.split() == [
+        "llama8b",
+        "·",
+        "10",
+        "prompts",
+        "300.0",
+        "160.0",
+        "20.0",
+        "needs",
+        "299",
+        "VALID",
+    ]  # of 10 replies
     assert few.startswith("needs 299: ")
     assert "VALID repeats" in note
 

@@ -70,6 +70,7 @@ def _carry_out(tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, delivery: 
             while any(task.state is not TaskState.done for task in tasks):
                 submitter.submit_admitted()
                 watcher.look()
+                screen.print_progress()
                 time.sleep(LOOK_S)
     except KeyboardInterrupt:
         if not in_state(tasks, TaskState.in_flight):

@@ -31,7 +31,9 @@ from vbench.watch.board import (
     describe_rehearsal,
 )
 from vbench.watch.console import open_console
+from vbench.watch.durations import say_duration, say_milliseconds
 from vbench.watch.events import EVENTS, Event
+from vbench.watch.heartbeat import Heartbeat
 from vbench.watch.markup import fill_markup, literal
 from vbench.watch.outcome import COLOURS, result_line
 
@@ -54,6 +56,7 @@ class Screen:
         self.board = Board({str(folder): session for folder, session in sessions.items()})
         self._last_printed: Path | None = None
         self._failures: set[tuple[Path, str]] = set()  # that were printed in full
+        self._heartbeats = {folder: Heartbeat() for folder in sessions}
         self._live = Live(
             get_renderable=self._status_table, console=self.console, refresh_per_second=REDRAWN_PER_S, transient=True
         )
@@ -120,6 +123,14 @@ class Screen:
             if facts["log"]:
                 self._print_below_name(folder, fill_markup("log: {}", facts["log"]))
 
+    def print_progress(self) -> None:
+        """Without a live table: prints how sessions are doing that have started or measured for long."""
+        if self.console.is_terminal:
+            return
+        for folder, heartbeat in self._heartbeats.items():
+            if line := heartbeat.beat(self.progress_of(folder), time.time()):
+                self._print_below_name(folder, literal(line))
+
     def has_shown(self, folder: Path, failure: str) -> bool:
         """Whether this failure of the session, as `kind: line`, was printed already."""
         return (folder, failure) in self._failures
@@ -173,7 +184,8 @@ def _starting_text(folder: Path, session: Session, event: Event) -> str:
     if session.is_external:
         return f"{points} on the server at {facts['url']}"
     servers = "1 server" if facts["servers"] == 1 else f"{facts['servers']} servers"
-    return f"starting {servers} for {points}, log {folder}/server.log"
+    usual = f", usually ready after {say_duration(facts['usual_s'])}" if facts.get("usual_s") else ""
+    return f"starting {servers} for {points}{usual}, log {folder}/server.log"
 
 
 def _ready_text(event: Event) -> str:
@@ -189,9 +201,9 @@ def _ready_text(event: Event) -> str:
 def _progress_cells(progress: SessionProgress, now: float, room: int) -> tuple[str, ...]:
     """The columns `state` to `ITL now`; a log's line is cut to this room. The job's clock may be ahead of ours."""
     spent_s = max(now - progress.state_since, 0)
-    state = f"{progress.state} {_duration(spent_s)}" if progress.state_since else progress.state
+    state = f"{progress.state} {say_duration(spent_s)}" if progress.state_since else progress.state
     if progress.state == STARTING and progress.usual_start_s:
-        state += f" (usually {_duration(progress.usual_start_s)})"
+        state += f" (usually {say_duration(progress.usual_start_s)})"
     points = f"{len(progress.verdicts)}/{len(progress.session.runs)}"
     run = progress.current_run
     if run is None:
@@ -211,16 +223,9 @@ def _progress_cells(progress: SessionProgress, now: float, room: int) -> tuple[s
 
 
 def _milliseconds(value: float | None) -> str:
-    return "" if value is None else f"{value:,.1f} ms" if value < 100 else f"{value:,.0f} ms"
+    return "" if value is None else say_milliseconds(value)
 
 
 def _left(seconds: float | None) -> str:
     """A duration of at least a second, because what is not over has time left; `?` for None."""
-    return "?" if seconds is None else _duration(max(seconds, 1.0))
-
-
-def _duration(seconds: float) -> str:
-    """`1 h 05 min`, `12 min`, `40 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min" if minutes else f"{rest} s"
+    return "?" if seconds is None else say_duration(max(seconds, 1.0))

@@ -57,7 +57,8 @@ def answer_lines(records: Sequence[Record]) -> list[str]:
     """One line for each search among the records: its name, its answer and, unless VALID, its verdict."""
     searches = [record for record in records if is_search(record)]
     return [
-        f"{say_name(record.name)}: {answer_line(record)}" + ("" if record.verdict == "VALID" else f" ({record.verdict})")
+        f"{say_name(record.name)}: {answer_line(record)}"
+        + ("" if record.verdict == "VALID" else f" ({record.verdict})")
         for record in searches
     ]
 
