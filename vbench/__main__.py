@@ -30,7 +30,9 @@ def main() -> int:
 
 
 def _run(words: list[str]) -> int:
-    first, *rest = words or [""]
+    if not set(words) - {"-m", "--multirun"}:
+        return _refuse_nothing_asked()
+    first, *rest = words
     if first in COMMANDS:
         return _run_command(first, rest)
     if first in FLAGS:
@@ -90,6 +92,14 @@ def _help(words: list[str]) -> int:
         return _say("\n\n".join(map(pages.group_page, groups)) if groups else pages.overview(_invocation()))
     except Refused as refused:
         return _refuse(str(refused))
+
+
+def _refuse_nothing_asked() -> int:
+    """Refuses a call without words: to start an engine would surprise a person who only looks what there is."""
+    from vbench.compose import help as pages
+
+    print(pages.short_page(_invocation()), file=sys.stderr)  # noqa: T201
+    return _refuse(f"nothing was asked, so nothing was started; {_invocation()} --help lists every choice and key")
 
 
 def _unknown(word: str) -> int:

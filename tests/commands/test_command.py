@@ -11,6 +11,7 @@ import pytest
 from doors import vbench
 
 import vbench as package
+from vbench import __main__ as command
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,3 +125,17 @@ def test_a_word_that_is_none_gets_one_line(words, tmp_path):
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"vbench: {REFUSALS[words]}")
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [[], ["-m"]])
+def test_a_call_that_says_nothing_starts_nothing(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["vbench", *words])
+    assert command.main() == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "  vbench model=tiny" in told.err
+    assert told.err.endswith(
+        "vbench: nothing was asked, so nothing was started; vbench --help lists every choice and key\n"
+    )
+    assert not [*tmp_path.iterdir()]

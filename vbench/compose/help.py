@@ -38,7 +38,7 @@ COMMANDS = (
     ("--completion bash|zsh", "prints completion for that shell, for the command `vbench`"),
 )
 EXAMPLES = (
-    ("", "one point, on what this host has"),
+    ("model=tiny", "one point, on what this host has"),
     ("workload.num_prompts=4,8,16", "three points on one server"),
     ("model=llama70b hardware=2xh100,4xh100 workload.num_prompts=10,80,320", ""),
     ("model=llama8b hardware=1xh100 workload=slo_search", "the highest load that meets an SLO"),
@@ -54,11 +54,10 @@ The same command continues a campaign that was stopped, killed or detached (laun
 rerun=invalid or rerun=all measures again."""
 
 
-def overview(command: str) -> str:
-    """The page of `--help`; `command` is how vbench was called."""
+def short_page(command: str) -> str:
+    """The commands and examples, for a call that says nothing; `command` is how vbench was called."""
     names = [f"{command} {words}" for words, _ in COMMANDS]
-    examples = [f"{command} {words}".rstrip() for words, _ in EXAMPLES]
-    chosen = {group: ", ".join(_mark_default(group)) for group in groups()}
+    examples = [f"{command} {words}" for words, _ in EXAMPLES]
     return "\n".join(
         [
             SUMMARY,
@@ -68,6 +67,16 @@ def overview(command: str) -> str:
             "",
             "Examples",
             *_columns(examples, [meaning for _, meaning in EXAMPLES]),
+        ]
+    )
+
+
+def overview(command: str) -> str:
+    """The page of `--help`."""
+    chosen = {group: ", ".join(_mark_default(group)) for group in groups()}
+    return "\n".join(
+        [
+            short_page(command),
             "",
             f"Groups and their choices ({command} --help GROUP describes them)",
             *_columns(list(chosen), list(chosen.values())),
