@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -44,6 +45,9 @@ def measuring_commands(page: Path) -> list[str]:
 
 
 COMMANDS_OF_PAGES = [(page.name, words) for page in PAGES for words in dict.fromkeys(measuring_commands(page))]
+KUBERNETES = yaml.safe_load((ROOT / "docs" / "container" / "job.yaml").read_text())
+(CONTAINER,) = KUBERNETES["spec"]["template"]["spec"]["containers"]
+COMMANDS_OF_PAGES.append(("job.yaml", shlex.join(CONTAINER["command"][1:])))
 
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS_OF_PAGES)

@@ -161,7 +161,8 @@ def _is_of_slurm(folder: Path) -> bool:
 
 
 def _writable_by_all(place: Path) -> bool:
-    return place.is_dir() and bool(place.stat().st_mode & stat.S_IWOTH)
+    """Also not on a read-only file system, as that of an image."""
+    return place.is_dir() and bool(place.stat().st_mode & stat.S_IWOTH) and os.access(place, os.W_OK)
 
 
 def _read(path: Path) -> str:
