@@ -184,7 +184,7 @@ def _starting_text(folder: Path, session: Session, event: Event) -> str:
     if session.is_external:
         return f"{points} on the server at {facts['url']}"
     servers = "1 server" if facts["servers"] == 1 else f"{facts['servers']} servers"
-    usual = f", usually ready after {say_duration(facts['usual_s'])}" if facts.get("usual_s") else ""
+    usual = f" (usually {say_duration(facts['usual_s'])})" if facts.get("usual_s") else ""
     return f"starting {servers} for {points}{usual}, log {folder}/server.log"
 
 
