@@ -60,7 +60,12 @@ def test_the_clients_loop_may_lag_half_a_median_itl(lag_s, verdict):
     assert codes(many(), {"client_loop_lag_p99_s": lag_s, "median_itl_ms": 10.0}) == verdict
 
 
-def test_a_lag_is_not_judged_without_an_itl():
+@pytest.mark.parametrize(("lag_s", "verdict"), [(0.05, set()), (0.0501, {"lagging_client"})])
+def test_a_lag_is_judged_by_the_ttft_where_there_is_no_itl(lag_s, verdict):
+    assert codes(many(), {"client_loop_lag_p99_s": lag_s, "median_ttft_ms": 100.0}) == verdict
+
+
+def test_a_lag_is_not_judged_without_a_token():
     assert codes(many(), {"client_loop_lag_p99_s": 9.0}) == set()
 
 

@@ -10,26 +10,31 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import numpy.typing as npt
 
 from vbench.metrics.definitions import hidden_tokens
 from vbench.metrics.stalls import LOG_S, ends_of_replies, find_silences
 from vbench.schema.record import Floats, Requests
 
+Bools = npt.NDArray[np.bool_]
+
 QUANTILES = (50.0, 90.0, 95.0, 99.0)  # those that a record quotes
 
 
-def compile_share(requests: Requests, compiled_at: Floats) -> float:
+def compile_share(requests: Requests, compiled_at: Floats, counted: Bools | None = None) -> float:
     """The largest share by which any quoted figure would be better without the compilations; 0 if there were none.
 
     The figures are the run's duration, and mean and percentiles of TTFT, TPOT and E2EL. `compiled_at`, shape (k,): the
-    second of each line of the log, in seconds since the run's start.
+    second of each line of the log, in seconds since the run's start. `counted`, shape (n,): the requests that the
+    figures are of, by default all; the others, sent to warm up, only show the pauses.
     """
     starts, ends, lost = _lost_intervals(requests, compiled_at)
-    answered = (requests.error == "") & (np.diff(requests.offsets) > 0)
-    if not lost.any():
+    counted = np.full(len(requests), True) if counted is None else counted
+    if not lost.any() or not counted.any():
         return 0.0
-    duration = float(np.nanmax(requests.finished) - np.nanmin(requests.sent))
-    shares = [float(lost.sum()) / duration]
+    began, ended = float(np.nanmin(requests.sent[counted])), float(np.nanmax(requests.finished[counted]))
+    shares = [float(_lost_within(starts, ends, lost, np.array([began]), np.array([ended])).sum()) / (ended - began)]
+    answered = counted & (requests.error == "") & (np.diff(requests.offsets) > 0)
     if answered.any():
         first, last = (column[answered] for column in ends_of_replies(requests))
         sent, tokens = requests.sent[answered], (requests.output_tokens - hidden_tokens(requests))[answered]

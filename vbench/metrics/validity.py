@@ -21,7 +21,7 @@ from vbench.schema.record import ENDED_EARLY, Reason, Requests
 LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client shaped the arrivals, not the workload
 RATE_SHARE = 0.95  # of the requested rate
 RATE_SAMPLES = 20  # with fewer, a Poisson process's own rate scatters more than that
-LAG_SHARE = 0.5  # of the median ITL: a client whose loop lags more measures itself
+LAG_SHARE = 0.5  # of the median ITL, or of TTFT where there is none: a client whose loop lags more measures itself
 COUNT_SHARE = 0.01  # between the server's token counter and ours
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (metrics.occupancy.LOOP_LIMIT)
 STALL_MS = 1000.0  # warn about a pause longer than both 1 s and STALL_TOKENS median inter-token latencies
@@ -129,11 +129,13 @@ def _slow_arrivals(requests: Requests, load: Workload) -> Reason | None:
 
 
 def _lagging_client(found: dict[str, float]) -> Reason | None:
-    lag, itl = found.get("client_loop_lag_p99_s"), found.get("median_itl_ms")
-    if lag is None or itl is None or lag * 1e3 <= LAG_SHARE * itl:
+    lag = found.get("client_loop_lag_p99_s", 0.0)
+    name = "ITL" if "median_itl_ms" in found else "TTFT"  # replies of one token have no other latency
+    usual = found.get(f"median_{name.lower()}_ms")
+    if usual is None or lag * 1e3 <= LAG_SHARE * usual:
         return None
     return Reason(
-        "lagging_client", f"the client's loop lagged {lag * 1e3:.1f} ms (p99) at a median ITL of {itl:.1f} ms"
+        "lagging_client", f"the client's loop lagged {lag * 1e3:.1f} ms (p99) at a median {name} of {usual:.1f} ms"
     )
 
 

@@ -128,7 +128,7 @@ async def measure(
     if compiled or "kernel_monitor" in servers.facts:
         found["compilations"] = float(len(compiled))
     if compiled and _logs_every_compilation(servers, compiled):
-        found["compile_share"] = compile_share(requests, engine.compiled_at)
+        found["compile_share"] = compile_share(requests, engine.compiled_at, is_measured(requests, workload.warmup_s))
     hits = find_hits(requests, _cache_facts(servers))
     found |= (
         hit_metrics(requests, hits, counted, by_engine) | session_metrics(requests, incomplete) | ttft_by_turn(measured)
