@@ -1,5 +1,7 @@
 """Hits of a run against those that its load implies: from the parts of the prompts to shares, and the verdicts."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from builders import requests, run_config
@@ -117,6 +119,11 @@ def measured(share, simulated=None, implied=0.5, routed=None):
         (measured(0.3, 0.3), set(), {"evicted_prefixes"}),
         (measured(0.3, 0.35), {"cache_mismatch"}, {"evicted_prefixes"}),
         (measured(0.35, 0.3), {"cache_mismatch"}, {"evicted_prefixes"}),
+        (measured(0.3, 0.329), set(), {"evicted_prefixes"}),
+        (measured(0.3, 0.331), {"cache_mismatch"}, {"evicted_prefixes"}),
+        ({"prefix_hits_lost_to_eviction": 0.01, "prefix_hits_lost_to_routing": 0.01}, set(), set()),
+        ({"prefix_hits_lost_to_eviction": 0.0101}, set(), {"evicted_prefixes"}),
+        ({"prefix_hits_lost_to_routing": 0.0101}, set(), {"scattered_prefixes"}),
         (measured(0.3), set(), {"evicted_prefixes"}),  # the size of the cache is not known
         (measured(0.3, 0.3, routed=0.3), set(), {"scattered_prefixes"}),
         (measured(0.0, 0.0, implied=0.0), set(), set()),
@@ -158,3 +165,36 @@ def test_a_session_is_completed_if_all_of_it_was_sent_and_answered():
     assert found["session_throughput"] == pytest.approx(2 / 16)
     assert found["mean_active_sessions"] == pytest.approx((4 + 1 + 1 + 4) / 16)
     assert session_metrics(requests([(1.0, 1)]), NOBODY) == {}
+
+
+def test_turns_are_told_in_groups_that_double():
+    made = structured([(0, turn, turn - 1, [turn]) for turn in range(17)], [8] * 17, [1] * 17, [0] * 17)
+    slower = dataclasses.replace(made, chunk_times=made.chunk_times + made.turn)  # the n-th turn takes n seconds
+    found = {key: value / 1e3 for key, value in ttft_by_turn(slower).items() if key.startswith("mean_")}
+    assert found == {
+        "mean_ttft_turn1_ms": 1.0,
+        "mean_ttft_turn2_3_ms": 2.5,
+        "mean_ttft_turn4_7_ms": 5.5,
+        "mean_ttft_turn8_15_ms": 11.5,
+        "mean_ttft_turn16_up_ms": 16.5,
+    }
+
+
+def test_a_session_begins_in_mid_life_from_its_second_turn_on():
+    begins_with = {turn: structured([(0, turn, -1, [0]), (0, 20, 0, [1])], [8, 4], [1, 1], [0, 1]) for turn in (0, 1)}
+    assert "mean_ttft_turn1_ms" in ttft_by_turn(begins_with[0])
+    assert "mean_ttft_turn2_3_ms" not in ttft_by_turn(begins_with[1])
+
+
+def test_a_replica_whose_cache_is_not_told_leaves_the_simulation_out():
+    made = structured([(0, 0, -1, [0]), (0, 1, 0, [1])], [8, 4], [1, 1], [0, 1], replica=np.array([0, 1]))
+    assert find_hits(made, CacheFacts(4, (100, 100))).simulated is not None
+    assert find_hits(made, CacheFacts(4, (100,))).simulated is None
+
+
+def test_several_engines_are_told_by_the_one_that_hit_least_and_most():
+    made = two_turns(5)
+    hits = find_hits(made, CacheFacts(4, (100,)))
+    found = hit_metrics(made, hits, {}, [0.2, 0.6])
+    assert (found["prefix_hits_least_engine"], found["prefix_hits_most_engine"]) == (0.2, 0.6)
+    assert "prefix_hits_least_engine" not in hit_metrics(made, hits, {}, [0.2])

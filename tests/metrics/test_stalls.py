@@ -19,7 +19,7 @@ def found(made, **known):
 
 def causes(made, **known):
     """Seconds of the longest pause of each cause, where there is one."""
-    keys = {cause: f"longest_{cause}_stall_ms" for cause in ("compile", "prefill", "unexplained")}
+    keys = {cause: f"longest_{cause}_stall_ms" for cause in ("compile", "front_end", "prefill", "unexplained")}
     measured = found(made, **known)
     return {cause: pytest.approx(measured[key] / 1e3) for cause, key in keys.items() if measured[key]}
 
@@ -134,3 +134,17 @@ def test_a_pause_holds_one_step_of_8192_tokens_where_the_engine_does_not_say(rat
 def test_a_reply_is_paused_by_a_gap_of_over_a_second(gap_s, share):
     made = requests([(1.0, 1), (1.0 + gap_s, 1)], ticking(1.0, 3))
     assert metrics(made)["paused_replies"] == share
+
+
+@pytest.mark.parametrize(("first", "rate"), [(1.499, 4000 / 0.499), (1.5, 80.0)])
+def test_a_first_token_shows_a_rate_if_it_came_within_half_a_second(first, rate):
+    made = requests(ticking(0.1, 3), [(first, 1)], sent=[0.0, 1.0], input_tokens=np.array([8, 4000]))
+    assert prefill_rate(made) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(999, 1000.0), (1000, 100.0)])
+def test_of_1000_first_tokens_every_other_is_looked_at(n, rate):
+    sent, took = np.arange(n) * 10.0, np.full(n, 0.1)
+    took[1] = 0.01  # the fastest is the second
+    made = requests(*([(float(at), 1)] for at in sent + took), sent=sent.tolist(), input_tokens=np.full(n, 10))
+    assert prefill_rate(made) == pytest.approx(rate)

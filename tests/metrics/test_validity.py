@@ -108,7 +108,13 @@ def test_an_unexplained_pause_of_an_engine_that_compiles_on_demand_is_a_compilat
 
 @pytest.mark.parametrize(
     ("share", "longest_ms", "everybody_ms", "warned"),
-    [(0.02, 3000, 50, True), (0.01, 3000, 50, False), (0.02, 3000, 1500, False), (0.02, 900, 50, False)],
+    [
+        (0.02, 3000, 50, True),
+        (0.01, 3000, 50, False),
+        (0.02, 3000, 1499, True),
+        (0.02, 3000, 1500, False),
+        (0.02, 900, 50, False),
+    ],
 )
 def test_replies_that_stand_still_while_others_go_on_are_a_warning(share, longest_ms, everybody_ms, warned):
     found = {"paused_replies": share, "longest_reply_gap_ms": longest_ms, "longest_stall_ms": everybody_ms}
@@ -152,3 +158,9 @@ def test_prompts_that_the_server_counts_otherwise_are_a_warning(counted, warned)
     found = {"total_input_tokens": 8 * 120, "usage_input_tokens": counted}
     _, warnings = codes(many(), found)
     assert ("added_prompt_tokens" in warnings) == warned
+
+
+@pytest.mark.parametrize(("counted", "warned"), [(990, False), (989, True), (1010, False), (1011, True)])
+def test_1_prompt_token_of_100_may_be_counted_otherwise(counted, warned):
+    found = {"total_input_tokens": 1000, "usage_input_tokens": counted}
+    assert ("added_prompt_tokens" in codes(many(), found)[1]) == warned

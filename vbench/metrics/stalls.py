@@ -4,8 +4,9 @@ A pause begins with the last token before it, or when a request is sent to an id
 or when nothing is in flight any more. Requests that wait for their first token count as in flight. Its cause:
 
 compile      the engine's log shows a compilation within it
+front_end    the front end answered no poll and its event loop filled a core (`metrics.front_end`)
 prefill      the prompts in flight explain it, at the rate at which this server has processed prompts at other times
-unexplained  neither
+unexplained  none of these
 
 The rate comes from outside the pause: from the session's rehearsal, from the other pauses, and from requests that
 got their first token soon. Every piece of evidence is a lower bound of the rate, so the highest is used.
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vbench.metrics.front_end import FrontEnds, is_held_up
 from vbench.schema.record import Floats, Requests
 
 MIN_PAUSE_S = 0.5  # shorter pauses get no cause
@@ -48,6 +50,7 @@ class EngineFacts(NamedTuple):
     compiled_at: Floats = np.empty(0)  # (k,) when it compiled during the run, by its log; seconds since the run's start
     prefill_rate: float = 0.0  # observed prompt tokens a second before the run; 0: unknown
     step_tokens: int = STEP_TOKENS  # prompt tokens in one step at most
+    front_ends: FrontEnds = FrontEnds()
 
 
 def stalls(requests: Requests, engine: EngineFacts) -> dict[str, float]:
@@ -57,7 +60,7 @@ def stalls(requests: Requests, engine: EngineFacts) -> dict[str, float]:
     """
     starts, ends = find_silences(requests)
     found = {"longest_stall_ms": float((ends - starts).max(initial=0.0)) * 1e3}
-    causes = dict.fromkeys(("compile", "prefill", "unexplained"), 0.0)
+    causes = dict.fromkeys(("compile", "front_end", "prefill", "unexplained"), 0.0)
     long = _pauses(requests)
     fast_rate = _rate_of_fast_replies(requests)
     for pause in long:
@@ -111,6 +114,8 @@ def _pauses(requests: Requests) -> list[Pause]:
 def _cause(pause: Pause, rate: float, engine: EngineFacts) -> str:
     if ((engine.compiled_at + LOG_S > pause.start) & (engine.compiled_at <= pause.end)).any():
         return "compile"
+    if is_held_up(engine.front_ends, pause.start, pause.end):
+        return "front_end"
     # Replies under way get a token each step, and a first token ends the step that brought it.
     tokens = min(pause.waiting, max(pause.answered, engine.step_tokens))
     return "prefill" if rate and pause.seconds <= SLACK * tokens / rate else "unexplained"

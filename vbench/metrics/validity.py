@@ -73,6 +73,7 @@ def judge(
         _preemptions(found),
         _saturated(found),
         _stalled_by_prefill(found),
+        _stalled_by_front_end(found),
         None if compiles_on_demand else _stalled_unexplained(found),
         _paused_replies(found),
         _busy_front_end(found),
@@ -202,6 +203,17 @@ def _stalled_by_prefill(found: dict[str, float]) -> Reason | None:
         "smaller engine.max_num_batched_tokens shortens that"
     )
     return Reason("stalled_by_prefill", sentence)
+
+
+def _stalled_by_front_end(found: dict[str, float]) -> Reason | None:
+    stall_ms = _stall_ms(found, "longest_front_end_stall_ms")
+    if not stall_ms:
+        return None
+    sentence = (
+        f"the server's front end held all requests up for {stall_ms / 1e3:.1f} s: its event loop filled a core and "
+        "answered nothing; with vLLM engine=vllm_serve engine.extra_args=[--api-server-count,4] spreads it over four"
+    )
+    return Reason("stalled_by_front_end", sentence)
 
 
 def _stalled_unexplained(found: dict[str, float]) -> Reason | None:

@@ -20,6 +20,7 @@ from vbench.metrics.cached import DEFAULT_BLOCK, CacheFacts, find_hits, hit_metr
 from vbench.metrics.compiling import compile_share
 from vbench.metrics.conversing import session_metrics, ttft_by_cached_share, ttft_by_turn
 from vbench.metrics.definitions import is_measured, metrics
+from vbench.metrics.front_end import find_front_ends
 from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
 from vbench.metrics.reach import reach
@@ -120,7 +121,7 @@ async def measure(
     requests.save(context.folder_of(run) / REQUESTS)
     series = watch.series(client.started_at_monotonic_s)
     series.save(context.folder_of(run) / TELEMETRY)
-    engine = _engine_facts(servers, compiled, client)
+    engine = _engine_facts(servers, compiled, client)._replace(front_ends=find_front_ends(series))
     measured = requests.select(is_measured(requests, workload.warmup_s))
     found = metrics(measured, engine) | steady_metrics(measured)
     if len(measured) < len(requests):
