@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,21 +50,25 @@ def main() -> None:
 
 
 def measure(folder: Path, levels: tuple[tuple[float, ...], ...], prompts: int, chosen: frozenset[int]) -> list[dict]:
-    """The records of all measurements in their order, those that were repeated included; one level each."""
+    """The records of the first measurements in their order, one of each level, those that were repeated included."""
     seeds = ",".join(str(seed + 1) for seed in range(len(levels)))
     words = ["model=tiny", "hardware=cpu", "experiment=starved", f"workload.num_prompts={prompts}"]
     command = [sys.executable, "-m", "vbench", "-m", *words, f"workload.seed={seeds}", "workload.client_processes=1"]
     place = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     campaign = subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": place}, stdout=subprocess.DEVNULL)
     neighbours, done = start_neighbours(levels[0], chosen), 0
-    while campaign.poll() is None:
-        count = len(find_records(folder))
-        if count > done:
-            stop(neighbours)
-            done = count
-            neighbours = start_neighbours(levels[done], chosen) if done < len(levels) else []
-        time.sleep(0.01)
-    stop(neighbours)
+    try:
+        while campaign.poll() is None and done < len(levels):
+            count = len(find_records(folder))
+            if count > done:
+                stop(neighbours)
+                done = count
+                neighbours = start_neighbours(levels[done], chosen) if done < len(levels) else []
+            time.sleep(0.01)
+    finally:
+        stop(neighbours)
+        campaign.send_signal(signal.SIGINT)  # it stops its server; what is left are repeats without neighbours
+        campaign.wait()
     return sorted((json.loads(path.read_text()) for path in find_records(folder)), key=lambda each: each["started_at"])
 
 

@@ -84,6 +84,23 @@ def test_a_server_may_wait_for_a_cpu_for_5_percent_of_the_run_and_with_a_warning
 
 
 @pytest.mark.parametrize(
+    ("share", "by_client", "verdict"),
+    [
+        (0.0, 0.0499, set()),
+        (0.0, 0.9, {"contended_host"}),
+        (0.03, 0.03, {"contended_host"}),
+        (0.099, 0.9, {"contended_host"}),
+        (0.1, 0.9, {"starved_host"}),
+    ],
+)
+def test_a_client_that_shares_the_servers_cores_is_warned_of(share, by_client, verdict):
+    shares = {"server_starved_share": share, "server_starved_by_client_share": by_client, "host_cpu_client_share": 0.5}
+    assert codes(many(), shares) == verdict
+    for reason in judge(many(), run_config().workload, shares).warnings:
+        assert reason.code == "few_samples" or "the load client" in reason.sentence
+
+
+@pytest.mark.parametrize(
     ("key", "said"),
     [
         ("host_cpu_others_share", "other processes used 40% of its cores"),

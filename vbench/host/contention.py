@@ -33,17 +33,17 @@ class ContentionMeter:
     """Reads running totals, in seconds, for the servers that were started as `roots` and run on `cores`."""
 
     def __init__(self, roots: Sequence[int], cores: AbstractSet[int], shared: bool) -> None:
-        """`shared`: this process and its children, the load client, run on the same cores."""
+        """`shared`: the load client, this process and its children, runs on the same cores."""
         self._roots, self._cores = roots, cores
-        self._ours = [*roots, os.getpid()] if shared else roots
+        self._client = [os.getpid()] if shared else []
         self._counters = {path for pid in roots for path in find_throttle_counters(pid)}
         self._waits = _read_waits(roots)
         self._longest_wait_s = 0.0
 
     def read(self, stats: Stats) -> dict[str, float]:
         """The totals by name; empty where the kernel does not tell them. `stats`: all processes, by pid."""
-        cores = read_core_times(self._cores)
-        waits = _read_waits(find_family(self._roots, stats))
+        cores, servers = read_core_times(self._cores), find_family(self._roots, stats)
+        waits = _read_waits(servers)
         if cores is None or not waits:
             return {}
         self._longest_wait_s += max(wait - self._waits.get(thread, 0.0) for thread, wait in waits.items())
@@ -52,7 +52,8 @@ class ContentionMeter:
             "capacity_s": cores.capacity_s,
             "busy_s": cores.busy_s,
             "steal_s": cores.steal_s,
-            "ours_s": sum(_sum_times(stats[pid]) for pid in find_family(self._ours, stats)),
+            "server_s": _sum_times(stats, servers),
+            "client_s": _sum_times(stats, find_family(self._client, stats) - servers),
             "throttled_s": read_throttled_s(self._counters),
             "longest_wait_s": self._longest_wait_s,
         }
@@ -80,8 +81,8 @@ def read_core_times(cores: AbstractSet[int]) -> CoreTimes | None:
     )
 
 
-def _sum_times(stat: Sequence[str]) -> float:
-    return sum(int(stat[index]) for index in TIMES) / TICKS_PER_S
+def _sum_times(stats: Stats, pids: Iterable[int]) -> float:
+    return sum(int(stats[pid][index]) for pid in pids for index in TIMES) / TICKS_PER_S
 
 
 def _read_waits(pids: Iterable[int]) -> Mapping[str, float]:

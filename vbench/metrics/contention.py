@@ -6,7 +6,8 @@ also wait for one another. So between two samples the server counts as starved f
     min(the longest wait of one of its threads, the time that others used on its cores + the time held by a CPU quota)
 
 and the others' time counts only where the cores were busy: with a core free, a thread that waits is merely waking up.
-Time that the hypervisor gave to other machines is no wait that the kernel sees, and is added.
+Time that the hypervisor gave to other machines is no wait that the kernel sees, and is added. The load client may have
+to share the server's cores: what the server waited for it is told apart.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from vbench.schema.record import Floats
 from vbench.schema.series import Series
 
-NAMES = ("capacity", "busy", "steal", "ours", "throttled", "longest_wait")
+NAMES = ("capacity", "busy", "steal", "server", "client", "throttled", "longest_wait")
 BUSY_SHARE = 0.9  # of the server's cores: below it a thread finds a free one
 
 
@@ -30,16 +31,19 @@ def contention_metrics(series: Series, end: float) -> dict[str, float]:
     capacity = grown["capacity"].sum()
     if not capacity:
         return {}
-    others = np.maximum(grown["busy"] - grown["steal"] - grown["ours"], 0.0)
+    others = np.maximum(grown["busy"] - grown["steal"] - grown["server"] - grown["client"], 0.0)
     full = grown["busy"] >= BUSY_SHARE * grown["capacity"]
-    starved = np.minimum(grown["longest_wait"], np.where(full, others, 0.0) + grown["throttled"]).sum()
+    starved = np.minimum(grown["longest_wait"], np.where(full, others, 0.0) + grown["throttled"])
+    crowded = np.minimum(grown["longest_wait"], np.where(full, others + grown["client"], 0.0) + grown["throttled"])
     stolen = float(grown["steal"].sum() / capacity)
     return {
         "host_cpu_busy_share": float(grown["busy"].sum() / capacity),
         "host_cpu_others_share": float(others.sum() / capacity),
+        "host_cpu_client_share": float(grown["client"].sum() / capacity),
         "host_cpu_stolen_share": stolen,
         "server_cpu_throttled_share": float(min(grown["throttled"].sum() / end, 1.0)),
-        "server_starved_share": min(float(starved / end) + stolen, 1.0),
+        "server_starved_share": min(float(starved.sum() / end) + stolen, 1.0),
+        "server_starved_by_client_share": float((crowded - starved).sum() / end),
     }
 
 
