@@ -178,6 +178,84 @@ def test_recorded_agents_keep_their_blocks_waits_and_subagents(tmp_path):
     assert own[0][0] == own[4][0] != own[5][0]  # hash ids are of one conversation
 
 
+def span(operation, start, end, told, answer, counts, **more):
+    """A span of the GenAI conventions, at seconds after midnight."""
+    attributes = {"gen_ai.operation.name": operation, **more.pop("attributes", {})}
+    if counts:
+        attributes |= dict(zip(("gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"), counts, strict=True))
+        attributes |= {"gen_ai.input.messages": json.dumps(told), "gen_ai.output.messages": answer}
+    times = {name: f"2026-01-01T00:00:{at:06.3f}Z" for name, at in (("start_time", start), ("end_time", end))}
+    return {"trace_id": "t", "attributes": attributes, **times, **more}
+
+
+ASK, NEXT = {"role": "user", "content": "look it up" * 10}, {"role": "user", "content": "and then?"}
+CALLS = [{"role": "assistant", "tool_calls": [{"id": "x", "function": {"name": "find", "arguments": '{"a": 1}'}}]}]
+SAME = {"role": "assistant", "parts": [{"type": "tool_call", "id": "y", "name": "find", "arguments": {"a": 1}}]}
+FOUND = {"role": "tool", "tool_call_id": "x", "content": "it is there"}
+SPANS = [
+    span("invoke_agent", 0, 9, [], [], None),
+    span("chat", 0, 2, [ASK], CALLS, (100, 7)),
+    span("execute_tool", 2, 3, [], [], None),
+    span("chat", 2.5, 4, [NEXT], [], (30, 5)),
+    span("chat", 3, 5, [ASK, SAME, FOUND], [{"role": "assistant", "content": "so"}], (150, 9)),
+    span("chat", 5, 6, [ASK, SAME, FOUND], [], (150, 9), status={"code": 2}),
+    span("chat", 6.5, 8, [ASK, SAME, FOUND, {"role": "assistant", "content": "so"}, NEXT], [], (180, 3)),
+    span("chat", 0, 1, [ASK], [], (100, 7), trace_id="u"),
+]  # fmt: skip
+
+
+def as_otlp(flat):
+    """The span as a collector's file exporter writes it."""
+    kinds = {str: "stringValue", int: "intValue"}
+
+    def value(content):
+        if isinstance(content, list):
+            return {"arrayValue": {"values": [value(each) for each in content]}}
+        if isinstance(content, dict):
+            return {"kvlistValue": {"values": listed(content)}}
+        return {kinds[type(content)]: str(content)}
+
+    def listed(values):
+        return [{"key": name, "value": value(content)} for name, content in values.items()]
+
+    times = {f"{name}TimeUnixNano": str(int(float(flat[f"{name}_time"][17:-1]) * 1e9)) for name in ("start", "end")}
+    told = {"traceId": flat["trace_id"], "attributes": listed(flat["attributes"]), "status": flat.get("status", {})}
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [told | times]}]}]}
+
+
+@pytest.mark.parametrize("write", [
+    lambda: "\n".join(map(json.dumps, SPANS)),
+    lambda: json.dumps(SPANS),
+    lambda: "\n".join(json.dumps({"spans": [each for each in SPANS if each["trace_id"] == name]}) for name in "tu"),
+    lambda: "\n".join(json.dumps(as_otlp(each)) for each in SPANS),
+])  # fmt: skip
+def test_spans_of_agents_share_equal_messages_and_wait_as_long_as_they_did(tmp_path, write):
+    (tmp_path / "spans.jsonl").write_text(write())
+    values = {"lengths": "agent_trace", "path": str(tmp_path / "spans.jsonl"), "num_prompts": None, "sessions": 1}
+    made = find_script(check_run(run_config(workload=values)).workload)
+    assert made.lengths.tolist() == [[100, 7], [30, 5], [150, 9], [180, 3], [100, 7]]  # the failed one is left out
+    assert made.structure.session.tolist() == [0, 0, 0, 0, 1]
+    assert made.structure.after.tolist() == [[0, 1], [0, 2], [1, 3], [2, 3]]  # two side by side, the last behind both
+    assert made.structure.wait_s == pytest.approx([0, 0.5, 1, 1.5, 0], abs=1e-3)
+    own = [made.structure.own_parts(index).tolist() for index in range(5)]
+    assert own[4] == own[0] == own[2][:1]
+    assert own[3][:3] == own[2]
+    assert made.part_tokens[own[3]].tolist() == [100, 7, 43, 9, 21]  # the reply has the tokens that were counted
+    assert not set(own[1]) & set(own[3])  # what begins with another message shares nothing
+
+
+@pytest.mark.parametrize(("spans", "said"), [
+    ([SPANS[0]], "no span is a call of a model"),
+    ([{**SPANS[1], "end_time": "late"}], "not spans of agents by the GenAI conventions"),
+    ([span("chat", 0, 1, [], [], (5, 5))], "a call has no gen_ai.input.messages"),
+])  # fmt: skip
+def test_spans_that_do_not_tell_what_is_needed_are_refused(tmp_path, spans, said):
+    (tmp_path / "spans.json").write_text(json.dumps(spans))
+    values = {"lengths": "agent_trace", "path": str(tmp_path / "spans.json"), "num_prompts": None, "sessions": 1}
+    with pytest.raises(Refused, match=said):
+        check_run(run_config(workload=values))
+
+
 def test_a_share_of_a_structure_keeps_whole_sessions():
     structure = find_script(workload(**WORK)).structure
     kept = np.flatnonzero(structure.session % 2 == 1)

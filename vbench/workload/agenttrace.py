@@ -1,9 +1,9 @@
-"""Recorded conversations of agents, in the form of kv-cache-tester (Weka), which aiperf reads too.
+"""Recorded conversations of agents: OpenTelemetry spans (`spans`), or the form of kv-cache-tester (Weka), as aiperf's.
 
-A file has one conversation, or one on each line: {"id", "block_size", "hash_id_scope", "requests": [{"t", "in", "out",
-"hash_ids", "api_time", "think_time"}, …]}, tokens and seconds. An entry with "type": "subagent" has `requests` of its
-own: they follow the request ahead of it, beside those of the subagents next to it, and the request behind waits for
-all of them. Subagents with no request ahead are left out, as by aiperf.
+A file of the latter has one conversation, or one on each line: {"id", "block_size", "hash_id_scope", "requests":
+[{"t", "in", "out", "hash_ids", "api_time", "think_time"}, …]}, tokens and seconds. An entry with "type": "subagent" has
+`requests` of its own: they follow the request ahead of it, beside those of the subagents next to it, and the request
+behind waits for all of them. Subagents with no request ahead are left out, as by aiperf.
 
 A request is sent `think_time` after the one before it has ended; where that is not recorded, after what is left of the
 recorded gap without `api_time`. Equal hash ids are equal tokens within a conversation, or, where `hash_id_scope` is
@@ -21,6 +21,7 @@ import numpy as np
 
 from vbench.schema import Workload
 from vbench.schema.errors import Refused
+from vbench.workload import spans
 from vbench.workload.arrivals import arrivals
 from vbench.workload.rows import Rows
 from vbench.workload.script import Script
@@ -31,7 +32,7 @@ Entry = dict[str, Any]
 
 def script(workload: Workload, rng: np.random.Generator) -> Script:
     """The first `num_prompts` requests of the file's conversations, each a session."""
-    rows = _Conversations(workload).write(workload.request_count)
+    rows = _write_rows(workload, workload.request_count)
     if len(rows) < workload.request_count:
         raise Refused(
             f"workload.num_prompts={workload.num_prompts}: {workload.path} has only {len(rows)} requests; ask for no "
@@ -44,7 +45,7 @@ def script(workload: Workload, rng: np.random.Generator) -> Script:
 
 def count(workload: Workload) -> int:
     """The number of requests in the file. Raises Refused if it is not such a trace."""
-    return len(_Conversations(workload).write(None))
+    return len(_write_rows(workload, None))
 
 
 def content(workload: Workload) -> bytes:
@@ -53,12 +54,28 @@ def content(workload: Workload) -> bytes:
     return file_digest(path, path.stat().st_mtime_ns)
 
 
+def _write_rows(workload: Workload, limit: int | None) -> Rows:
+    """At most `limit` requests of the file as rows. Raises Refused if it is not such a trace."""
+    path = _file(workload)
+    found = _read(path, path.stat().st_mtime_ns)
+    if not spans.are_spans(found):
+        return _Conversations(path, found).write(limit)
+    try:
+        sessions = spans.read_sessions(found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Refused(f"workload.path={path}: not spans of agents by the GenAI conventions ({error!r})") from error
+    if not sessions:
+        raise Refused(
+            f"workload.path={path}: no span is a call of a model, with gen_ai.usage.input_tokens and output_tokens"
+        )
+    return spans.write(sessions, limit)
+
+
 class _Conversations:
     """Writes the conversations of a file as rows."""
 
-    def __init__(self, workload: Workload) -> None:
-        path = _file(workload)
-        self._path, self._found = path, _read(path, path.stat().st_mtime_ns)
+    def __init__(self, path: Path, found: tuple[Entry, ...]) -> None:
+        self._path, self._found = path, found
         self._rows = Rows([])
         self._parts: dict[tuple[Any, int, int], int] = {}  # by scope, hash id and tokens
         self._session = self._turn = 0
@@ -133,13 +150,17 @@ def _read(path: Path, _modified_ns: int) -> tuple[Entry, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         try:
-            found = [json.loads(text)]
+            whole = json.loads(text)
+            found = whole if isinstance(whole, list) else [whole]
         except ValueError:
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (OSError, ValueError, RecursionError) as error:
         raise Refused(f"workload.path={path}: not conversations of agents, JSON or JSONL ({error!r})") from error
-    if not found or not all(isinstance(each, dict) and isinstance(each.get("requests"), list) for each in found):
-        raise Refused(f"workload.path={path}: not conversations of agents: each must have a list of requests")
+    conversations = all(isinstance(each, dict) and isinstance(each.get("requests"), list) for each in found)
+    if not found or not (conversations or spans.are_spans(found)):
+        raise Refused(
+            f"workload.path={path}: not conversations of agents: each must have a list of requests, or be spans"
+        )
     return tuple(found)
 
 
