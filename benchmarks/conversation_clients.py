@@ -8,7 +8,7 @@ import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Load:
 class Told:
     """What a client says of its run; None and empty where it says nothing."""
 
-    requests: int
+    requests: int  # all that it measured, also what it put aside and measured again
     hit_share: float | None = None
     ttft_ms: dict[int, float] = field(default_factory=dict)  # median by turn, from 0
     mean_ttft_ms: float = float("nan")
@@ -98,11 +98,14 @@ def vbench(load: Load, kind: str, *more: str) -> Client:
     words = ["engine=openai", f"engine.base_url={load.url}", "hardware=remote", "model=tiny"]
 
     def read(load: Load) -> Told:
-        (path,) = (path for path in load.folder.glob("multirun/*/*/*/record.json") if not is_aside(path.parent))
+        every = list(load.folder.glob("multirun/*/*/*/record.json"))
+        (path,) = (path for path in every if not is_aside(path.parent))
+        measured_again = sum(len(Requests.load(path.parent / REQUESTS_FILE)) for path in every if is_aside(path.parent))
         found, sent = json.loads(path.read_text())["metrics"], Requests.load(path.parent / REQUESTS_FILE)
         first = sent.chunk_times[sent.offsets[:-1]]
         rows = zip(sent.session.tolist(), sent.turn.tolist(), sent.sent, sent.finished, first - sent.sent, strict=True)
-        return tell((Request(*row) for row in rows), found["prefix_hits_measured"])
+        told = tell((Request(*row) for row in rows), found["prefix_hits_measured"])
+        return replace(told, requests=told.requests + measured_again)
 
     command = [sys.executable, "-m", "vbench", *words, *sharing[kind], f"workload.output_len={REPLY}", *more]
     return command, read

@@ -248,6 +248,7 @@ def test_spans_of_agents_share_equal_messages_and_wait_as_long_as_they_did(tmp_p
     ([SPANS[0]], "no span is a call of a model"),
     ([{**SPANS[1], "end_time": "late"}], "not spans of agents by the GenAI conventions"),
     ([span("chat", 0, 1, [], [], (5, 5))], "a call has no gen_ai.input.messages"),
+    ([span("chat", 0, 1, [ASK], [], (5, 10**20))], "100000000000000000000 tokens of a call"),
 ])  # fmt: skip
 def test_spans_that_do_not_tell_what_is_needed_are_refused(tmp_path, spans, said):
     (tmp_path / "spans.json").write_text(json.dumps(spans))

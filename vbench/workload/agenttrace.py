@@ -62,7 +62,7 @@ def _write_rows(workload: Workload, limit: int | None) -> Rows:
         return _Conversations(path, found).write(limit)
     try:
         sessions = spans.read_sessions(found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise Refused(f"workload.path={path}: not spans of agents by the GenAI conventions ({error!r})") from error
     if not sessions:
         raise Refused(

@@ -27,6 +27,7 @@ Span = dict[str, Any]
 
 CALLS = {"chat", "generate_content", "text_completion", "generate"}
 OTHER_OPERATIONS = {"invoke_agent", "create_agent", "invoke_workflow", "execute_tool", "embeddings", "retrieval"}
+MOST_TOKENS = 100_000_000  # of a prompt or a reply: more is a mistake
 FAILED = {2, "2", "ERROR", "STATUS_CODE_ERROR"}
 INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
@@ -165,11 +166,18 @@ def _read_call(span: Span, attributes: dict[str, Any]) -> Call:
     return Call(
         start=start,
         end=max(end, start),
-        prompt=max(int(_first(attributes, INPUT)), 1),
-        reply=max(int(_first(attributes, OUTPUT)), 1),
+        prompt=_count(attributes, INPUT),
+        reply=_count(attributes, OUTPUT),
         messages=(*prompt, *map(_write_message, messages)),
         answer=tuple(map(_write_message, _read_list(attributes.get("gen_ai.output.messages")))),
     )
+
+
+def _count(attributes: dict[str, Any], names: Iterable[str]) -> int:
+    tokens = int(_first(attributes, names))
+    if not 0 <= tokens <= MOST_TOKENS:
+        raise ValueError(f"{tokens} tokens of a call")
+    return max(tokens, 1)
 
 
 def _first(attributes: dict[str, Any], names: Iterable[str]) -> Any:
