@@ -17,8 +17,9 @@ from environments import program
 from vbench.schema.record import REQUESTS as REQUESTS_FILE
 from vbench.schema.record import Requests, is_aside
 
-SESSIONS, TURNS, NEXT, THINK_S = 8, 4, 64, 0.5  # all sessions begin at once; each turn adds NEXT tokens
-GROUPS, PREFIX, SUFFIX, REQUESTS, AT_ONCE = 6, 256, 64, 48, 4
+# Lengths are such that a few tokens more, as of a chat template, fill no block of the cache more.
+SESSIONS, TURNS, NEXT, THINK_S = 8, 4, 70, 0.5  # all sessions begin at once; each turn adds NEXT tokens
+GROUPS, PREFIX, SUFFIX, REQUESTS, AT_ONCE = 6, 270, 60, 48, 4
 REPLY = 32
 SEED = 11
 
