@@ -62,11 +62,17 @@ def test_throughput_is_tokens_from_the_first_send_to_the_last_finish():
 
 def test_the_steady_window_leaves_out_the_tail_of_one_long_reply():
     steady = [[(t / 10, 1) for t in range(1, 11)] for _ in range(9)]
-    found = metrics(requests(*steady, [(t / 10, 1) for t in range(1, 101)]))
+    found = metrics(requests(*steady, [(t / 10, 1) for t in range(1, 101)], [(1.1, 1)], sent=[0.0] * 10 + [1.0]))
     assert found["peak_concurrent_requests"] == 10
     assert found["steady_duration"] == pytest.approx(1.0)
     assert found["steady_output_throughput"] == pytest.approx(100)
-    assert found["output_throughput"] == pytest.approx(19)
+    assert found["output_throughput"] == pytest.approx(19.1)
+
+
+def test_a_load_sent_all_at_once_has_no_steady_throughput():
+    found = metrics(requests([(1.0, 1), (2.0, 1)], [(1.0, 1), (3.0, 1)], sent=[0.0, 0.9]))
+    assert found["peak_concurrent_requests"] == 2
+    assert not {"steady_duration", "steady_output_throughput"} & set(found)
 
 
 def test_in_flight_counts_a_request_that_ends_as_another_starts_once():
@@ -86,8 +92,9 @@ def test_no_token_is_lost_between_the_columns_and_the_samples(replies):
 
 
 def spread(n, few):
-    """n requests sent at 0, of which `few` end after 1 s and the others after 2 s."""
-    return requests(*([(1.0, 1)] for _ in range(few)), *([(1.0, 1), (2.0, 1)] for _ in range(n - few)))
+    """n requests sent at 0, of which `few` end after 1 s and the others after 2 s; then one more is sent."""
+    replies = [[(1.0, 1)] for _ in range(few)] + [[(1.0, 1), (2.0, 1)] for _ in range(n - few)] + [[(2.1, 1)]]
+    return requests(*replies, sent=[0.0] * n + [2.0])
 
 
 @pytest.mark.parametrize(("ended", "window_s"), [(10, 2.0), (11, 1.0)])
@@ -96,9 +103,10 @@ def test_the_steady_window_lasts_while_nine_tenths_of_the_peak_are_in_flight(end
 
 
 def test_the_steady_window_counts_chunks_after_its_start_up_to_its_end_of_replies_that_succeeded():
-    found = metrics(requests([(1.0, 5), (2.0, 1)], [(2.0, 1)], sent=[0.0, 1.0]))
+    found = metrics(requests([(1.0, 5), (2.0, 1)], [(2.0, 1)], [(2.1, 1)], sent=[0.0, 1.0, 2.0]))
     assert (found["steady_duration"], found["steady_output_throughput"]) == (1.0, 2.0)
-    failed = requests([(1.0, 5), (2.0, 1)], [(2.0, 1)], sent=[0.0, 1.0], error=np.array(["", "reset"]))
+    errors = np.array(["", "reset", ""])
+    failed = requests([(1.0, 5), (2.0, 1)], [(2.0, 1)], [(2.1, 1)], sent=[0.0, 1.0, 2.0], error=errors)
     assert metrics(failed)["steady_output_throughput"] == 1.0
 
 

@@ -11,7 +11,7 @@ from test_session import executed, happened, session
 
 from vbench.metrics import compile_rules
 from vbench.schema.record import REQUESTS, Record
-from vbench.session.rehearsal import MOST_ROUNDS, shape
+from vbench.session.rehearsal import MOST_ROUNDS, Pace, shape
 
 COMPILING = ("--compile-s", "0.7")
 
@@ -149,6 +149,20 @@ def test_a_shape_that_is_rehearsed_keeps_to_the_context_and_its_prompts_to_a_few
     assert set(wide.input_len) == {1000, 16}
     closed = shape([200] * 100, at_once=10, context=2000, most_tokens=32768)
     assert (len(closed.input_len), closed.at_once) == (10 + 64, 10)
+
+
+@pytest.mark.parametrize(
+    ("now", "settled"),
+    [
+        (Pace(1.80, 0.45), True),
+        (Pace(1.79, 0.45), False),
+        (Pace(1.80, 0.449), False),
+        (Pace(1.80, 0.0199), True),  # of so short a TTFT a tenth is nothing
+        (Pace(3.00, 0.90), True),
+    ],
+)
+def test_a_shape_is_warm_once_neither_its_time_nor_its_ttft_falls_by_a_tenth(now, settled):
+    assert now.has_settled(Pace(2.0, 0.5)) is settled
 
 
 def test_a_rehearsal_of_what_never_stops_compiling_ends_and_says_so(tmp_path):

@@ -122,11 +122,18 @@ def _throughput(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_
 
 
 def _steady(requests: Requests) -> dict[str, float]:
+    """The most requests in flight, and what arrived while nearly as many were.
+
+    A load sent all at once is never steady: prefills fill the time near its peak, with few tokens and many waiting.
+    """
     times, counts = in_flight(requests)
     peak = counts.max()
+    found = {"peak_concurrent_requests": float(peak)}
+    if not np.nanmax(requests.sent) >= np.nanmin(requests.finished):
+        return found
     full = np.flatnonzero(counts >= STEADY_SHARE * peak)
     start, end = times[full[0]], times[min(full[-1] + 1, len(times) - 1)]
-    found = {"peak_concurrent_requests": float(peak), "steady_duration": float(end - start)}
+    found["steady_duration"] = float(end - start)
     if end > start:
         found["steady_output_throughput"] = compute_rates(requests, start, end)[1]
     return found

@@ -4,8 +4,9 @@ An engine compiles kernels when it first meets a shape: the number of tokens in 
 decode step. If its kernels depend on the exact size of a step, `stepwalk` goes through all sizes first. Then the
 rehearsal starts with the largest run. It sends as many requests at once as the run will, with the
 run's prompt lengths and with replies that end one after another, so that the decode batch shrinks to one. It repeats
-each shape until the log shows no compilation, no pause is unexplained, and, if the engine has compiled anything, the
-shape takes no less time than before: vLLM does not log a kernel's second compilation for other constants.
+each shape until the log shows no compilation, no pause is unexplained, and the shape takes no less time than before:
+vLLM does not log a kernel's second compilation for other constants, and the first bursts through a new front end reach
+the engine more slowly (median TTFT of 160 requests at once on an H200: 648, 510, 471 ms, with nothing compiled).
 
 A server without a log (it was already running, and is not ours) gets one request, to check that it answers.
 """
@@ -23,13 +24,13 @@ import numpy as np
 
 from vbench.engine.compilelog import LogPosition
 from vbench.loadgen import Load
-from vbench.metrics.definitions import is_success, metrics
+from vbench.metrics.definitions import is_success, latencies, metrics
 from vbench.metrics.prefill import peak_prefill_rate
 from vbench.metrics.stalls import EngineFacts, prefill_rate
 from vbench.plan.resources import SILENCE_S
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import ServerFailed
-from vbench.schema.record import Ints, Requests
+from vbench.schema.record import Floats, Ints, Requests
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import longest_context
 from vbench.session.rehearsed import Rehearsal
@@ -46,7 +47,8 @@ SEARCHED_AT_ONCE = 256  # for a search, whose loads are not known yet
 FULL_STEPS = 4  # of prefill in one burst; further prompts are cut to SHORT tokens, as more full steps would be alike
 SHORT = 16
 BUDGET_S, BUDGET_OF_START = 20.0, 0.4  # the larger counts: a start takes 90 to 230 s on GPUs, a kernel up to 2 s
-SETTLED = 0.9  # of the previous round's seconds: a shape that still gets faster is still being compiled
+SETTLED = 0.9  # of the previous round's seconds and TTFT: a shape that still gets faster is not warm
+SHORT_TTFT_S = 0.02  # a median below this is not worth a second round: a tenth of it is 2 ms
 MOST_ROUNDS = 6  # of one shape
 
 
@@ -57,6 +59,20 @@ class Shape:
     input_len: Ints
     output_len: Ints
     at_once: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast one round of a shape was: its seconds in all and its median TTFT."""
+
+    seconds: float
+    ttft_s: float
+
+    def has_settled(self, before: Pace) -> bool:
+        """Whether this round was no more than a tenth faster than the one before."""
+        return self.seconds >= SETTLED * before.seconds and (
+            self.ttft_s >= SETTLED * before.ttft_s or self.ttft_s < SHORT_TTFT_S
+        )
 
 
 async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) -> dict[str, Any]:
@@ -148,21 +164,25 @@ def _choose_concurrency(run: Run) -> int:
 
 
 async def _load_until_warm(context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal) -> None:
-    before, kernels = 0.0, list[str]()
+    before, kernels = None, list[str]()
     for _ in range(MOST_ROUNDS):
-        if done.left_s <= before:
+        if done.left_s <= (before.seconds if before else 0.0):
             break
         requests, kernels = await _round(context, servers, shape, done)
         if not is_success(requests).all():  # the run itself will report it
             await servers.counters()  # raises if the server is dying
             return
-        seconds = float(np.nanmax(requests.finished))
-        settled = seconds >= SETTLED * before if before else not done.compiled
+        now = Pace(float(np.nanmax(requests.finished)), _median(latencies(requests).ttft))
+        settled = now.has_settled(before) if before else not done.compiled and now.ttft_s < SHORT_TTFT_S
         if settled and not kernels and not _has_unexplained_pause(requests, done, servers):
             return
-        before = seconds
-    done.left_out += not before
+        before = now
+    done.left_out += before is None
     done.still_compiling += [kernel for kernel in kernels if kernel not in done.still_compiling]
+
+
+def _median(samples: Floats) -> float:
+    return float(np.median(samples)) if len(samples) else 0.0
 
 
 async def _round(
