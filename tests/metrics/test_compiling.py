@@ -62,6 +62,17 @@ def test_a_request_that_came_during_the_pause_lost_only_the_rest_of_it():
     assert compile_share(requests(held), np.array([5.0])) == pytest.approx(1.0 / 11.0, rel=0.02)
 
 
+def test_the_p99_of_itl_counts_that_a_few_steps_decide():
+    # Of 200 steps of 20 ms three take 30 ms: the run is 0.75 % longer, and its p99 of ITL half as long again.
+    late = dict.fromkeys((30, 90, 150), 0.01)
+    made = requests(reply(0.0, 201, gap=0.02, pauses=late))
+    second = np.floor(made.chunk_times[list(late)])
+    assert second.tolist() == [0.0, 1.0, 3.0]
+    assert compile_share(made, second) == pytest.approx(1 / 3, rel=0.01)
+    merged = requests([(time, 2) for time, _ in reply(0.0, 201, gap=0.02, pauses=late)])
+    assert compile_share(merged, second) == pytest.approx(1 / 3, rel=0.01)
+
+
 def test_figures_without_the_warm_up_are_not_better_for_the_time_that_it_took():
     # Twenty seconds of warming up, then ten that count, in which 0.15 s of compiling are 1.5 % and not 0.5.
     made = requests(reply(0.0, 999, gap=0.02), reply(20.0, 985, pauses={500: 0.15}), sent=[0.0, 20.0])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vbench.metrics.definitions import hidden_tokens
 from vbench.metrics.stalls import LOG_S, ends_of_replies, find_silences
-from vbench.schema.record import Floats, Requests
+from vbench.schema.record import Floats, Ints, Requests
 
 Bools = npt.NDArray[np.bool_]
 
@@ -24,9 +24,9 @@ QUANTILES = (50.0, 90.0, 95.0, 99.0)  # those that a record quotes
 def compile_share(requests: Requests, compiled_at: Floats, counted: Bools | None = None) -> float:
     """The largest share by which any quoted figure would be better without the compilations; 0 if there were none.
 
-    The figures are the run's duration, and mean and percentiles of TTFT, TPOT and E2EL. `compiled_at`, shape (k,): the
-    second of each line of the log, in seconds since the run's start. `counted`, shape (n,): the requests that the
-    figures are of, by default all; the others, sent to warm up, only show the pauses.
+    The figures are the run's duration, and mean and percentiles of TTFT, TPOT, ITL and E2EL. `compiled_at`, shape
+    (k,): the second of each line of the log, in seconds since the run's start. `counted`, shape (n,): the requests
+    that the figures are of, by default all; the others, sent to warm up, only show the pauses.
     """
     starts, ends, lost = _lost_intervals(requests, compiled_at)
     counted = np.full(len(requests), True) if counted is None else counted
@@ -44,9 +44,22 @@ def compile_share(requests: Requests, compiled_at: Floats, counted: Bools | None
         tpot, lost_tpot = (
             (whole - part)[several] / (tokens[several] - 1) for whole, part in ((e2el, ttft), (lost_e2el, lost_ttft))
         )
-        samples = ((ttft, lost_ttft), (e2el, lost_e2el), (tpot, lost_tpot))
+        begin, finish, count = _gaps(requests, answered)
+        itl, lost_itl = (
+            np.repeat(each / np.maximum(count, 1), count)
+            for each in (finish - begin, _lost_within(starts, ends, lost, begin, finish))
+        )
+        samples = ((ttft, lost_ttft), (e2el, lost_e2el), (tpot, lost_tpot), (itl, lost_itl))
         shares += [_largest_change(*each) for each in samples if len(each[0])]
     return min(max(shares), 1.0)
+
+
+def _gaps(requests: Requests, answered: Bools) -> tuple[Floats, Floats, Ints]:
+    """Begin and end of each gap between two chunks of an answered reply, and the tokens of the later chunk; (g,)."""
+    later = np.repeat(answered, np.diff(requests.offsets))
+    later[requests.offsets[:-1][answered]] = False
+    places = np.flatnonzero(later)
+    return requests.chunk_times[places - 1], requests.chunk_times[places], requests.chunk_tokens[places]
 
 
 def _lost_intervals(requests: Requests, compiled_at: Floats) -> tuple[Floats, Floats, Floats]:
