@@ -10,6 +10,7 @@ import pytest
 from test_session import executed, happened, session
 
 from vbench.metrics import compile_rules
+from vbench.metrics.host_rules import STARVED_SHARE
 from vbench.schema.record import REQUESTS, Record
 from vbench.session.rehearsal import MOST_ROUNDS, Pace, shape
 
@@ -97,6 +98,16 @@ def test_a_run_whose_client_was_stopped_for_a_moment_is_measured_again(tmp_path)
     assert record.started_at > first.started_at
     assert record.metrics["client_loop_lag_max_s"] < first.metrics["client_loop_lag_max_s"]
     assert first.metrics["client_loop_lag_max_s"] > 0.4
+
+
+def test_a_run_says_how_long_its_server_waited_for_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOST_PROC", "/proc")  # this host's own times
+    record, aside = measured(tmp_path, count=4)
+    first = [*aside, record][0]
+    share = first.metrics["server_starved_share"]
+    assert 0 <= share <= 1
+    assert ("starved_host" in codes(first.invalid)) is (share >= STARVED_SHARE)
+    assert 0 < first.metrics["host_cpu_busy_share"] <= 1.05
 
 
 def test_an_engine_that_compiles_under_every_measurement_leaves_an_invalid_run(tmp_path):
