@@ -55,6 +55,12 @@ def test_a_request_that_was_never_sent_does_not_stretch_the_arrivals():
     assert "slow_arrivals" not in codes(made, **PACED)
 
 
+@pytest.mark.parametrize(("empty", "verdict"), [(0, set()), (4, set()), (5, {"empty_replies"}), (400, {"no_tokens"})])
+def test_1_reply_of_100_may_bring_no_token(empty, verdict):
+    made = requests(*([] for _ in range(empty)), *([(1.0, 1), (1.1, 1)] for _ in range(400 - empty)))
+    assert codes(made) == verdict
+
+
 @pytest.mark.parametrize(("lag_s", "verdict"), [(0.005, set()), (0.0051, {"lagging_client"})])
 def test_the_clients_loop_may_lag_half_a_median_itl(lag_s, verdict):
     assert codes(many(), {"client_loop_lag_p99_s": lag_s, "median_itl_ms": 10.0}) == verdict

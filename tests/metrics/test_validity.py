@@ -31,6 +31,13 @@ def test_few_requests_are_warned_of_where_p99_is_quoted():
     assert not enough
 
 
+def test_a_reply_without_a_token_is_no_sample():
+    replies = [[], *([(1.0, 1), (1.1, 1)] for _ in range(298))]
+    assert [each.code for each in judge(requests(*replies), run_config().workload, {}).warnings] == ["few_samples"]
+    more = requests([(1.0, 1)], *replies)
+    assert not judge(more, run_config().workload, {}).warnings
+
+
 @pytest.mark.parametrize(
     ("code", "columns", "found", "load"),
     [

@@ -9,6 +9,7 @@ from vbench.metrics.quantiles import needed
 from vbench.schema import Workload
 from vbench.schema.record import Reason, Requests
 
+EMPTY_SHARE = 0.01  # of replies: above it, percentiles over the others say little of all
 SENDING_SHARE = 0.95  # of the time asked by duration_s: num_prompts sent before it make a shorter run
 
 
@@ -32,8 +33,18 @@ def out_of_prompts(requests: Requests, load: Workload) -> Reason | None:
     return Reason("out_of_prompts", sentence)
 
 
+def empty_replies(requests: Requests, load: Workload) -> Reason | None:
+    ok = is_success(requests) & is_measured(requests, load.warmup_s)
+    empty = ok & (np.diff(requests.offsets) == 0)
+    if not EMPTY_SHARE * ok.sum() < empty.sum() < ok.sum():  # that none brought a token is told by no_tokens
+        return None
+    sentence = f"{int(empty.sum())} of {int(ok.sum())} replies brought no token: request_throughput counts them"
+    return Reason("empty_replies", f"{sentence}, latencies are of the others")
+
+
 def few_samples(requests: Requests, load: Workload) -> Reason | None:
-    answered = int(is_success(requests)[is_measured(requests, load.warmup_s)].sum())
+    measured = is_measured(requests, load.warmup_s) & (np.diff(requests.offsets) > 0)  # an empty reply has no latency
+    answered = int(is_success(requests)[measured].sum())
     if answered >= needed(99):
         return None
     sentence = f"p99 needs {needed(99)} replies for a bound with 95 % confidence: the slowest of {answered} is none"

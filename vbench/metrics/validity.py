@@ -12,7 +12,7 @@ import numpy as np
 
 from vbench.metrics.cache_rules import cache_mismatch, evicted_prefixes, scattered_prefixes, unimplied_hits
 from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compiled_under_load, compiled_unlogged
-from vbench.metrics.coverage import few_samples, nothing_measured, out_of_prompts
+from vbench.metrics.coverage import empty_replies, few_samples, nothing_measured, out_of_prompts
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
 from vbench.metrics.host_rules import contended_host, starved_host
 from vbench.schema import Workload
@@ -82,6 +82,7 @@ def judge(
         scattered_prefixes(found),
         _added_prompt_tokens(found),
         _hidden_tokens(requests),
+        empty_replies(requests, load),
         out_of_prompts(requests, load),
         few_samples(requests, load),
     )
