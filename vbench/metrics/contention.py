@@ -18,6 +18,7 @@ from vbench.schema.record import Floats
 from vbench.schema.series import Series
 
 NAMES = ("capacity", "busy", "steal", "server", "client", "throttled", "longest_wait")
+UNCERTAIN_S = 0.02  # of others' time between two samples: a difference of several totals, each in steps of 10 ms
 BUSY_SHARE = 0.9  # of the server's cores: below it a thread finds a free one
 
 
@@ -32,9 +33,10 @@ def contention_metrics(series: Series, end: float) -> dict[str, float]:
     if not capacity:
         return {}
     others = np.maximum(grown["busy"] - grown["steal"] - grown["server"] - grown["client"], 0.0)
+    certain = np.maximum(others - UNCERTAIN_S * within, 0.0)
     full = grown["busy"] >= BUSY_SHARE * grown["capacity"]
-    starved = np.minimum(grown["longest_wait"], np.where(full, others, 0.0) + grown["throttled"])
-    crowded = np.minimum(grown["longest_wait"], np.where(full, others + grown["client"], 0.0) + grown["throttled"])
+    starved = np.minimum(grown["longest_wait"], np.where(full, certain, 0.0) + grown["throttled"])
+    crowded = np.minimum(grown["longest_wait"], np.where(full, certain + grown["client"], 0.0) + grown["throttled"])
     stolen = float(grown["steal"].sum() / capacity)
     return {
         "host_cpu_busy_share": float(grown["busy"].sum() / capacity),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vbench.schema.record import Reason
 
-STARVED_SHARE = 0.10  # of the run; throughput was lower by the share and up to 7 % more (benchmarks/starved.py)
+STARVED_SHARE = 0.10  # of the run; throughput was lower by the share and at most 8 % more (benchmarks/starved.py)
 CONTENDED_SHARE = 0.05  # below it, its throughput is off by less than 10 %
 OTHERS = {
     "host_cpu_others_share": "other processes used {:.0%} of its cores",
