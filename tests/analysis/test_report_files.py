@@ -59,7 +59,7 @@ def test_an_empty_experiment_says_what_to_do(runs, capsys):
     runs(records.record())
     assert door.main(["experiment=Default"]) == 2
     assert capsys.readouterr().err == (
-        "vbench: experiment=Default has no runs yet; measure (python -m vbench) or file records "
+        "vbench: experiment=Default has no runs yet; measure (vbench model=…) or file records "
         "(python -m vbench.ingest PATH)\n"
     )
 

@@ -12,13 +12,16 @@ REFUSALS = {
     "engine.env.FOO=1": "+engine.env.FOO=… adds it",
     "workload=sharegpt_file": "workload.path: not given; give the path",
     "workload=trace": "workload.path: not given; give the path",
-    "campaign=smoke": "campaign: it has no default choice to replace; add one, as +campaign=NAME (",
+    "campaign=smoke": "campaign: it has no default choice to replace; add it: +campaign=smoke",
+    "campaign=smok": "campaign: it has no default choice to replace; did you mean +campaign=smoke?",
+    "hardware=h100": "hardware=h100: no such choice; did you mean 1xh100?",
     "exp=first": "exp: no such key; did you mean experiment?",
     "hydra/launcher=slrum": "did you mean slurm? (choose from local, slurm, inline, plan)",
     "hardware=2xh100": "hardware=2xh100: this host has 0 of the 2 GPUs",
-    "workload.slo={foo_ms: 3}": "workload.slo.foo_ms: no such key; did you mean workload.slo.ttft_ms?",
+    "workload.slo={foo_ms: 3}": "workload.slo.foo_ms: no such key; did you mean workload.slo.tpot_ms?",
     "workload.search=max_concurrency": "workload.search needs objectives",
     "model": "model: a choice is missing",
+    "launcher=slurm": "where sessions run is hydra/launcher=local|slurm|inline|plan",
 }
 
 
@@ -50,6 +53,9 @@ def test_a_file_of_ones_own_names_all_that_it_lacks_and_the_key_that_it_misspell
     assert lacking.returncode == 2
     assert "model.architecture, model.model_type, model.num_hidden_layers," in lacking.stderr
     assert "vocab_size" not in lacking.stderr
+    (tmp_path / "conf").symlink_to("c")
+    unseen = vbench("model=mine", "hardware=cpu", cwd=tmp_path)
+    assert f"conf/model/mine.yaml is found with hydra.searchpath=[file://{tmp_path}/conf]" in unseen.stderr
     odd = vbench("model=odd", "hardware=cpu", site, cwd=tmp_path)
     assert odd.returncode == 2
     assert "conf/model/odd.yaml: model.hub_idd: no such key; did you mean model.hub_id?" in odd.stderr

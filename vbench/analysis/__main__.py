@@ -169,7 +169,7 @@ def _explain_empty(chosen: Options, foreign: int) -> str:
         return f'no run of {place} passes where="{chosen.where}"; leave it out to see all'
     if foreign:
         return f"{place} has {foreign} runs, but none of vbench's"
-    return f"{place} has no runs yet; measure (python -m vbench) or file records (python -m vbench.ingest PATH)"
+    return f"{place} has no runs yet; measure (vbench model=…) or file records (python -m vbench.ingest PATH)"
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +15,7 @@ from vbench.compose.choices import LAUNCHERS, groups
 from vbench.compose.containers import make_container
 from vbench.schema import RunConfig
 
+ALIKE = 0.5  # of 1.0, for a choice that was probably meant
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -22,11 +24,14 @@ def explain(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException) and (named := re.search(r"Could not find '([\w/]+)/([^']*)'", text)):
         offered = LAUNCHERS if named[1] == "hydra/launcher" else error.options or []  # Hydra has a launcher of its own
-        return f"{named[1]}={named[2]}: no such choice; {nearest(named[2], list(offered))}"
+        near = _describe_own_file(named[1], named[2]) or nearest(named[2], list(offered))
+        return f"{named[1]}={named[2]}: no such choice; {near}"
     if isinstance(error, ConfigCompositionException) and (composition := _explain_composition(error)):
         return composition
     if isinstance(error, (ConfigKeyError, ConfigAttributeError)) and error.full_key:
         return _unknown_key(str(error.full_key))
+    if isinstance(error, OmegaConfBaseException) and error.full_key == "launcher":
+        return f"launcher: its keys are set one by one; where sessions run is hydra/launcher={'|'.join(LAUNCHERS)}"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {(error.msg or text).splitlines()[0]}"
     if isinstance(error, OverrideParseException) and "missing EQUAL" in text:
@@ -37,6 +42,9 @@ def explain(error: BaseException) -> str:
 def _explain_composition(error: ConfigCompositionException) -> str | None:
     text, cause = str(error), error.__cause__
     if named := re.search(r"Could not override '([^']*)'", text):
+        added = re.search(r"use (\+\S+)", text)
+        if added and named[1] in groups():
+            return f"{named[1]}: it has no default choice to replace; {_how_to_add(named[1], added[1])}"
         inner = str(getattr(cause, "full_key", None) or "")  # a key within a value: slo={foo: 1}
         return _unknown_key(inner if inner.startswith(f"{named[1]}.") else named[1])
     if in_file := re.match(r"In '([^']*)': ConfigKeyError .*full_key: (\S+)", text, re.DOTALL):
@@ -47,15 +55,29 @@ def _explain_composition(error: ConfigCompositionException) -> str | None:
 def nearest(word: str, choices: Sequence[str]) -> str:
     """Which of the choices was probably meant, and all of them."""
     begin = [choice for choice in choices if choice.startswith(word)]
-    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5) or begin
+    likeness = {choice: difflib.SequenceMatcher(None, choice, word).ratio() for choice in choices}
+    alike = [choice for choice in choices if likeness[choice] >= ALIKE]
+    near = sorted(alike, key=lambda choice: -likeness[choice]) or begin  # of equals, the first
     listed = f"choose from {', '.join(choices)}" if choices else "see --help"
     return f"did you mean {near[0]}? ({listed})" if near else listed
 
 
+def _how_to_add(group: str, override: str) -> str:
+    """`override` is what would add the choice that was asked for, if there is one: "+campaign=smoke"."""
+    choices = [f"+{group}={name}" for name in groups()[group]]
+    return f"add it: {override}" if override in choices else nearest(override, choices)
+
+
+def _describe_own_file(group: str, choice: str) -> str | None:
+    """How the choice is found that lies below conf/ in the current folder, if one does."""
+    own = Path("conf") / group / f"{choice}.yaml"
+    if not own.exists():
+        return None
+    return f"{own} is found with hydra.searchpath=[file://{Path('conf').absolute()}]"
+
+
 def _unknown_key(key: str) -> str:
     *path, _ = key.removeprefix("+").split(".")
-    if not path and key in groups():
-        return f"{key}: it has no default choice to replace; add one, as +{key}=NAME ({', '.join(groups()[key])})"
     schema = make_container(RunConfig)
     known = OmegaConf.select(schema, ".".join(path)) if path else schema
     if isinstance(known, DictConfig) and OmegaConf.get_type(known) is dict:

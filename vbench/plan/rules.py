@@ -257,7 +257,10 @@ def _check_launcher(run: RunConfig) -> None:
     again, bound, retries = run.rerun, run.launcher.max_parallel, run.launcher.retries
     budget = run.launcher.budget_gpu_hours
     words = [each.name for each in Rerun if each is not Rerun.none]
-    _require(isinstance(again, bool) or again in words, f"rerun={again}: must be true, false, {' or '.join(words)}")
+    _require(
+        isinstance(again, bool) or again in words,
+        f"rerun={again}: must be true, false, {', '.join(words[:-1])} or {words[-1]}",
+    )
     _require(bound is None or bound >= 1, f"launcher.max_parallel={bound}: must be 1 or more, or null")
     _require(
         budget is None or 0 < budget < math.inf,

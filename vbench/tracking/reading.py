@@ -62,7 +62,7 @@ def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:
     path = database()
     if path is not None and not path.is_file():
         raise Refused(
-            f"nothing is tracked yet: there is no {path}; measure (python -m vbench), file records "
+            f"nothing is tracked yet: there is no {path}; measure (vbench model=…), file records "
             "(python -m vbench.ingest PATH), or set MLFLOW_TRACKING_URI"
         )
     with store_errors(f"cannot read {path or 'the tracking server'}"):
