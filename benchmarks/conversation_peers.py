@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -89,15 +91,21 @@ def run(server: Server, name: str, kind: str, tokenizer: Path, options: argparse
     env |= {"PYTHONPATH": str(ROOT)} if name.startswith("vbench") else {}
     before, began = read_counters(server), time.monotonic()
     with (place / "printed.txt").open("w") as printed:
-        ended = subprocess.run(
-            command, cwd=place, env=env, stdout=printed, stderr=printed, check=False, timeout=options.limit_s
+        client_process = subprocess.Popen(
+            command, cwd=place, env=env, stdout=printed, stderr=printed, start_new_session=True
         )
+        try:
+            exit_code = client_process.wait(options.limit_s)
+        finally:  # some clients leave processes of theirs behind
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(client_process.pid, signal.SIGKILL)
+            client_process.wait()
     wall_s, after = time.monotonic() - began, read_counters(server)
     try:
         told = read(load)
     except (OSError, LookupError, ValueError, StopIteration, TypeError) as error:
         print((place / "printed.txt").read_text()[-1500:], file=sys.stderr)
-        raise RuntimeError(f"{name}, {kind}: {error!r}, exit code {ended.returncode}") from error
+        raise RuntimeError(f"{name}, {kind}: {error!r}, exit code {exit_code}") from error
     return row(kind, name, told, {key: after[key] - before[key] for key in before}, wall_s)
 
 

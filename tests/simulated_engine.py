@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vbench.loadgen.agenda import Agenda
+from vbench.loadgen.load import Load
 from vbench.schema.record import Requests
 
 
@@ -38,6 +40,14 @@ class SimulatedEngine:
             run.arrive()
             run.step()
         return _as_requests(np.asarray(due_s, dtype=np.float64), run, lengths)
+
+    def serve_sessions(self, load: Load, computed, rng) -> Requests:
+        """Serves a load in sessions, of whose prompts so many tokens are not cached, (n,)."""
+        run = _SessionsRun(self, Agenda(load), np.stack([computed, load.output_len], 1), rng)
+        while run.done < len(load):
+            run.arrive()
+            run.step()
+        return _as_requests(np.array(run.due), run, np.stack([computed, load.output_len], 1))
 
 
 class _Run:
@@ -101,6 +111,30 @@ class _Run:
         self.finished[index] = self.now
         self.in_flight -= 1
         self.done += 1
+
+
+class _SessionsRun(_Run):
+    """Sessions being served: a turn is due its think time after the reply before it."""
+
+    def __init__(self, engine, agenda, lengths, rng):
+        super().__init__(engine, np.zeros(len(lengths)), lengths, math.inf, rng)
+        self.agenda = agenda
+        agenda.start(0)
+
+    def arrive(self) -> None:
+        due = self.agenda.next_due()
+        if not self.waiting and not self.running and due is not None:
+            self.now = max(self.now, due / 1e9)
+        while due is not None and due / 1e9 <= self.now:
+            index = self.agenda.pop()
+            self.due[index] = self.sent[index] = due / 1e9
+            self.waiting.append(index)
+            self.in_flight += 1
+            due = self.agenda.next_due()
+
+    def _end(self, index: int) -> None:
+        super()._end(index)
+        self.agenda.end(index, int(self.now * 1e9))
 
 
 def _as_requests(due, run, lengths) -> Requests:

@@ -8,6 +8,7 @@ import numpy as np
 from builders import run_config
 from simulated_engine import SimulatedEngine
 
+from vbench.loadgen import Load
 from vbench.metrics.goodput import meets_slo
 from vbench.schema import RunConfig
 from vbench.schema.record import ENDED_EARLY
@@ -15,6 +16,7 @@ from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.probe import compute_pressure, is_growing, is_steady, measure_grouping, probe_plan
 from vbench.workload.prompts import draw_lengths
 from vbench.workload.search import Probe, answer, is_whole, next_question
+from vbench.workload.sharing import find_script
 
 REPORT_S = 0.5  # between two reports of a load's progress
 
@@ -27,9 +29,9 @@ class Found:
     requests: int
 
 
-def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int) -> Found:
-    """`kind`: max_concurrency or request_rate."""
-    config = run_config(workload={"search": kind, "slo": slo, "seed": seed})
+def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int, **load: object) -> Found:
+    """`kind`: max_concurrency, request_rate or sessions; `load`: further keys of the workload."""
+    config = run_config(workload={"search": kind, "slo": slo, "seed": seed, **load})
     probes, durations = [], {}
     found = Found(0.0, probes, 0.0, 0)
     while question := next_question(probes, is_whole(config.workload.search)):
@@ -82,7 +84,20 @@ def broken_off(requests, now):
 
 def serve(engine: SimulatedEngine, config: RunConfig, rng: np.random.Generator):
     load = config.workload
+    if load.in_sessions:
+        return serve_sessions(engine, config, rng)
     return engine.serve(schedule_arrivals(load, rng), draw_lengths(load, rng), load.max_concurrency, rng)
+
+
+def serve_sessions(engine: SimulatedEngine, config: RunConfig, rng: np.random.Generator):
+    """With a cache that holds everything, so that of a later turn only what it adds is computed."""
+    load, script = config.workload, find_script(config.workload)
+    begins, adds = script.structure.extends < 0, load.conversations.next_len
+    sent = Load(
+        endpoints=(), prompts=[], output_len=script.output_len, scheduled=script.scheduled, max_concurrency=None,
+        ignore_eos=True, timeout_s=np.inf, structure=script.structure, sessions=load.sessions,
+    )  # fmt: skip
+    return engine.serve_sessions(sent, np.where(begins, script.lengths[:, 0], adds), rng)
 
 
 def true_share(engine, slo, kind, level):

@@ -252,3 +252,22 @@ def test_a_probe_of_sessions_leaves_out_the_requests_that_fill_the_cache_and_tho
     )
     judged = np.flatnonzero(is_steady(plan, made))
     assert (judged[0], judged[-1]) == (40, load.num_prompts - 21)
+
+
+TALKS = {
+    "lengths": "conversations", "output_len": 20, "num_prompts": 320,
+    "conversations": {"turns": [4, 12], "first_len": 200, "next_len": 40, "think_time_s": "exponential:1"},
+}  # fmt: skip
+
+
+def test_a_search_for_sessions_is_confirmed_by_runs_of_its_own():
+    """99 % of the turns meet the SLO at the answer's nine tenths, and fewer at eleven tenths, with another seed."""
+    engine, slo = SimulatedEngine(0.02, 0, 1e-5, places=6), {"ttft_ms": 300.0}
+    found = search(engine, slo, "sessions", 0, **TALKS)
+
+    def share(sessions):
+        asked = run_config(workload={**TALKS, "slo": slo, "seed": 9, "sessions": sessions, "num_prompts": 6000})
+        turns = serve(engine, asked, np.random.default_rng(9))
+        return meets_slo(turns, slo)[np.argsort(turns.sent)][2 * sessions : -sessions].mean()
+
+    assert share(int(found.answer / 1.1)) >= 0.99 > share(int(found.answer / 0.9) + 1), found.answer
