@@ -41,7 +41,7 @@ def test_a_server_that_shares_its_core_waits_while_others_use_it(own_proc):
     assert grown["longest_wait_s"] > 0.2
     assert grown["busy_s"] - grown["server_s"] > 0.2
     assert grown["client_s"] == 0
-    assert grown["busy_s"] <= grown["capacity_s"] == pytest.approx(0.8, rel=0.5)
+    assert 0.7 < grown["busy_s"] <= grown["capacity_s"] + 0.02
 
 
 def test_the_client_is_not_others_where_it_shares_the_servers_cores(own_proc):

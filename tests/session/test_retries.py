@@ -9,6 +9,7 @@ from builders import run_config
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.record import Reason, Record
+from vbench.session import probing
 from vbench.session.measuring import measure_until_trusted
 
 (SESSION,) = plan([(check_run(run_config(workload={"num_prompts": 4})), "vllm 1")])
@@ -74,3 +75,11 @@ def test_a_run_that_is_clean_at_last_names_the_folders_of_the_measurements_befor
     assert record.verdict == "VALID"
     (reason,) = record.warnings
     assert f"{RUN.folder}.1 (compiled_under_load); {RUN.folder}.2 (lagging_client)" in reason.sentence
+
+
+@pytest.mark.parametrize(
+    ("code", "outgrown"), [("ended_early", True), ("compiled_under_load", False), ("starved_host", False)]
+)
+def test_a_probe_that_ended_early_decides_its_level_unless_the_server_was_slowed(code, outgrown):
+    probe = SimpleNamespace(metrics={"ended_early_s": 3.0}, invalid=[Reason("ended_early", ""), Reason(code, "")])
+    assert probing._is_saturated(probe) is outgrown
