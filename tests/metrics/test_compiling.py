@@ -5,6 +5,7 @@ import pytest
 from builders import requests, run_config
 
 from vbench.metrics.compiling import compile_share
+from vbench.metrics.definitions import metrics
 from vbench.metrics.validity import judge
 
 
@@ -82,6 +83,45 @@ def test_figures_without_the_warm_up_are_not_better_for_the_time_that_it_took():
     early = requests(reply(0.0, 900, pauses={500: 0.5}), reply(10.0, 999), sent=[0.0, 10.0])
     assert compile_share(early, np.array([5.0])) > 0.02
     assert compile_share(early, np.array([5.0]), counted) == 0
+
+
+def lockstep(rng, compiling_s):
+    """A closed loop on an engine whose steps give a token to each request: without and with compilations, that take
+    these seconds, and the seconds at which its log has them."""
+    places, count = int(rng.integers(1, 17)), int(rng.integers(17, 120))
+    left, sent, replies = rng.integers(2, 60, count), np.zeros(count), [[] for _ in range(count)]
+    now, running, following = 0.0, [], 0
+    while running or following < count:
+        while len(running) < places and following < count:
+            sent[following], following = now, following + 1
+            running.append(following - 1)
+        now += 0.02
+        for each in running:
+            replies[each].append(now)
+        running = [each for each in running if len(replies[each]) < left[each]]
+    steps = np.unique(np.concatenate(replies))
+    held = np.sort(rng.choice(steps, len(compiling_s), replace=False))
+
+    def later(time):
+        return float(time + compiling_s[held <= time].sum())
+
+    warm, cold = (
+        requests(*([(move(time), 1) for time in reply] for reply in replies), sent=[move(time) for time in sent])
+        for move in (float, later)
+    )
+    return warm, cold, np.array([np.floor(later(step) - 1e-6) for step in held])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_figure_is_more_than_the_share_better_on_the_same_engine_without_the_compilations(seed):
+    rng = np.random.default_rng(seed)
+    warm, cold, logged = lockstep(rng, rng.choice([0.005, 0.01, 0.02, 0.05], rng.integers(1, 4)))
+    fast, slow = metrics(warm), metrics(cold)
+    names = [
+        f"{of}_{what}_ms" for of in ("mean", "median", "p90", "p95", "p99") for what in ("ttft", "tpot", "itl", "e2el")
+    ]
+    better = max((slow[name] - fast[name]) / slow[name] for name in (*names, "duration"))
+    assert better <= compile_share(cold, logged) + 0.002
 
 
 def judged(found, compiled=("_topk", "_topk", "_sum")):
