@@ -42,6 +42,7 @@ NAMES = {
     "server_max_kv_cache_usage": "KV cache used, at most (share)",
     "server_mean_requests_running": "requests running, mean",
     "server_mean_requests_waiting": "requests waiting, mean",
+    "server_starved_share": "server waiting for a CPU that others had (share of the run)",
     "server_frontend_limited": "front end at its limit (share of the run)",
 }
 LATENCY = re.compile(r"(mean|median|std|p[\d.]+|longest)_(\w+)_ms")
