@@ -283,6 +283,7 @@ def test_long_series_are_drawn_with_fewer_points_that_keep_both_ends():
 
 def test_counters_are_drawn_as_rates_and_the_energy_total_not_at_all():
     columns = {"gpu0__energy_j": [1, 2], "gpu0__power_w": [1, 1], "cpu__frontend0_s": [7, 7.5]}
+    columns |= {"cpu__host_capacity_s": [9, 11], "cpu__host_longest_wait_s": [0, 0.5]}
     drawn = points(made([0, 1], server__generation_tokens=[5, 25], **columns))
     assert {point.key for point in drawn} == {"server/generation_tokens_per_s", "gpu0/power_w", "cpu/frontend0_cores"}
     assert [point.value for point in drawn if point.key.startswith(("server", "cpu"))] == [20, 0.5]

@@ -15,7 +15,8 @@ from vbench.tracking.mapping import round_digits
 MOST_A_SERIES = 200
 MOST_A_RUN = 800  # a point costs the store 150 to 250 µs, so eight GPUs are drawn more coarsely than one
 GROWING = ("server/generation_tokens", "server/prompt_tokens", "server/preemptions")  # drawn as growth per second
-NOT_DRAWN = "/energy_j"  # a total since the driver was loaded: its slope is the power, which is drawn
+# Totals whose slope is drawn anyway (power), is constant, or is no number of cores.
+NOT_DRAWN = ("/energy_j", "/host_capacity_s", "/host_longest_wait_s")
 
 
 class Point(NamedTuple):
@@ -29,7 +30,8 @@ class Point(NamedTuple):
 
 def points(series: Series) -> list[Point]:
     """Every n-th sample of each series, within the limits."""
-    processes = {name: f"{name.removesuffix('_s')}_cores" for name in series.columns if name.startswith("cpu/")}
+    drawn_cpu = [name for name in series.columns if name.startswith("cpu/") and not name.endswith(NOT_DRAWN)]
+    processes = {name: f"{name.removesuffix('_s')}_cores" for name in drawn_cpu}
     drawn = replace_by_rates(series, {name: f"{name}_per_s" for name in GROWING} | processes)
     names = [name for name in drawn.columns if not name.endswith(NOT_DRAWN)]
     most = max(2, min(MOST_A_SERIES, MOST_A_RUN // max(1, len(names))))
