@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from vbench.plan.reach import predictor
+from vbench.plan.reach.efficiencies import Efficiencies
 from vbench.plan.reach.observations import Observation, observe
 from vbench.plan.reach.prediction import METRICS
 from vbench.schema.record import RECORD, Record, find_record
@@ -46,7 +47,7 @@ def main() -> None:
     records = read_records(options.records)
     seen = observe(records)
     found = predictor.fit_efficiencies(seen)
-    errors = predictor.estimate_left_out_errors(seen, found) if options.quick else leave_out(seen)
+    errors = predictor.estimate_left_out_errors(seen, found) if options.quick else leave_out(seen, found)
     print("Predicted by a fit without the system; measured; error")
     print_table(seen, errors)
     if options.aiconfigurator:
@@ -65,20 +66,20 @@ def read_records(folder: Path) -> list[Record]:
     return [record for record in found if record]
 
 
-def leave_out(seen: list[Observation]) -> np.ndarray:
-    """The errors (points, METRICS) of each system, predicted by a fit to the others."""
+def leave_out(seen: list[Observation], common: Efficiencies) -> np.ndarray:
+    """The errors (points, METRICS) of each system, predicted by a fit to the others, begun at the common fit."""
     systems = sorted({each.system for each in seen})
     with multiprocessing.Pool() as pool:
-        by_system = pool.starmap(errors_without, [(seen, system) for system in systems], chunksize=1)
+        by_system = pool.starmap(errors_without, [(seen, system, common) for system in systems], chunksize=1)
     errors = np.empty((len(seen), len(METRICS)))
     for system, found in zip(systems, by_system, strict=True):
         errors[[place for place, each in enumerate(seen) if each.system == system]] = found
     return errors
 
 
-def errors_without(seen: list[Observation], system: str) -> np.ndarray:
+def errors_without(seen: list[Observation], system: str, start: Efficiencies) -> np.ndarray:
     """The errors (points of the system, METRICS) of a fit to all other systems."""
-    found = predictor.fit_efficiencies([each for each in seen if each.system != system])
+    found = predictor.fit_efficiencies([each for each in seen if each.system != system], start=start)
     return predictor.compute_errors([each for each in seen if each.system == system], found)
 
 

@@ -59,9 +59,9 @@ def _run_config(composed: DictConfig, plain: dict[str, Any]) -> RunConfig:
         for key in map(str, composed):
             if key == "hydra":
                 continue
+            if key not in plain and (raw := _unresolved(composed, key)) is not None:
+                plain[key] = raw
             facts[key] = plain[key] if key in plain else _plain(composed[key])
-            if key not in plain and not _refers(composed._get_node(key)):  # noqa: SLF001  composed[key] resolves it
-                plain[key] = facts[key]
         run: RunConfig = from_plain(RunConfig, facts)
     except OmegaConfBaseException as error:
         raise Refused(explain(error)) from error
@@ -76,9 +76,13 @@ def _keep_unchanged(plain: dict[str, Any], changed: Collection[str]) -> dict[str
     return plain
 
 
-def _refers(node: Any) -> bool:
-    """Whether a part of the config has interpolations, so that it may change with another part."""
-    return "${" in str(OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node._value())  # noqa: SLF001
+def _unresolved(composed: DictConfig, key: str) -> Any:
+    """A part of the config as plain data; None if it has interpolations, so that it may change with another part."""
+    node = composed._get_node(key)  # noqa: SLF001  composed[key] resolves it
+    if not OmegaConf.is_config(node):
+        return None if "${" in str(node._value()) else composed[key]  # type: ignore[union-attr]  # noqa: SLF001
+    raw = OmegaConf.to_container(node, resolve=False)
+    return None if "${" in str(raw) else raw
 
 
 def _sets_a_value(override: Override, loader: ConfigLoader) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from vbench.schema import Parallelism, RunConfig
 
 DOT = " · "
+ABSENT = object()  # the value of a key that a config does not have
 RATE = r"[\d.]+(?:e[+-]?\d+)?"
 LOAD_WORDS = (  # the parts of a load's name, and how each is said
     (r"n(\d+)", "{} prompts"),
@@ -98,9 +99,16 @@ def replace_load(name: str, load: str) -> str:
 
 def find_differing_keys(facts: Sequence[Mapping[str, Any]]) -> set[str]:
     """The dotted keys whose values differ between these configs (as plain data)."""
-    leaves = [{key: format_value(value) for key, value in dotted_leaves(each)} for each in facts]
-    keys = set[str]().union(*leaves)
-    return {key for key in keys if len({each.get(key) for each in leaves}) > 1}
+    leaves = [dict(dotted_leaves(each)) for each in facts]
+    keys = dict.fromkeys(key for each in leaves for key in each)
+    return {key for key in keys if _differ([each.get(key, ABSENT) for each in leaves])}
+
+
+def _differ(values: Sequence[Any]) -> bool:
+    first = values[0]
+    if all(value is first for value in values):  # most keys: writing thousands of equal values takes seconds
+        return False
+    return len({None if value is ABSENT else format_value(value) for value in values}) > 1
 
 
 def add_values(name: str, facts: Mapping[str, Any], keys: Collection[str]) -> str:

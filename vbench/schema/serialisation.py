@@ -14,11 +14,16 @@ from vbench.schema.fields import MISSING
 from vbench.schema.model import STATED_OF_UNKNOWN
 from vbench.schema.run import RunConfig
 
+LEAVES = frozenset({str, int, bool, type(None)})
+
 
 def to_plain(value: Any) -> Any:
     """The same as JSON holds it: dataclasses as dicts, enums by name, infinity as "inf"."""
-    if dataclasses.is_dataclass(value):
-        return {each.name: to_plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    kind = type(value)
+    if kind in LEAVES:  # most of a config; a grid of thousands of points asks for millions of them
+        return value
+    if names := _field_names(kind):
+        return {name: to_plain(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -26,6 +31,11 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
 def from_plain(part: type, data: Mapping[str, Any], path: str = "") -> Any:

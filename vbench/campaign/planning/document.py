@@ -20,6 +20,8 @@ def describe(found: Forecast, sizes: Mapping[str, int]) -> dict[str, Any]:
         "sessions_to_start": len(found.started),
         "points_to_measure": sum(len(each.missing) for each in found.sessions),
         "points_recorded": sum(len(each.runs) - len(each.missing) for each in found.sessions if not each.infeasible),
+        "points_predicted": found.predicted,
+        "points_not_predicted": found.not_predicted,
         "points_infeasible": sum(len(each.runs) for each in found.sessions if each.infeasible),
         "gpu_hours": _total(found.gpu_hours),
         "dollars": _total(found.dollars) if found.dollars else None,

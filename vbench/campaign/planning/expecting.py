@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vbench.plan.forecast.estimate import Basis, Estimate
@@ -19,30 +18,47 @@ from vbench.workload.search import streams
 
 WIDTH = 2.0  # of a predicted range, in median errors of systems that were left out of the fit
 SMALLEST_LIMIT = 256  # of max_num_seqs: a lower one also limits what CUDA graphs are captured for
-PATIENCE_S = 6.0  # for predictions: of larger grids, the sessions behind it keep what their time limits assume
+# What predictions of one plan may cost, in requests of a burst to simulate: some 6 s of a usual core.
+MOST_SIMULATED = 4_000_000
+POINT, ARRIVAL = 200, 40  # in the same unit: any point, and a request that does not come with all others
 
 
 @dataclass
 class Expectations:
-    """What runs will show; runs with the same server and load are predicted once."""
+    """What runs will show; runs with the same server and load are predicted once.
+
+    What is predicted depends on the plan alone, not on the host's speed: predictions end as their cost, counted in
+    simulated requests, exceeds `most`.
+    """
 
     history: History
     predictor: Predictor
-    patience_s: float = math.inf  # for all predictions together
+    most: float = math.inf
+    predicted: int = 0  # points
+    left_out: int = 0  # points that no record answers, behind the end of predictions
     _asked: dict[str, Performance | None] = field(default_factory=dict)
-    _spent_s: float = 0.0
+    _spent: float = 0.0
 
     def find(self, run: Run) -> Performance | None:
-        """None if no record answers, and nothing can be predicted or time is up."""
+        """None if no record answers, and nothing can be predicted or predictions have ended."""
         return self.history.find(run.config) or self._predict_once(run.config)
 
     def _predict_once(self, config: RunConfig) -> Performance | None:
         key = _describe(config)
-        if key not in self._asked and self._spent_s < self.patience_s:
-            began = time.perf_counter()
+        if key not in self._asked and self._spent >= self.most:
+            self.left_out += 1
+            return None
+        if key not in self._asked:
             self._asked[key] = predict(self.predictor, config)
-            self._spent_s += time.perf_counter() - began
-        return self._asked.get(key)
+            self._spent += _estimate_cost(config)
+        self.predicted += self._asked[key] is not None
+        return self._asked[key]
+
+
+def _estimate_cost(config: RunConfig) -> float:
+    load = config.workload
+    at_once = math.isinf(load.request_rate) and streams(load) >= load.request_count
+    return POINT + load.request_count * (1 if at_once else ARRIVAL)
 
 
 def _describe(config: RunConfig) -> str:
@@ -55,9 +71,9 @@ def _describe(config: RunConfig) -> str:
     return json.dumps([server, load], sort_keys=True)
 
 
-def make_expectation(records: Sequence[Record]) -> Callable[[Run], Performance | None]:
-    """A function that says what a run will show."""
-    return Expectations(History(records), Predictor.default(), PATIENCE_S).find
+def make_expectations(records: Sequence[Record]) -> Expectations:
+    """What the runs of one plan will show."""
+    return Expectations(History(records), Predictor.default(), MOST_SIMULATED)
 
 
 def predict(predictor: Predictor, config: RunConfig) -> Performance | None:

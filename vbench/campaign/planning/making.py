@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from vbench.campaign.planning.evidence import read_records
-from vbench.campaign.planning.expecting import make_expectation
+from vbench.campaign.planning.expecting import make_expectations
 from vbench.campaign.task import Task
 from vbench.plan.forecast.campaign import Forecast, forecast
 from vbench.plan.forecast.starts import read_starts
@@ -22,5 +23,7 @@ def make_forecast(tasks: Sequence[Task], prices: Mapping[str, float] | None = No
     reasons = {task.session.folder: infeasible_reason(task.session, task.folder) for task in tasks}
     infeasible = {folder: reason.line for folder, reason in reasons.items() if reason and missing[folder]}
     records = read_records()
-    expect = make_expectation(records)
-    return forecast([task.session for task in tasks], recorded, infeasible, read_starts(records), expect, prices or {})
+    expectations, starts = make_expectations(records), read_starts(records)
+    sessions = [task.session for task in tasks]
+    found = forecast(sessions, recorded, infeasible, starts, expectations.find, prices or {})
+    return replace(found, predicted=expectations.predicted, not_predicted=expectations.left_out)

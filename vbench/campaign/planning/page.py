@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vbench.campaign.planning.summary import describe_left_out, name_session
+from vbench.campaign.planning.summary import describe_coverage, describe_left_out, name_session
 from vbench.campaign.planning.wording import count, show_number, show_range, show_span
 from vbench.plan.forecast.campaign import Forecast, PlannedRun, PlannedSession, list_pool_sizes, pack_pool
 from vbench.plan.forecast.estimate import Basis, Estimate
@@ -140,7 +140,8 @@ def _bases(found: Forecast) -> str:
     for estimate in _estimates(found):
         sources = used.setdefault(estimate.basis, {})
         sources[estimate.source] = sources.get(estimate.source, 0) + 1
-    lines = ["## What the numbers rest on", ""]
+    coverage = describe_coverage(found)
+    lines = ["## What the numbers rest on", "", *([coverage, ""] if coverage else [])]
     for basis in Basis:
         if basis in used:
             lines.append(f"- **{basis.name}**: {MEANING[basis]}")

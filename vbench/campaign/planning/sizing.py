@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from vbench.campaign import story
 from vbench.campaign.jobs import NAMES, backend
 from vbench.campaign.planning.evidence import read_records
+from vbench.campaign.planning.spending import count_spent_seconds
 from vbench.campaign.planning.size_table import describe, show_systems
 from vbench.campaign.planning.size_words import explain
 from vbench.campaign.tasklist import ROOT
@@ -56,24 +56,30 @@ class Sizing:
 
     def carry_out(self, launcher: str | None, budget_gpu_hours: float | None) -> int:
         """Ranks, measures if `launcher` names where, writes and prints the answer. Returns the exit code."""
-        if launcher is not None and launcher not in NAMES:
-            raise Refused(f"hydra/launcher={launcher}: measurements run on {', '.join(NAMES)}")
-        told = "not measured: measure=true measures what may change the answer" if launcher is None else ""
+        told = "not measured: measure=true measures what may change the answer"
         if launcher is not None:
-            told = self._measure(launcher, budget_gpu_hours)
+            if launcher not in NAMES:
+                raise Refused(f"hydra/launcher={launcher}: measurements run on {', '.join(NAMES)}")
+            if self._configs[0].launcher.detach:
+                raise Refused("launcher.detach=true: measure=true waits for each session; leave it out")
+            told = self.measure(budget_gpu_hours, lambda search: story.carry_out([search], backend(launcher)))
         found = self._rank(read_records())
         path, systems, tokens = self._write(found), [each.system for each in found], self._mean_tokens()
         lines = [*show_systems(systems, tokens), "", *explain(found[0].config, systems, tokens)]
-        print("\n".join([*lines, *([told] if told else []), f"written: {path}"]))  # noqa: T201
+        print("\n".join([*lines, told, f"written: {path}"]))  # noqa: T201
         return 0 if math.isfinite(found[0].system.cost) else 1
 
-    def _measure(self, launcher: str, budget_gpu_hours: float | None) -> str:
-        """Measures one system after the other; returns why it stopped."""
+    def measure(self, budget_gpu_hours: float | None, search: Callable[[RunConfig], int]) -> str:
+        """Measures one system after the other by `search`, a campaign of one run; returns why it stopped.
+
+        Raises KeyboardInterrupt if the search was left to go on by itself.
+        """
         tried = set[str]()
         while True:
             records = read_records()
             found = self._rank(records)
-            chosen = choose_next([each.system for each in found if name_system(each.config) not in tried])
+            seen = [each.system for each in found if name_system(each.config) in tried]
+            chosen = choose_next([each.system for each in found], seen)
             if chosen is None:
                 return _explain_end([each.system for each in found])
             (config,) = [each.config for each in found if each.system is chosen]
@@ -84,7 +90,7 @@ class Sizing:
                     f"({chosen.split}x{chosen.gpu}) may take {needed:.2f}"
                 )
             print(f"measuring {chosen.split}x{chosen.gpu}: it may change the answer most")  # noqa: T201
-            if story.carry_out([_make_search(config)], backend(launcher)) == story.DETACHED:
+            if search(_make_search(config)) == story.DETACHED:
                 raise KeyboardInterrupt
             tried.add(name_system(config))
 
@@ -101,21 +107,20 @@ class Sizing:
         return sorted(made, key=lambda each: [system is each.system for system in order].index(True))
 
     def _count_spent(self, records: Sequence[Record]) -> float:
-        """GPU hours that searches of these systems have taken."""
-        ours, spent = {name_system(config): config.hardware.gpus for config in self._configs}, 0.0
-        slo = self._configs[0].workload.slo
+        """GPU hours that searches of these systems have taken, interrupted ones included."""
+        ours = {name_system(config): config.hardware.gpus for config in self._configs}
+        found: dict[str, list[Record]] = {name: [] for name in ours}
         for record in records:
-            if not record.config["workload"].get("search"):
+            load = record.config["workload"]
+            if not (load.get("search") or record.parent):
                 continue
             try:
                 config = from_plain(RunConfig, record.config)
             except KeyError:  # of another version, or of a model that is unknown
                 continue
-            if name_system(config) in ours and config.workload.slo == slo:
-                began, ended = (datetime.fromisoformat(each) for each in (record.started_at, record.ended_at))
-                seconds = (ended - began).total_seconds() + float(record.server.get("start_s", 0.0))
-                spent += (seconds + float(record.server.get("rehearsal_s", 0.0))) * config.hardware.gpus / 3600
-        return spent
+            if name_system(config) in ours and config.workload.slo == self._configs[0].workload.slo:
+                found[name_system(config)].append(record)
+        return sum(count_spent_seconds(each) * ours[name] for name, each in found.items()) / 3600
 
     def _count_needed(self, config: RunConfig, records: Sequence[Record]) -> float:
         """GPU hours that the search on this system may take."""

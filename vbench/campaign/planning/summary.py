@@ -23,6 +23,8 @@ def summarise(found: Forecast, sizes: Mapping[str, int], experiment: str) -> Ite
     if len(started) > MOST:
         yield f"  … and {count(len(started) - MOST, 'more session')}"
     yield from describe_left_out(found)
+    if coverage := describe_coverage(found):
+        yield coverage
     yield f"GPU hours: {show_range(found.gpu_hours)}"
     for pool, sessions in found.pools.items():
         if pool == "external":
@@ -52,6 +54,17 @@ def describe_left_out(found: Forecast) -> Iterator[str]:
         names = list(dict.fromkeys(map(name_session, sessions)))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         yield f"infeasible, so not started: {', '.join(names[:NAMED])}{more}: {reason}"
+
+
+def describe_coverage(found: Forecast) -> str:
+    """Which part of a grid was predicted that is too large to predict all of it; empty if all was."""
+    if not found.not_predicted:
+        return ""
+    asked = found.predicted + found.not_predicted
+    return (
+        f"predicted: {found.predicted:,} of {count(asked, 'point')} without a record; this grid is too large to predict "
+        "all, so the other points have no throughput or latency here, and their time is what their limits assume"
+    )
 
 
 def _gpus(number: int) -> str:

@@ -85,6 +85,8 @@ class Forecast:
     """What a campaign will take and show."""
 
     sessions: tuple[PlannedSession, ...]
+    predicted: int = 0  # points that the step model was asked for
+    not_predicted: int = 0  # points that it was not asked for, because the grid is too large
 
     @property
     def started(self) -> list[PlannedSession]:

@@ -39,7 +39,7 @@ class History:
         self._found: dict[str, dict[float, list[tuple[float, ...]]]] = defaultdict(lambda: defaultdict(list))
         for record in records:
             values = tuple(record.metrics.get(name, math.nan) for name in METRICS)
-            if record.verdict == "VALID" and record.source == "measured" and all(value > 0 for value in values):
+            if _is_usable(record) and all(value > 0 for value in values):
                 try:
                     config = from_plain(RunConfig, record.config)  # keys newer than the record get their defaults
                 except KeyError:  # of another version
@@ -48,8 +48,10 @@ class History:
 
     def find(self, config: RunConfig) -> Performance | None:
         """Of the run's system under its load, or between a lower and a higher load; None if neither was measured."""
+        if not self._found or config.workload.search:
+            return None
         levels, level = self._found.get(_group(to_plain(config))), _level(config)
-        if not levels or config.workload.search:
+        if not levels:
             return None
         if level in levels:
             return _measured(levels[level])
@@ -61,6 +63,11 @@ class History:
         pairs = zip(_medians(levels[low]), _medians(levels[high]), strict=True)
         source = f"records at loads of {low:g} and {high:g}"
         return Performance(*(_between(*pair, share, source) for pair in pairs))
+
+
+def _is_usable(record: Record) -> bool:
+    """Whether it measured a load whole; a search's probes end as soon as they have told enough."""
+    return record.verdict == "VALID" and record.source == "measured" and record.parent is None
 
 
 def _group(config: Mapping[str, Any]) -> str:

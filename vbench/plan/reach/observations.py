@@ -52,8 +52,8 @@ def observe(records: Iterable[Record]) -> list[Observation]:
 
 
 def usable_point(record: Record) -> Point | None:
-    """What a record measured; None if it is not VALID, not ours, or cannot be simulated."""
-    if record.verdict != "VALID" or record.source != "measured":
+    """What a record measured; None if it is not VALID, not ours, a probe (which ends early), or cannot be simulated."""
+    if record.verdict != "VALID" or record.source != "measured" or record.parent is not None:
         return None
     if not all(record.metrics.get(metric, 0.0) > 0 for metric in METRICS):
         return None

@@ -28,9 +28,18 @@ class Outcome:
 
 
 def compute_outcome(point: Point, found: Efficiencies) -> Outcome:
-    """Simulates each replica with its share of the requests, in turns."""
+    """The outcome of a point with these efficiencies."""
+    return simulate_point(point, *describe_server(point, found))
+
+
+def describe_server(point: Point, found: Efficiencies) -> tuple[StepCosts, FrontEnd]:
+    """The engine and the front end of a replica: all that an outcome takes from the efficiencies."""
     costs = compute_costs(point.work, point.gpu, point.tensor_parallel, point.graph_tokens, found)
-    front = describe_front_end(point, found)
+    return costs, describe_front_end(point, found)
+
+
+def simulate_point(point: Point, costs: StepCosts, front: FrontEnd) -> Outcome:
+    """Simulates each replica with its share of the requests, in turns."""
     lines = [simulate_replica(point, costs, front, replica) for replica in range(point.replicas)]
     first = np.concatenate([line.first for line in lines])
     last = np.concatenate([line.last for line in lines])
@@ -39,8 +48,8 @@ def compute_outcome(point: Point, found: Efficiencies) -> Outcome:
     several = output > 1
     tpot = (last - first)[several] / (output[several] - 1)
     duration = float(last.max() - sent.min())
-    seconds = {part: float(np.mean([line.seconds[part] for line in lines])) for part in lines[0].seconds}
-    seconds[FRONT_END] = float(np.mean([line.loop_s for line in lines]))
+    seconds = {part: sum(line.seconds[part] for line in lines) / len(lines) for part in lines[0].seconds}
+    seconds[FRONT_END] = sum(line.loop_s for line in lines) / len(lines)
     seconds[TOO_FEW] = max(duration - sum(seconds.values()), 0.0)
     return Outcome(
         output_throughput=float(output.sum()) / duration,
@@ -56,8 +65,8 @@ def _find_bound(lines: list[Timeline], seconds: dict[str, float], duration: floa
     """What holds requests back for a fifth of the run, else what most of the time goes into."""
     waits = {
         FRONT_END: seconds[FRONT_END],
-        KV_CAPACITY: float(np.mean([line.kv_blocked_s for line in lines])),
-        SCHEDULER: float(np.mean([line.sequence_blocked_s for line in lines])),
+        KV_CAPACITY: sum(line.kv_blocked_s for line in lines) / len(lines),
+        SCHEDULER: sum(line.sequence_blocked_s for line in lines) / len(lines),
     }
     longest = max(waits, key=lambda what: waits[what])
     return longest if waits[longest] > HELD * duration else max(seconds, key=lambda part: seconds[part])

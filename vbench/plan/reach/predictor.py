@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -19,14 +19,17 @@ import numpy as np
 
 from vbench.plan.reach.efficiencies import BOUNDS, SPREAD, TYPICAL, Efficiencies
 from vbench.plan.reach.observations import Observation, observe
-from vbench.plan.reach.outcome import compute_outcome
+from vbench.plan.reach.outcome import Outcome, compute_outcome, describe_server, simulate_point
 from vbench.plan.reach.points import Point, make_point
 from vbench.plan.reach.prediction import METRICS, Estimate, Prediction
+from vbench.plan.reach.simulation import FrontEnd
+from vbench.plan.reach.steps import StepCosts
 from vbench.schema import RunConfig
 from vbench.schema.record import Floats, Record
 
 SCALES = np.array([0.10, 0.12, 0.25])  # relative errors of METRICS that weigh alike
 ROUNDS = 12  # evaluations of the Jacobian at most
+TOLERANCE = 1e-4  # of the sum that is minimized, from one round to the next
 STEP = 1e-3  # of a logarithm, for differences
 DEFAULTS = "efficiencies.json"
 
@@ -89,25 +92,41 @@ class Predictor:
         )
 
 
-def fit_efficiencies(seen: Sequence[Observation], rounds: int = ROUNDS) -> Efficiencies:
-    """The efficiencies that explain these points best, given the priors."""
+def fit_efficiencies(seen: Sequence[Observation], rounds: int = ROUNDS, start: Efficiencies = TYPICAL) -> Efficiencies:
+    """The efficiencies that explain these points best, given the priors; `start` is where the fit begins."""
     from scipy.optimize import least_squares  # takes half a second to import
 
+    metrics = _Metrics()
     found = least_squares(
-        lambda vector: np.concatenate([_residuals(vector, seen), (vector - TYPICAL.as_vector()) / SPREAD]),
-        TYPICAL.as_vector(),
+        lambda vector: np.concatenate([_residuals(vector, seen, metrics), (vector - TYPICAL.as_vector()) / SPREAD]),
+        start.as_vector(),
         bounds=BOUNDS,
         loss="soft_l1",
         diff_step=STEP,
         x_scale=SPREAD,
+        ftol=TOLERANCE,
         max_nfev=rounds,
     )
     return Efficiencies.from_vector(found.x)
 
 
+class _Metrics:
+    """Predicted METRICS of points. Most efficiencies do not concern most systems: equal costs are simulated once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, StepCosts, FrontEnd], Floats] = {}
+
+    def predict(self, point: Point, found: Efficiencies) -> Floats:
+        server = describe_server(point, found)
+        key = (id(point), *server)
+        if key not in self._known:
+            self._known[key] = _read_metrics(simulate_point(point, *server))
+        return self._known[key]
+
+
 def compute_errors(seen: Sequence[Observation], found: Efficiencies) -> Floats:
     """Predicted over measured minus 1, (points, METRICS)."""
-    return np.array([_predict_metrics(each.point, found) / each.measured - 1 for each in seen])
+    return np.array([_read_metrics(compute_outcome(each.point, found)) / each.measured - 1 for each in seen])
 
 
 def estimate_left_out_errors(seen: Sequence[Observation], found: Efficiencies) -> Floats:
@@ -115,13 +134,13 @@ def estimate_left_out_errors(seen: Sequence[Observation], found: Efficiencies) -
 
     Instead of fitting again, one Gauss-Newton step is taken from the common fit without the system's rows.
     """
-    vector = found.as_vector()
-    base = _residuals(vector, seen)
+    vector, metrics = found.as_vector(), _Metrics()
+    base = _residuals(vector, seen, metrics)
     slopes = np.empty((len(base), len(vector)))
     for place in range(len(vector)):
         moved = vector.copy()
         moved[place] -= STEP
-        slopes[:, place] = (base - _residuals(moved, seen)) / STEP
+        slopes[:, place] = (base - _residuals(moved, seen, metrics)) / STEP
     weight = 1 / np.sqrt(1 + base**2)  # of soft_l1
     owners = np.repeat([each.system for each in seen], len(METRICS))
     errors = np.empty((len(seen), len(METRICS)))
@@ -136,17 +155,10 @@ def estimate_left_out_errors(seen: Sequence[Observation], found: Efficiencies) -
     return errors
 
 
-def _residuals(vector: Floats, seen: Sequence[Observation]) -> Floats:
+def _residuals(vector: Floats, seen: Sequence[Observation], metrics: _Metrics) -> Floats:
     found = Efficiencies.from_vector(vector)
-    logs = [np.log(_predict_metrics(each.point, found) / each.measured) / SCALES for each in seen]
-    return np.concatenate(logs)
+    return np.concatenate([np.log(metrics.predict(each.point, found) / each.measured) / SCALES for each in seen])
 
 
-def _predict_metrics(point: Point, found: Efficiencies) -> Floats:
-    outcome = compute_outcome(point, found)
+def _read_metrics(outcome: Outcome) -> Floats:
     return np.array([getattr(outcome, metric) for metric in METRICS])
-
-
-def with_errors(predictor: Predictor, errors: Floats) -> Predictor:
-    """The predictor with errors that were found by fitting again without each system, (points, METRICS)."""
-    return replace(predictor, errors=tuple(np.median(np.abs(errors), axis=0).tolist()))

@@ -105,7 +105,7 @@ def find_measured(config: RunConfig, records: Iterable[Record]) -> Estimate | No
                 searches.append(Estimate(0, 0, 0, Basis.measured, f"{record.failure.kind}, {engine}"))
             elif "slo_request_rate" in record.metrics:
                 searches.append(_read_search(record.metrics, engine))
-        elif math.isfinite(found.workload.request_rate) and (pressure := _find_pressure(record.metrics, limits)):
+        elif _tells_a_share(record, found) and (pressure := _find_pressure(record.metrics, limits)):
             (passed if pressure <= 1 else failed)[found.workload.request_rate] = pressure
     return searches[-1] if searches else _interpolate(passed, failed)
 
@@ -122,6 +122,12 @@ def _of_system(config: RunConfig, records: Iterable[Record]) -> Iterator[tuple[R
             continue
         if name_system(found) == system:
             yield found, record
+
+
+def _tells_a_share(record: Record, config: RunConfig) -> bool:
+    """Whether it is a run at a rate with enough requests for a 99th percentile; a search's probes are not."""
+    few = any(warning.code == "few_samples" for warning in record.warnings)
+    return math.isfinite(config.workload.request_rate) and record.parent is None and not few
 
 
 def _interpolate(passed: Mapping[float, float], failed: Mapping[float, float]) -> Estimate | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from vbench.plan.forecast.estimate import Basis, Estimate
@@ -75,18 +75,21 @@ def rank(systems: Sequence[System]) -> list[System]:
     return sorted(systems, key=lambda each: (each.cost, each.gpus or math.inf, -each.headroom))
 
 
-def choose_next(systems: Sequence[System]) -> System | None:
+def choose_next(systems: Sequence[System], tried: Collection[System] = ()) -> System | None:
     """The system whose measurement may change the answer most; None if the winner is certain.
 
     A system that was not measured may win if it can be cheaper than the best one, or as cheap. The best of them is
-    measured first, as long as it was not; then those that can be cheapest.
+    measured first, as long as it was not; then those that can be cheapest. Those that were `tried` without a result are
+    not chosen again; where the best one is among them, all that can be cheaper than its highest cost are rivals.
     """
     best = next(iter(rank(systems)), None)
     if best is None or math.isinf(best.least_cost):
         return None
-    if best.capacity.basis is not Basis.measured:
+    unknown = [each for each in systems if each.capacity.basis is not Basis.measured and each not in tried]
+    if best in unknown:
         return best
-    rivals = [each for each in systems if each.capacity.basis is not Basis.measured and each.least_cost < best.cost]
+    limit = best.cost if best.capacity.basis is Basis.measured else best.most_cost
+    rivals = [each for each in unknown if each.least_cost < limit]
     return min(rivals, key=lambda each: (each.least_cost, each.split), default=None)
 
 
