@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vbench.campaign.planning.expecting import WIDTH
 from vbench.plan.reach import predictor
 from vbench.plan.reach.efficiencies import Efficiencies
 from vbench.plan.reach.observations import Observation, observe
@@ -50,6 +51,7 @@ def main() -> None:
     errors = predictor.estimate_left_out_errors(seen, found) if options.quick else leave_out(seen, found)
     print("Predicted by a fit without the system; measured; error")
     print_table(seen, errors)
+    print_systems(seen, errors)
     if options.aiconfigurator:
         print_aiconfigurator(seen, options.aiconfigurator)
     if options.save:
@@ -83,6 +85,15 @@ def errors_without(seen: list[Observation], system: str, start: Efficiencies) ->
     return predictor.compute_errors([each for each in seen if each.system == system], found)
 
 
+def print_systems(seen: list[Observation], errors: np.ndarray) -> None:
+    """A row for each system, in Markdown: points, then median and worst of each metric."""
+    print(f"\n| system left out | points | {' | '.join(METRICS)} |\n|---|---:|---:|---:|---:|")
+    for system in sorted({each.system for each in seen}):
+        own = np.abs(errors[[place for place, each in enumerate(seen) if each.system == system]])
+        cells = [f"{np.median(column):.0%}, {column.max():.0%}" for column in own.T]
+        print(f"| {system} | {len(own)} | {' | '.join(cells)} |")
+
+
 def print_table(seen: list[Observation], errors: np.ndarray) -> None:
     """One row for each point, then medians and the worst, by metric."""
     print(f"{'system':34} {'load':>5}  {'tokens/s':>24}  {'TPOT ms':>22}  {'TTFT ms':>22}")
@@ -100,6 +111,10 @@ def print_summary(seen: list[Observation], errors: np.ndarray) -> None:
     for name, value in (("median", np.median(np.abs(errors), axis=0)), ("worst", np.abs(errors).max(axis=0))):
         told = "  ".join(f"{metric} {each:.1%}" for metric, each in zip(METRICS, value, strict=True))
         print(f"{name} of {len(seen)} points of {len({each.system for each in seen})} systems: {told}")
+    factors = np.maximum(1 + errors, 1 / (1 + errors))
+    inside = (factors <= 1 + WIDTH * np.median(np.abs(errors), axis=0)).mean(axis=0)
+    told = "  ".join(f"{metric} {each:.0%}" for metric, each in zip(METRICS, inside, strict=True))
+    print(f"within the range that a plan shows (two median errors either way): {told}")
 
 
 def print_aiconfigurator(seen: list[Observation], python: str) -> None:

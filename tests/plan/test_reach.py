@@ -140,6 +140,23 @@ def test_the_defaults_predict_the_records_that_they_rest_on_as_well_as_they_say(
     assert (np.array(default.errors) <= [0.10, 0.12, 0.25]).all()
 
 
+def test_at_the_data_sheets_speed_no_published_point_was_faster():
+    """The bound of the step model: every byte and FLOP at the data sheet's speed, and no fixed cost."""
+    shares = {"bandwidth", "kv_bandwidth", "bf16", "fp8", "experts_bf16", "experts_4bit", "experts_bandwidth", "link"}
+    ideal = Efficiencies(**{each.name: float(each.name in shares) for each in dataclasses.fields(Efficiencies)})
+    seen = observe(read_records())
+    throughput, tpot, ttft = compute_errors(seen, ideal).T
+    assert (throughput >= 0).all()
+    assert (tpot <= 0).all()
+    assert (ttft <= 0).all()
+
+
+def test_efficiencies_that_do_not_concern_a_system_do_not_change_its_prediction():
+    seen = [each for each in observe(read_records()) if each.system == "llama8b · 1xh100 · tp1"][:3]
+    other = dataclasses.replace(TYPICAL, experts_4bit=0.9, all_reduce_s=90e-6, eager_routing_s=4e-3)
+    assert (compute_errors(seen, other) == compute_errors(seen, TYPICAL)).all()
+
+
 def test_a_fit_to_the_users_records_replaces_the_defaults():
     # A world in which token costs of the front end are tenfold is learned from a few of its points.
     true = dataclasses.replace(TYPICAL, token_s=4e-4, bandwidth=0.7)

@@ -48,6 +48,7 @@ def _session(each: PlannedSession) -> dict[str, Any]:
         "kv_cache_tokens": each.fit.kv_cache_tokens if each.fit else None,
         "max_context_tokens": each.fit.max_context_tokens if each.fit else None,
         "weights_gib": each.fit.weights_gib if each.fit else None,
+        "memory_basis": ("measured" if each.fit.measured else "estimated") if each.fit else None,
         "start_s": to_plain(each.start),
         "rehearsal_s": to_plain(each.rehearsal),
         "held_s": _total(each.seconds),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vbench.campaign.planning.summary import describe_coverage, describe_left_out, name_session
+from vbench.campaign.planning.summary import describe_bases, describe_coverage, describe_left_out, name_session
 from vbench.campaign.planning.wording import count, show_number, show_range, show_span
 from vbench.plan.forecast.campaign import Forecast, PlannedRun, PlannedSession, list_pool_sizes, pack_pool
 from vbench.plan.forecast.estimate import Basis, Estimate
@@ -50,7 +50,7 @@ def _overview(found: Forecast, experiment: str) -> str:
     rows = [
         ("sessions to start", str(len(started))),
         ("points to measure", f"{points:,}"),
-        ("GPU hours", show_range(found.gpu_hours)),
+        ("GPU hours", f"{show_range(found.gpu_hours)}{describe_bases(found)}"),
         ("dollars", show_range(dollars) if dollars else "no price is set (`'prices={h100: 2.5}'`)"),
     ]
     lines = [f"# Plan of {experiment}", "", "Nothing was started for this page. Ranges in parentheses.", ""]

@@ -16,6 +16,8 @@ HEAD = (
     "requests/s a replica", "basis",
 )  # fmt: skip
 
+MANIFOLD = 10.0  # headroom from which a percentage is hard to read
+
 
 def show_systems(systems: Sequence[System], tokens: tuple[float, float]) -> Iterator[str]:
     """The lines of the table, the best system first; `tokens` are those of a mean prompt and reply."""
@@ -76,7 +78,7 @@ def _row(each: System, tokens: tuple[float, float]) -> tuple[str, ...]:
         _ranged(each.cost, each.least_cost, each.most_cost),
         _money(each.dollars_per_million(reply)),
         _money(each.dollars_per_million(prompt)),
-        f"{each.headroom:.0%}",
+        f"{each.headroom:.0%}" if each.headroom < MANIFOLD else f"{each.headroom:,.0f} times",
         f"bears {each.share_after_loss:.0%}",
         show_number(each.spare_cost),
         _ranged(capacity.value, capacity.low, capacity.high),

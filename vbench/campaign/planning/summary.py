@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from vbench.campaign.planning.wording import count, show_number, show_range, show_span
 from vbench.plan.forecast.campaign import Forecast, PlannedSession, list_pool_sizes, pack_pool
+from vbench.plan.forecast.estimate import Basis
 from vbench.plan.forecast.packing import wall_s
 from vbench.plan.naming import DOT
 
@@ -25,7 +26,7 @@ def summarise(found: Forecast, sizes: Mapping[str, int], experiment: str) -> Ite
     yield from describe_left_out(found)
     if coverage := describe_coverage(found):
         yield coverage
-    yield f"GPU hours: {show_range(found.gpu_hours)}"
+    yield f"GPU hours: {show_range(found.gpu_hours)}{describe_bases(found)}"
     for pool, sessions in found.pools.items():
         if pool == "external":
             continue
@@ -54,6 +55,18 @@ def describe_left_out(found: Forecast) -> Iterator[str]:
         names = list(dict.fromkeys(map(name_session, sessions)))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         yield f"infeasible, so not started: {', '.join(names[:NAMED])}{more}: {reason}"
+
+
+def describe_bases(found: Forecast) -> str:
+    """What a sum rests on: `, by assumed starts and predicted points`; empty if nothing is started."""
+    parts = []
+    for what, used in (
+        ("starts", {each.start.basis for each in found.started if not each.session.is_external}),
+        ("points", {run.seconds.basis for each in found.started for run in each.missing if run.seconds}),
+    ):
+        if used:
+            parts.append(f"{' or '.join(basis.name for basis in Basis if basis in used)} {what}")
+    return f", by {' and '.join(parts)}" if parts else ""
 
 
 def describe_coverage(found: Forecast) -> str:

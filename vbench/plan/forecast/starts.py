@@ -1,8 +1,8 @@
 """How long a server takes to start and to be rehearsed, from recorded starts. Pure.
 
 A start depends on the model (weights, compilation), on the split and on how warm the caches are. Starts of the very
-system come first, then those of its model on the GPU, then those of any model on it; without any, what 17 starts of
-vLLM 0.26 on H100 and H200 took is assumed.
+system come first, then those of its model on the GPU, then those of any model on it. Without any, the published starts
+that are most alike are assumed (`published_starts`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from vbench.plan.forecast.estimate import Basis, Estimate
+from vbench.plan.forecast.published_starts import choose_alike
 from vbench.plan.naming import split_name
 from vbench.plan.sessions import Session
 from vbench.schema import Parallelism, from_plain
 from vbench.schema.record import Record
 
-# Seconds: (typical, least, most). On a GPU: docs/results. On a CPU: the tiny model, with and without compilation.
-START_ON_GPU, START_ON_CPU = (150.0, 54.0, 276.0), (60.0, 32.0, 84.0)
+# Seconds: (typical, least, most). On a CPU: the tiny model, with and without compilation.
+START_ON_CPU = (60.0, 32.0, 84.0)
 REHEARSAL_ON_GPU, REHEARSAL_ON_CPU = (32.0, 10.0, 60.0), (5.0, 2.0, 20.0)
 REHEARSAL_OF_EXPERTS = (41.0, 24.0, 536.0)  # kernels of experts compile for many step sizes if no cache has them
 SPREAD = 0.35  # of a single start, either way: those of one system were up to so far from their median
@@ -59,24 +60,23 @@ def read_starts(records: Iterable[Record]) -> list[Start]:
 
 def estimate_start(session: Session, starts: Sequence[Start]) -> Estimate:
     """Seconds from the server's launch until it is ready."""
-    assumed = START_ON_GPU if session.hardware.gpu else START_ON_CPU
-    return _estimate(session, starts, lambda start: start.start_s, "start", assumed)
+    found = _estimate_recorded(session, starts, lambda start: start.start_s, "start")
+    if found is None and session.hardware.gpu:
+        return _estimate_published(session)
+    return found or _assume(session, "start", START_ON_CPU)
 
 
 def estimate_rehearsal(session: Session, starts: Sequence[Start]) -> Estimate:
     """Seconds for which the loads are rehearsed on the ready server."""
     on_gpu = REHEARSAL_OF_EXPERTS if session.model.num_experts else REHEARSAL_ON_GPU
     assumed = on_gpu if session.hardware.gpu else REHEARSAL_ON_CPU
-    return _estimate(session, starts, lambda start: start.rehearsal_s, "rehearsal", assumed)
+    found = _estimate_recorded(session, starts, lambda start: start.rehearsal_s, "rehearsal")
+    return found or _assume(session, "rehearsal", assumed)
 
 
-def _estimate(
-    session: Session,
-    starts: Sequence[Start],
-    seconds_of: Callable[[Start], float | None],
-    what: str,
-    assumed: tuple[float, float, float],
-) -> Estimate:
+def _estimate_recorded(
+    session: Session, starts: Sequence[Start], seconds_of: Callable[[Start], float | None], what: str
+) -> Estimate | None:
     hardware, model = session.hardware, session.model
     gpu, split = hardware.gpu.name if hardware.gpu else "cpu", split_name(session.parallelism)
     on_gpu = [start for start in starts if start.gpu == gpu]
@@ -90,17 +90,30 @@ def _estimate(
     for found, basis, whose in tiers:
         seconds = [each for each in map(seconds_of, found) if each is not None]
         if seconds:
-            middle = statistics.median(seconds)
-            low, high = min(*seconds, middle * (1 - SPREAD)), max(*seconds, middle * (1 + SPREAD))
-            return Estimate(middle, low, high, basis, f"{_count(len(seconds), what)} of {whose}")
+            return _spread(seconds, basis, f"{_count(len(seconds), what)} of {whose}")
+    return None
+
+
+def _estimate_published(session: Session) -> Estimate:
+    """By the starts that vbench ships: of other hosts, so assumed."""
+    found, how = choose_alike(session.model, session.hardware.gpus)
+    engines = ", ".join(sorted({each.engine for each in found}))
+    weights = " with random weights" if {each.weights for each in found} == {"dummy"} else ""
+    source = f"no record of this host: {_count(len(found), 'start').replace('recorded', 'published')} {how}, {engines}"
+    return _spread([each.start_s for each in found], Basis.assumed, f"{source}{weights}")
+
+
+def _spread(seconds: Sequence[float], basis: Basis, source: str) -> Estimate:
+    middle = statistics.median(seconds)
+    low, high = min(*seconds, middle * (1 - SPREAD)), max(*seconds, middle * (1 + SPREAD))
+    return Estimate(middle, low, high, basis, source)
+
+
+def _assume(session: Session, what: str, assumed: tuple[float, float, float]) -> Estimate:
+    gpu = session.hardware.gpu.name if session.hardware.gpu else "cpu"
     value, low, high = assumed
-    return Estimate(
-        value,
-        low,
-        high,
-        Basis.assumed,
-        f"no {what} on {gpu} is recorded below multirun/ or in the store: {low:.0f} to {high:.0f} s are usual",
-    )
+    told = f"no {what} on {gpu} is recorded below multirun/ or in the store: {low:.0f} to {high:.0f} s are usual"
+    return Estimate(value, low, high, Basis.assumed, told)
 
 
 def _count(number: int, what: str) -> str:
