@@ -1,8 +1,8 @@
 """The starts that a plan assumes on a host without records: those of the published records.
 
-    python benchmarks/starts.py                      prints them
-    python benchmarks/starts.py --save               also writes what vbench ships
-    python benchmarks/starts.py --records FOLDER     other records
+python benchmarks/starts.py                      prints them
+python benchmarks/starts.py --save               also writes what vbench ships
+python benchmarks/starts.py --records FOLDER     other records
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def main() -> None:
     starts = describe_starts(record for record in records if record)
     for each in starts:
         print(
-            f"{each.model:45} {each.weights_gib:6.1f} GiB  {'experts' if each.experts else 'dense':7} {each.gpus} GPUs  "
-            f"{each.engine}, {each.weights} weights: {each.start_s:.1f} s"
+            f"{each.model:45} {each.weights_gib:6.1f} GiB  {'experts' if each.experts else 'dense':7} "
+            f"{each.gpus} GPUs  {each.engine}, {each.weights} weights: {each.start_s:.1f} s"
         )
     if options.save:
         rows = ",\n".join(f" {json.dumps(to_plain(each))}" for each in starts)

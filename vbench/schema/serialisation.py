@@ -19,7 +19,7 @@ LEAVES = frozenset({str, int, bool, type(None)})
 
 def to_plain(value: Any) -> Any:
     """The same as JSON holds it: dataclasses as dicts, enums by name, infinity as "inf"."""
-    kind = type(value)
+    kind: type = type(value)
     if kind in LEAVES:  # most of a config; a grid of thousands of points asks for millions of them
         return value
     if names := _field_names(kind):

@@ -18,9 +18,10 @@ from vbench.workload.search import streams
 
 WIDTH = 2.0  # of a predicted range, in median errors of systems that were left out of the fit
 SMALLEST_LIMIT = 256  # of max_num_seqs: a lower one also limits what CUDA graphs are captured for
-# What predictions of one plan may cost, in requests of a burst to simulate: some 6 s of a usual core.
-MOST_SIMULATED = 4_000_000
-POINT, ARRIVAL = 200, 40  # in the same unit: any point, and a request that does not come with all others
+# What predictions of one plan may cost, in requests of a burst to simulate: some 10 s of a core at most.
+MOST_SIMULATED = 6_000_000
+POINT = 200  # the cost of any point, in the same unit
+QUEUED, ARRIVAL = 8, 40  # of a request where some wait for a place in the engine, or where each comes by itself
 
 
 @dataclass
@@ -56,9 +57,10 @@ class Expectations:
 
 
 def _estimate_cost(config: RunConfig) -> float:
-    load = config.workload
-    at_once = math.isinf(load.request_rate) and streams(load) >= load.request_count
-    return POINT + load.request_count * (1 if at_once else ARRIVAL)
+    load, places = config.workload, config.engine.max_num_seqs or math.inf
+    if math.isfinite(load.request_rate) or streams(load) < load.request_count:
+        return POINT + load.request_count * ARRIVAL
+    return POINT + load.request_count * (QUEUED if load.request_count > places else 1)
 
 
 def _describe(config: RunConfig) -> str:

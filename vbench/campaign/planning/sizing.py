@@ -11,9 +11,9 @@ from pathlib import Path
 from vbench.campaign import story
 from vbench.campaign.jobs import NAMES, backend
 from vbench.campaign.planning.evidence import read_records
-from vbench.campaign.planning.spending import count_spent_seconds
 from vbench.campaign.planning.size_table import describe, show_systems
 from vbench.campaign.planning.size_words import explain
+from vbench.campaign.planning.spending import count_spent_seconds
 from vbench.campaign.tasklist import ROOT
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.forecast.performance import name_system

@@ -9,7 +9,7 @@ from vbench.schema.record import Record
 
 
 def count_spent_seconds(records: Sequence[Record]) -> float:
-    """Seconds of one system: each of its starts and rehearsals once, and the time in which any of its runs was measured.
+    """Seconds of one system: each start and rehearsal once, and the time in which any of its runs was measured.
 
     A search spans its probes, but one that was interrupted and went on only those behind the interruption.
     """

@@ -75,7 +75,7 @@ def describe_coverage(found: Forecast) -> str:
         return ""
     asked = found.predicted + found.not_predicted
     return (
-        f"predicted: {found.predicted:,} of {count(asked, 'point')} without a record; this grid is too large to predict "
+        f"predicted: {found.predicted:,} of {count(asked, 'point')} without a record; the grid is too large to predict "
         "all, so the other points have no throughput or latency here, and their time is what their limits assume"
     )
 

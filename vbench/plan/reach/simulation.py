@@ -91,13 +91,13 @@ class _Run:
         self.closed_loop = max_concurrency is not None
         self.first_step = [0] * n
         self.finishes: dict[int, list[int]] = {}
-        self.times: list[Floats] = []  # ends of steps
-        self.batches: list[Floats] = []  # tokens that left in each
+        # Of each step: its end, its prompt tokens, sampled sequences (a token left for each), context tokens and pairs.
+        self.times: list[float] = []
+        self.work: tuple[list[float], ...] = ([], [], [], [])
         self.step, self.now = 0, 0.0
         self.next, self.left = 0, 0  # first request that is not wholly prefilled, and tokens left of it if it was begun
         self.running, self.context, self.held = 0, 0, 0
         self.kv_blocked_s, self.sequence_blocked_s, self.admission_s = 0.0, 0.0, 0.0
-        self.work: list[list[Floats]] = []  # of each step or span: prompt, sampled, context, pairs
 
     def _admit_bursts(self) -> None:
         """The event loop takes turns among requests that come at once: all of them reach the engine when it is done."""
@@ -165,9 +165,9 @@ class _Run:
     def _take_step(self, prompt: float, sampled: int, pairs: float, begun: list[int]) -> None:
         facts = (prompt, float(sampled), float(self.context), pairs)
         self.now += self.costs.seconds(*facts)
-        self.work.append([np.array([fact]) for fact in facts])
-        self.times.append(np.array([self.now]))
-        self.batches.append(np.array([float(sampled)]))
+        for column, fact in zip(self.work, facts, strict=True):
+            column.append(fact)
+        self.times.append(self.now)
         for request in begun:
             self.first_step[request] = self.step
             self.finishes.setdefault(self.step + self.replies[request] - 1, []).append(request)
@@ -192,10 +192,9 @@ class _Run:
     def _decode(self, blocked: bool) -> None:
         """Steps without prompts, until a request can be admitted or nothing runs."""
         until = self.ready[self.next] if self.next < len(self.ready) and not blocked else np.inf
-        ends = sorted(self.finishes)
         # In a closed loop, or while a request waits for room, the next finish may change what is admitted.
         stop = blocked or (self.closed_loop and self.open < len(self.prompts))
-        last = ends[0] if stop else ends[-1]
+        last = min(self.finishes) if stop else max(self.finishes)
         count = last - self.step + 1
         if np.isfinite(until):
             one = self.costs.seconds(0.0, float(self.running), float(self.context), 0.0)
@@ -205,7 +204,7 @@ class _Run:
             return
         gone = np.zeros(count)
         freed = np.zeros(count)
-        for step in ends:
+        for step in sorted(self.finishes):
             place = step - self.step + 1  # a reply that ends at a step is gone from the next
             if place >= count:
                 break
@@ -217,9 +216,9 @@ class _Run:
         nothing = np.zeros(count)
         times = self.now + np.cumsum(self.costs.seconds(nothing, batch, context, nothing))
         taken = min(int(np.searchsorted(times, until)) + 1, count)
-        self.times.append(times[:taken])
-        self.batches.append(batch[:taken])
-        self.work.append([nothing[:taken], batch[:taken], context[:taken], nothing[:taken]])
+        self.times.extend(times[:taken].tolist())
+        for column, facts in zip(self.work, (nothing, batch, context, nothing), strict=True):
+            column.extend(facts[:taken].tolist())
         self.now = float(times[taken - 1])
         self.running = round(float(batch[taken - 1]))
         self.context = round(float(context[taken - 1] + batch[taken - 1]))
@@ -232,9 +231,9 @@ class _Run:
         self.step += 1
 
     def timeline(self) -> Timeline:
-        ends, batches = np.concatenate(self.times), np.concatenate(self.batches)
+        ends, work = np.array(self.times), [np.array(column) for column in self.work]
         # The front end handles the steps' tokens in order: each starts when it has come and the one before is done.
-        busy = np.cumsum(batches * (self.front.token / self.front.servers))
+        busy = np.cumsum(work[1] * (self.front.token / self.front.servers))
         left = busy + np.maximum.accumulate(ends - np.concatenate([[0.0], busy[:-1]]))
         first = np.array(self.first_step)
         last = first + np.array(self.replies) - 1
@@ -244,7 +243,7 @@ class _Run:
             last=left[last],
             output=np.array(self.replies),
             engine_s=float(ends[-1]),
-            seconds=self.costs.parts(*(np.concatenate(column) for column in zip(*self.work, strict=True))),
+            seconds=self.costs.parts(*work),
             kv_blocked_s=self.kv_blocked_s,
             sequence_blocked_s=self.sequence_blocked_s,
             loop_s=self.admission_s + float(left[-1] - ends[-1]),
