@@ -96,8 +96,9 @@ async def wait_at_barrier(sender: Sender, parent: Connection, loop: asyncio.Abst
     loop.add_reader(parent.fileno(), on_message)
     os.set_blocking(parent.fileno(), True)  # add_reader has cleared it
     parent.send(("ready",))
+    started = await start  # other processes may take long to be ready, and until then there is no progress
     loop.call_later(PROGRESS_S, report)
-    return await start
+    return started
 
 
 def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:

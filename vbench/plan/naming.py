@@ -17,6 +17,7 @@ from typing import Any
 from vbench.schema import Parallelism, RunConfig
 
 DOT = " · "
+LEAVES = frozenset({str, int, float, bool, type(None), list})
 ABSENT = object()  # the value of a key that a config does not have
 RATE = r"[\d.]+(?:e[+-]?\d+)?"
 LOAD_WORDS = (  # the parts of a load's name, and how each is said
@@ -120,11 +121,16 @@ def add_values(name: str, facts: Mapping[str, Any], keys: Collection[str]) -> st
 
 def dotted_leaves(facts: Any, path: str = "") -> list[tuple[str, Any]]:
     """Nested dicts as (dotted path, leaf); an empty dict has no leaves."""
-    if not isinstance(facts, Mapping):
+    if type(facts) is not dict and not isinstance(facts, Mapping):
         return [(path, facts)]
-    return [
-        leaf for key, value in facts.items() for leaf in dotted_leaves(value, f"{path}.{key}" if path else str(key))
-    ]
+    found = []
+    for key, value in facts.items():
+        name = f"{path}.{key}" if path else str(key)
+        if type(value) in LEAVES:  # most of them; a look into the abstract class takes longer than all else here
+            found.append((name, value))
+        else:
+            found += dotted_leaves(value, name)
+    return found
 
 
 def format_value(value: Any) -> str:

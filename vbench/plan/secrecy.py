@@ -35,14 +35,19 @@ def check_secrets(run: RunConfig) -> None:
             raise Refused(_describe(f"engine.env.{name}", name))
     values = list_values()  # once for all leaves: it reads the whole environment
     for key, value in dotted_leaves(to_plain(run)):
-        clean = _is_clean(value, values) if isinstance(value, str) else redact_plain(value, values) == value
-        if not clean:
+        if not _is_clean(value, values):
             raise Refused(_describe(key, _find_name(value)))
     _check_names(engine)
 
 
+def _is_clean(value: Any, values: tuple[str, ...]) -> bool:
+    if isinstance(value, str):
+        return _is_clean_text(value, values)
+    return isinstance(value, (int, float, type(None))) or bool(redact_plain(value, values) == value)
+
+
 @lru_cache(maxsize=1024)
-def _is_clean(text: str, values: tuple[str, ...]) -> bool:
+def _is_clean_text(text: str, values: tuple[str, ...]) -> bool:
     """Remembered, because the points of a grid share most of their texts."""
     return redact(text, values) == text
 
