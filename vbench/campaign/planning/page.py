@@ -17,8 +17,8 @@ MEANING = {
     Basis.measured: "records of the same system under the same load",
     Basis.interpolated: "between records of the same system under a lower and a higher load; the range is theirs",
     Basis.predicted: (
-        "a model of the engine, fitted to records of other systems; the range is two median errors either way, of systems "
-        "left out of the fit, and no confidence interval"
+        "a model of the engine, fitted to records of other systems; the range is two median errors either way, of "
+        "systems left out of the fit, and no confidence interval"
     ),
     Basis.assumed: "no record answers: the source says what is assumed",
 }
