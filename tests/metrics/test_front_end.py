@@ -13,10 +13,11 @@ TIMES = np.arange(-1.0, 11.0)  # seconds at which the loops were read
 PAUSE = (4.0, 7.0)
 
 
-def sampled(*busy, answers=(0.0, 1.0, 2.0, 3.0, 6.9, 8.0, 9.0)):
+def sampled(*busy, answers=(0.0, 1.0, 2.0, 3.0, 6.9, 8.0, 9.0), apart=True):
     """Front ends whose loops use so many cores during the pause and 0.3 else; /metrics answered at these times."""
     times = np.sort(np.concatenate([TIMES, answers]))
     columns = {"server/requests_running": np.where(np.isin(times, answers), 4.0, np.nan)}
+    columns |= {"cpu/engine_core0_s": np.where(np.isin(times, TIMES), 7.0, np.nan)} if apart else {}
     for number, cores in enumerate(busy):
         used = np.where((TIMES[1:] > PAUSE[0]) & (TIMES[1:] <= PAUSE[1]), cores, 0.3 * (cores > 0))
         total = np.interp(times, TIMES, 50 + np.concatenate([[0.0], np.cumsum(used)]))
@@ -43,6 +44,15 @@ def test_all_of_several_front_ends_are_held_up_but_for_an_idle_parent():
     assert is_held_up(sampled(1.0, 0.9), *PAUSE)
     assert not is_held_up(sampled(1.0, 0.5), *PAUSE)
     assert is_held_up(sampled(0.0, 1.0), *PAUSE)
+
+
+@pytest.mark.parametrize("answers", [(), (0.0, 1.0), (8.0, 9.0)])
+def test_polls_that_are_never_answered_say_nothing_of_the_pause(answers):
+    assert not is_held_up(sampled(1.0, answers=answers), *PAUSE)
+
+
+def test_a_loop_that_the_engine_shares_is_no_front_end_of_its_own():
+    assert not is_held_up(sampled(1.0, apart=False), *PAUSE)
 
 
 def test_nothing_sampled_is_no_evidence():

@@ -30,22 +30,27 @@ class FrontEnds(NamedTuple):
 
 
 def find_front_ends(series: Series) -> FrontEnds:
-    """The loops that did something; none if they were not sampled together."""
+    """The loops that did something; none if they were not sampled together, or if the engine shares their process."""
     names = [name for name in series.columns if name.startswith("cpu/frontend") and name.endswith("_loop_s")]
     sampled = [series.samples(name) for name in names]
     answered_at, _ = series.samples("server/requests_running")
     times = sampled[0][0] if sampled else np.empty(0)
-    if len(times) < 2 or any(len(each) != len(times) for each, _ in sampled):
+    apart = any(name.startswith("cpu/engine_core") for name in series.columns)
+    if not apart or len(times) < 2 or any(len(each) != len(times) for each, _ in sampled):
         return FrontEnds()
     active = [values for _, values in sampled if values[-1] - values[0] > ACTIVE_SHARE * (times[-1] - times[0])]
     return FrontEnds(answered_at, times, np.array(active)) if active else FrontEnds()
 
 
 def is_held_up(found: FrontEnds, start: float, end: float) -> bool:
-    """Whether every front end was busy from `start` to `end` and none answered; False if the pause is too short."""
+    """Whether every front end was busy from `start` to `end` and none answered, though polls before and after it were.
+
+    False if the pause is too short for a poll.
+    """
     if not found.loops_s.size or end - start < POLL_S + ANSWER_S:
         return False
-    if ((found.answered_at > start) & (found.answered_at < end - ANSWER_S)).any():
+    before, after = found.answered_at <= start, found.answered_at >= end - ANSWER_S
+    if not before.any() or not after.any() or not (before | after).all():
         return False
     used = [np.diff(np.interp([start, end], found.times, loop))[0] for loop in found.loops_s]
     return bool(min(used) >= LOOP_SHARE * (end - start))
