@@ -84,6 +84,18 @@ def test_shares_are_of_all_prompt_tokens_and_losses_add_up():
     assert found["computed_input_throughput"] == pytest.approx(36 / 10)
 
 
+def test_hits_are_a_share_of_what_was_sent_where_the_engine_counts_a_waiting_prompt_at_each_attempt():
+    made = structured([(0, 0, -1, [0]), (1, 0, -1, [0])], [40], [1, 1], [0, 0])
+    hits = find_hits(made, CacheFacts(4, (100,)))
+    counted = {"server_prefix_cache_queries": 200.0, "server_prefix_cache_hits": 36.0}
+    found = hit_metrics(made, hits, counted)
+    assert found["prefix_hits_simulated"] == found["prefix_hits_measured"] == 36 / 80
+    assert found["prefix_queries_repeated"] == pytest.approx(1.5)
+    once = hit_metrics(made, hits, counted | {"server_prefix_cache_queries": 40.0, "server_prefix_cache_hits": 10.0})
+    assert once["prefix_hits_measured"] == 10 / 40  # a prompt that was withdrawn as it waited was never looked up
+    assert "prefix_queries_repeated" not in once
+
+
 def test_a_load_without_shared_parts_has_no_such_metric():
     made = requests([(1.0, 1)])
     assert find_hits(made, CacheFacts()) is None
@@ -120,6 +132,9 @@ def measured(share, simulated=None, implied=0.5, routed=None):
         (measured(0.3, 0.35), {"cache_mismatch"}, {"evicted_prefixes"}),
         (measured(0.35, 0.3), {"cache_mismatch"}, {"evicted_prefixes"}),
         (measured(0.3, 0.329), set(), {"evicted_prefixes"}),
+        (measured(0.4, 0.29) | {"prefix_queries_repeated": 0.081}, set(), {"evicted_prefixes"}),
+        (measured(0.4, 0.29) | {"prefix_queries_repeated": 0.079}, {"cache_mismatch"}, {"evicted_prefixes"}),
+        (measured(0.3, 0.331) | {"prefix_queries_repeated": 2.0}, {"cache_mismatch"}, {"evicted_prefixes"}),
         (measured(0.3, 0.331), {"cache_mismatch"}, {"evicted_prefixes"}),
         ({"prefix_hits_lost_to_eviction": 0.01, "prefix_hits_lost_to_routing": 0.01}, set(), set()),
         ({"prefix_hits_lost_to_eviction": 0.0101}, set(), {"evicted_prefixes"}),

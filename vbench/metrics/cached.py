@@ -5,6 +5,10 @@ routed     an infinite cache of each replica, given which of them got each reque
 simulated  the engine's own blocks, by vLLM's rules (`metrics.prefix_cache.lru`)
 measured   the servers' counters
 
+vLLM 0.26 looks a waiting prompt up each time it tries to admit it, and counts all its tokens as queries each time (0.32
+counts them once, as it is admitted). So where the counters tell of more queries than prompt tokens were sent, the hits
+are told as a share of what was sent, and `prefix_queries_repeated` says how many more queries there were.
+
 All are shares of the prompt tokens of all requests that were sent. Only loads that share parts have them; any other
 load implies no hit.
 """
@@ -75,7 +79,9 @@ def hit_metrics(
         found["prefix_hits_simulated"] = int(hits.simulated.sum()) / tokens
     queries = counted.get("server_prefix_cache_queries", 0.0)
     if queries:
-        found["prefix_hits_measured"] = counted.get("server_prefix_cache_hits", 0.0) / queries
+        found["prefix_hits_measured"] = counted.get("server_prefix_cache_hits", 0.0) / min(queries, tokens)
+    if queries > tokens:
+        found["prefix_queries_repeated"] = queries / tokens - 1
     if len(by_engine) > 1:
         found |= {"prefix_hits_least_engine": min(by_engine), "prefix_hits_most_engine": max(by_engine)}
     share = found.get("prefix_hits_measured", found.get("prefix_hits_simulated"))
