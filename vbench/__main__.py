@@ -16,6 +16,7 @@ COMMANDS = {
     "analyze": "vbench.analysis.__main__",
     "plan": "vbench.campaign.planning.entry",
     "size": "vbench.campaign.planning.size",
+    "tune": "vbench.campaign.tuning.command",
     "ingest": "vbench.ingest",
     "fetch": "vbench.fetch",
     "fit": "vbench.campaign.fitting.command",

@@ -48,6 +48,14 @@ def test_a_grid_is_a_table_and_what_does_not_fit_has_zeros(tmp_path):
     assert second.split()[-6:] == ["0", "0", "does", "not", "fit", "estimated"]
 
 
+def test_the_exit_code_is_1_if_no_point_fits(capsys):
+    from vbench.campaign.fitting import command
+
+    assert command.main(["model=mixtral8x22b", "hardware=1xh100"]) == 1
+    assert "does not fit" in capsys.readouterr().out
+    assert command.main(["model=mixtral8x22b", "hardware=1xh100,8xh100"]) == 0
+
+
 def test_hardware_without_gpus_and_unknown_words_are_refused_in_one_line(tmp_path):
     ended = vbench("fit", "hardware=cpu", "model=llama8b", cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (2, "vbench: hardware=cpu: a fit needs GPUs, as hardware=2xh100\n")

@@ -15,7 +15,7 @@ from vbench.campaign import launcher
 from vbench.campaign.fitting import page
 from vbench.campaign.fitting.evidence import Start, find_measured, read_known_starts, read_starts
 from vbench.engine.identity import ask_engine_version
-from vbench.plan.memory.estimate import estimate_fit
+from vbench.plan.memory.estimate import Verdict, estimate_fit
 from vbench.plan.rules import check_run
 from vbench.schema import Lengths, RunConfig, Workload
 from vbench.schema.errors import Refused
@@ -33,6 +33,8 @@ Where records of the same model, engine version, GPU and split exist, what they 
 
   format=json       model, hardware, max_context_tokens, kv_cache_tokens (0 where it does not fit), weights_gib, terms
   records=FOLDER    where to look for records, commas between several (default: multirun/ here, and the store)
+
+The exit code is 0 if a point fits or is near the edge, 1 if none does, 2 if the words were refused.
 
 Examples
   vbench fit model=llama70b hardware=1xh100
@@ -69,12 +71,13 @@ class FitLauncher(launcher.CampaignLauncher):
         folders = self.options.folders
         points = estimate(configs, read_known_starts() if folders is None else read_starts(folders))
         print(write(points, self.options.format))  # noqa: T201
-        launcher.CampaignLauncher.exit_code = 0
+        fitting = any(point.fit.verdict is not Verdict.too_large for point in points)
+        launcher.CampaignLauncher.exit_code = 0 if fitting else 1
         return []
 
 
 def main(words: list[str]) -> int:
-    """The exit code is 0 whether the points fit or not, 2 if the arguments were refused."""
+    """The exit code is 0 if a point fits or is near the edge, 1 if none is, 2 if the arguments were refused."""
     try:
         options, kept = split_words(words)
     except Refused as refused:
