@@ -26,6 +26,10 @@ COMMANDS = (
     ("[GROUP=CHOICE ...] [KEY=VALUE ...]", "measure; several values (a,b) make a grid; -m may be given"),
     ("plan ...", "what the same words would run, take, cost and show; starts nothing"),
     ("size model=... rate=N 'slo={...}' 'prices={...}'", "systems that bear a load within an SLO, the cheapest first"),
+    (
+        "tune 'tune={KEY: [...]}' 'slo={...}' ...",
+        "measures which engine options serve most within an SLO",
+    ),
     ("fit ...", "whether a model fits on GPUs, term by term, and the tokens of KV cache that remain; starts nothing"),
     ("fetch ...", "download the weights that the same words need, before a GPU is held"),
     ("analyze [KEY=VALUE ...]", "tables and figures of what was measured"),

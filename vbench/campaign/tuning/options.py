@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from hydra.core.override_parser.types import Override
 
 from vbench.plan.fit import find_infeasibility
 from vbench.plan.rules import check_run
@@ -16,6 +15,8 @@ from vbench.schema import RunConfig, to_plain
 from vbench.schema.errors import Refused
 
 DEFAULTS = "defaults"
+BARE = re.compile(r"(--)?[A-Za-z_][\w./-]*")
+WORDS = {"null", "true", "false", "inf", "nan"}  # which Hydra reads as other types
 MOST = 10_000  # combinations: each is composed
 FORM = "name values to try by key, as 'tune={engine.max_num_seqs: [64, 128], engine.max_num_batched_tokens: [2048]}'"
 
@@ -75,7 +76,7 @@ def list_words(tune: Mapping[str, Any]) -> list[list[str]]:
     for key, values in tune.items():
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise Refused(f"tune: {key}: {values}: must be a list of values; {FORM}")
-        words = [f"{key}={Override._get_value_element_as_str(value)}" for value in values]  # noqa: SLF001
+        words = [f"{key}={render(value)}" for value in values]
         keys.append(list(dict.fromkeys(words)))
     count = 1
     for words in keys:
@@ -83,6 +84,20 @@ def list_words(tune: Mapping[str, Any]) -> list[list[str]]:
     if count > MOST:
         raise Refused(f"tune: {count:,} combinations; {MOST:,} at most")
     return keys
+
+
+def render(value: Any) -> str:
+    """The value as an override gives it: a text that would be read as another type is quoted."""
+    if isinstance(value, str):
+        bare = BARE.fullmatch(value) and value.lower() not in WORDS
+        return value if bare else "'" + value.replace("'", "\\'") + "'"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{render(each)}' for key, each in value.items())}}}"
+    if isinstance(value, Sequence):
+        return f"[{','.join(map(render, value))}]"
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "null"}[value]
+    return str(value)
 
 
 def drop_keys(words: Sequence[str], given: Sequence[str]) -> list[str]:
