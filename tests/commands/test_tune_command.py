@@ -6,6 +6,7 @@ import signal
 
 import doors
 import pytest
+import records
 
 from vbench.schema.record import is_aside
 
@@ -96,3 +97,24 @@ def test_what_cannot_be_tuned_is_refused_in_one_line(words, told, capsys, tmp_pa
     assert command.main([*rest, *slo, *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
+
+
+def test_a_budget_without_room_for_a_confirmation_starts_nothing(capsys, tmp_path, monkeypatch):
+    from vbench.campaign.tuning import command
+
+    records.empty_store(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "model=llama8b",
+        "hardware=1xh100",
+        "engine.weights=dummy",
+        "workload.request_rate=4",
+        "slo={ttft_ms: 500}",
+    ]
+    options = ["tune={engine.max_num_seqs: [8, 16, 32, 64]}", "launcher.budget_gpu_hours=0.2"]
+    assert command.main([*words, *options]) == 3
+    printed = capsys.readouterr().out
+    assert "4 options and the defaults: 4 under 33% of the load, 2 under 100% of the load" in printed
+    assert "undecided: the budget has no room for the first round and a confirmation" in printed
+    assert "0.00 of 0.2 GPU hours" in printed
+    assert not list(tmp_path.glob("multirun/**/session.json"))

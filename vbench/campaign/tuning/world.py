@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from vbench.campaign import story
 from vbench.campaign.jobs import backend
 from vbench.campaign.planning.making import make_forecast
+from vbench.campaign.planning.spending import count_spent_seconds
 from vbench.campaign.results import look_up_store
 from vbench.campaign.task import Task
 from vbench.campaign.tasklist import make_tasks
@@ -85,14 +85,4 @@ def _find_tasks(configs: Sequence[RunConfig]) -> list[Task]:
 def _count_gpu_hours(task: Task) -> float:
     """Of its start, its rehearsal and its runs."""
     records = [record for _, record in task.results.pair_with_records() if record]
-    seconds = max((_seconds_before(record.server) for record in records), default=0.0)
-    for record in records:
-        began, ended = (datetime.fromisoformat(each) for each in (record.started_at, record.ended_at))
-        seconds += (ended - began).total_seconds()
-    return seconds * task.session.hardware.gpus / 3600
-
-
-def _seconds_before(server: dict[str, object]) -> float:
-    """Seconds from the start of a server to its first run."""
-    parts = (server.get("start_s"), server.get("rehearsal_s"))
-    return sum(each for each in parts if isinstance(each, (int, float)))
+    return count_spent_seconds(records) * task.session.hardware.gpus / 3600
