@@ -18,7 +18,7 @@ from vbench.schema.record import REQUESTS as REQUESTS_FILE
 from vbench.schema.record import Requests, is_aside
 
 # Lengths are such that a few tokens more, as of a chat template, fill no block of the cache more.
-SESSIONS, TURNS, NEXT, THINK_S = 8, 4, 70, 0.5  # all sessions begin at once; each turn adds NEXT tokens
+SESSIONS, TURNS, NEXT, THINK_S = 8, 4, 70, 1.0  # all sessions begin at once; each turn adds NEXT tokens
 GROUPS, PREFIX, SUFFIX, REQUESTS, AT_ONCE = 6, 270, 60, 48, 4
 REPLY = 32
 SEED = 11
@@ -222,7 +222,8 @@ def inference_perf(load: Load, kind: str) -> Client:
         return {"type": "fixed", "min": int(value), "max": max(int(value), 1), "mean": value, "std_dev": 0}
 
     talks = {
-        "num_conversations": SESSIONS, "shared_system_prompt_len": 0, "turns_per_conversation": fixed(TURNS),
+        # Without a system prompt it sends each turn without those before it; a token more fills no block.
+        "num_conversations": SESSIONS, "shared_system_prompt_len": 1, "turns_per_conversation": fixed(TURNS),
         "dynamic_system_prompt_len": fixed(0), "input_tokens_per_turn": fixed(NEXT),
         "output_tokens_per_turn": fixed(REPLY), "tool_call_latency_sec": fixed(THINK_S),
     }  # fmt: skip
@@ -248,12 +249,18 @@ def inference_perf(load: Load, kind: str) -> Client:
     (load.folder / "config.yaml").write_text(json.dumps(config))  # YAML takes JSON
 
     def read(load: Load) -> Told:
-        found = json.loads(next(load.folder.rglob("stage_0_lifecycle_metrics.json")).read_text())["successes"]
-        ttft = found["latency"]["time_to_first_token"]
-        return Told(found["count"], None, {-1: 1e3 * ttft["median"]}, 1e3 * ttft["mean"])
+        found = json.loads(next(load.folder.rglob("per_request_lifecycle_metrics.json")).read_text())
+        return tell((_read_request(place, each) for place, each in enumerate(found) if not each["error"]), None)
 
     command = program("inference-perf==0.7.0", "inference-perf")
     return [command, "--config_file", str(load.folder / "config.yaml")], read
+
+
+def _read_request(place: int, row: dict[str, Any]) -> Request:
+    session = row["info"]["extra_info"] or {}
+    ttft_s = row["info"]["response_metrics"]["chunk_times"][0] - row["start_time"]
+    turn = session.get("chat_round", 1) - 1
+    return Request(session.get("user_session", place), turn, row["start_time"], row["end_time"], ttft_s)
 
 
 CLIENTS = {
