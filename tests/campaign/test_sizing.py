@@ -82,10 +82,9 @@ def size(prices, *gpus, rate=50.0):
 
 
 def bases(home):
-    size_of = json.loads((home / "multirun/size/size/size.json").read_text())
-    return {
-        f"{each['gpu']}_{each['tensor_parallel_size']}": each["requests_per_s_per_replica"]["basis"] for each in size_of
-    }
+    rows = json.loads((home / "multirun/size/size/size.json").read_text())
+    assert all(each["basis"] == each["requests_per_s_per_replica"]["basis"] for each in rows)
+    return {f"{each['gpu']}_{each['tensor_parallel_size']}": each["basis"] for each in rows}
 
 
 def test_it_measures_what_may_be_cheapest_until_no_other_system_can_be_and_marks_each_row(home, capsys):

@@ -53,6 +53,7 @@ def _session(each: PlannedSession) -> dict[str, Any]:
         "rehearsal_s": to_plain(each.rehearsal),
         "held_s": _total(each.seconds),
         "gpu_hours": _total(each.gpu_hours),
+        "basis": each.basis.name if each.basis else None,  # the weakest of its points' seconds
         "dollars": _total(each.dollars) if each.dollars else None,
         "points": [_run(run) for run in each.runs],
     }

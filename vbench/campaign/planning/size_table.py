@@ -42,6 +42,7 @@ def describe(systems: Sequence[System], tokens: tuple[float, float]) -> list[dic
             "tensor_parallel_size": each.split,
             "replicas": each.replicas,
             "gpus": each.gpus,
+            "basis": each.capacity.basis.name,  # of the whole row
             "requests_per_s_per_replica": {
                 **to_plain(each.capacity),
                 "high": _finite(each.capacity.high),
