@@ -200,7 +200,8 @@ class _Run:
             one = self.costs.seconds(0.0, float(self.running), float(self.context), 0.0)
             count = min(count, int((until - self.now) / one) + 2)
         if count <= FEW:
-            self._take_step(0.0, self.running, 0.0, [])
+            for _ in range(1 if np.isfinite(until) else count):  # an arrival is looked for after each step
+                self._take_step(0.0, self.running, 0.0, [])
             return
         gone = np.zeros(count)
         freed = np.zeros(count)
