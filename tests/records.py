@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
+import fcntl
 import functools
 import hashlib
 import json
-import shutil
 import sqlite3
 import tempfile
 import warnings
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pytest
 from vbench.plan.naming import split_name
 from vbench.schema import Engine, Gpu, Hardware, Lengths, Model, Parallelism, RunConfig, Weights, Workload, to_plain
 from vbench.schema.record import REQUESTS, Failure, Reason, Record, Requests
+from vbench.tracking.filing import STATUS
 from vbench.tracking.mapping import flatten, restore
 
 LLAMA = Model(
@@ -117,7 +118,7 @@ def table(found: list[Record]) -> pd.DataFrame:
         "run_name": [each.name for each in found],
         "experiment": [each.experiment for each in found],
         "start_time": pd.to_datetime([each.started_at for each in found], utc=True, format="ISO8601"),
-        "status": "FINISHED",
+        "status": [STATUS[each.verdict] for each in found],
         "tags.vbench.run_key": [each.run_key for each in found],
         "tags.vbench.parent": None,
     }
@@ -177,15 +178,32 @@ def empty_store(root: Path) -> Path:
 
 @functools.cache
 def _template() -> Path:
+    """An empty store of the installed version of MLflow and Alembic, which all test processes of the checkout share."""
+    versions = "-".join(version(each) for each in ("mlflow", "alembic", "sqlalchemy"))
+    path = Path(__file__).parents[1] / ".pytest_cache" / f"store-{versions}" / "mlflow.db"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            _make_store(path)
+    return path
+
+
+def _make_store(path: Path) -> None:
     from vbench.tracking.opening import connect
 
-    folder = Path(tempfile.mkdtemp(prefix="vbench-store-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    with (
+        tempfile.TemporaryDirectory(prefix="vbench-store-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", DeprecationWarning)  # MLflow's own
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         connect()
-    return folder / "mlflow.db"
+        partial = path.with_suffix(".new")
+        with closing(sqlite3.connect(f"{folder}/mlflow.db")) as source, closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy)
+        partial.replace(path)
 
 
 def requests() -> Requests:

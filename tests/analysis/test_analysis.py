@@ -8,10 +8,11 @@ import math
 import pandas as pd
 import pytest
 import records
+from compared import runs
 from sections import OOM, curve, section
 
 from vbench import tracking
-from vbench.analysis import comparisons, frame, labels
+from vbench.analysis import comparisons, labels
 from vbench.analysis import points as mean
 from vbench.analysis.comparisons import excluded
 from vbench.analysis.options import Options
@@ -24,7 +25,25 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:Deprecatio
 # ---- the frame
 
 
-def test_runs_are_named_by_model_hardware_parallelism_and_load(runs):
+def test_what_other_tests_make_of_records_is_what_a_query_gives_of_them_once_they_are_filed(store, tmp_path):
+    made = [
+        records.record(gpus=4, tp=2, dp=2, num_prompts=80, workload={"seed": 3, "max_concurrency": 8}),
+        records.record(gpus=0, weights=Weights.dummy, lengths=Lengths.random, engine={"max_model_len": 8000}),
+        records.record(num_prompts=0, engine={"env": {"A": "1"}, "extra_args": ["--seed", "0"]}),
+        records.record(model="llama70b", failure=OOM, started="2026-11-21T10:00:00Z"),
+        records.record(invalid=[Reason("late_sends", "so late")], started="2026-11-22T10:00:00Z"),
+    ]
+    for each in made:
+        tracking.file(records.saved(each, tmp_path / "multirun"))
+    queried, told = (
+        each.sort_values(["tags.vbench.run_key", "start_time"], ignore_index=True).fillna(math.nan)
+        for each in (tracking.query(), records.table(made))
+    )
+    columns = told.drop(columns="run_id").dropna(axis=1, how="all").columns
+    pd.testing.assert_frame_equal(queried[columns], told[columns], check_dtype=False)
+
+
+def test_runs_are_named_by_model_hardware_parallelism_and_load():
     found = runs(records.record(gpus=4, tp=2, dp=2, num_prompts=80))
     [row] = found.valid.to_dict("records")
     named = {"model": "llama8b", "hardware": "4xh100", "gpus": 4, "parallelism": "tp2dp2", "num_prompts": 80}
@@ -34,15 +53,11 @@ def test_runs_are_named_by_model_hardware_parallelism_and_load(runs):
 
 
 def test_the_latest_valid_run_of_a_key_counts_in_each_experiment():
-    found = frame.runs(
-        records.table(
-            [
-                records.record(output_throughput=9000),
-                records.record(output_throughput=9100, started="2026-11-21T10:00:00Z"),
-                records.record(invalid=[Reason("late_sends", "")], started="2026-11-22T10:00:00Z"),
-                records.record(experiment="friday", output_throughput=9200),
-            ]
-        )
+    found = runs(
+        records.record(output_throughput=9000),
+        records.record(output_throughput=9100, started="2026-11-21T10:00:00Z"),
+        records.record(invalid=[Reason("late_sends", "")], started="2026-11-22T10:00:00Z"),
+        records.record(experiment="friday", output_throughput=9200),
     )
     assert sorted(found.valid["output_throughput"]) == [9100, 9200]
     assert found.superseded["output_throughput"].tolist() == [9000]
@@ -96,12 +111,12 @@ def test_runs_of_other_tools_are_counted_and_left_alone(runs):
     ],
     ids=["engine", "weights", "lengths", "rate", "option", "context", "fake", "serve", "other", "args", "product"],
 )
-def test_runs_that_differ_in_what_shapes_a_result_are_series_of_their_own(runs, change, names):
+def test_runs_that_differ_in_what_shapes_a_result_are_series_of_their_own(change, names):
     found = runs(records.record(), records.record(**change))
     assert set(labels.add_labels(found.valid, found.conditions)["system_label"]) == names
 
 
-def test_seeds_make_repeats_and_repeats_give_means_and_intervals(runs):
+def test_seeds_make_repeats_and_repeats_give_means_and_intervals():
     made = [
         records.record(workload={"seed": seed}, output_throughput=rate) for seed, rate in enumerate((900, 1000, 1400))
     ]
@@ -114,14 +129,14 @@ def test_seeds_make_repeats_and_repeats_give_means_and_intervals(runs):
     assert math.isnan(alone["output_throughput_half_width"])
 
 
-def test_what_differs_only_between_models_is_said_of_the_model(runs):
+def test_what_differs_only_between_models_is_said_of_the_model():
     found = runs(records.record(), records.record(model="llama70b", engine={"max_model_len": 8000}))
     rows = labels.add_labels(found.valid, found.conditions)
     assert set(rows["model_label"]) == {"llama8b · max_model_len=2000", "llama70b · max_model_len=8000"}
     assert set(rows["system_label"]) == {"1xh100 · tp1"}
 
 
-def test_dummies_cpus_and_fakes_are_always_said(runs):
+def test_dummies_cpus_and_fakes_are_always_said():
     found = runs(
         records.record(gpus=0, weights=Weights.dummy, engine={"command": ["python", "fake.py"], "enforce_eager": True})
     )
@@ -136,7 +151,7 @@ def test_dummies_cpus_and_fakes_are_always_said(runs):
     (Weights.dummy, 0, None, False),
     (Weights.hub, 8, None, False),
 ])  # fmt: skip
-def test_experts_that_random_gates_chose_are_always_said(runs, weights, experts, routing, said):
+def test_experts_that_random_gates_chose_are_always_said(weights, experts, routing, said):
     found = runs(records.record(weights=weights)).valid.assign(**{"model.num_experts": experts})
     caption = labels.shared_conditions(found.assign(**{"engine.moe_routing": routing}))
     assert ("dummy experts" in caption) is said
@@ -145,7 +160,7 @@ def test_experts_that_random_gates_chose_are_always_said(runs, weights, experts,
 # ---- tables
 
 
-def test_the_table_has_the_cells_of_a_hand_computation(runs):
+def test_the_table_has_the_cells_of_a_hand_computation():
     found = runs(
         records.record(gpus=1, output_throughput=9612.3, median_itl_ms=21.44),
         records.record(gpus=2, tp=2, output_throughput=13000.0, median_itl_ms=14.0),
@@ -183,14 +198,14 @@ def test_the_table_has_the_cells_of_a_hand_computation(runs):
         ([(10, 40), (40,), (80,)], None, 40, "the load that most systems have"),
     ],
 )
-def test_the_load_of_the_table_is_shared_or_asked_for_and_said(runs, loads, asked, load, says):
+def test_the_load_of_the_table_is_shared_or_asked_for_and_said(loads, asked, load, says):
     found = runs(*(record for gpus, some in enumerate(loads, 1) for record in curve(some, gpus=gpus, dp=gpus)))
     table = section(comparisons.sections(found, Options(num_prompts=asked)), "throughput-latency")
     assert set(table.data["load"]) == {load}
     assert says in table.caption
 
 
-def test_what_is_left_out_is_counted_by_reason(runs):
+def test_what_is_left_out_is_counted_by_reason():
     late, hits = Reason("late_sends", ""), Reason("prefix_hits", "")
     found = runs(
         records.record(gpus=1, failure=OOM),

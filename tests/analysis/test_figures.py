@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import records
+from compared import runs
 from PIL import Image
 from sections import OOM, curve, section
 
@@ -71,7 +72,7 @@ def repeated(**what):
     ]
 
 
-def test_repeats_have_means_and_intervals_of_a_hand_computation(runs):
+def test_repeats_have_means_and_intervals_of_a_hand_computation():
     found = runs(*repeated(), records.record(num_prompts=80), records.record(num_prompts=80, workload={"seed": 1}))
     repeats = section(comparisons.sections(found, Options()), "repeats")
     rows = dict(zip(repeats.table.index, repeats.table.to_numpy().tolist(), strict=True))
@@ -105,26 +106,26 @@ def test_repeats_have_means_and_intervals_of_a_hand_computation(runs):
     assert set(numbers.loc[80].index) == set(repetition.KEY_METRICS)
 
 
-def test_without_repeats_there_is_no_word_of_them(runs):
+def test_without_repeats_there_is_no_word_of_them():
     found = comparisons.sections(runs(*curve()), Options())
     assert "repeats" not in {each.slug for each in found}
     assert not any("±" in each.caption for each in found)
 
 
-def test_an_invalid_repeat_is_in_no_mean(runs):
+def test_an_invalid_repeat_is_in_no_mean():
     late = records.record(workload={"seed": 3}, output_throughput=10, invalid=[Reason("late_sends", "")])
     repeats = section(comparisons.sections(runs(*repeated(), late), Options()), "repeats")
     assert repeats.table["n"].tolist() == [3]
 
 
-def test_the_table_says_what_repeats_say_and_of_how_many(runs):
+def test_the_table_says_what_repeats_say_and_of_how_many():
     found = runs(*repeated(), records.record(gpus=2, tp=2, output_throughput=13000.0, median_itl_ms=14.0))
     table = section(comparisons.sections(found, Options()), "throughput-latency")
     assert table.table["llama8b"].tolist() == ["9,500 ± 1,138 / 20.0 ± 2.5", "★ 13,000 / 14.0"]
     assert "mean ± half of its 95 % interval, n = 1 to 3 repeats" in table.caption
 
 
-def test_a_curve_has_a_bar_for_each_interval(runs):
+def test_a_curve_has_a_bar_for_each_interval():
     found = runs(*repeated(), records.record(num_prompts=10, output_throughput=300, median_itl_ms=5.0))
     curves = section(comparisons.sections(found, Options()), "curves-llama8b")
     drawing = figures.draw(curves.figure)
@@ -141,7 +142,7 @@ def test_a_curve_has_a_bar_for_each_interval(runs):
 # ---- figures
 
 
-def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_numbered(runs):
+def test_a_figure_has_each_systems_points_at_latency_and_throughput_named_and_numbered():
     found = runs(*curve(), *curve(gpus=2, tp=2, slower=0.6))
     drawing = figures.draw(section(comparisons.sections(found, Options()), "curves-llama8b").figure)
     drawn = {line.name: values(drawing, line.points).tolist() for line in drawing.lines}
@@ -209,13 +210,13 @@ def test_curves_too_close_for_their_names_get_a_key_that_fits(length):
         assert not one.box.overlaps(other.box)
 
 
-def test_a_single_point_is_a_picture_and_says_so(runs):
+def test_a_single_point_is_a_picture_and_says_so():
     found = section(comparisons.sections(runs(records.record()), Options()), "curves-llama8b")
     assert len(figures.draw(found.figure).lines) == 1
     assert found.notes == ("One load a system: points, not yet curves.",)
 
 
-def test_runs_without_an_itl_say_so_instead_of_an_empty_picture(runs):
+def test_runs_without_an_itl_say_so_instead_of_an_empty_picture():
     made = records.record()
     metrics = {key: value for key, value in made.metrics.items() if "itl" not in key}
     found = comparisons.sections(runs(dataclasses.replace(made, metrics=metrics)), Options())
@@ -236,7 +237,7 @@ def start(context, gpus=1, model="llama8b", requests=1.5, **what):
     )  # fmt: skip
 
 
-def test_starts_without_load_give_the_longest_context_and_the_cache_behind_it(runs):
+def test_starts_without_load_give_the_longest_context_and_the_cache_behind_it():
     found = runs(
         start(43_690),
         start(131_072, gpus=2, requests=2.0),
@@ -260,7 +261,7 @@ def test_starts_without_load_give_the_longest_context_and_the_cache_behind_it(ru
     assert section(made, "throughput-latency").table.index.tolist() == ["1xh100 · tp1"]
 
 
-def test_one_length_that_was_served_under_load_is_no_longest_context(runs):
+def test_one_length_that_was_served_under_load_is_no_longest_context():
     loaded = {"engine": {"max_model_len": 2000}}
     found = runs(start(43_690), records.record(**loaded), records.record(gpus=2, tp=2, **loaded))
     made = comparisons.sections(found, Options())
@@ -268,7 +269,7 @@ def test_one_length_that_was_served_under_load_is_no_longest_context(runs):
     assert section(made, "kv-cache").table["llama8b"].tolist() == ["1.5 requests · 65,536 tokens at 43,690"]
 
 
-def test_the_cache_is_told_in_gib_where_the_log_has_them_and_its_tokens_by_their_length(runs):
+def test_the_cache_is_told_in_gib_where_the_log_has_them_and_its_tokens_by_their_length():
     made = start(8_192)
     server = made.server | {"kv_cache_tokens": 983_719, "kv_cache_gib": 67.61, "full_context_requests": 120.1}
     table = section(comparisons.sections(runs(dataclasses.replace(made, server=server)), Options()), "kv-cache").table
@@ -284,7 +285,7 @@ def test_the_cache_is_told_in_gib_where_the_log_has_them_and_its_tokens_by_their
         ({"rope_type": "yarn", "original_max_position_embeddings": 65_536, "factor": 4.0}, 262_144, "262,144†"),
     ],
 )
-def test_the_models_own_limit_follows_its_rope_scaling(runs, scaling, context, shown):
+def test_the_models_own_limit_follows_its_rope_scaling(scaling, context, shown):
     made = start(context)
     config = {**made.config, "model": {**made.config["model"], "rope_scaling": scaling}}
     found = runs(dataclasses.replace(made, config=config))
@@ -326,7 +327,7 @@ def test_a_ladder_of_fixed_lengths_gives_the_longest_that_started():
         assert row.context == ([0, *LADDER][rung])
 
 
-def test_a_length_that_fails_says_nothing_of_shorter_ones_that_were_not_tried(runs):
+def test_a_length_that_fails_says_nothing_of_shorter_ones_that_were_not_tried():
     long, short = {"max_model_len": 64_000}, {"max_model_len": 2000}
     found = runs(records.record(engine=long, failure=OOM), records.record(gpus=2, tp=2, engine=short))
     contexts = section(comparisons.sections(found, Options()), "max-context")
@@ -344,7 +345,7 @@ def test_a_png_holds_the_pixels_and_the_size_on_paper():
     assert read.info["dpi"] == pytest.approx((150, 150), abs=0.1)
 
 
-def test_repeats_of_small_loads_show_a_percentile_that_can_be_quoted_and_keep_the_others_in_the_data(runs):
+def test_repeats_of_small_loads_show_a_percentile_that_can_be_quoted_and_keep_the_others_in_the_data():
     found = runs(*(records.record(num_prompts=80, workload={"seed": seed}) for seed in range(3)))
     repeats = section(comparisons.sections(found, Options()), "repeats")
     assert repeats.table["p95 ITL ms"].tolist() == ["30.00"]  # 1.5 times the median
