@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import records
+import warm
 
 HERE = Path(__file__).parent
 FAKE = HERE / "fake_vllm.py"
+TIMEOUT_S = 240.0
 
 
 def vbench(
@@ -22,13 +24,14 @@ def vbench(
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end; `gpus` are the product names of the host's fake GPUs."""
     furnish(cwd)
-    return subprocess.run(
+    surroundings = host(cwd, gpus) | env
+    return warm.run(module, words, cwd, surroundings, TIMEOUT_S) or subprocess.run(
         [sys.executable, "-m", module, *words],
         cwd=cwd,
-        env=host(cwd, gpus) | env,
+        env=surroundings,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=TIMEOUT_S,
         check=False,
     )
 

@@ -1,5 +1,6 @@
 import pytest
-from doors import vbench
+import warm
+from doors import TIMEOUT_S, host, vbench
 
 REFUSALS = {
     "model=lama70b": "model=lama70b: no such choice; did you mean llama70b?",
@@ -98,3 +99,10 @@ def test_what_a_site_says_of_a_gpu_once_holds_for_every_size_of_it(tmp_path):
     ]
     assert ["gres_type: h100-80gb" in each and "partition: gpu\n" in each for each in told] == [True, True, False]
     assert ["gres_type: a100" in each for each in told] == [False, False, True]
+
+
+def test_a_command_forked_from_a_warm_process_ends_as_one_with_an_interpreter_of_its_own(tmp_path):
+    for words in (["model=nix"], ["--version"]):
+        forked = warm.run("vbench", words, tmp_path, host(tmp_path), TIMEOUT_S)
+        own = vbench(*words, cwd=tmp_path, PYTHONUNBUFFERED="1")  # set, so it is not forked
+        assert (forked.returncode, forked.stdout, forked.stderr) == (own.returncode, own.stdout, own.stderr)
