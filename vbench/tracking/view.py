@@ -64,7 +64,7 @@ def describe_experiment(parts: Sequence[str], report: str, longest: int = LONGES
 
     `report` is the link's target, a route of MLflow's pages.
     """
-    first = f"**[Open the report]({report})**, with figures to explore"
+    first = f"Answers, tables and figures to explore: **[Open the report]({report})**"
     end = f"{ABOUT}\n- figures and all tables: among the artifacts of the run named `report`"
     room = longest - len(first) - len(end) - 100  # for the line about what is left out
     fitting: list[str] = []
