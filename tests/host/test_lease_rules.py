@@ -82,3 +82,13 @@ def test_gpus_divide_the_cores_if_each_gets_two():
 @pytest.mark.parametrize(("count", "servers", "client"), [(3, {0}, {1, 2}), (2, {0, 1}, {0, 1})])
 def test_a_model_on_the_cpu_leaves_the_client_its_cores_where_one_is_left_for_the_server(count, servers, client):
     assert cores.split_servers_and_client(frozenset(range(count)), True, 2) == (servers, client)
+
+
+def test_a_job_without_its_gpus_is_not_sent_to_slurm(monkeypatch):
+    monkeypatch.setattr(gpus, "find_gpus", list)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(Refused, match="hydra/launcher=slurm"):
+        gpus.find_matching(ONE)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(Refused, match="gres_type of conf/slurm with `sinfo"):
+        gpus.find_matching(ONE)

@@ -167,7 +167,9 @@ def test_the_campaigns_description_holds_the_reports_tables_as_far_as_there_is_r
     [run] = report_runs()
     link, _, rest = note.partition("\n\n")
     route = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
-    assert link == f"Answers, tables and figures to explore: **[Open the report]({route}?workflowType=machine_learning)**"
+    assert (
+        link == f"Answers, tables and figures to explore: **[Open the report]({route}?workflowType=machine_learning)**"
+    )
     assert rest.startswith("| first |\n\n| last |\n\n(1 longer tables: in the report)")
     assert "vbench.validity" in note
     assert len(note) <= 20_000

@@ -18,6 +18,14 @@ from vbench.host import cores, processes
 from vbench.schema import Gpu, Hardware
 from vbench.schema.errors import Refused
 
+ELSEWHERE = (
+    "send it where they are with hydra/launcher=slurm, see what it would take with hydra/launcher=plan, or choose "
+    "hardware=auto for what is here"
+)
+IN_JOB = (
+    "SLURM gave this job what it asked for, so compare partition and gres_type of conf/slurm with `sinfo -o '%P %G'`, "
+    "and see whether nvidia-smi works in a job there"
+)
 IN_USE_MIB = 1024  # above this another process uses the GPU; the driver holds a few hundred on an idle one
 
 
@@ -76,8 +84,7 @@ def find_matching(hardware: Hardware) -> list[GpuFacts]:
         held = ", ".join(sorted({gpu.product for gpu in here})) or "no GPU"
         raise Refused(
             f"hardware={hardware.name}: this host has {len(found)} of the {hardware.gpus} GPUs ({held} here); "
-            "send it where they are with hydra/launcher=slurm, see what it would take with hydra/launcher=plan, or "
-            "choose hardware=auto for what is here"
+            f"{IN_JOB if os.environ.get('SLURM_JOB_ID') else ELSEWHERE}"
         )
     return found
 
