@@ -9,10 +9,10 @@ from simulated_tuning import SimulatedWorld
 
 from vbench.analysis.ratios import log_means, match_points, mean_ratio
 from vbench.campaign.tuning.sampling import Grid
-from vbench.plan.tuning.decision import LEAST_STARTS, STARTS, Verdict, tune
+from vbench.plan.tuning.decision import SPARES, STARTS, Verdict, tune
 from vbench.plan.tuning.halving import plan_rounds
 from vbench.plan.tuning.ratio import compare
-from vbench.plan.tuning.trial import DEFAULT, Outcome
+from vbench.plan.tuning.trial import DEFAULT, Outcome, Trial
 
 SEEDS = 200
 
@@ -92,10 +92,20 @@ def test_an_option_that_fails_while_it_is_confirmed_gives_way_to_the_next_best()
     assert len(set(world.trials)) == len(world.trials)
 
 
+def test_a_start_without_a_score_is_replaced_by_another_one():
+    class Disturbed(SimulatedWorld):
+        def _measure(self, trial):
+            return Outcome(None, "INVALID") if trial == Trial(0, 1) else super()._measure(trial)
+
+    found = tune(1, Grid(1), Disturbed([1.3], random.Random(0)), starts=3)
+    assert found.verdict is Verdict.winner
+    assert [len(side) for side in found.confirmations[0].scores] == [3, 4]
+
+
 def test_without_defaults_there_is_no_verdict():
     found, world = answer([1.2, 1.1], fails=frozenset({DEFAULT}))
     assert found.verdict is Verdict.undecided
-    assert sum(trial.option == DEFAULT for trial in world.trials) == 1 + LEAST_STARTS
+    assert sum(trial.option == DEFAULT for trial in world.trials) == 1 + SPARES + 1
 
 
 def test_defaults_that_never_meet_the_slo_lose_to_an_option_that_does():

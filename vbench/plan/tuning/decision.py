@@ -17,6 +17,8 @@ from vbench.plan.tuning.trial import DEFAULT, Outcome, Sampler, Trial, World
 LEAST_STARTS = 3  # of each side, that have a score
 STARTS = 5  # find +10 % under a noise of 3 % a start in 99 of 100 cases, four in 94, three in 72
 
+SPARES = 2  # further starts of each, in place of those without a score
+
 
 class Verdict(Enum):
     """What a tuning found."""
@@ -96,13 +98,13 @@ def tune(options: int, sampler: Sampler, world: World, starts: int = STARTS) -> 
         return Answer(rounds, why="no option could be measured")
     confirmations: list[Confirmation] = []
     for option in candidates:
-        trials = _plan_confirmation(option, begin, starts)
+        trials = _plan_confirmation(option, begin, starts + SPARES)
         if not world.affords(trials[: 2 * LEAST_STARTS]):
             return Answer(rounds, confirmations, "the budget has no room for a confirmation")
-        confirmations.append(_confirm(option, trials, world))
-        if not _has_failed(confirmations[-1].ours, starts):
+        confirmations.append(_confirm(trials, starts, world))
+        if not _has_failed(confirmations[-1].ours):
             break
-        begin += starts
+        begin += starts + SPARES
     return Answer(rounds, confirmations)
 
 
@@ -111,22 +113,25 @@ def _plan_confirmation(option: int, begin: int, starts: int) -> list[Trial]:
     return [Trial(place, begin + start) for start in range(starts) for place in (option, DEFAULT)]
 
 
-def _confirm(option: int, trials: Sequence[Trial], world: World) -> Confirmation:
+def _confirm(trials: Sequence[Trial], starts: int, world: World) -> Confirmation:
     """Measures one trial after the other, so that a drifting host changes both sides alike.
 
-    It ends early if the budget is spent, or if so many trials of a side failed that it can have no verdict.
+    It ends when both sides have so many scores, when the budget is spent, or when a side failed too often.
     """
-    found, starts = Confirmation(option), len(trials) // 2
+    found = Confirmation(trials[0].option)
     for place, trial in enumerate(trials):
-        side = found.defaults if trial.option == DEFAULT else found.ours
-        if place >= 2 * LEAST_STARTS and place % 2 == 0 and not world.affords(trials[place : place + 2]):
+        begins_pair = place % 2 == 0
+        if begins_pair and min(map(len, found.scores)) >= starts:
             break
+        if begins_pair and place >= 2 * LEAST_STARTS and not world.affords(trials[place : place + 2]):
+            break
+        side = found.defaults if trial.option == DEFAULT else found.ours
         side.extend(world.measure([trial]))
-        if _has_failed(side, starts):
+        if _has_failed(side):
             break
     return found
 
 
-def _has_failed(side: Sequence[Outcome], starts: int) -> bool:
-    """Whether so many of its starts have no score that too few of them can be left."""
-    return sum(each.score is None for each in side) > starts - LEAST_STARTS
+def _has_failed(side: Sequence[Outcome]) -> bool:
+    """Whether more of its starts have no score than there are spare ones."""
+    return sum(each.score is None for each in side) > SPARES
