@@ -18,7 +18,7 @@ STARTERS = re.compile(
     re.MULTILINE,
 )
 
-LONGEST_FIRST = ("import cluster", "mlflow_server", "from doors import", "test_session import")
+LONGEST_FIRST = ("import cluster", "crash_walk.py", "mlflow_server", "from doors import", "test_session import")
 
 # As in a shell: xdist's processes have a width of 80, and what a command prints into a pipe is as wide as that.
 os.environ.pop("COLUMNS", None)
@@ -37,7 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path in starting or "transformers" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
-    rank = {path: rank_by_duration(path) if path in starting else len(LONGEST_FIRST) + 1 for path in by_path(items)}
+    slow = by_path([item for item in items if item.get_closest_marker("slow")])
+    rank = {path: rank_by_duration(path) if path in slow else len(LONGEST_FIRST) + 1 for path in by_path(items)}
     items.sort(key=lambda item: rank[item.path])  # stable: tests of a module stay together and in order
 
 
