@@ -4,7 +4,9 @@
     python benchmarks/sessions.py --sessions 50 --turns 5  to try it
 
 Both loads go to the fake server, whose timing is known, with as many streams at a time on average: the sessions' think
-times spread their turns evenly, and the single requests arrive at the rate at which the turns are sent. The single
+times spread their turns evenly, and the single requests arrive at the rate at which the turns are sent. All sessions
+are there until as much time has passed as their turns take, because a token costs more where fewer streams share the
+loop's iterations. The single
 requests are sent in two shorter halves, one before the sessions and one after them, so that a host whose speed drifts
 shows: the ratio is to the mean of both, and they are printed. Lateness is the time from when a turn was due (its think
 time after the reply before it) to when its bytes were handed to the socket. CPU is that of the client's processes from
@@ -28,7 +30,7 @@ from tests.fake_vllm import running  # noqa: E402  the checkout is the package
 from vbench.loadgen import Endpoint, Load, Workers  # noqa: E402
 from vbench.loadgen.load import Client  # noqa: E402
 from vbench.schema import Conversations, Lengths, Workload  # noqa: E402
-from vbench.schema.record import Requests  # noqa: E402
+from vbench.schema.record import NOT_SENT, Requests  # noqa: E402
 from vbench.workload.prompts import prompts  # noqa: E402
 from vbench.workload.sharing import find_script, send_times  # noqa: E402
 
@@ -36,7 +38,7 @@ VOCABULARY, CONTEXT = 32_000, 131_072
 LATE_MS, CPU_RATIO = 5.0, 1.25  # bounds
 
 
-def send(workers: Workers, url: str, workload: Workload) -> tuple[Requests, Client]:
+def send(workers: Workers, url: str, workload: Workload, sending_s: float | None = None) -> tuple[Requests, Client]:
     asked = prompts(workload, VOCABULARY, "", CONTEXT)
     requests, client = workers.run(
         Load(
@@ -47,11 +49,13 @@ def send(workers: Workers, url: str, workload: Workload) -> tuple[Requests, Clie
             max_concurrency=None,
             ignore_eos=True,
             timeout_s=3600,
+            sending_s=sending_s,
             structure=asked.structure,
             sessions=workload.sessions,
             returns_ids=workload.in_sessions,
         )
     )
+    requests = requests.select(requests.error != NOT_SENT)
     failed = set(requests.error) - {""}
     assert not failed, failed
     return requests, client
@@ -92,7 +96,7 @@ def main() -> None:
     )
     talks = Workload(
         lengths=Lengths.conversations,
-        num_prompts=options.sessions * options.turns,
+        num_prompts=2 * options.sessions * options.turns,  # more than are sent, so that no session is missed at the end
         sessions=options.sessions,
         output_len=options.reply,
         conversations=asked,
@@ -108,7 +112,7 @@ def main() -> None:
     )
     with running("--itl-s", str(options.itl_s)) as url, Workers(options.processes) as workers:
         before = report("single requests", *send(workers, url, single))
-        requests, client = send(workers, url, talks)
+        requests, client = send(workers, url, talks, options.sessions * options.turns / rate)
         cpu = report("sessions", requests, client)
         after = report("single requests", *send(workers, url, replace(single, seed=1)))
     late = float(np.percentile(requests.sent - requests.scheduled, 99)) * 1e3
