@@ -15,7 +15,7 @@ REMEDY: Mapping[str, str] = {  # by code of the reason
     "slow_arrivals": MORE_CPU,
     "lagging_client": MORE_CPU,
     "starved_host": "stop what else runs on the server's cores, or raise its CPU quota, then rerun=invalid",
-    "buffered_replies": "switch off buffering on the way (nginx: proxy_buffering off), then rerun=invalid",
+    "buffered_replies": "switch off buffering on the way (nginx: proxy_buffering off) or free CPU, then rerun=invalid",
     "short_replies": "the server does not heed ignore_eos: set workload.ignore_eos=false",
     "prefix_cache_hits": "switch the server's prefix cache off or set another workload.seed",
     "cache_mismatch": "see that nobody else uses the server and that no router stands before it, then rerun=invalid",
