@@ -52,11 +52,11 @@ ENGINES = SEEN | UNSEEN
 KINDS = ("max_concurrency", "request_rate")
 
 
-def run(job: tuple[str, str, int]) -> tuple[float, int, float]:
-    """One search: its answer, its probes, and the seconds that they would have taken."""
+def run(job: tuple[str, str, int]) -> tuple[float, int, float, int]:
+    """One search: its answer, its probes, the seconds that they would have taken, and their requests."""
     name, kind, seed = job
     found = search(*ENGINES[name], kind, seed)
-    return found.answer, len(found.probes), found.seconds
+    return found.answer, len(found.probes), found.seconds, found.requests
 
 
 def judge(name: str, kind: str) -> Callable[[float], bool]:
@@ -86,10 +86,10 @@ def report(name: str, kind: str, seeds: int, first: int) -> int:
     with ProcessPoolExecutor() as pool:
         found = list(pool.map(run, [(name, kind, seed) for seed in range(first, first + seeds)]))
     is_right = judge(name, kind)
-    verdicts = [is_right(answer) for answer, _, _ in found]
-    texts = [f"{answer:.3g}{'' if right else '!'}" for (answer, _, _), right in zip(found, verdicts, strict=True)]
-    probes, seconds = fmean(each[1] for each in found), fmean(each[2] for each in found)
-    print(f"{kind} {name}: {' '.join(texts)}; {probes:.0f} probes, {seconds:,.0f} s of load", flush=True)
+    verdicts = [is_right(answer) for answer, *_ in found]
+    texts = [f"{answer:.3g}{'' if right else '!'}" for (answer, *_), right in zip(found, verdicts, strict=True)]
+    probes, seconds, requests = (fmean(column) for column in list(zip(*found, strict=True))[1:])
+    print(f"{kind} {name}: {' '.join(texts)}; {probes:.0f} probes, {requests:,.0f} requests, {seconds:,.0f} s", flush=True)
     return sum(verdicts)
 
 

@@ -57,7 +57,7 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int,
             durations[question.level] = float(took.mean())
         found.seconds += float(np.nanmax(requests.finished))
         found.requests += int((~np.isnan(requests.sent)).sum())
-    return replace(found, answer=answer(probes))
+    return replace(found, answer=answer(probes, is_whole(config.workload.search)).level)
 
 
 def end_early(plan, requests, slo):

@@ -10,9 +10,8 @@ from vbench.plan.sessions import Run, Session
 from vbench.schema import Lengths, RunConfig, Workload
 from vbench.schema.errors import Refused
 from vbench.schema.record import Ints
-from vbench.workload import sequential
 from vbench.workload.prompts import lengths
-from vbench.workload.search import HIGHEST
+from vbench.workload.search import MOST, MOST_PROBES
 from vbench.workload.sharing import send_times, waits_s
 
 # Estimates for time limits: slower than any server we know, not a prediction.
@@ -24,9 +23,8 @@ MARGIN = 1.5
 SILENCE_S = 3600.0  # beyond what a load may take: a server that has not answered by then will not
 STEP_MIN = 15  # limits are rounded up to it, so that sessions with similar loads request the same
 SPAN = re.compile(r"((?P<days>\d+)-)?(?P<parts>\d+(:\d+){0,2})")
-PROBES = 2 * math.log2(HIGHEST)  # of a search: so many doublings, and as many halvings
 PROBE_DURATIONS = 6  # a short probe, in times of a request's duration
-DECIDING_REQUESTS, SEARCHED_PLACES = 4 * sequential.MOST, 16  # of the probes that decide; requests at once meanwhile
+SEARCHED_PLACES = 16  # requests at once while a search decides
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def point_s(run: Run) -> float:
     once = POINT_S + last_s + served_s
     if load.search:
         reply_s = float(replies.mean()) * TOKEN_S
-        return PROBES * (POINT_S + PROBE_DURATIONS * reply_s) + DECIDING_REQUESTS / SEARCHED_PLACES * reply_s
+        return MOST_PROBES * (POINT_S + PROBE_DURATIONS * reply_s) + MOST / SEARCHED_PLACES * reply_s
     return once
 
 

@@ -30,7 +30,7 @@ from vbench.workload.probe import (
     probe_plan,
 )
 from vbench.workload.prompts import draw_prompts
-from vbench.workload.search import Probe, Question, bracket, find_unproven, is_whole, next_question
+from vbench.workload.search import Answer, Probe, Question, answer, find_unproven, is_whole, next_question
 
 
 async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
@@ -82,6 +82,10 @@ class _Progress:
     def next_question(self) -> Question | None:
         return next_question(self.probes, is_whole(self.run.config.workload.search))
 
+    @property
+    def answer(self) -> Answer:
+        return answer(self.probes, is_whole(self.run.config.workload.search))
+
     def duration_s(self, level: float) -> float | None:
         """Seconds that a request took at the nearest level measured below this one, else above it."""
         below = [each for each in self.durations if each <= level]
@@ -101,13 +105,13 @@ class _Progress:
             grouping=measure_grouping(requests, judged, limits),
         )
         self.probes.append(probe)
-        passed, failed = bracket(self.probes)
         record = replace(
             record,
             metrics=record.metrics
             | slo_metrics(requests, judged, limits)
-            | {"slo_level": probe.level, "slo_level_passed": passed}
-            | ({"slo_level_failed": failed} if math.isfinite(failed) else {}),
+            | {"slo_level": probe.level}
+            | {"slo_level_passed": self.answer.level}
+            | _bracket_metrics(self.answer),
         )
         best = self.records.get(probe.level)
         if best is None or best.metrics["slo_steady_requests"] <= probe.of:
@@ -119,21 +123,28 @@ class _Progress:
     @property
     def metrics(self) -> dict[str, float]:
         """Of the search's own record: its answer, and what was measured there and at the lowest level that failed."""
-        passed, failed = bracket(self.probes)
+        found = self.answer
         kind = self.run.config.workload.search
-        found: dict[str, float] = {f"slo_{kind.name}": passed, "probes": len(self.probes)} if kind else {}
-        if passed:
-            highest = self.records[passed].metrics
-            found |= {key: highest[key] for key in ("slo_request_goodput", "slo_output_throughput") if key in highest}
-        if math.isfinite(failed):
-            missed = {key: value for key, value in self.records[failed].metrics.items() if key.startswith("slo_p99_")}
-            found |= {"slo_level_failed": failed} | missed
-        return found
+        metrics: dict[str, float] = {f"slo_{kind.name}": found.level, "probes": len(self.probes)} if kind else {}
+        metrics |= _bracket_metrics(found)
+        if found.level:
+            highest = self.records[found.level].metrics
+            metrics |= {key: highest[key] for key in ("slo_request_goodput", "slo_output_throughput") if key in highest}
+        if math.isfinite(found.failed):
+            missed = self.records[found.failed].metrics
+            metrics |= {key: value for key, value in missed.items() if key.startswith("slo_p99_")}
+        return metrics
 
 
 def _probe_run(context: SessionContext, run: Run, plan: Plan) -> Run:
     probe = plan_run(plan.config, context.environment["engine"], parent=run.key)
     return replace(probe, name=replace_load(run.name, load_name(plan.config)))
+
+
+def _bracket_metrics(found: Answer) -> dict[str, float]:
+    """The interval of the capacity, and the lowest level that failed if one did."""
+    failed = {"slo_level_failed": found.failed} if math.isfinite(found.failed) else {}
+    return {"slo_capacity_low": found.low, "slo_capacity_high": found.high} | failed
 
 
 def _explain_untrusted(probes: Sequence[Probe]) -> list[Reason]:

@@ -1,32 +1,37 @@
 """The highest load that meets the objectives: which level to probe next, and the answer. Pure: probes in, level out.
 
 A level is a number of requests at once (max_concurrency) or a second (request_rate), or of sessions at once (sessions).
-Levels double, each with a short probe, until one fails; the bracket is then halved down to RESOLUTION. A short probe
-only says which way to go: it goes on until its level seems to pass, or fails by the sequential test
-(`vbench.workload.sequential`). The highest level that seems to pass must pass that test before it is the answer. All
-trusted probes of a level count together.
+Levels double, each with a short probe, until one fails; where in the bracket the capacity lies is then estimated from
+all probes together (`vbench.workload.capacity`). The search ends when the interval of the capacity is narrow and the
+level that it names has itself been measured and hardly can be one of which 98 % or fewer meet the SLO. A server whose
+share falls slowly with the level needs many requests for that; after MOST the answer is given with a wide interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from vbench.schema import Search, Workload
-from vbench.workload import sequential
-from vbench.workload.grouping import NOTHING, Grouping, estimate_effect
+from vbench.workload.capacity import HIGHEST, LOWEST, Belief, Chances
+from vbench.workload.grouping import DESIGN_EFFECT, NOTHING, Grouping, estimate_effect
 
-RECIPE = 3  # part of the key of every search: raise it when the same search would have another meaning
+RECIPE = 4  # part of the key of every search: raise it when the same search would have another meaning
 EXPLORING = 8  # requests that a short probe judges, at least
 MOST_JUDGED = 800  # requests that any probe judges, at most
+MOST, MOST_PROBES = 8000, 40  # judged requests and probes of a search, about
 MOST_TRIES = 3  # probes of a level that are INVALID, or in which the queue grew
-RESOLUTION = 0.05  # of the level: closer than that is not searched
+SURE = 0.9  # probability at which a probe has told that its level meets the SLO, or that it does not
+ERROR = 0.02  # probability that 98 % or fewer of the requests of the level that is named meet the SLO
+NARROW = 1.25  # the interval of the capacity: its end over its beginning
+WIDE = 1.5  # a bracket that is halved by short probes
+RESOLUTION = 0.025  # of a rate: closer ones are taken as the same level
 FIRST_PLACES = 4.0  # level of the first probe of a closed loop
 LONG_STEP, ROOM = 4.0, 0.5  # from a level whose latencies leave this much room, the next is so many times as high
 MOSTLY = 0.9  # share of requests that meet the SLO: of probes with fewer, groups of misses run into each other
 EDGE = 0.2  # of a bracket: so near to its ends no level is chosen
-HIGHEST, LOWEST = 8192.0, 1 / 64
+OVERLOAD = 20  # misses, in groups, as which an overload counts, and a level that was given up
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,23 @@ class Question:
     """What to measure next: a level, and when its probe has told enough."""
 
     level: float
-    exploring: bool  # until it seems to pass, or fails; otherwise until the level passes or fails
+    exploring: bool  # until it seems to pass, or fails; otherwise until the search can end
+    whole: bool = True  # whether levels are integers
     attempt: int = 0  # how many probes of the level there were before
-    met: int = 0  # of these probes together
-    of: int = 0
-    effect: float = sequential.DESIGN_EFFECT  # of misses that come in groups
+    effect: float = DESIGN_EFFECT  # of misses that come in groups
+    belief: Belief = field(default_factory=lambda: Belief.from_counts({}, DESIGN_EFFECT), repr=False, compare=False)
 
     def verdict(self, met: int, of: int) -> bool | None:
         """Of the level, by a probe of which so far `met` of `of` requests met the SLO; None while it must go on."""
-        met, of = self.met + met, self.of + of
-        found = sequential.verdict(met, of, self.effect)
-        seems_to_pass = self.exploring and of >= EXPLORING and sequential.evidence(met, of) > 0
-        return True if found is None and seems_to_pass else found
+        if not of:
+            return None
+        chances = self.belief.update(self.level, met, of, self.effect).describe(self.level)
+        if chances.meets <= 1 - SURE:
+            return False
+        if self.exploring:
+            return True if of >= EXPLORING and (met == of or chances.meets >= SURE) else None
+        too_low = chances.meets >= SURE and chances.middle >= self.level * (1 + 2 * RESOLUTION)
+        return True if too_low or _is_known(chances, self.whole) else None
 
 
 def streams(load: Workload) -> int:
@@ -70,48 +80,121 @@ def streams(load: Workload) -> int:
     return min(load.request_count, load.max_concurrency or load.request_count, together)
 
 
-def decide(probes: Sequence[Probe], effect: float = sequential.DESIGN_EFFECT) -> bool | None:
-    """Whether a level passes by these probes of it; None while that is open."""
-    if any(probe.saturated for probe in probes):
-        return False
-    met, of = _counts(probes)
-    given_up = sum(not probe.trusted for probe in probes) >= MOST_TRIES
-    verdict = sequential.verdict(met, of, effect)
-    if verdict is None and given_up:
-        verdict = of > 0 and sequential.evidence(met, of) > 0
-    if verdict and probes[-1].growing:
-        return False if sum(probe.growing for probe in probes) >= MOST_TRIES else None
-    return verdict
-
-
-def bracket(probes: Sequence[Probe]) -> tuple[float, float]:
-    """The highest level that seems to pass, 0 if none, below the lowest that seems to fail, inf if none."""
-    seems = {level: _seems_to_pass(probes, level) for level in {probe.level for probe in probes}}
-    failed = min((level for level, passes in seems.items() if not passes), default=math.inf)
-    return max((level for level, passes in seems.items() if passes and level < failed), default=0.0), failed
-
-
 def next_question(probes: Sequence[Probe], whole: bool) -> Question | None:
-    """What to probe next, level 1 at first; None when the answer is found. `whole` levels are integers."""
-    if not probes:
-        return _explore(FIRST_PLACES if whole else 1.0, probes)
-    passed, failed = bracket(probes)
-    if failed < math.inf and _decide_level(probes, failed) is None:
-        return _explore(failed, probes)
-    if math.isinf(failed) and passed < HIGHEST:
-        step = LONG_STEP if whole and _pressure(probes, passed) <= ROOM else 2.0
-        return _explore(min(passed * step, HIGHEST), probes)
-    if not passed:
-        lowest = 1.0 if whole else LOWEST
-        return None if failed <= lowest else _explore(failed / 2, probes)
-    if failed < math.inf and failed - passed > max(float(whole), RESOLUTION * passed):
-        return _explore(_between(probes, passed, failed) if whole else (passed + failed) / 2, probes)
-    return _decide(passed, probes) if _decide_level(probes, passed) is None else None
+    """What to probe next, level 4 or a rate of 1 at first; None when the answer is found. `whole` levels are integers."""
+    return _State(probes, whole).next_question()
 
 
-def answer(probes: Sequence[Probe]) -> float:
-    """The highest level that passed below the lowest that failed; 0 if none did."""
-    return bracket(probes)[0]
+def answer(probes: Sequence[Probe], whole: bool) -> Answer:
+    """What is known so far."""
+    return _State(probes, whole).answer()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The highest level that meets the SLO, by all probes so far."""
+
+    level: float  # that was probed and is nearest below to the capacity, or at it; 0 if none
+    failed: float  # the lowest one above it that was probed and rather misses; inf if none
+    low: float  # in the interval from here …
+    high: float  # … to here the capacity lies, with a probability of 90 %
+
+
+class _State:
+    """A search after these probes."""
+
+    def __init__(self, probes: Sequence[Probe], whole: bool) -> None:
+        self.probes, self.whole = probes, whole
+        self.effect = estimate_effect(
+            probe.grouping for probe in probes if probe.trusted and probe.met >= MOSTLY * probe.of
+        )
+        self.levels = sorted({probe.level for probe in probes})
+        self.counts = {level: self._count(level) for level in self.levels}
+        self.belief = Belief.from_counts(self.counts, self.effect)
+        self.chances: Mapping[float, Chances] = {level: self.belief.describe(level) for level in self.levels}
+
+    def next_question(self) -> Question | None:
+        if not self.probes:
+            return self._ask(FIRST_PLACES if self.whole else 1.0, exploring=True)
+        if len(self.probes) >= MOST_PROBES or sum(probe.of for probe in self.probes) >= MOST:
+            return None
+        lowest = 1.0 if self.whole else LOWEST
+        passed = [level for level in self.levels if self.chances[level].meets > 0.5]
+        failed = [level for level in self.levels if level not in passed]
+        if not failed:
+            return self._go_up()
+        if not passed and failed[0] > lowest:
+            half = failed[0] // 2 if self.whole else failed[0] / 2
+            return self._ask(max(half, lowest), exploring=True)
+        if passed and failed[0] > passed[-1] * WIDE and (level := self._cut(passed[-1], failed[0])):
+            return self._ask(level, exploring=True)
+        return self._settle(lowest)
+
+    def answer(self) -> Answer:
+        if not self.probes:
+            return Answer(0.0, math.inf, 0.0, math.inf)
+        named = [level for level in self.levels if level <= self._nearest() and self.chances[level].fails <= 0.5]
+        level = max(named, default=0.0)
+        failed = [each for each in self.levels if each > level and self.chances[each].meets <= 0.5]
+        any_ = next(iter(self.chances.values()))
+        return Answer(level, min(failed, default=math.inf), any_.low, any_.high)
+
+    def _go_up(self) -> Question | None:
+        top = self.levels[-1]
+        if top >= HIGHEST:
+            sure = self.chances[top].meets >= SURE and self.chances[top].fails <= ERROR
+            return None if sure or self._is_given_up(top) else self._ask(top, exploring=False)
+        step = LONG_STEP if self.whole and self._pressure(top) <= ROOM else 2.0
+        return self._ask(min(top * step, HIGHEST), exploring=True)
+
+    def _settle(self, lowest: float) -> Question | None:
+        """Measures the level that the search would name now, until it can end."""
+        level = self._nearest()
+        found = self._probes_at(level)
+        is_known = bool(found) and not found[-1].growing and _is_known(self.chances[level], self.whole)
+        if level < lowest or is_known or self._is_given_up(level):
+            return None
+        return self._ask(level, exploring=False)
+
+    def _is_given_up(self, level: float) -> bool:
+        return sum(not probe.trusted for probe in self._probes_at(level)) >= MOST_TRIES
+
+    def _nearest(self) -> float:
+        """The level nearest to the capacity, or the next whole one below where that one is likely to fail."""
+        capacity = next(iter(self.chances.values())).middle
+        if self.whole:
+            level = min(float(round(capacity)), HIGHEST)
+            fails = level > capacity and self.belief.describe(level).fails > ERROR
+            return level - 1 if fails else level
+        near = min(self.levels, key=lambda level: abs(math.log(level / capacity)))
+        return near if abs(math.log(near / capacity)) < RESOLUTION else float(f"{capacity:.3g}")
+
+    def _cut(self, passed: float, failed: float) -> float | None:
+        """The level at which the pressure should reach 1, if it grows evenly from one level to the other."""
+        low, high = self._pressure(passed), self._pressure(failed)
+        share = (1 - low) / (high - low) if low < 1 < high else 0.5
+        level = passed + (failed - passed) * min(max(share, EDGE), 1 - EDGE)
+        if self.whole:
+            level = min(max(math.floor(level), passed + 1), failed - 1)
+        return float(f"{level:.3g}") if passed < level < failed else None
+
+    def _ask(self, level: float, exploring: bool) -> Question:
+        return Question(level, exploring, self.whole, len(self._probes_at(level)), self.effect, self.belief)
+
+    def _count(self, level: float) -> tuple[int, int]:
+        probes = self._probes_at(level)
+        trusted = [probe for probe in probes if probe.trusted]
+        met, of = sum(probe.met for probe in trusted), sum(probe.of for probe in trusted)
+        given_up = not of and self._is_given_up(level)
+        grows = probes[-1].growing and sum(probe.growing for probe in probes) >= MOST_TRIES
+        fails = given_up or grows or any(probe.saturated for probe in probes)
+        return met, of + round(OVERLOAD * self.effect) * fails
+
+    def _pressure(self, level: float) -> float:
+        return max((probe.pressure for probe in self._probes_at(level)), default=math.nan)
+
+    def _probes_at(self, level: float) -> list[Probe]:
+        return [probe for probe in self.probes if probe.level == level]
 
 
 def find_unproven(probes: Sequence[Probe]) -> list[float]:
@@ -125,49 +208,7 @@ def is_whole(search: Search | None) -> bool:
     return search in (Search.max_concurrency, Search.sessions)
 
 
-def _explore(level: float, probes: Sequence[Probe]) -> Question:
-    return _question(level, probes, exploring=True)
-
-
-def _decide(level: float, probes: Sequence[Probe]) -> Question:
-    return _question(level, probes, exploring=False)
-
-
-def _question(level: float, probes: Sequence[Probe], exploring: bool) -> Question:
-    found = _probes_at(probes, level)
-    return Question(level, exploring, len(found), *_counts(found), effect=_effect(probes))
-
-
-def _between(probes: Sequence[Probe], passed: float, failed: float) -> float:
-    """The level at which the pressure should reach 1, if it grows evenly from one level to the other."""
-    low, high = _pressure(probes, passed), _pressure(probes, failed)
-    share = (1 - low) / (high - low) if low < 1 < high else 0.5
-    level = passed + (failed - passed) * min(max(share, EDGE), 1 - EDGE)
-    return min(max(math.floor(level), passed + 1), failed - 1)
-
-
-def _pressure(probes: Sequence[Probe], level: float) -> float:
-    return max((probe.pressure for probe in _probes_at(probes, level)), default=math.nan)
-
-
-def _seems_to_pass(probes: Sequence[Probe], level: float) -> bool:
-    verdict = _decide_level(probes, level)
-    return sequential.evidence(*_counts(_probes_at(probes, level))) > 0 if verdict is None else verdict
-
-
-def _decide_level(probes: Sequence[Probe], level: float) -> bool | None:
-    return decide(_probes_at(probes, level), _effect(probes))
-
-
-def _effect(probes: Sequence[Probe]) -> float:
-    """How large the groups are in which misses come: by all probes in which most requests met the SLO."""
-    return estimate_effect(probe.grouping for probe in probes if probe.trusted and probe.met >= MOSTLY * probe.of)
-
-
-def _probes_at(probes: Sequence[Probe], level: float) -> list[Probe]:
-    return [probe for probe in probes if probe.level == level]
-
-
-def _counts(probes: Sequence[Probe]) -> tuple[int, int]:
-    trusted = [probe for probe in probes if probe.trusted]
-    return sum(probe.met for probe in trusted), sum(probe.of for probe in trusted)
+def _is_known(chances: Chances, whole: bool) -> bool:
+    """Whether the interval of the capacity is narrow, and the level of these chances hardly fails."""
+    narrow = max(float(whole), (NARROW - 1) * chances.low)
+    return chances.fails <= ERROR and chances.high - chances.low <= narrow

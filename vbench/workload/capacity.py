@@ -1,0 +1,102 @@
+"""What the probes of a search tell about the capacity: the level at which 99 % of requests meet the SLO. Pure.
+
+The share of requests that miss it grows with the level as ALLOWED · (level / capacity) ** slope, within FLOOR and CEILING.
+Neither capacity nor slope is known: each pair of them on a grid is believed as much as the requests of all levels
+together make it likely, and none was more likely than another before. So what was seen at one level also counts at its
+neighbours, as much as the levels between them allow. This is how thresholds of perception are found (QUEST, Watson and
+Pelli 1983; with an unknown slope, King-Smith and Rose 1997).
+
+Requests that are in flight together share the engine's steps, so their misses come in groups. Each request therefore
+counts as 1 / `effect` of an independent one (`vbench.workload.grouping`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from vbench.schema.record import Floats
+
+HIGHEST, LOWEST = 8192.0, 1 / 64  # levels
+ALLOWED = 0.01  # share of requests that may miss the SLO
+FAILING, PASSING = 0.02, 0.002  # shares of misses at which a level surely fails, and surely passes
+FLOOR = 5e-4  # of the share of misses: far below the capacity a rare one says nothing about it
+CEILING = 0.15  # and far above it, 20 % or 90 % say the same
+TAIL = 0.05  # probability on either side of the interval that a search gives
+STEP = 0.02  # between two capacities of the grid, in their logarithm
+SLOPES = np.array([2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 22.0, 33.0, 50.0])
+
+_LOGS = np.arange(math.log(LOWEST / 2), math.log(HIGHEST * 2), STEP)
+_CAPACITIES = np.exp(_LOGS)
+
+
+@dataclass(frozen=True)
+class Belief:
+    """How likely each capacity and slope is, as a log-likelihood, (capacities, slopes)."""
+
+    likelihood: Floats
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[float, tuple[int, int]], effect: float) -> Belief:
+        """By level: how many requests met the SLO, and of how many."""
+        belief = cls(np.zeros((len(_LOGS), len(SLOPES))))
+        for level, (met, of) in counts.items():
+            belief = belief.update(level, met, of, effect)
+        return belief
+
+    def update(self, level: float, met: int, of: int, effect: float) -> Belief:
+        """The belief after `of` further requests at a level, of which `met` met the SLO."""
+        missed, met_ = _log_shares(level)
+        return Belief(self.likelihood + ((of - met) * missed + met * met_) / effect)
+
+    @property
+    def weights(self) -> Floats:
+        """The probability of each capacity and slope, (capacities, slopes)."""
+        weights = np.exp(self.likelihood - self.likelihood.max())
+        return weights / weights.sum()
+
+    def describe(self, level: float) -> Chances:
+        """Everything that a search asks about a level."""
+        weights = self.weights
+        of_capacity = weights.sum(axis=1)
+        shares = _shares(level)
+        low, middle, high = _CAPACITIES[
+            np.searchsorted(of_capacity.cumsum(), (TAIL, 0.5, 1 - TAIL)).clip(max=len(_LOGS) - 1)
+        ]
+        return Chances(
+            meets=float(of_capacity[_CAPACITIES >= level].sum()),
+            fails=float(weights[shares >= FAILING].sum()),
+            low=float(low),
+            middle=float(middle),
+            high=float(high),
+        )
+
+
+@dataclass(frozen=True)
+class Chances:
+    """What is believed of a level and of the capacity."""
+
+    meets: float  # probability that 99 % of the level's requests meet the SLO
+    fails: float  # probability that 98 % or fewer do
+    low: float  # of the capacity: 5 % lie below
+    middle: float  # its median
+    high: float  # 5 % lie above
+
+
+@lru_cache(maxsize=64)
+def _shares(level: float) -> Floats:
+    """The share of misses at this level by capacity and slope."""
+    exponents = np.clip(SLOPES * (math.log(level) - _LOGS)[:, None], -20.0, 20.0)
+    shares: Floats = np.clip(ALLOWED * np.exp(exponents), FLOOR, CEILING)
+    return shares
+
+
+@lru_cache(maxsize=64)
+def _log_shares(level: float) -> tuple[Floats, Floats]:
+    """Logarithms of the shares of misses and of those that meet the SLO."""
+    shares = _shares(level)
+    return np.log(shares), np.log1p(-shares)
