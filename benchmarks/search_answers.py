@@ -89,7 +89,9 @@ def report(name: str, kind: str, seeds: int, first: int) -> int:
     verdicts = [is_right(answer) for answer, *_ in found]
     texts = [f"{answer:.3g}{'' if right else '!'}" for (answer, *_), right in zip(found, verdicts, strict=True)]
     probes, seconds, requests = (fmean(column) for column in list(zip(*found, strict=True))[1:])
-    print(f"{kind} {name}: {' '.join(texts)}; {probes:.0f} probes, {requests:,.0f} requests, {seconds:,.0f} s", flush=True)
+    print(
+        f"{kind} {name}: {' '.join(texts)}; {probes:.0f} probes, {requests:,.0f} requests, {seconds:,.0f} s", flush=True
+    )
     return sum(verdicts)
 
 

@@ -253,7 +253,7 @@ def test_a_search_finds_the_highest_concurrency_that_meets_the_slo(tmp_path, mon
     # the six end together; if they end in turn, 14 still meet the SLO. A busy host may take a level or two away.
     highest, failed = search.metrics["slo_max_concurrency"], search.metrics["slo_level_failed"]
     assert 10 <= highest <= 14
-    assert failed == highest + 1
+    assert highest < failed <= highest + 3
     latencies: dict[float, list[float]] = {highest: [], failed: []}
     for probe in probes:
         latencies.setdefault(probe.metrics["slo_level"], []).append(probe.metrics["slo_p99_ttft_ms"])

@@ -7,7 +7,7 @@ from vbench.plan.resources import expected_s, load_timeout_s, resources
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import Session, plan
 from vbench.schema.errors import Refused
-from vbench.workload import sequential
+from vbench.workload.search import MOST, MOST_PROBES
 
 
 def session(*loads: int, **parts) -> Session:
@@ -132,8 +132,7 @@ def test_a_load_is_given_up_an_hour_after_half_as_long_again_as_its_schedule_may
 
 
 @pytest.mark.parametrize("search", ["request_rate", "max_concurrency"])
-def test_a_search_is_planned_for_26_short_probes_and_those_that_decide(search):
-    """13 doublings from 1 to 8,192, and as many halvings."""
+def test_a_search_is_planned_for_the_most_probes_and_requests_that_it_may_take(search):
     load = {"lengths": "random", "input_len": 1, "output_len": 20, "slo": {"ttft_ms": 100}, "search": search}
-    deciding_s = 4 * sequential.MOST / 16 * 2.0
-    assert expected_s(session(1, workload=load)) == pytest.approx(26 * (10 + 6 * 2.0) + deciding_s)
+    deciding_s = MOST / 16 * 2.0
+    assert expected_s(session(1, workload=load)) == pytest.approx(MOST_PROBES * (10 + 6 * 2.0) + deciding_s)

@@ -28,6 +28,16 @@ def test_the_answer_names_the_level_the_objectives_and_what_binds_above_it():
     assert answer_line(record(FOUND)) == ("22 at once meets TTFT ≤ 500 ms, TPOT ≤ 50 ms; 23 misses: TPOT p99 51.5 ms")
 
 
+def test_the_answer_tells_between_which_levels_the_capacity_lies():
+    found = {**FOUND, "slo_capacity_low": 20.14, "slo_capacity_high": 24.0}
+    assert answer_line(record(found)).endswith("TPOT p99 51.5 ms; 99 % met up to 20.1–24 (90 % sure)")
+
+
+def test_a_probe_tells_how_many_requests_the_search_may_still_take():
+    line = probe_line(record({**PROBED, "slo_requests_left": 7400.0}, parent="key", max_concurrency=24))
+    assert line.endswith("; the answer is between 16 and 24 so far, at most 7,400 more requests")
+
+
 def test_the_answer_of_a_rate():
     found = {**FOUND, "slo_request_rate": 2.5, "slo_level_failed": 2.625, "slo_p99_ttft_ms": 912.0}
     del found["slo_max_concurrency"]

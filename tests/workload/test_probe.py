@@ -9,6 +9,7 @@ from simulated_engine import SimulatedEngine
 from simulated_search import broken_off, search, serve, true_share
 
 from vbench.metrics.goodput import meets_slo, ttft
+from vbench.workload.capacity import Belief
 from vbench.workload.probe import ended_enough, is_growing, is_negligible, is_steady, probe_plan
 from vbench.workload.prompts import draw_lengths, draw_prompts, lengths
 from vbench.workload.search import MOST_JUDGED, Question
@@ -22,7 +23,8 @@ def config(kind="max_concurrency", **workload):
 
 
 def question(level, exploring=False, attempt=0):
-    return Question(level, exploring, attempt)
+    """Beside a level that failed, so that a deciding probe takes some hundred requests without a miss."""
+    return Question(level, exploring, attempt, belief=Belief.from_counts({1.2 * level: (50, 100)}, effect=2.0))
 
 
 # ------------------------------------------------------------------------------------------------------- a closed loop

@@ -14,12 +14,13 @@ from datetime import datetime, timezone
 from functools import partial
 
 from vbench.metrics.goodput import meets_slo, slo_metrics
-from vbench.plan.naming import load_name, replace_load
+from vbench.plan.naming import replace_load
 from vbench.plan.sessions import Run, plan_run
 from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record, put_aside
 from vbench.session.context import Servers, SessionContext
 from vbench.session.early_end import EarlyEnd
 from vbench.session.measuring import SLOWED, measure, measure_until_trusted
+from vbench.watch.searches import LEVEL_FORMATS
 from vbench.workload.probe import (
     Plan,
     compute_pressure,
@@ -30,7 +31,7 @@ from vbench.workload.probe import (
     probe_plan,
 )
 from vbench.workload.prompts import draw_prompts
-from vbench.workload.search import Answer, Probe, Question, answer, find_unproven, is_whole, next_question
+from vbench.workload.search import MOST, Answer, Probe, Question, answer, find_unproven, is_whole, next_question
 
 
 async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
@@ -110,7 +111,7 @@ class _Progress:
             metrics=record.metrics
             | slo_metrics(requests, judged, limits)
             | {"slo_level": probe.level}
-            | {"slo_level_passed": self.answer.level}
+            | {"slo_level_passed": self.answer.level, "slo_requests_left": self._requests_left}
             | _bracket_metrics(self.answer),
         )
         best = self.records.get(probe.level)
@@ -119,6 +120,11 @@ class _Progress:
         if "mean_e2el_ms" in record.metrics:
             self.durations[probe.level] = record.metrics["mean_e2el_ms"] / 1e3
         return record
+
+    @property
+    def _requests_left(self) -> float:
+        """How many more the search may judge."""
+        return float(max(MOST - sum(probe.of for probe in self.probes), 0))
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -137,8 +143,9 @@ class _Progress:
 
 
 def _probe_run(context: SessionContext, run: Run, plan: Plan) -> Run:
-    probe = plan_run(plan.config, context.environment["engine"], parent=run.key)
-    return replace(probe, name=replace_load(run.name, load_name(plan.config)))
+    probe, question = plan_run(plan.config, context.environment["engine"], parent=run.key), plan.question
+    level = LEVEL_FORMATS[run.config.workload.search.name].format(question.level) if run.config.workload.search else ""
+    return replace(probe, name=replace_load(run.name, f"{level}, probe {question.attempt + 1}"))
 
 
 def _bracket_metrics(found: Answer) -> dict[str, float]:

@@ -36,7 +36,10 @@ def probe_line(record: Record) -> str:
     passed, failed = metrics["slo_level_passed"], metrics.get("slo_level_failed")
     where = f"above {passed:g}" if failed is None else f"between {passed:g} and {failed:g}"
     parts = [share, *_binding_objective(metrics, _slo_limits(record))]
-    return f"{LEVEL_FORMATS[load].format(metrics['slo_level'])}: {', '.join(parts)}; the answer is {where} so far"
+    left = metrics.get("slo_requests_left")
+    limit = "" if left is None else f", at most {left:,.0f} more requests"
+    level = LEVEL_FORMATS[load].format(metrics["slo_level"])
+    return f"{level}: {', '.join(parts)}; the answer is {where} so far{limit}"
 
 
 def answer_line(record: Record) -> str:
@@ -50,7 +53,7 @@ def answer_line(record: Record) -> str:
     if failed is None:
         return f"{passed}; nothing higher was tried"
     reason = "".join(f": {text}" for text in _binding_objective(metrics, limits))
-    return f"{passed}; {failed:g} misses{reason}"
+    return f"{passed}; {failed:g} misses{reason}{_describe_interval(metrics)}"
 
 
 def answer_lines(records: Sequence[Record]) -> list[str]:
@@ -70,6 +73,13 @@ def _binding_objective(metrics: Mapping[str, float], limits: Mapping[str, float]
         return []
     key = max(ratios, key=lambda each: ratios[each])
     return [f"{_objective_name(key)} p99 {metrics[f'slo_p99_{key}']:,.1f} ms"]
+
+
+def _describe_interval(metrics: Mapping[str, float]) -> str:
+    """Between which levels the capacity lies, if the search found more than its bracket."""
+    if "slo_capacity_low" not in metrics:
+        return ""
+    return f"; 99 % met up to {metrics['slo_capacity_low']:.3g}–{metrics['slo_capacity_high']:.3g} (90 % sure)"
 
 
 def _objective_name(key: str) -> str:

@@ -1,10 +1,10 @@
 """What the probes of a search tell about the capacity: the level at which 99 % of requests meet the SLO. Pure.
 
-The share of requests that miss it grows with the level as ALLOWED · (level / capacity) ** slope, within FLOOR and CEILING.
+The share of requests that miss it grows as ALLOWED · (level / capacity) ** slope, within FLOOR and CEILING.
 Neither capacity nor slope is known: each pair of them on a grid is believed as much as the requests of all levels
 together make it likely, and none was more likely than another before. So what was seen at one level also counts at its
-neighbours, as much as the levels between them allow. This is how thresholds of perception are found (QUEST, Watson and
-Pelli 1983; with an unknown slope, King-Smith and Rose 1997).
+neighbours. Thresholds of perception are found in the same way (QUEST, Watson and Pelli 1983; with an unknown slope,
+King-Smith and Rose 1997).
 
 Requests that are in flight together share the engine's steps, so their misses come in groups. Each request therefore
 counts as 1 / `effect` of an independent one (`vbench.workload.grouping`).
@@ -25,7 +25,7 @@ HIGHEST, LOWEST = 8192.0, 1 / 64  # levels
 ALLOWED = 0.01  # share of requests that may miss the SLO
 FAILING, PASSING = 0.02, 0.002  # shares of misses at which a level surely fails, and surely passes
 FLOOR = 5e-4  # of the share of misses: far below the capacity a rare one says nothing about it
-CEILING = 0.15  # and far above it, 20 % or 90 % say the same
+CEILING = 0.5  # and far above it, 60 % or 90 % say the same
 TAIL = 0.05  # probability on either side of the interval that a search gives
 STEP = 0.02  # between two capacities of the grid, in their logarithm
 SLOPES = np.array([2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 22.0, 33.0, 50.0])
@@ -68,7 +68,7 @@ class Belief:
             np.searchsorted(of_capacity.cumsum(), (TAIL, 0.5, 1 - TAIL)).clip(max=len(_LOGS) - 1)
         ]
         return Chances(
-            meets=float(of_capacity[_CAPACITIES >= level].sum()),
+            meets=float(of_capacity[math.log(level) - STEP / 2 <= _LOGS].sum()),
             fails=float(weights[shares >= FAILING].sum()),
             low=float(low),
             middle=float(middle),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 DESIGN_EFFECT = 2.0  # at least: any of several levels may pass by chance
 BATCH = 25  # requests: longer than most groups, and short enough for several batches in a probe
-ASSUMED, GROUP = 12.0, 3.0  # before any miss: so many are taken as seen, in groups that large
+ASSUMED, GROUP = 30.0, 3.0  # before any miss: so many are taken as seen, in groups that large
 MOST = 10.0  # a larger effect is not believed
 
 

@@ -18,13 +18,15 @@ from vbench.workload.capacity import HIGHEST, LOWEST, Belief, Chances
 from vbench.workload.grouping import DESIGN_EFFECT, NOTHING, Grouping, estimate_effect
 
 RECIPE = 4  # part of the key of every search: raise it when the same search would have another meaning
+FEWEST = 4  # requests that can fail a level
 EXPLORING = 8  # requests that a short probe judges, at least
 MOST_JUDGED = 800  # requests that any probe judges, at most
 MOST, MOST_PROBES = 8000, 40  # judged requests and probes of a search, about
 MOST_TRIES = 3  # probes of a level that are INVALID, or in which the queue grew
 SURE = 0.9  # probability at which a probe has told that its level meets the SLO, or that it does not
 ERROR = 0.02  # probability that 98 % or fewer of the requests of the level that is named meet the SLO
-NARROW = 1.25  # the interval of the capacity: its end over its beginning
+NARROW = 0.2  # width of the interval of the capacity, over its lower end: about 10 % to either side
+OWN = 100  # requests of the level that is named, at least
 WIDE = 1.5  # a bracket that is halved by short probes
 RESOLUTION = 0.025  # of a rate: closer ones are taken as the same level
 FIRST_PLACES = 4.0  # level of the first probe of a closed loop
@@ -54,22 +56,26 @@ class Question:
 
     level: float
     exploring: bool  # until it seems to pass, or fails; otherwise until the search can end
-    whole: bool = True  # whether levels are integers
     attempt: int = 0  # how many probes of the level there were before
+    judged: int = 0  # requests of these probes
+    whole: bool = True  # whether levels are integers
+    leads_up: bool = False  # whether the next level is asked for once this one seems to pass
     effect: float = DESIGN_EFFECT  # of misses that come in groups
     belief: Belief = field(default_factory=lambda: Belief.from_counts({}, DESIGN_EFFECT), repr=False, compare=False)
 
     def verdict(self, met: int, of: int) -> bool | None:
         """Of the level, by a probe of which so far `met` of `of` requests met the SLO; None while it must go on."""
-        if not of:
+        if of < FEWEST:
             return None
         chances = self.belief.update(self.level, met, of, self.effect).describe(self.level)
         if chances.meets <= 1 - SURE:
             return False
         if self.exploring:
             return True if of >= EXPLORING and (met == of or chances.meets >= SURE) else None
-        too_low = chances.meets >= SURE and chances.middle >= self.level * (1 + 2 * RESOLUTION)
-        return True if too_low or _is_known(chances, self.whole) else None
+        if self.judged + of < OWN:
+            return None
+        too_low = self.leads_up or (not self.whole and chances.middle >= self.level * (1 + 2 * RESOLUTION))
+        return True if (too_low and chances.meets >= SURE) or _is_known(chances, self.whole) else None
 
 
 def streams(load: Workload) -> int:
@@ -81,7 +87,7 @@ def streams(load: Workload) -> int:
 
 
 def next_question(probes: Sequence[Probe], whole: bool) -> Question | None:
-    """What to probe next, level 4 or a rate of 1 at first; None when the answer is found. `whole` levels are integers."""
+    """What to probe next, level 4 or rate 1 at first; None when the answer is found. `whole` levels are integers."""
     return _State(probes, whole).next_question()
 
 
@@ -111,6 +117,7 @@ class _State:
         self.levels = sorted({probe.level for probe in probes})
         self.counts = {level: self._count(level) for level in self.levels}
         self.belief = Belief.from_counts(self.counts, self.effect)
+        self.capacity = self.belief.describe(LOWEST)  # of any level
         self.chances: Mapping[float, Chances] = {level: self.belief.describe(level) for level in self.levels}
 
     def next_question(self) -> Question | None:
@@ -118,6 +125,12 @@ class _State:
             return self._ask(FIRST_PLACES if self.whole else 1.0, exploring=True)
         if len(self.probes) >= MOST_PROBES or sum(probe.of for probe in self.probes) >= MOST:
             return None
+        for level in self.levels:
+            if not self.counts[level][1]:  # no probe of it could be trusted
+                return self._ask(level, exploring=True)
+        return self._narrow()
+
+    def _narrow(self) -> Question | None:
         lowest = 1.0 if self.whole else LOWEST
         passed = [level for level in self.levels if self.chances[level].meets > 0.5]
         failed = [level for level in self.levels if level not in passed]
@@ -136,8 +149,7 @@ class _State:
         named = [level for level in self.levels if level <= self._nearest() and self.chances[level].fails <= 0.5]
         level = max(named, default=0.0)
         failed = [each for each in self.levels if each > level and self.chances[each].meets <= 0.5]
-        any_ = next(iter(self.chances.values()))
-        return Answer(level, min(failed, default=math.inf), any_.low, any_.high)
+        return Answer(level, min(failed, default=math.inf), self.capacity.low, self.capacity.high)
 
     def _go_up(self) -> Question | None:
         top = self.levels[-1]
@@ -149,23 +161,47 @@ class _State:
 
     def _settle(self, lowest: float) -> Question | None:
         """Measures the level that the search would name now, until it can end."""
-        level = self._nearest()
+        level = max(self._nearest(), lowest)
+        if self._leads_up(level) and self._has_own(level) and self.chances[level].meets >= SURE:
+            level = max(level + 1, self._as_level(self.capacity.middle))
         found = self._probes_at(level)
-        is_known = bool(found) and not found[-1].growing and _is_known(self.chances[level], self.whole)
-        if level < lowest or is_known or self._is_given_up(level):
+        if not found:
+            return self._ask(level, exploring=False)
+        is_known = _is_known(self.chances[level], self.whole) and self._has_own(level) and not found[-1].growing
+        none_meets = level == lowest and self.chances[level].meets <= 1 - SURE
+        if is_known or none_meets or self._is_given_up(level):
             return None
         return self._ask(level, exploring=False)
+
+    def _is_pinned(self) -> bool:
+        return _is_narrow(self.capacity, self.whole, 2 * RESOLUTION)
+
+    def _leads_up(self, level: float) -> bool:
+        failed = [each for each in self.levels if self.chances[each].meets <= 1 - SURE]
+        return self.whole and not self._is_pinned() and level + 1 < min(failed, default=math.inf)
+
+    def _has_own(self, level: float) -> bool:
+        return self.counts.get(level, (0, 0))[1] >= OWN
 
     def _is_given_up(self, level: float) -> bool:
         return sum(not probe.trusted for probe in self._probes_at(level)) >= MOST_TRIES
 
     def _nearest(self) -> float:
-        """The level nearest to the capacity, or the next whole one below where that one is likely to fail."""
-        capacity = next(iter(self.chances.values())).middle
+        """The level nearest to the capacity, or the next below if that level rather fails.
+
+        Where the capacity is known to the resolution, no level is named that fails with a probability of ERROR.
+        """
+        level = self._as_level(self.capacity.middle)
+        fails = self.belief.describe(level).fails
+        if fails > ERROR and self._is_pinned():
+            return min(self._as_level(math.floor(self.capacity.low) if self.whole else self.capacity.low), level)
+        if fails > 0.5:
+            return self._as_level(math.floor(self.capacity.middle)) if self.whole else self._as_level(self.capacity.low)
+        return level
+
+    def _as_level(self, capacity: float) -> float:
         if self.whole:
-            level = min(float(round(capacity)), HIGHEST)
-            fails = level > capacity and self.belief.describe(level).fails > ERROR
-            return level - 1 if fails else level
+            return min(max(float(round(capacity)), 1.0), HIGHEST)
         near = min(self.levels, key=lambda level: abs(math.log(level / capacity)))
         return near if abs(math.log(near / capacity)) < RESOLUTION else float(f"{capacity:.3g}")
 
@@ -179,7 +215,10 @@ class _State:
         return float(f"{level:.3g}") if passed < level < failed else None
 
     def _ask(self, level: float, exploring: bool) -> Question:
-        return Question(level, exploring, self.whole, len(self._probes_at(level)), self.effect, self.belief)
+        found, judged = self._probes_at(level), self.counts.get(level, (0, 0))[1]
+        return Question(
+            level, exploring, len(found), judged, self.whole, self._leads_up(level), self.effect, self.belief
+        )
 
     def _count(self, level: float) -> tuple[int, int]:
         probes = self._probes_at(level)
@@ -210,5 +249,8 @@ def is_whole(search: Search | None) -> bool:
 
 def _is_known(chances: Chances, whole: bool) -> bool:
     """Whether the interval of the capacity is narrow, and the level of these chances hardly fails."""
-    narrow = max(float(whole), (NARROW - 1) * chances.low)
-    return chances.fails <= ERROR and chances.high - chances.low <= narrow
+    return chances.fails <= ERROR and _is_narrow(chances, whole, NARROW)
+
+
+def _is_narrow(chances: Chances, whole: bool, share: float) -> bool:
+    return chances.high - chances.low <= max(float(whole), share * chances.low)
