@@ -56,8 +56,9 @@ class Belief:
     @property
     def weights(self) -> Floats:
         """The probability of each capacity and slope, (capacities, slopes)."""
-        weights = np.exp(self.likelihood - self.likelihood.max())
-        return weights / weights.sum()
+        weights: Floats = np.exp(self.likelihood - self.likelihood.max())
+        normalised: Floats = weights / weights.sum()
+        return normalised
 
     def describe(self, level: float) -> Chances:
         """Everything that a search asks about a level."""

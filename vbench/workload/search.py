@@ -162,8 +162,8 @@ class _State:
     def _settle(self, lowest: float) -> Question | None:
         """Measures the level that the search would name now, until it can end."""
         level = max(self._nearest(), lowest)
-        if self._leads_up(level) and self._has_own(level) and self.chances[level].meets >= SURE:
-            level = max(level + 1, self._as_level(self.capacity.middle))
+        while self._leads_up(level) and self._has_own(level) and self.chances[level].meets >= SURE:
+            level = self._next_above(level)
         found = self._probes_at(level)
         if not found:
             return self._ask(level, exploring=False)
@@ -178,7 +178,10 @@ class _State:
 
     def _leads_up(self, level: float) -> bool:
         failed = [each for each in self.levels if self.chances[each].meets <= 1 - SURE]
-        return self.whole and not self._is_pinned() and level + 1 < min(failed, default=math.inf)
+        return self.whole and not self._is_pinned() and self._next_above(level) < min(failed, default=math.inf)
+
+    def _next_above(self, level: float) -> float:
+        return max(level + 1, float(math.floor(level * (1 + RESOLUTION))))
 
     def _has_own(self, level: float) -> bool:
         return self.counts.get(level, (0, 0))[1] >= OWN
