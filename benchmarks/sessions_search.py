@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from search import ask  # noqa: E402
+from vbench.workload.sequential import FAILING, PASSING  # noqa: E402
 
 from vbench.metrics.goodput import meets_slo  # noqa: E402  the checkout is the package
 from vbench.schema.record import REQUESTS, Requests, find_record  # noqa: E402
 from vbench.workload.probe import COLD  # noqa: E402
-from vbench.workload.sequential import FAILING, PASSING  # noqa: E402
 
 SLO = {"ttft_ms": 150.0}
 LOAD = [

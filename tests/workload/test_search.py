@@ -17,6 +17,7 @@ from vbench.workload.search import (
     MOST_JUDGED,
     MOST_PROBES,
     MOST_TRIES,
+    NARROW,
     OWN,
     Probe,
     Question,
@@ -41,11 +42,11 @@ def searched(passes, whole=True):
 
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 5000))
-def test_the_search_finds_the_capacity_within_a_tenth(capacity):
+def test_the_search_finds_the_capacity_within_its_interval(capacity):
     probes = searched(lambda level: level <= capacity)
     found = answer(probes, whole=True).level
     assert found <= capacity
-    assert capacity - found <= max(1, 0.1 * capacity)
+    assert capacity - found <= max(1, NARROW * capacity)
     assert len(probes) < 30
 
 
@@ -53,7 +54,7 @@ def test_the_search_finds_the_capacity_within_a_tenth(capacity):
 @given(st.floats(0.05, 500))
 def test_a_rate_is_found_below_one_as_well(capacity):
     found = answer(searched(lambda level: level <= capacity, whole=False), whole=False).level
-    assert found <= capacity < found * 1.1
+    assert found <= capacity < found * (1 + NARROW)
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 3, 7, 22, 100])
