@@ -10,8 +10,9 @@ from vbench.analysis.options import Options
 from vbench.schema.workload import Lengths
 
 
-def talked(sessions, measured, ttft_ms, **metrics):
-    made = records.record(gpus=2, tp=2, lengths=Lengths.conversations, workload={"sessions": sessions})
+def talked(sessions, measured, ttft_ms, num_prompts=320, load=None, **metrics):
+    load = {"sessions": sessions} | (load or {})
+    made = records.record(gpus=2, tp=2, num_prompts=num_prompts, lengths=Lengths.conversations, workload=load)
     made.metrics.update(
         prefix_hits_implied=0.9,
         prefix_hits_measured=measured,
@@ -27,6 +28,7 @@ def talked(sessions, measured, ttft_ms, **metrics):
 def test_hits_and_ttft_by_turn_are_drawn_over_the_sessions():
     sections = found(talked(8, 0.9, 20.0), talked(64, 0.3, 900.0))
     table = sections["conversations-llama8b"].table
+    assert table.index.tolist() == ["2xh100 · tp2", "2xh100 · tp2"]
     assert table["sessions"].tolist() == ["8", "64"]
     assert table["lost to eviction"].tolist() == ["0.0%", "60.0%"]
     assert table["users a GPU"].tolist() == ["4.0", "32.0"]
@@ -35,6 +37,21 @@ def test_hits_and_ttft_by_turn_are_drawn_over_the_sessions():
     assert late["median_ttft_ms"].tolist() == [20.0, 900.0]
     hits = sections["conversations-hits-llama8b"].figure.points
     assert sorted({label.rpartition(" · ")[2] for label in hits["system_label"]}) == ["infinite cache", "measured"]
+
+
+def extended(sessions, warmup_s):
+    return talked(sessions, 0.9, 20.0, 100 * sessions, {"duration_s": 20.0, "warmup_s": warmup_s})
+
+
+def test_a_load_that_takes_longer_to_warm_up_is_on_the_same_curve_and_the_caption_says_so():
+    section = found(extended(8, 3.0), extended(64, 7.0))["conversations-llama8b"]
+    assert section.data["system_label"].tolist() == ["2xh100 · tp2"] * 2
+    assert "warmup_s from 3 to 7" in section.caption
+
+
+def test_loads_of_one_number_of_sessions_that_were_measured_otherwise_are_two_systems():
+    section = found(extended(8, 3.0), extended(8, 7.0), extended(64, 7.0))["conversations-llama8b"]
+    assert len(set(section.data["system_label"])) == 2
 
 
 def test_loads_without_sessions_have_no_such_section():

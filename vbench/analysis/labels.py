@@ -73,6 +73,7 @@ TAGS = {
 }
 NOT_SET = "not set"
 MOST_NAMED = 5  # experiments in a note
+EXTENT = ("workload.duration_s", "workload.warmup_s")  # how long a load was measured, which may follow the load
 UNBOUNDED = {RATE: "all prompts at once", CONCURRENCY: "no max_concurrency"}
 
 
@@ -93,13 +94,15 @@ def add_labels(
     by_model: list[str] = []
     loads = {axis.column for axis in LOAD_AXES}
     conditions = list(conditions)
+    extent = [each for each in EXTENT if each in conditions]
     for condition in conditions:
-        if condition not in loads and differs(rows, condition):
+        if condition not in (*loads, *extent) and differs(rows, condition):
             (by_model if _constant_within(rows, condition, "model") else split).append(condition)
     system = ["model", *names, *split]
     axis = choose_load_axis(rows, conditions, system)
     rows = _add_load(rows.copy(), axis)  # the copy joins the parts of a frame that was made column by column
-    split += [each for each in _other_loads(conditions, axis) if differs(rows, each) and not follows_load(rows, each)]
+    others = [*_other_loads(conditions, axis), *extent]
+    split += [each for each in others if differs(rows, each) and not follows_load(rows, each)]
     parts = [*_condition_phrases(rows, split), _unbounded_phrase(rows, axis)]
     if not join_experiments and _mixes_experiments(rows, parts):
         parts.append(rows["experiment"].map("experiment={}".format))
@@ -155,7 +158,14 @@ def shared_conditions(rows: pd.DataFrame, shown: pd.DataFrame | None = None) -> 
     swept = "load_axis" in rows and (rows["load_axis"] != NUM_PROMPTS.column).all()
     if swept and len(set(rows["num_prompts"])) == 1:
         words.append(f"{rows['num_prompts'].iloc[0]:g} prompts")
+    words += [f"{each.split('.')[1]} from {least:g} to {most:g}" for each, least, most in _extents(rows)]
     return " · ".join(words)
+
+
+def _extents(rows: pd.DataFrame) -> list[tuple[str, float, float]]:
+    """Each setting of EXTENT that differs among the rows: column, least, most."""
+    numbers = {each: pd.to_numeric(rows[each], errors="coerce").dropna() for each in EXTENT if each in rows}
+    return [(each, found.min(), found.max()) for each, found in numbers.items() if len(found.unique()) > 1]
 
 
 def describe_mixed(rows: pd.DataFrame, conditions: Iterable[str]) -> str:

@@ -44,7 +44,7 @@ GAUGES = (
     *("server_frontend_limited", "server_max_frontend_loop", "client_busiest_cpu_share", "gpu_mean_utilization"),
     *("server_max_kv_cache_usage", "server_preemptions", "server_mean_requests_waiting"),
     *("server_mean_requests_running", "server_max_requests_waiting", "server_max_requests_running"),
-    *("server.peak_prefill_tokens_per_s", "total_input_tokens", "duration", *SHARES),
+    *("server.peak_prefill_tokens_per_s", "total_input_tokens", "computed_input_throughput", "duration", *SHARES),
 )
 FACTS = ("engine.max_num_seqs", "data_parallel_size")
 
@@ -118,11 +118,14 @@ def _scheduler(row: Mapping[str, Any]) -> Bound | None:
 
 
 def _prefill(row: Mapping[str, Any]) -> Bound | None:
-    rate, tokens = _number(row, "server.peak_prefill_tokens_per_s"), _number(row, "total_input_tokens")
     share = _prefill_share(row)
     if not share >= MOST:
         return None
-    return Bound(COMPUTE, f"{tokens:,.0f} prompt tokens at {rate:,.0f} a second take {share:.0%} of the run")
+    rate, computed = _number(row, "server.peak_prefill_tokens_per_s"), _prefill_rate(row)
+    return Bound(
+        COMPUTE,
+        f"the engine computed {computed:,.0f} prompt tokens a second, {share:.0%} of the {rate:,.0f} seen alone",
+    )
 
 
 def _hardware(row: Mapping[str, Any]) -> Bound | None:
@@ -184,6 +187,15 @@ def _number(row: Mapping[str, Any], key: str) -> float:
 
 
 def _prefill_share(row: Mapping[str, Any]) -> float:
-    """Of the run, what its prompts took at the speed seen in the rehearsal; NaN if that is unknown."""
-    rate, tokens = _number(row, "server.peak_prefill_tokens_per_s"), _number(row, "total_input_tokens")
-    return tokens / rate / _number(row, "duration") if rate > 0 else math.nan
+    """The speed at which prompt tokens were computed, of the speed without other work.
+
+    The rehearsal saw that; NaN if it is unknown.
+    """
+    rate = _number(row, "server.peak_prefill_tokens_per_s")
+    return _prefill_rate(row) / rate if rate > 0 else math.nan
+
+
+def _prefill_rate(row: Mapping[str, Any]) -> float:
+    """Prompt tokens computed a second: those that no prefix cache had."""
+    computed = _number(row, "computed_input_throughput")
+    return _number(row, "total_input_tokens") / _number(row, "duration") if math.isnan(computed) else computed

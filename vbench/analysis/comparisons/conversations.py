@@ -97,4 +97,5 @@ def _table(points: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(**{name: cells(key, "{:.1%}") for name, key in shares.items()})
     turns = {f"TTFT ms, {word}": cells(key, "{:,.0f}") for key, word in TURNS.items() if points[key].notna().any()}
     computed = cells("computed_input_throughput", "{:,.0f}")
-    return table.assign(**turns, **{"computed prompt tok/s": computed}, **{"users a GPU": cells(RATES[1], "{:,.1f}")})
+    table = table.assign(**turns, **{"computed prompt tok/s": computed}, **{"users a GPU": cells(RATES[1], "{:,.1f}")})
+    return table.set_index("system")
