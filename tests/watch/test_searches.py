@@ -80,4 +80,11 @@ def test_the_exit_code_follows_the_search_and_not_its_probes():
 def test_answers_are_those_of_searches_and_say_where_they_are_not_trusted():
     others = [record(PROBED, parent="key", max_concurrency=24), record({"output_throughput": 3.0})]
     assert answer_lines([*others, record(FOUND)]) == [f"tiny · slo: {answer_line(record(FOUND))}"]
-    assert answer_lines([record(FOUND, invalid=["untrusted_probes"])])[0].endswith("(INVALID)")
+    (line,) = answer_lines([record(FOUND, invalid=["untrusted_probes"])])
+    assert line.endswith("no higher probe could be trusted (INVALID)")
+    assert "misses" not in line
+
+
+def test_a_level_that_misses_is_told_by_an_objective_only_if_that_is_beyond_its_limit():
+    within = FOUND | {key: 1.0 for key in FOUND if key.startswith("slo_p99_")}
+    assert "p99" not in answer_line(record(within))

@@ -52,7 +52,9 @@ def answer_line(record: Record) -> str:
     passed = f"{LEVEL_FORMATS[load].format(level)} meets {slo}" if level else f"no level meets {slo}"
     if failed is None:
         return f"{passed}; nothing higher was tried"
-    reason = "".join(f": {text}" for text in _binding_objective(metrics, limits))
+    if any(each.code == "untrusted_probes" for each in record.invalid):
+        return f"{passed}; no higher probe could be trusted"
+    reason = "".join(f": {text}" for text in _binding_objective(metrics, limits, least=1.0))
     return f"{passed}; {failed:g} misses{reason}{_describe_interval(metrics)}"
 
 
@@ -66,10 +68,10 @@ def answer_lines(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _binding_objective(metrics: Mapping[str, float], limits: Mapping[str, float]) -> list[str]:
-    """The objective whose 99th percentile is the largest multiple of its limit; empty if none was measured."""
+def _binding_objective(metrics: Mapping[str, float], limits: Mapping[str, float], least: float = 0.0) -> list[str]:
+    """The objective whose 99th percentile is the largest multiple of its limit; empty if that is not above `least`."""
     ratios = {key: metrics[f"slo_p99_{key}"] / limit for key, limit in limits.items() if f"slo_p99_{key}" in metrics}
-    if not ratios:
+    if not ratios or max(ratios.values()) <= least:
         return []
     key = max(ratios, key=lambda each: ratios[each])
     return [f"{_objective_name(key)} p99 {metrics[f'slo_p99_{key}']:,.1f} ms"]
