@@ -132,11 +132,66 @@ told |= {"p50 of 1 to 10": ttft.p50, "p99 of 1 to 10": round(ttft.p99, 3)}
     "evalscope": (
         "evalscope[perf]==1.14.1",
         """
+import asyncio
+from types import SimpleNamespace
+import aiohttp
+from aiohttp import web
+from evalscope.perf.plugin.api.default_api import DefaultApiPlugin
+from evalscope.perf.utils.benchmark_util import BenchmarkData, MetricsAccumulator
 from evalscope.perf.utils.db_util import calculate_percentiles
 ten = calculate_percentiles([float(n) for n in range(1, 11)], [50, 90, 99])
 told = {f"p{percent} of 1 to 10": value for percent, value in ten.items()}
+told["4.96 and 5.04 ms in s"] = [calculate_percentiles([ms / 1e3], [50])[50] for ms in (4.96, 5.04)]
+def means(times, tokens):  # seconds of each chunk
+    reply = BenchmarkData(success=True, is_stream=True, chunk_times=times, prompt_tokens=8, completion_tokens=tokens)
+    reply.first_chunk_latency, reply.query_latency, reply.completed_time = times[0], times[-1], times[-1]
+    everything = MetricsAccumulator()
+    everything.update(reply, None)
+    return everything.to_result().create_message(api_type="openai")
+steady = means([1.0 + 0.01 * n for n in range(11)], 11)
+in_ms = lambda found, *names: [found[f"Avg {name} (ms)"] for name in names]
+told["TTFT, TPOT and ITL in ms, TTFT 1 s, ten gaps of 10 ms"] = in_ms(steady, "TTFT", "TPOT", "ITL")
+merged = means([0.05 + 0.04 * n for n in range(25)], 97)
+told["TPOT and ITL in ms, four tokens each 40 ms"] = in_ms(merged, "TPOT", "ITL")
+told["Spec. Accept Rate, the same, of a server that does not speculate"] = merged["Spec. Accept Rate"]
+async def answer(request):  # a role, a token after 0.2 s, another 0.2 s later, the usage again 0.2 s later
+    reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await reply.prepare(request)
+    chat = 'data: {"object": "chat.completion.chunk", "choices": [{"delta": {%s}}]}'
+    for event in (chat % '"role": "assistant", "content": ""', chat % '"content": "a"', chat % '"content": "b"',
+                  'data: {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 2}}'):
+        await reply.write(event.encode() + b"\\n\\n")
+        await asyncio.sleep(0.2)
+    return reply
+async def ask():
+    app = web.Application()
+    app.router.add_post("/", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/"
+    async with aiohttp.ClientSession() as client:
+        class Plugin(DefaultApiPlugin):
+            def build_request(self, *_): ...
+            def parse_responses(self, *_, **__): ...
+        return await Plugin(SimpleNamespace(tokenizer_path=None)).process_request(client, url, {}, {"stream": True})
+reply = asyncio.run(ask())
+ttft = round(reply.first_chunk_latency, 1)
+told["TTFT in s, a chat's role at once, tokens after 0.2 and 0.4 s, usage after 0.6 s"] = ttft
+told["Latency in s, the same"] = round(reply.query_latency, 1)
 """,
-        {"p50 of 1 to 10": 5.0, "p90 of 1 to 10": 9.0, "p99 of 1 to 10": 10.0},
+        {
+            "p50 of 1 to 10": 5.0,
+            "p90 of 1 to 10": 9.0,
+            "p99 of 1 to 10": 10.0,
+            "4.96 and 5.04 ms in s": [0.005, 0.005],
+            "TTFT, TPOT and ITL in ms, TTFT 1 s, ten gaps of 10 ms": [1000.0, 10.0, 10.0],
+            "TPOT and ITL in ms, four tokens each 40 ms": [10.0, 40.0],
+            "Spec. Accept Rate, the same, of a server that does not speculate": 0.75,
+            "TTFT in s, a chat's role at once, tokens after 0.2 and 0.4 s, usage after 0.6 s": 0.2,
+            "Latency in s, the same": 0.6,
+        },
     ),
     "inference-perf": (
         "inference-perf==0.7.0",

@@ -20,9 +20,7 @@ cat > "$tmp/lengths.py" <<'PY'
 import sys
 import numpy as np
 
-np.random.seed(0)
-ratio, which = float(sys.argv[1]), sys.argv[2]
-if which == "vLLM":
+def vllm_lengths(ratio):
     from vllm.benchmarks.datasets.utils import get_sampling_params
 
     class Tokenizer:  # as far as the lengths need one
@@ -34,18 +32,22 @@ if which == "vLLM":
         def num_special_tokens_to_add(self):
             return 0
 
-    lengths = get_sampling_params(np.random.default_rng(0), 20_000, ratio, 1000, 1000, Tokenizer())[0]
-else:  # one function of the package, whose other modules want a GPU's libraries
-    source = open(f"{sys.argv[3]}/sglang/benchmark/datasets/common.py").read()
+    return get_sampling_params(np.random.default_rng(0), 20_000, ratio, 1000, 1000, Tokenizer())[0]
+
+def sglang_lengths(ratio):  # one function of the package, whose other modules want a GPU's libraries
+    source = open(f"{sys.argv[1]}/sglang/benchmark/datasets/common.py").read()
     start = source.index("def compute_random_lens")
     names = {"np": np, "List": list}
     exec(source[start : source.index("\n\n\n", start)], names)
-    lengths = names["compute_random_lens"](1000, ratio, 20_000)
+    np.random.seed(0)
+    return names["compute_random_lens"](1000, ratio, 20_000)
+
 around = lambda value: round(value / 50) * 50
-print(f"{which} {min(lengths)} to {max(lengths)}, mean {around(np.mean(lengths))}")
+said = lambda lengths: f"{min(lengths)} to {max(lengths)}, mean {around(np.mean(lengths))}"
+for ratio in (0.5, 0.0):
+    print(f"ratio {ratio}: sglang {said(sglang_lengths(ratio))}; vLLM {said(vllm_lengths(ratio))}")
 PY
 packages=$("$tmp/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
-drawn() { (cd "$tmp" && python3 lengths.py "$1" "$2" "$packages" 2>/dev/null | tail -1); }
-seen=$(for ratio in 0.5 0.0; do echo "ratio $ratio: $(drawn $ratio sglang); $(drawn $ratio vLLM)"; done)
+seen=$(cd "$tmp" && python3 lengths.py "$packages" 2>/dev/null | grep '^ratio')
 holds "$seen" "ratio 0.5: sglang 500 to 1000, mean 750; vLLM 500 to 1500, mean 1000
 ratio 0.0: sglang 1 to 1000, mean 500; vLLM 1000 to 1000, mean 1000"

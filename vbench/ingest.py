@@ -13,7 +13,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache
@@ -42,8 +42,9 @@ Files all results at or below the paths in MLflow (MLFLOW_TRACKING_URI, or else 
   record.json   runs that vbench measured, each into its own experiment
   other .json   results of vLLM's benchmark_serving.py or `vllm bench serve` (--save-result, --append-result, sweeps),
                 and {{"reason": "..."}}, a failure. Dates and numbers are kept; source=imported marks the runs
-                results of guidellm, aiperf, genai-bench, inference-perf, InferenceX (agg_*.json), and llm-d's Benchmark
-                Report 0.2 (benchmark_report*.yaml). What a tool defines otherwise than vbench gets a name of its own
+                results of guidellm, aiperf, genai-bench, inference-perf, evalscope perf, InferenceX (agg_*.json), and
+                llm-d's Benchmark Report 0.2 (benchmark_report*.yaml). What a tool defines otherwise than vbench gets a
+                name of its own
 
 What is already filed stays as it is, so the command can be run again at any time.
 
@@ -221,10 +222,10 @@ def _source(file: Path, chosen: Options) -> imported.Source:
     )
 
 
-def _read_beside(file: Path) -> dict[str, Any]:
-    """What a file in the same folder says of its results; empty without one. Raises NotAResult."""
-    path = file.with_name(imported.BESIDE)
-    return dict(imported.parse_results(path.read_text("utf-8"))[0]) if path.is_file() else {}
+def _read_beside(file: Path) -> dict[str, list[Mapping[str, Any]]]:
+    """The entries of files in the same folder that say more of its results. Raises NotAResult."""
+    paths = [path for name in imported.BESIDE if (path := file.with_name(name)).is_file()]
+    return {path.name: imported.parse_results(path.read_text("utf-8")) for path in paths}
 
 
 @cache

@@ -310,6 +310,21 @@ def test_the_latencies_of_a_summary_give_what_it_does_not_say():
     assert "p99_e2el_ms" not in own
 
 
+def test_what_a_chat_summary_times_from_its_role_is_not_filed_as_ours():
+    given = results.summary()
+    chat_, completions = read(given | {"backend": "openai-chat"}).record, read(given).record
+    assert "role_chunk" in codes(chat_.warnings)
+    moved = {key for key in completions.metrics if key.endswith(("_ttft_ms", "_tpot_ms", "_itl_ms"))}
+    assert len(moved) == 12
+    assert chat_.metrics == {
+        f"vllm_{key}" if key in moved else key: value for key, value in completions.metrics.items()
+    }
+    merged = read(given | {"backend": "openai-chat", "mean_itl_ms": 4 * given["mean_tpot_ms"]}).record.metrics
+    assert "vllm_median_chunk_gap_ms" in merged
+    ends = {"latencies": [0.1, 0.3], "queue_times": [0.0, 0.0]}
+    assert read(given | ends | {"backend": "openai-chat"}).record.metrics["median_e2el_ms"] == pytest.approx(200)
+
+
 def test_the_chunk_of_the_role_is_no_token():
     found = read(chat((0.01, [0.002] * 9, 10)))
     assert "role_chunk" in codes(found.record.warnings)
@@ -317,7 +332,6 @@ def test_the_chunk_of_the_role_is_no_token():
     assert found.record.invalid == []  # eleven chunks of ten tokens
     filed = found.record.metrics  # the file's own are 9.9 and 1.81
     assert (filed["median_ttft_ms"], filed["median_itl_ms"], filed["mean_itl_ms"]) == pytest.approx((10, 2, 2))
-    assert "role_chunk" in codes(read(results.summary(backend="openai-chat")).record.warnings)
     with_token = results.detailed([(0.01, [0.002] * 9, 10)], backend="openai-chat")  # the role came with a token
     assert "role_chunk" not in codes(read(with_token).record.warnings)
 

@@ -1,8 +1,8 @@
 """Results of other tools: ingested, compared and flagged; and our runs as Benchmark Reports.
 
-samples/ has what guidellm 0.8.1, aiperf 0.13.0, genai-bench 0.0.5 and inference-perf 0.7.0 wrote of twelve requests to
-tests/fake_vllm.py (TTFT 50 ms, then four tokens each 10 ms, 21 in all; to genai-bench all 21 at once; on a busy host),
-shortened. InferenceX's has the shape that its process_result.py writes, with made-up numbers.
+samples/ has what guidellm 0.8.1, aiperf 0.13.0, genai-bench 0.0.5, inference-perf 0.7.0 and evalscope 1.14.1 wrote of
+twelve requests to tests/fake_vllm.py (TTFT 50 ms, then four tokens each 10 ms, 21 in all; to genai-bench all 21 at
+once; on a busy host), shortened. InferenceX's has the shape that its process_result.py writes, with made-up numbers.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def test_every_tools_file_becomes_a_run_with_its_flaws_named(filed):
         "aiperf": {"itl_is_tpot"},
         "genai-bench": {"bursts_left_out", "e2el_to_stream_end"},
         "inference-perf": {"chunk_itl", "one_token_ttft", "e2el_to_stream_end"},
+        "evalscope": {"chunk_itl", "nearest_rank", "rounded", "e2el_to_stream_end"},
         "InferenceX": {"chunk_itl"},
     }
     assert filed.keys() == flaws.keys()
@@ -108,7 +109,8 @@ def test_guidellms_percentiles_of_a_report_without_its_requests_are_never_vbench
 def test_the_bursts_that_genai_bench_leaves_out_are_in_our_tpot():
     folder = SAMPLES / "genai_bench"
     [file] = folder.glob("D*.json")
-    result, beside = json.loads(file.read_text()), json.loads((folder / "experiment_metadata.json").read_text())
+    result = json.loads(file.read_text())
+    beside = {"experiment_metadata.json": [json.loads((folder / "experiment_metadata.json").read_text())]}
     tpot = [1e3 * (each["e2e_latency"] - each["ttft"]) / 20 for each in result["individual_request_metrics"]]
     metrics = convert(result, beside=beside)[0].metrics
     assert metrics["genai_bench_median_tpot_ms"] == pytest.approx(0.66827, abs=1e-5)  # of one reply in 28
@@ -119,6 +121,72 @@ def test_the_bursts_that_genai_bench_leaves_out_are_in_our_tpot():
     metrics = convert(result, beside=beside)[0].metrics
     assert "median_tpot_ms" not in metrics
     assert "median_ttft_ms" in metrics
+
+
+def evalscope(name="summary"):
+    return json.loads((SAMPLES / "evalscope" / f"benchmark_{name}.json").read_text())
+
+
+def convert_evalscope(result, rows=None, **arguments):
+    given = evalscope("args") | arguments
+    beside = {"benchmark_percentile.json": rows or evalscope("percentile"), "benchmark_args.json": [given]}
+    return convert(result, beside=beside)[0]
+
+
+def test_evalscopes_means_are_ours_and_its_percentiles_have_its_name(filed):
+    row = filed["evalscope"]
+    assert row["metrics.mean_ttft_ms"] == pytest.approx(56.43)
+    assert row["metrics.mean_tpot_ms"] == pytest.approx(2.51)
+    assert row["metrics.mean_chunk_gap_ms"] == pytest.approx(10.04)  # four tokens
+    assert row["metrics.mean_e2el_ms"] == pytest.approx(106.6)  # in seconds there
+    assert row["metrics.evalscope_median_ttft_ms"] == pytest.approx(54.3749)
+    assert row["metrics.evalscope_p90_e2el_ms"] == pytest.approx(115.9)
+    names = ("median", "p90", "p99")
+    assert records.lacks(row, *(f"metrics.{name}_{each}_ms" for name in names for each in ("ttft", "tpot", "e2el")))
+    assert records.lacks(row, "metrics.mean_itl_ms", "metrics.evalscope_median_itl_ms")
+    assert row["metrics.total_output_tokens"] == 12 * 21
+    assert (row["params.model.name"], row["params.workload.max_concurrency"]) == ("fake", 4)
+    assert [int(row[f"params.workload.{end}_len"]) for end in ("input", "output")] == [16, 21]
+
+
+def test_evalscopes_open_loop_has_a_rate_and_no_limit():
+    workload = convert_evalscope(evalscope(), rate=5.0, open_loop=True).config["workload"]
+    assert (workload["request_rate"], workload.get("max_concurrency")) == (5.0, None)
+
+
+def test_evalscope_without_streaming_has_no_ttft():
+    whole = evalscope() | {
+        "Stream Requests": 0,
+        "Non-Stream Requests": 12,
+        "Avg TTFT (ms)": 106.6,
+        "Avg TPOT (ms)": 0.0,
+    }
+    found = convert_evalscope(whole)
+    assert "not_streamed" in {each.code for each in found.warnings}
+    assert not [key for key in found.metrics if "ttft" in key or "tpot" in key or "gap" in key]
+    assert found.metrics["mean_e2el_ms"] == pytest.approx(106.6)
+
+
+def test_replies_without_text_are_in_no_mean_of_evalscopes_ttft():
+    rows = evalscope("percentile")
+    rows[0]["TTFT (ms)"] = 0.0
+    found = convert_evalscope(evalscope(), rows)
+    assert "zero_ttft" in {each.code for each in found.warnings}
+    assert not found.metrics.keys() & {"mean_ttft_ms", "mean_tpot_ms"}
+
+
+def test_evalscope_without_its_other_files_has_its_means_and_needs_a_model():
+    with pytest.raises(NotAResult, match="which model"):
+        convert(evalscope())
+    [found] = convert(evalscope(), facts={"model": "mine"})
+    assert found.config["workload"]["max_concurrency"] == 4
+    assert not [key for key in found.metrics if key.startswith("evalscope_")]
+    assert "nearest_rank" not in {each.code for each in found.warnings}
+
+
+def test_failed_requests_of_evalscope_make_the_run_invalid():
+    failed = evalscope() | {"Success Requests": 11, "Failed Requests": 1}
+    assert convert_evalscope(failed).verdict == "INVALID"
 
 
 def test_loads_models_and_rates_are_what_the_files_say(filed):
@@ -176,10 +244,10 @@ def test_a_file_that_lacks_what_its_tool_always_writes_is_refused_in_a_line(name
         convert(result)
 
 
-def convert(result, **about):
+def convert(result, facts=(), **about):
     from datetime import datetime, timezone
 
-    source = imported.Source({}, datetime(2026, 1, 1, tzinfo=timezone.utc), "imported", **about)
+    source = imported.Source(dict(facts), datetime(2026, 1, 1, tzinfo=timezone.utc), "imported", **about)
     return [each.record for each in imported.convert_all(result, source, imported.Catalogue())]
 
 
@@ -251,7 +319,7 @@ def test_another_tools_report_keeps_its_latencies_a_token_under_the_tools_name()
 
 def test_ingest_writes_a_report_for_every_run(filed, tmp_path):
     files = sorted((tmp_path / "reports").iterdir())
-    assert len(files) == 5
+    assert len(files) == 6
     assert all(file.name.startswith("benchmark_report_v0.2_") for file in files)
     assert {json.loads(file.read_text())["version"] for file in files} == {"0.2"}
 

@@ -17,7 +17,7 @@ from vbench.imported import flaws, samples, tools
 from vbench.imported.catalogue import Catalogue
 from vbench.imported.conditions import NAMES, OPTIONS, conditions
 from vbench.imported.files import NotAResult, Result
-from vbench.imported.tools.translation import Translation
+from vbench.imported.tools.translation import Beside, Translation
 from vbench.metrics import definitions
 from vbench.plan.naming import split_name
 from vbench.schema import Gpu, Hardware, Parallelism, RunConfig
@@ -58,7 +58,7 @@ class Source:
     facts: Mapping[str, str]  # what its path states, under the names of `conditions`
     modified: datetime  # when the file was written last, with its time zone
     experiment: str
-    beside: Mapping[str, Any] = field(default_factory=dict)  # what `tools.BESIDE` says in the file's folder
+    beside: Beside = field(default_factory=dict)  # the files of `tools.BESIDE` in the result's folder
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ STRETCHED, SLACK_S = 1.05, 0.1  # of the duration, beyond what the requests took
 FIRST_GAPS = 10  # mean gaps before the first request; a Poisson process waits longer once in 20,000 times
 SHAPES = ("mean", "median", "std", "p99")
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
+OF_THE_ROLE = {"ttft", "tpot", "itl", "chunk_gap"}  # what a first chunk without a token changes
 
 
 def invalid(result: Mapping[str, Any]) -> list[Reason]:
@@ -43,7 +44,7 @@ def invalid(result: Mapping[str, Any]) -> list[Reason]:
 def warnings(result: Mapping[str, Any], requests: Requests | None) -> list[Reason]:
     """What to know about a result that is otherwise good."""
     found = [
-        _empty_replies(result, requests), _role_chunks(result), _chunk_gaps(result), _no_samples(result),
+        _empty_replies(result, requests), _role_chunks(result, requests), _chunk_gaps(result), _no_samples(result),
         _left_out(result), _other_count(result), _no_arrays(requests),
     ]  # fmt: skip
     return [reason for reason in found if reason]
@@ -74,17 +75,25 @@ def drop_other_definitions(
     """The file's numbers without those that vbench defines otherwise and can take from the requests.
 
     Gaps between chunks of several tokens are `…_chunk_gap_ms`, not `…_itl_ms`. With the requests at hand, the numbers
-    that count a chunk of the role, or empty replies as a TTFT of 0, are left out too.
+    that count a chunk of the role, or empty replies as a TTFT of 0, are left out too; without them, those that count a
+    chunk of the role stand under `vllm_…`: how long before the first token it came cannot be told.
     """
+    role = _role_chunks(result, requests) is not None
     replaced: set[str] = set()
     if requests is not None and _empty_replies(result, requests):
         replaced.add("ttft")
-    if requests is not None and _role_chunks(result):
-        replaced |= {"ttft", "tpot", "itl"}
-    kept = {key: value for key, value in numbers.items() if not any(f"_{name}_ms" in key for name in replaced)}
-    if not _chunk_gaps(result):
-        return kept
-    return {key.replace("_itl_ms", "_chunk_gap_ms"): value for key, value in kept.items()}
+    if requests is not None and role:
+        replaced |= OF_THE_ROLE
+    kept = {key: value for key, value in numbers.items() if not _is_of(key, replaced)}
+    if _chunk_gaps(result):
+        kept = {key.replace("_itl_ms", "_chunk_gap_ms"): value for key, value in kept.items()}
+    if requests is None and role:
+        kept = {f"vllm_{key}" if _is_of(key, OF_THE_ROLE) else key: value for key, value in kept.items()}
+    return kept
+
+
+def _is_of(key: str, families: set[str]) -> bool:
+    return any(f"_{family}_ms" in key for family in families)
 
 
 def count_sent(result: Mapping[str, Any]) -> int | None:
@@ -134,12 +143,16 @@ def _requests_took(result: Mapping[str, Any]) -> float | None:
     return float((queued + latencies).max() + offered)
 
 
-def _role_chunks(result: Mapping[str, Any]) -> Reason | None:
-    told = samples.has_role_chunks(result)
-    if not told and (result.get("itls") or not samples.is_chat(result)):
+def _role_chunks(result: Mapping[str, Any], requests: Requests | None) -> Reason | None:
+    seen = samples.has_role_chunks(result)
+    if not seen and (result.get("itls") or not samples.is_chat(result)):
         return None
-    does = "" if told else ", if the server sends it as a chunk of its own as vLLM does"
-    sentence = f"a chat endpoint: TTFT is that of the role, not of a token, and ITL has one gap more a reply{does}"
+    sentence = "a chat endpoint: vLLM's client takes the chunk of the role for the first token"
+    if requests is None:
+        sentence += (
+            ". How long before the first token it came cannot be told without each request's times: TTFT, TPOT and ITL "
+            "stand under vllm_…; --save-detailed lets them be computed"
+        )
     return Reason("role_chunk", sentence)
 
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vbench.imported.tools import aiperf, benchmark_report, genai_bench, guidellm, inference_perf, inferencex
-from vbench.imported.tools.translation import Translation
+from vbench.imported.tools import aiperf, benchmark_report, evalscope, genai_bench, guidellm, inference_perf, inferencex
+from vbench.imported.tools.translation import Beside, Translation
 
-TOOLS = (guidellm, aiperf, genai_bench, inference_perf, inferencex, benchmark_report)
-BESIDE = genai_bench.BESIDE  # a file that describes the results in its folder and is none itself
+TOOLS = (guidellm, aiperf, genai_bench, inference_perf, evalscope, inferencex, benchmark_report)
+BESIDE = (genai_bench.METADATA, *evalscope.BESIDE)  # files that say more of the results in their folder, and are none
 NO_RESULTS = {  # files that these tools write beside their results
-    *(BESIDE, "inputs.json", "profile_export.jsonl", "profile_export_raw.jsonl", "server_metrics_export.json"),
+    *BESIDE,
+    *evalscope.NO_RESULTS,
+    *("inputs.json", "profile_export.jsonl", "profile_export_raw.jsonl", "server_metrics_export.json"),
     *("gpu_telemetry_export.jsonl", "server_metrics_export.jsonl", "per_request_lifecycle_metrics.json"),
     *("summary_lifecycle_metrics.json", "validation.json"),  # the summary mixes the loads of all stages
 }
 
 
-def translate(result: Mapping[str, Any], beside: Mapping[str, Any]) -> list[Translation]:
-    """The measurements in a result; none if it is of no such tool. `beside` is what BESIDE says, or empty.
+def translate(result: Mapping[str, Any], beside: Beside) -> list[Translation]:
+    """The measurements in a result; none if it is of no such tool. `beside` are those of BESIDE that lie there.
 
     Raises KeyError, TypeError or ValueError if the result is not as the tool writes it.
     """

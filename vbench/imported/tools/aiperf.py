@@ -9,6 +9,7 @@ from typing import Any
 from vbench.imported.tools.translation import (
     MILLISECONDS,
     SUMMARY_ONLY,
+    Beside,
     Translation,
     cache_unchecked,
     known,
@@ -31,7 +32,7 @@ def recognises(result: Mapping[str, Any]) -> bool:
     return "input_config" in result and isinstance(result.get("request_throughput"), Mapping)
 
 
-def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translation]:
+def translate(result: Mapping[str, Any], _: Beside) -> list[Translation]:
     completed = _average(result, "completed_request_count", "request_count")
     failed = sum(int(each.get("count", 1)) for each in result.get("error_summary") or [])
     config = result["input_config"]

@@ -10,6 +10,7 @@ from typing import Any
 from vbench.imported.tools.translation import (
     MILLISECONDS,
     SUMMARY_ONLY,
+    Beside,
     Translation,
     cache_unchecked,
     known,
@@ -42,7 +43,7 @@ def recognises(result: Mapping[str, Any]) -> bool:
     return str(result.get("version", "")).startswith("0.2") and {"run", "results"} <= result.keys()
 
 
-def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translation]:
+def translate(result: Mapping[str, Any], _: Beside) -> list[Translation]:
     scenario = result.get("scenario") or {}
     load = (scenario.get("load") or {}).get("standardized") or {}
     found = ((result["results"] or {}).get("request_performance") or {}).get("aggregate") or {}

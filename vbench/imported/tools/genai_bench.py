@@ -11,6 +11,7 @@ from typing import Any
 
 from vbench.imported.tools.translation import (
     SUMMARY_ONLY,
+    Beside,
     Translation,
     cache_unchecked,
     compute_latencies,
@@ -21,7 +22,7 @@ from vbench.imported.tools.translation import (
 )
 from vbench.schema.record import Reason
 
-BESIDE = "experiment_metadata.json"
+METADATA = "experiment_metadata.json"
 NAMES = {"median": "p50", "std": "stddev"}
 FAMILIES = {"ttft": "{}_ttft_ms", "e2e_latency": "{}_e2el_ms"}
 BURSTS = Reason(
@@ -35,13 +36,14 @@ def recognises(result: Mapping[str, Any]) -> bool:
     return {"aggregated_metrics", "individual_request_metrics"} <= result.keys()
 
 
-def translate(result: Mapping[str, Any], beside: Mapping[str, Any]) -> list[Translation]:
+def translate(result: Mapping[str, Any], beside: Beside) -> list[Translation]:
     found, stats = result["aggregated_metrics"], result["aggregated_metrics"]["stats"]
+    [about, *_] = beside.get(METADATA) or [{}]
     scale = {"ms": 1.0, "s": 1e3}[result.get("_time_unit", "s")]
-    version = " ".join(word for word in (beside.get("server_engine"), beside.get("server_version")) if word)
+    version = " ".join(word for word in (about.get("server_engine"), about.get("server_version")) if word)
     translated = {
-        "model_id": beside.get("api_model_name"), "gpu": beside.get("server_gpu_type"),
-        "gpus": beside.get("server_gpu_count"), "engine_version": version.lower() or None,
+        "model_id": about.get("api_model_name"), "gpu": about.get("server_gpu_type"),
+        "gpus": about.get("server_gpu_count"), "engine_version": version.lower() or None,
         "scenario": found.get("scenario"), "max_concurrency": found["num_concurrency"], "request_rate": "inf",
         "duration": found["run_duration"],  # in seconds, whatever the latencies' unit
         "num_prompts": found["num_requests"], "completed": found["num_completed_requests"],
@@ -55,7 +57,7 @@ def translate(result: Mapping[str, Any], beside: Mapping[str, Any]) -> list[Tran
         translated |= spread(stats[name], NAMES, key, scale)
     translated |= _compute(result["individual_request_metrics"], found["num_completed_requests"], scale)
     own = spread(stats["tpot"], NAMES, "genai_bench_{}_tpot_ms", scale)
-    tool = f"genai-bench {beside['benchmark_version']}" if "benchmark_version" in beside else "genai-bench"
+    tool = f"genai-bench {about['benchmark_version']}" if "benchmark_version" in about else "genai-bench"
     warnings = (SUMMARY_ONLY, BURSTS, to_stream_end("genai-bench"), cache_unchecked("genai-bench"))
     return [Translation(tool, known(translated), own, warnings)]
 

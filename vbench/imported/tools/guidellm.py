@@ -12,6 +12,7 @@ from typing import Any
 
 from vbench.imported.tools.translation import (
     SUMMARY_ONLY,
+    Beside,
     Translation,
     cache_unchecked,
     compute_latencies,
@@ -44,7 +45,7 @@ def recognises(result: Mapping[str, Any]) -> bool:
     return isinstance(result.get("benchmarks"), list) and "guidellm_version" in (result.get("metadata") or {})
 
 
-def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translation]:
+def translate(result: Mapping[str, Any], _: Beside) -> list[Translation]:
     tool = f"guidellm {result['metadata']['guidellm_version']}"
     lengths = _lengths(result)
     return [_translate(benchmark, tool, lengths) for benchmark in result["benchmarks"]]

@@ -10,6 +10,7 @@ from typing import Any
 
 from vbench.imported.tools.translation import (
     SUMMARY_ONLY,
+    Beside,
     Translation,
     cache_unchecked,
     known,
@@ -35,7 +36,7 @@ def recognises(result: Mapping[str, Any]) -> bool:
     return {"load_summary", "successes"} <= result.keys()
 
 
-def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translation]:
+def translate(result: Mapping[str, Any], _: Beside) -> list[Translation]:
     load, found = result["load_summary"], result["successes"]
     latency, rates = found.get("latency") or {}, found.get("throughput") or {}
     failed = (result.get("failures") or {}).get("count", 0)

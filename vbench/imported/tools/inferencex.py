@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from vbench.imported.tools.translation import SUMMARY_ONLY, Translation, cache_unchecked, known, number
+from vbench.imported.tools.translation import SUMMARY_ONLY, Beside, Translation, cache_unchecked, known, number
 from vbench.schema.record import Reason
 
 LATENCY = re.compile(r"(mean|median|std|p[\d.]+)_(ttft|tpot|itl|e2el)")
@@ -34,7 +34,7 @@ def recognises(result: Mapping[str, Any]) -> bool:
     return {"hw", "conc", "tput_per_gpu", "framework"} <= result.keys()
 
 
-def translate(result: Mapping[str, Any], _: Mapping[str, Any]) -> list[Translation]:
+def translate(result: Mapping[str, Any], _: Beside) -> list[Translation]:
     split = bool(result.get("is_multinode"))
     decode = int(result["num_decode_gpu"] if split else result["tp"])
     gpus = decode + int(result["num_prefill_gpu"]) if split else decode

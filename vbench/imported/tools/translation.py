@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 
 from vbench.metrics import quantiles
 from vbench.schema.record import Reason
+
+Beside = Mapping[str, Sequence[Mapping[str, Any]]]  # the entries of files in a result's folder, by their names
 
 SHAPES = ("mean", "median", "std", "p90", "p95", "p99")
 MILLISECONDS = {"s": 1e3, "ms": 1.0, "s/token": 1e3, "ms/token": 1.0}
