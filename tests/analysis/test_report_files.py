@@ -13,7 +13,8 @@ from sections import OOM, curve
 
 from vbench import tracking
 from vbench.analysis import __main__ as door
-from vbench.analysis import figures, frame, page
+from vbench.analysis import figures, frame
+from vbench.analysis.inline import inline_svg
 from vbench.analysis.options import Options, parse_options
 from vbench.schema.errors import Refused
 from vbench.schema.record import Reason
@@ -221,7 +222,18 @@ def test_a_figure_in_the_page_is_shorter_and_has_its_letters_where_they_were():
     drawing = (
         f'<?xml?><svg viewBox="0 0 100 90"><metadata>x</metadata>{defined}<path d="M 1.23456 2\nL 3 4"/>{glyph}</svg>'
     )
-    assert page._inline(drawing) == (
+    assert inline_svg(drawing) == (
         '<svg viewBox="0 26 100 64"><path id="g1a" transform="scale(0.015625)"/><path d="M 1.23 2L 3 4"/>'
         '<use xlink:href="#g1a" x="63.62"/><use xlink:href="#g1b"/></svg>'
     )
+
+
+def test_the_door_does_without_pyarrow_and_leaves_it_to_others():
+    program = (
+        "import sys, vbench.analysis.__main__, pandas\n"
+        "assert 'pyarrow' not in sys.modules\n"
+        "assert pandas.Series(['a', None]).isna().tolist() == [False, True]\n"
+        "import pyarrow; print(pyarrow.__name__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "pyarrow\n"), ran.stderr

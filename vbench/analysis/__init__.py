@@ -16,3 +16,7 @@ It knows neither how runs are measured nor how MLflow stores them: `__main__` is
     report       sections -> files; page the HTML one among them
     terminal     sections -> a terminal
 """
+
+from vbench.analysis.leanpandas import import_lean_pandas
+
+import_lean_pandas()

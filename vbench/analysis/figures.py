@@ -12,10 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.colors import to_rgba
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path
@@ -40,16 +39,32 @@ def draw(plot: Plot) -> Drawing:
 
 
 def render(drawing: Drawing, path: Any, kind: str) -> None:
-    """Writes the drawing as svg or pdf to a path or stream, as png to a path."""
-    figure = Figure(figsize=(drawing.width / DPI, drawing.height / DPI), dpi=DPI, facecolor="white")
-    canvas: Any = FigureCanvasAgg(figure)
-    figure.add_artist(_Replay(drawing))
+    """Writes the drawing as png or pdf to a path, as svg to a stream of text."""
     with _missing_glyphs():
-        if kind != "png":
-            figure.savefig(path, format=kind)
-            return
-        canvas.draw()
-    path.write_bytes(encode_png(np.asarray(canvas.buffer_rgba()), DPI))
+        if kind == "png":
+            renderer: Any = RendererAgg(drawing.width, drawing.height, DPI)  # type: ignore[no-untyped-call]
+            _replay(drawing, renderer)
+            path.write_bytes(encode_png(np.asarray(renderer.buffer_rgba()), DPI))
+        elif kind == "svg":
+            renderer = RendererSVG(drawing.width / POINT, drawing.height / POINT, path, image_dpi=DPI)  # type: ignore[no-untyped-call]
+            _replay(drawing, renderer)
+            renderer.finalize()
+        else:
+            _save(drawing, path, kind)
+
+
+def _save(drawing: Drawing, path: Any, kind: str) -> None:
+    """Writes the drawing in any other format that matplotlib has."""
+    from matplotlib.artist import Artist
+    from matplotlib.figure import Figure  # the other formats do without it, in less time and memory
+
+    class Replay(Artist):
+        def draw(self, renderer: Any) -> None:
+            _replay(drawing, renderer)
+
+    figure = Figure(figsize=(drawing.width / DPI, drawing.height / DPI), dpi=DPI, facecolor="white")
+    figure.add_artist(Replay())
+    figure.savefig(path, format=kind)
 
 
 @contextmanager
@@ -78,27 +93,22 @@ def _measure(text: str, size: float, bold: bool) -> float:
     return float(width)
 
 
-class _Replay(Artist):
-    """Draws a drawing with whatever renderer a format has."""
-
-    def __init__(self, drawing: Drawing) -> None:
-        super().__init__()
-        self.drawing = drawing
-
-    def draw(self, renderer: Any) -> None:
-        drawing, pen = self.drawing, _Pen(renderer, self.drawing)
-        pen.draw_segments(drawing.grid)
-        for bars in drawing.bars:
-            pen.draw_segments(bars)
-        for line in (*drawing.lines, *drawing.key):
-            pen.draw_line(line)
-        pen.draw_segments(drawing.edges)
-        pen.draw_segments(drawing.ticks)
-        pen.draw_rings(drawing.rings)
-        for leader in drawing.leaders:
-            pen.draw_segments(leader)
-        for words in drawing.words:
-            pen.write(words)
+def _replay(drawing: Drawing, renderer: Any) -> None:
+    """Draws the drawing on white with whatever renderer a format has."""
+    pen = _Pen(renderer, drawing)
+    pen.fill("white")
+    pen.draw_segments(drawing.grid)
+    for bars in drawing.bars:
+        pen.draw_segments(bars)
+    for line in (*drawing.lines, *drawing.key):
+        pen.draw_line(line)
+    pen.draw_segments(drawing.edges)
+    pen.draw_segments(drawing.ticks)
+    pen.draw_rings(drawing.rings)
+    for leader in drawing.leaders:
+        pen.draw_segments(leader)
+    for words in drawing.words:
+        pen.write(words)
 
 
 class _Pen:
@@ -113,6 +123,12 @@ class _Pen:
         box = drawing.scale.box
         corners = np.array([[box.left, box.bottom], [box.right, box.top]]) * self.scale
         self.axes = Bbox(corners)
+
+    def fill(self, colour: str) -> None:
+        gc = self._context(colour, 0.0, in_axes=False)
+        size = Affine2D().scale(*self.renderer.get_canvas_width_height())
+        self.renderer.draw_path(gc, Path.unit_rectangle(), size, to_rgba(colour))
+        gc.restore()
 
     def draw_segments(self, segments: Segments) -> None:
         gc = self._context(segments.colour, segments.width, segments.in_axes, segments.opacity)

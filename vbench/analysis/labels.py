@@ -108,7 +108,7 @@ def add_labels(
         parts.append(rows["experiment"].map("experiment={}".format))
     named = [map_distinct(rows[name], _name) for name in names]
     system_label = _join(rows, named, parts)
-    return rows.copy().assign(
+    return rows.assign(
         system_label=system_label.where(system_label != "", "unknown system"),
         model_label=_join(rows, [map_distinct(rows["model"], value_text)], _condition_phrases(rows, by_model)),
         conditions_label=_join(rows, [], parts),

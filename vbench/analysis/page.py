@@ -25,12 +25,8 @@ Points = dict[str, Any]  # as `explorer.collect_points` gives them
 PAGE = "report.html"
 KIND = "vbench report"
 BEST = "★"
-TITLE_PT = 26  # the height of the title of a figure
 NUMBER = re.compile(rf"(?:{BEST} ?)?[<>≤≥~$]? ?[-+−]?[\d.,]+(?!\w)|needs \d|none$")  # how a cell of a number begins
 LONGEST_CELL = 32  # characters; a longer cell is text, and wraps
-PLACES = re.compile(r'\b(?:d|x|y)="[^"]*"')  # of an SVG: where things are
-GLYPH = re.compile(r'<use xlink:href="([^"]*)" transform="translate\(([\d.]+) 0\)"/>')
-DECIMALS = re.compile(r"(\.\d\d)\d+")  # beyond a hundredth of a point
 FOLDER = Path(__file__).parent / "templates"
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(FOLDER),
@@ -48,7 +44,7 @@ def render_page(
     files: Sequence[str],
     points: Points | None,
 ) -> str:
-    """The page. `drawings` are SVG files by slug; `points` go into an interactive figure, if there are any."""
+    """The page. `drawings` are SVG elements by slug; `points` go into an interactive figure, if there are any."""
     interactive = points is not None and bool(points["points"])
     return TEMPLATES.get_template(PAGE).render(
         kind=KIND,
@@ -57,7 +53,7 @@ def render_page(
         sections=sections,
         origin=origin,
         files=files,
-        drawings={slug: _inline(drawing) for slug, drawing in drawings.items()},
+        drawings=drawings,
         cell_class=_cell_class,
         text_columns=text_columns,
         table_head=table_head,
@@ -84,20 +80,6 @@ def text_columns(table: pd.DataFrame) -> list[bool]:
     cells = [[str(cell) for cell in column] for column in zip(*rows, strict=True)] or [[]] * len(table_head(table))
     worded = [any(cells) and not any(NUMBER.match(cell) for cell in column) for column in cells]
     return [True, *worded[1:]]
-
-
-def _inline(drawing: str) -> str:
-    """An SVG file as an element of a page: shorter, without its XML head, and without the band of its title."""
-    element = re.sub(r"^.*?(?=<svg )|<metadata>.*?</metadata>\s*", "", drawing, flags=re.DOTALL)
-    element = GLYPH.sub(r'<use xlink:href="\1" x="\2"/>', element)  # a thousand letters a figure
-    element = PLACES.sub(lambda found: DECIMALS.sub(r"\1", found[0]).replace("\n", ""), element)
-    element = re.sub(r">\s+<", "><", re.sub(r'(?<=["#])DejaVuSans-', "g", element))
-    return re.sub(
-        r'viewBox="0 0 ([\d.]+) ([\d.]+)"',
-        lambda found: f'viewBox="0 {TITLE_PT} {found[1]} {float(found[2]) - TITLE_PT:g}"',
-        element,
-        count=1,
-    )
 
 
 def _cell_class(cell: object, worded: bool = False) -> Markup:

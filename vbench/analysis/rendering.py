@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vbench.analysis.inline import inline_svg
+
 if TYPE_CHECKING:
     from vbench.analysis.plot import Plot
 
@@ -21,7 +23,10 @@ MOST_PROCESSES = 8  # each holds some 60 MiB of its own
 
 
 def render_all(plots: Mapping[str, Plot], folder: Path, formats: Sequence[str]) -> dict[str, str]:
-    """Writes NAME.FORMAT for each plot and format (png, svg, pdf), and returns the SVG of each plot by its name."""
+    """Writes NAME.FORMAT for each plot and format (png, svg, pdf), and returns each as an SVG element, by its name.
+
+    All are held until the page is written, so each is shortened where it is drawn.
+    """
     from vbench.analysis import figures  # noqa: F401  matplotlib, imported once for all processes
 
     tasks = [(plot, folder / name, tuple(formats)) for name, plot in plots.items()]
@@ -60,4 +65,4 @@ def _render(task: tuple[Plot, Path, tuple[str, ...]]) -> str:
             file.write_text(written.getvalue(), encoding="utf-8", errors="replace")
         else:
             figures.render(figure, file, kind)
-    return written.getvalue()
+    return inline_svg(written.getvalue())

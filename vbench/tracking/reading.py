@@ -39,6 +39,7 @@ CHOSEN = (
     "AND (:experiment IS NULL OR experiments.name = :experiment)"
 )
 RUNS = f"SELECT run_uuid, runs.name, experiments.name, start_time, status {CHOSEN} ORDER BY start_time DESC, run_uuid"
+REPORTS = "SELECT run_uuid FROM tags WHERE key = ?"
 CELLS = "SELECT run_uuid, key, {value} FROM {table} WHERE {kept} run_uuid IN (SELECT run_uuid {chosen})"
 SERIES = "/"  # in the key of a series (group/name), whose last sample is not a result of the run
 PAGE = 1000
@@ -52,6 +53,7 @@ class _Rows:
     """Long format: runs (id, name, experiment, start in ms, status) and a cell for each of their values."""
 
     runs: list[tuple[str, str, str, int, str]]
+    reports: set[str]  # the ids of those that are reports, which measured nothing
     params: Iterable[Cell]
     metrics: Iterable[Cell]
     tags: Iterable[Cell]
@@ -105,6 +107,7 @@ def _select(connection: sqlite3.Connection, experiment: str | None, ids: set[str
 
     return _Rows(
         runs=list(select(RUNS)),
+        reports={run for (run,) in connection.execute(REPORTS, (REPORT,))},
         params=cells("params", "value"),
         metrics=cells("latest_metrics", "CASE WHEN is_nan THEN NULL ELSE value END", f"instr(key, '{SERIES}') = 0 AND"),
         tags=cells("tags", "value"),
@@ -156,6 +159,7 @@ def _rows(found: list[tuple[str, Run]]) -> _Rows:
     runs = [run for _, run in found]
     return _Rows(
         runs=[(run.info.run_id, run.info.run_name, name, run.info.start_time, run.info.status) for name, run in found],
+        reports={run.info.run_id for run in runs if REPORT in run.data.tags},
         params=((run.info.run_id, *item) for run in runs for item in run.data.params.items()),
         metrics=(
             (run.info.run_id, *item) for run in runs for item in run.data.metrics.items() if SERIES not in item[0]
@@ -185,15 +189,13 @@ def _hide_password(uri: str) -> str:
 
 
 def _table(rows: _Rows) -> pd.DataFrame:
-    tagged = list(rows.tags)
-    reports = {run for run, key, _ in tagged if key == REPORT}  # reports, which measured nothing
-    runs = [run for run in rows.runs if run[0] not in reports]
+    runs = [run for run in rows.runs if run[0] not in rows.reports]
     place = {run[0]: row for row, run in enumerate(runs)}
     table = pd.DataFrame(runs, columns=RUN_COLUMNS)
     table["start_time"] = pd.to_datetime(table["start_time"], unit="ms", utc=True)
     metrics = {f"metrics.{key}": column for key, column in _pivot(rows.metrics, place, np.nan, float).items()}
     params = {f"params.{key}": restore(key, column) for key, column in _pivot(rows.params, place, None, object).items()}
-    tags = {f"tags.{key}": column for key, column in _pivot(tagged, place, None, object).items()}
+    tags = {f"tags.{key}": column for key, column in _pivot(rows.tags, place, None, object).items()}
     return pd.concat([table, pd.DataFrame(params | metrics | tags, index=table.index)], axis=1)
 
 

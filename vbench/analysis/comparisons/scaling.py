@@ -11,11 +11,14 @@ from vbench.analysis.axes import THROUGHPUT, axis
 from vbench.analysis.distinct import number_rows
 from vbench.analysis.frame import SIZES
 from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
+from vbench.analysis.loads import LOAD_AXES
 from vbench.analysis.points import choose_load, mean_points
 from vbench.analysis.ratios import Ratio, log_means, match_points, mean_ratios
 from vbench.analysis.section import Section
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
 
@@ -30,6 +33,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     if rows.empty:
         return []
     conditions = [each for each in runs.conditions if each != "device"]
+    rows = _drop_metrics(rows, {y.key, "gpus", *SIZES, *(each.column for each in LOAD_AXES), *runs.everything})
     grown = pd.concat([_add_way(rows, size) for size in SIZES])
     labels = add_labels(grown, conditions, ["gpu_type", "way"])
     sizes = labels.groupby(["model_label", "system_label"])["gpus"].transform("nunique")
@@ -47,6 +51,11 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         f"{f' ({why})' if why else ''}. The growing size: tp splits a model, dp copies it. {shared_conditions(labels)}."
     )
     return [Section("scaling", "Scaling", caption, _table(data), data, notes=tuple(describe_join(labels)))]
+
+
+def _drop_metrics(rows: pd.DataFrame, kept: Collection[str]) -> pd.DataFrame:
+    """The rows without the numbers that no table here shows: each run stands three times in what is compared."""
+    return rows[[each for each in rows if each in kept or rows[each].dtype != float]]
 
 
 def _add_way(rows: pd.DataFrame, size: str) -> pd.DataFrame:
