@@ -133,9 +133,21 @@ def test_the_page_fits_the_screen_and_only_wide_tables_scroll(page, width):
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     window._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
-        assert window.script("return document.documentElement.scrollWidth") <= width
-        tables = "return [...document.querySelectorAll('.wide')].map((each) => each.scrollWidth - each.clientWidth)"
-        assert (max(window.script(tables)) > 0) == (width == 500)
+        window.until(lambda: window.script("return document.documentElement.scrollWidth") <= width, "page that fits")
+        tables = window.script(
+            """return [...document.querySelectorAll('.wide')].map((each) => {
+              const beyond = each.scrollWidth - each.clientWidth
+              each.scrollLeft = beyond
+              const ends = [...each.querySelectorAll('tr > :last-child')].map((it) => it.getBoundingClientRect().right)
+              const cut = Math.max(...ends) - each.getBoundingClientRect().right
+              each.scrollLeft = 0
+              const word = Math.max(...each.innerText.split(/\\s+/).map((it) => it.length))
+              return [each.querySelector('tr').children.length <= 4 && word <= 20, beyond, cut]
+            })"""
+        )
+        assert all(cut < 1 for _, _, cut in tables), tables  # scrolled to its end, a table shows its last column whole
+        assert all(beyond < 1 for small, beyond, _ in tables if small or width == 1280), tables
+        assert any(small for small, _, _ in tables)
     finally:
         window._driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
