@@ -14,6 +14,8 @@ from sections import OOM, curve
 from vbench import tracking
 from vbench.analysis import __main__ as door
 from vbench.analysis import figures, frame
+from vbench.analysis.answers import most
+from vbench.analysis.comparisons import within_slo
 from vbench.analysis.inline import inline_svg
 from vbench.analysis.options import Options, parse_options
 from vbench.schema.errors import Refused
@@ -201,6 +203,18 @@ def test_a_report_goes_to_a_folder_of_its_experiment(runs, tmp_path, capsys):
     assert Options(experiment="../up").folder == "report/up"
     assert Options(experiment="..").folder == "report/experiment"
     assert Options(experiment="grid", out="here").folder == "here"
+
+
+@pytest.mark.parametrize(("window", "mark"), [({}, "≤ 1,000"), ({"slo_window_s": 30.0}, "1,000")])
+def test_the_rates_of_a_search_by_an_earlier_version_are_called_too_high(window, mark):
+    made = records.record(metrics={"slo_max_concurrency": 22, "slo_output_throughput": 1000.0, "probes": 22} | window)
+    made.config["workload"] |= {"search": "max_concurrency", "slo": {"ttft_ms": 500.0}}
+    found = frame.runs(records.table([made]))
+    [section] = within_slo.sections(found, Options())
+    assert section.table["output_throughput"].tolist() == [mark]
+    assert bool(section.notes) == mark.startswith("≤")
+    [sentence] = most._within_slo(section.data)
+    assert ("at most 1,000 output tokens/s" in sentence) == mark.startswith("≤")
 
 
 def test_a_store_of_a_search_only_has_an_answer_and_whole_probes(runs, tmp_path, capsys):

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import records
 from builders import requests
 
 from vbench.metrics.goodput import slo_metrics
 from vbench.metrics.steady import steady_metrics
+from vbench.schema.record import REQUESTS
+from vbench.tracking.rederived import complete_metrics
 
 
 def closed_loop(waves, places=2, slow_first=0.0):
@@ -42,6 +45,18 @@ def test_a_searchs_throughput_is_what_is_served_too():
     found = slo_metrics(made, made.sent >= 1.0, {"ttft_ms": 600})
     assert found["slo_output_throughput"] == pytest.approx(160)
     assert found["slo_request_goodput"] == pytest.approx(40)
+    assert found["slo_window_s"] == pytest.approx(3.0)
+
+
+def test_the_steady_rates_of_an_earlier_version_are_computed_again_when_it_is_filed(tmp_path):
+    made = closed_loop(5, 40)
+    made.save(tmp_path / REQUESTS)
+    wrong = {"steady_window_s": 3.2, "steady_output_token_throughput": 190.0, "pct_of_roofline": 50.0, "completed": 200}
+    record = records.record(metrics=wrong)
+    right = complete_metrics(record, tmp_path).metrics
+    assert right["steady_output_token_throughput"] == pytest.approx(160)
+    assert (right["pct_of_roofline"], right["completed"]) == (50.0, 200)
+    assert complete_metrics(record, tmp_path / "elsewhere").metrics == record.metrics  # no raw columns
 
 
 def test_a_failed_request_counts_as_begun_and_not_as_served():

@@ -65,7 +65,7 @@ def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> 
     `slo_steady_requests` and `slo_steady_met` count them, `slo_steady_attainment` is their ratio. `slo_p99_…` is the
     99th percentile of each objective's latency; absent if a judged request has none. `slo_output_throughput` is
     what the server served from the first of their sends to the last, `slo_request_goodput` the requests that ended
-    in that time, times the share that met the SLO.
+    in that time, times the share that met the SLO; `slo_window_s` is that time.
     """
     count, met = int(judged.sum()), int((meets_slo(requests, slo) & judged).sum())
     found: dict[str, float] = {"slo_steady_requests": count, "slo_steady_met": met}
@@ -79,6 +79,7 @@ def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> 
     start, end = float(requests.sent[judged].min()), float(requests.sent[judged].max())
     if end > start:
         served, tokens = compute_rates(requests, start, end)
+        found["slo_window_s"] = end - start
         found |= {"slo_request_goodput": served * met / count, "slo_output_throughput": tokens}
     return found
 

@@ -135,7 +135,11 @@ class _Progress:
         metrics |= _bracket_metrics(found)
         if found.level:
             highest = self.records[found.level].metrics
-            metrics |= {key: highest[key] for key in ("slo_request_goodput", "slo_output_throughput") if key in highest}
+            metrics |= {
+                key: highest[key]
+                for key in ("slo_request_goodput", "slo_output_throughput", "slo_window_s")
+                if key in highest
+            }
         if math.isfinite(found.failed):
             missed = self.records[found.failed].metrics
             metrics |= {key: value for key, value in missed.items() if key.startswith("slo_p99_")}

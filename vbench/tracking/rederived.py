@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vbench.metrics.definitions import is_measured
 from vbench.metrics.reach import reach
+from vbench.metrics.steady import steady_metrics
 from vbench.schema import RunConfig, from_plain
 from vbench.schema.record import REQUESTS, UNREADABLE, Record, Requests
 
@@ -16,9 +17,16 @@ if TYPE_CHECKING:
 NEWEST = "pct_of_roofline"  # a record with it has all of the metrics
 
 
+STEADY = "steady_window_s"  # earlier versions counted requests at both ends of this window
+
+
 def complete_metrics(record: Record, folder: Path) -> Record:
-    """The record with the metrics of `vbench.metrics.reach`, if it lacks them and its folder has what they need."""
-    if record.failure or record.source != "measured" or NEWEST in record.metrics or not record.metrics:
+    """The record with the metrics of `vbench.metrics.reach`, if it lacks them, and with the rates of its steady window.
+
+    Both come from the folder's raw columns; a record without them stays as it is.
+    """
+    lacking, steady = NEWEST not in record.metrics, STEADY in record.metrics
+    if record.failure or record.source != "measured" or not record.metrics or not (lacking or steady):
         return record
     try:
         config: RunConfig = from_plain(RunConfig, record.config)
@@ -26,5 +34,7 @@ def complete_metrics(record: Record, folder: Path) -> Record:
     except UNREADABLE:  # no raw columns, or a config of another version
         return record
     measured = requests.select(is_measured(requests, config.workload.warmup_s))
-    found = reach(measured, config, record.metrics.get("server_prefix_cache_hits", 0.0))
+    found = steady_metrics(measured) if steady else {}
+    if lacking:
+        found |= reach(measured, config, record.metrics.get("server_prefix_cache_hits", 0.0))
     return replace(record, metrics=record.metrics | found)

@@ -107,7 +107,10 @@ def _within_slo(data: pd.DataFrame) -> list[str]:
     for (model, objectives, search), rows in data.groupby(["model_label", "objectives", "search"]) if len(data) else []:
         ranked = rows.sort_values("highest", ascending=False, kind="stable")
         best = ranked.iloc[0]
-        served = f", {best['output_throughput']:,.0f} output tokens/s" if pd.notna(best["output_throughput"]) else ""
+        most = "at most " if best["at_most"] else ""
+        served = (
+            f", {most}{best['output_throughput']:,.0f} output tokens/s" if pd.notna(best["output_throughput"]) else ""
+        )
         unit = UNITS.get(search, "requests/s")
         rest = f" The next: {ranked.iloc[1]['system_label']}, {ranked.iloc[1]['highest']:g}." if len(ranked) > 1 else ""
         told.append(
