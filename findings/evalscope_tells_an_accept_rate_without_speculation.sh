@@ -4,7 +4,7 @@
 # Guess:  "Spec. Accept Rate" comes from the server's counters of speculative decoding, and is absent without them.
 # Seen:   it is 1 - chunks / tokens of the stream, so that `--stream-interval 4`, or a front end that merges, has one too.
 #         Output of 2026-11-27, Python 3.11:
-#             one token a chunk: Avg Decoded Tok/Iter 1.0, Spec. Accept Rate 0.0
+#             one token a chunk: Avg Decoded Tok/Iter None, Spec. Accept Rate None
 #             four tokens a chunk: Avg Decoded Tok/Iter 4.0, Spec. Accept Rate 0.75
 # Matters: a busy front end, which merges tokens, looks like a draft model that works.
 set -euo pipefail
@@ -27,5 +27,5 @@ for word, tokens, gap in (("one token", 1, 0.01), ("four tokens", 4, 0.04)):
     print(f"{word} a chunk: " + ", ".join(f"{name} {told.get(name)}" for name in names))
 PY
 ) || { tail -20 "$tmp/log"; exit 2; }
-holds "$seen" "one token a chunk: Avg Decoded Tok/Iter 1.0, Spec. Accept Rate 0.0
+holds "$seen" "one token a chunk: Avg Decoded Tok/Iter None, Spec. Accept Rate None
 four tokens a chunk: Avg Decoded Tok/Iter 4.0, Spec. Accept Rate 0.75"
