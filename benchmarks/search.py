@@ -1,6 +1,6 @@
 """Compares the time of an SLO search with another revision's, and checks the answers in separate runs.
 
-    python benchmarks/search.py REVISION [--rounds 3] [--fake] [OVERRIDE …]
+    python benchmarks/search.py REVISION [--rounds 3] [--minutes 25] [--fake] [OVERRIDE …]
 
 The script runs the same search with this build and with a checkout of REVISION (a git worktree in a temporary folder),
 in turns. By default it searches the highest concurrency of the tiny model on real vLLM on this CPU. It prints, for each
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,11 +73,11 @@ def ask(tree: Path, words: Sequence[str], home: Path) -> tuple[Path, float]:
 
 
 def answer(session: Path) -> tuple[int, int]:
-    """The concurrency that a session's search found, and the number of its probes."""
+    """The concurrency that a session's search found, 0 if none, and the number of its probes."""
     found = [json.loads(path.read_text())["metrics"] for path in session.glob("*/record.json")]
     search = next((metrics for metrics in found if "slo_max_concurrency" in metrics), None)
     if search is None:
-        sys.exit(f"the search in {session} ended without an answer")
+        return 0, len(found)
     return int(search["slo_max_concurrency"]), int(search["probes"])
 
 
@@ -96,6 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("revision", help="the tag or commit to compare with")
     parser.add_argument("--rounds", type=int, default=3, help="how many searches each build runs")
+    parser.add_argument("--minutes", type=float, default=25, help="begin no further round after so many")
     parser.add_argument("--fake", action="store_true", help="use the tests' fake server instead of vLLM")
     parser.add_argument("--ttft-ms", type=float, help="TTFT objective instead of the default")
     parser.add_argument("--tpot-ms", type=float, help="TPOT objective instead of the default; ignored with --fake")
@@ -111,21 +113,28 @@ def main() -> None:
     if options.fake:
         words.append(f"engine.command=[python,{ROOT / 'tests' / 'fake_vllm.py'},{','.join(FAKE)}]")
     with tempfile.TemporaryDirectory() as folder, checkout(options.revision) as other:
-        report(Path(folder), {"this build": ROOT, options.revision: other}, options.rounds, words, slo)
+        report(Path(folder), {"this build": ROOT, options.revision: other}, options, words, slo)
 
 
-def report(home: Path, trees: dict[str, Path], rounds: int, words: list[str], slo: dict[str, Any]) -> None:
+def report(
+    home: Path, trees: dict[str, Path], options: argparse.Namespace, words: list[str], slo: dict[str, Any]
+) -> None:
     """Prints each round as it ends, then the ratio and the confirmations."""
-    ratios, levels = [], set()
-    for turn in range(rounds):
+    ratios, levels, took, began = [], set(), {name: [] for name in trees}, time.monotonic()
+    for turn in range(options.rounds):
+        if time.monotonic() - began > 60 * options.minutes:
+            print(f"{options.minutes:g} minutes are over: {turn} of {options.rounds} rounds", flush=True)
+            break
         seconds = {}
         for name, tree in trees.items():
             session, seconds[name] = ask(tree, [*words, f"workload.seed={turn}"], home / f"{turn}-{len(seconds)}")
             level, probes = answer(session)
             levels.add((name, level))
+            took[name].append(seconds[name])
             print(f"round {turn + 1}, {name}: {level} at once, {probes} probes, {seconds[name]:.1f} s", flush=True)
         new, old = seconds.values()
         ratios.append(new / old)
+    print("medians: " + ", ".join(f"{name} {statistics.median(each):.1f} s" for name, each in took.items()))
     print(f"time × {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
     for index, (name, level) in enumerate(sorted(levels)):
         if level:
