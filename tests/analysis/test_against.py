@@ -10,8 +10,6 @@ from vbench.analysis import __main__ as door
 from vbench.analysis.gate import parse_gate
 from vbench.schema import Weights
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
-
 
 def repeated(rates, **what):
     return [records.record(workload={"seed": seed}, output_throughput=rate, **what) for seed, rate in enumerate(rates)]

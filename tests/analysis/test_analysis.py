@@ -19,9 +19,6 @@ from vbench.analysis.options import Options
 from vbench.schema import Lengths, Weights
 from vbench.schema.record import Reason
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
-
-
 # ---- the frame
 
 

@@ -18,8 +18,6 @@ from vbench.metrics.intervals import t_quantile
 from vbench.schema import Lengths
 from vbench.schema.record import Failure
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
-
 
 def test_gpu_time_is_from_the_lease_to_the_last_load_times_the_gpus():
     there = records.record().environment | {"held_since": "2026-11-20T09:58:00+00:00"}

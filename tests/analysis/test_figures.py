@@ -26,7 +26,6 @@ from vbench.analysis.png import encode_png
 from vbench.schema import Lengths
 from vbench.schema.record import Failure, Reason
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
 ITL, RATE = axis("median_itl_ms"), axis("output_throughput")
 
 

@@ -13,9 +13,6 @@ from vbench.analysis.options import parse_options
 from vbench.analysis.pareto import pareto_front
 from vbench.schema.errors import Refused
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
-
-
 # ---- max_model_len
 
 

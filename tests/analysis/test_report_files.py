@@ -23,7 +23,6 @@ from vbench.schema.record import Reason
 
 pytestmark = [
     pytest.mark.usefixtures("store"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # MLflow's own
 ]
 
 

@@ -19,7 +19,6 @@ from vbench.analysis import __main__ as analysis
 from vbench.schema import to_plain
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
     pytest.mark.slow,
 ]  # MLflow's own
 

@@ -14,7 +14,6 @@ from vbench.analysis import __main__ as analysis
 
 pytestmark = [
     pytest.mark.slow,  # files 64 runs and reports them
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # MLflow's own
 ]
 
 

@@ -24,8 +24,6 @@ from vbench.imported import NotAResult
 from vbench.imported.report import benchmark_report
 from vbench.schema.record import Failure, Record
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
-
 SAMPLES = Path(__file__).parent / "samples"
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 PATTERN = r"pattern=(?P<model>llama8b)/stage_"

@@ -26,7 +26,6 @@ from vbench.session import telemetry
 from vbench.session.telemetry import server_columns
 from vbench.tracking.curves import MOST_A_RUN, MOST_A_SERIES, points
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
 HERE = Path(__file__).parents[1]
 NAN = float("nan")
 

@@ -22,7 +22,6 @@ from vbench.tracking.mapping import COLUMN_NAMES, flatten, restore
 
 pytestmark = [
     pytest.mark.usefixtures("store"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # MLflow's own
 ]
 
 

@@ -25,7 +25,6 @@ from vbench.tracking.pages import campaign_page
 
 pytestmark = [
     pytest.mark.usefixtures("store"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # MLflow's own
 ]
 
 

@@ -23,7 +23,6 @@ from vbench.schema.record import Failure, Reason
 
 pytestmark = [
     pytest.mark.usefixtures("store"),
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),  # MLflow's own
 ]
 FILE = "import sys, pathlib; from vbench import tracking; print(tracking.file(pathlib.Path(sys.argv[1])))"
 

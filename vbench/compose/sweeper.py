@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, ValueType
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from vbench.compose.points import run_config
 from vbench.schema.errors import Refused
 from vbench.schema.secrets import redact
+
+Plugins.instance()  # the first scan recreates Hydra's plugin classes, so they are imported only after it
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf  # noqa: E402
 
 
 @dataclass
