@@ -111,10 +111,10 @@ def test_a_budget_without_room_for_a_confirmation_starts_nothing(capsys, tmp_pat
         "workload.request_rate=4",
         "slo={ttft_ms: 500}",
     ]
-    options = ["tune={engine.max_num_seqs: [8, 16, 32, 64]}", "launcher.budget_gpu_hours=0.2"]
+    options = ["tune={engine.max_num_seqs: [8, 16, 32, 64]}", "launcher.budget_gpu_hours=0.02"]
     assert command.main([*words, *options]) == 3
     printed = capsys.readouterr().out
     assert "4 options and the defaults: 4 under 33% of the load, 2 under 100% of the load" in printed
     assert "undecided: the budget has no room for the first round and a confirmation" in printed
-    assert "0.00 of 0.2 GPU hours" in printed
+    assert "0.00 of 0.02 GPU hours" in printed
     assert not list(tmp_path.glob("multirun/**/session.json"))
