@@ -55,6 +55,15 @@ def load(*urls, chat=False, processes=2, routing=None, timeout_s=30.0, **values)
     )
 
 
+def test_sessions_need_as_many_streams_as_may_be_in_flight_and_not_as_they_have_turns():
+    alone = load("http://server", num_prompts=400)
+    assert (len(alone), alone.most_in_flight) == (400, 6)
+    assert dataclasses.replace(alone, max_concurrency=4).most_in_flight == 4
+    two_at_a_time = np.concatenate([alone.structure.after, alone.structure.after[:1]])
+    forked = dataclasses.replace(alone, structure=dataclasses.replace(alone.structure, after=two_at_a_time))
+    assert forked.most_in_flight == 12
+
+
 def counter(url, name):
     with urllib.request.urlopen(f"{url}/metrics") as reply:
         return float(re.search(rf"^vllm:{name}{{.*}} (.*)$", reply.read().decode(), re.MULTILINE)[1])
