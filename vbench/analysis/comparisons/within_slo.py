@@ -40,7 +40,8 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     table.index.name = "model"
     caption = (
         "The highest load at which 99 % of requests met every objective (0: not even the lowest load did), found by "
-        f"doubling and bisection; each probe is a separate run. {shared_conditions(runs.searches)}."
+        "probes of several levels, which are judged together; each probe is a separate run. "
+        f"{shared_conditions(runs.searches)}."
     )
     return [Section("within-slo", "Highest load within the SLO", caption, table, data, notes=notes)]
 
