@@ -120,14 +120,16 @@ def table(found: list[Record]) -> pd.DataFrame:
         "start_time": pd.to_datetime([each.started_at for each in found], utc=True, format="ISO8601"),
         "status": [STATUS[each.verdict] for each in found],
         "tags.vbench.run_key": [each.run_key for each in found],
-        "tags.vbench.parent": None,
     }
+    tags = pd.DataFrame(
+        [row.tags for row in rows], columns=sorted({"vbench.parent"}.union(*(row.tags for row in rows)))
+    )
     return pd.concat(
         [
             pd.DataFrame(about),
             params.apply(lambda column: restore(column.name.removeprefix("params."), column.astype(object))),
             pd.DataFrame([row.metrics for row in rows]).add_prefix("metrics."),
-            pd.DataFrame([row.tags for row in rows]).add_prefix("tags."),
+            tags.add_prefix("tags."),
         ],
         axis=1,
     )
