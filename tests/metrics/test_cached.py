@@ -87,13 +87,22 @@ def test_shares_are_of_all_prompt_tokens_and_losses_add_up():
 def test_hits_are_a_share_of_what_was_sent_where_the_engine_counts_a_waiting_prompt_at_each_attempt():
     made = structured([(0, 0, -1, [0]), (1, 0, -1, [0])], [40], [1, 1], [0, 0])
     hits = find_hits(made, CacheFacts(4, (100,)))
-    counted = {"server_prefix_cache_queries": 200.0, "server_prefix_cache_hits": 36.0}
+    counted = {"server_prefix_cache_queries": 200.0, "server_prefix_cache_hits": 36.0, "server_prompt_tokens": 80.8}
     found = hit_metrics(made, hits, counted)
     assert found["prefix_hits_simulated"] == found["prefix_hits_measured"] == 36 / 80
     assert found["prefix_queries_repeated"] == pytest.approx(1.5)
     once = hit_metrics(made, hits, counted | {"server_prefix_cache_queries": 40.0, "server_prefix_cache_hits": 10.0})
     assert once["prefix_hits_measured"] == 10 / 40  # a prompt that was withdrawn as it waited was never looked up
     assert "prefix_queries_repeated" not in once
+
+
+@pytest.mark.parametrize("prompted", [{"server_prompt_tokens": 80.9}, {}])
+def test_queries_of_other_users_are_not_taken_for_repeated_ones(prompted):
+    made = structured([(0, 0, -1, [0]), (1, 0, -1, [0])], [40], [1, 1], [0, 0])
+    counted = {"server_prefix_cache_queries": 200.0, "server_prefix_cache_hits": 36.0} | prompted
+    found = hit_metrics(made, find_hits(made, CacheFacts(4, (100,))), counted)
+    assert found["prefix_hits_measured"] == 36 / 200
+    assert "prefix_queries_repeated" not in found
 
 
 def test_a_load_without_shared_parts_has_no_such_metric():

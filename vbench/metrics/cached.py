@@ -7,7 +7,8 @@ measured   the servers' counters
 
 vLLM 0.26 looks a waiting prompt up each time it tries to admit it, and counts all its tokens as queries each time (0.32
 counts them once, as it is admitted). So where the counters tell of more queries than prompt tokens were sent, the hits
-are told as a share of what was sent, and `prefix_queries_repeated` says how many more queries there were.
+are told as a share of what was sent, and `prefix_queries_repeated` says how many more queries there were. Both counters
+of prompt tokens are higher where others use the server, whose hits cannot be told from ours: then it is hits / queries.
 
 All are shares of the prompt tokens of all requests that were sent. Only loads that share parts have them; any other
 load implies no hit.
@@ -23,6 +24,7 @@ import numpy as np
 from vbench.metrics.prefix_cache import content_of, infinite_hits, shares_parts, simulate, timeline
 from vbench.schema.record import Ints, Requests
 
+OTHERS_SHARE = 0.01  # prompt tokens beyond those sent, from which on others use the server
 DEFAULT_BLOCK = 16  # tokens, vLLM's on GPUs: where a server does not tell
 
 
@@ -78,9 +80,10 @@ def hit_metrics(
     if hits.simulated is not None:
         found["prefix_hits_simulated"] = int(hits.simulated.sum()) / tokens
     queries = counted.get("server_prefix_cache_queries", 0.0)
+    repeated = tokens < queries and counted.get("server_prompt_tokens", queries) <= tokens * (1 + OTHERS_SHARE)
     if queries:
-        found["prefix_hits_measured"] = counted.get("server_prefix_cache_hits", 0.0) / min(queries, tokens)
-    if queries > tokens:
+        found["prefix_hits_measured"] = counted.get("server_prefix_cache_hits", 0.0) / (tokens if repeated else queries)
+    if repeated:
         found["prefix_queries_repeated"] = queries / tokens - 1
     if len(by_engine) > 1:
         found |= {"prefix_hits_least_engine": min(by_engine), "prefix_hits_most_engine": max(by_engine)}
