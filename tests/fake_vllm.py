@@ -220,6 +220,8 @@ class Engine:
         self.schedule()
 
     def schedule(self) -> None:
+        if self.options.hold and self.options.hold.exists():
+            return
         while self.waiting and len(self.running) < self.options.max_num_seqs:
             stream = self.waiting.popleft()
             stream.first_at = time.perf_counter() + self.options.ttft_s
@@ -236,6 +238,7 @@ class Engine:
         if ended:
             gone = set(ended)
             self.running = [stream for stream in self.running if stream not in gone]
+        if ended or self.options.hold:
             self.schedule()
         now = time.perf_counter()
         self.due = max(self.due + self.options.itl_s, now)  # a step that took too long is followed at once
@@ -624,6 +627,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     vllm.add_argument("--api-key", "--require-key", help="answer 401 under /v1 without it")
     fake = parser.add_argument_group("the fake's own")
     fake.add_argument("--ttft-s", type=float, default=0.0)
+    fake.add_argument("--hold", type=Path, help="while this file exists, no request is admitted")
     fake.add_argument("--itl-s", type=float, default=0.01)
     fake.add_argument("--tokens-per-chunk", type=int, default=1)
     fake.add_argument("--stamp", action="store_true")
