@@ -224,7 +224,10 @@ told["TTFT of a reply of one token"] = latencies([0.2])["time_to_first_token"]
     "vllm": (
         None,
         """
+import argparse, asyncio, json, tempfile, time
+from types import SimpleNamespace
 from vllm.benchmarks import serve
+from vllm.benchmarks.datasets import TimedTrace, add_dataset_parser
 from vllm.benchmarks.lib.endpoint_request_func import RequestFuncOutput
 def metrics(*replies, duration):
     outputs = [RequestFuncOutput(success=True, prompt_len=8, **reply) for reply in replies]
@@ -233,13 +236,36 @@ merged = metrics(dict(output_tokens=100, ttft=0.05, itl=[0.04] * 24, latency=1.0
 turns = [dict(output_tokens=2, ttft=0.03, itl=[0.02], latency=0.05, start_time=0.05 * n) for n in range(20)]
 told = {"median ITL in ms, four tokens each 40 ms": round(merged.median_itl_ms, 3)}
 told["mean TPOT in ms, the same"] = round(merged.mean_tpot_ms, 2)
+told["mean TTFT in ms, the same, first chunk after 50 ms"] = round(merged.mean_ttft_ms, 3)
 most = metrics(*turns, duration=1.0).max_concurrent_requests
 told["max_concurrent_requests of 20 requests, one at a time within 1 s"] = most
+ten = [dict(output_tokens=1, ttft=float(n), itl=[], latency=float(n), start_time=0.0) for n in range(1, 11)]
+ttft = metrics(*ten, duration=10.0)
+p50, p99 = ttft.median_ttft_ms, dict(ttft.percentiles_ttft_ms)[99.0]
+told["p50 and p99 TTFT in s of 1 to 10"] = [round(p50 / 1e3, 3), round(p99 / 1e3, 3)]
+async def first():
+    began = time.perf_counter()
+    async for _ in serve.get_request([None] * 3, 1.0, float("inf")):
+        return time.perf_counter() - began
+told["s until the first of three requests is sent at 1 request/s, burstiness inf"] = round(asyncio.run(first()))
+add_dataset_parser(parser := argparse.ArgumentParser())
+defaults = {key: value for key, value in vars(parser.parse_args([])).items() if key.startswith("timed_trace")}
+row = {"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": list(range(14))}  # as Mooncake's
+with tempfile.NamedTemporaryFile("w") as trace:
+    print(json.dumps(row), file=trace, flush=True)
+    words = SimpleNamespace(get_vocab=lambda: {str(n): n for n in range(100)}, all_special_ids=[])
+    sent = TimedTrace(dataset_path=trace.name, random_seed=0, **defaults).sample(words, 1)[0]
+found = [sent.prompt_len, sent.timestamp]
+told["timed_trace: prompt tokens and s of a row of Mooncake's, 6955 tokens at 27482 ms"] = found
 """,
         {
             "median ITL in ms, four tokens each 40 ms": 40.0,
             "mean TPOT in ms, the same": 9.7,
+            "mean TTFT in ms, the same, first chunk after 50 ms": 50.0,
             "max_concurrent_requests of 20 requests, one at a time within 1 s": 20,
+            "p50 and p99 TTFT in s of 1 to 10": [5.5, 9.91],
+            "s until the first of three requests is sent at 1 request/s, burstiness inf": 1,
+            "timed_trace: prompt tokens and s of a row of Mooncake's, 6955 tokens at 27482 ms": [224, 27482.0],
         },
     ),
 }

@@ -53,7 +53,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if len(asked) == 1:
             self.wfile.write(rest[: 10 << 20])
             self.wfile.flush()
-            time.sleep(60)
+            time.sleep(600)
         else:
             self.wfile.write(rest)
 
@@ -71,7 +71,7 @@ download='from huggingface_hub import hf_hub_download; hf_hub_download("some/mod
 partial() { find "$HF_HOME" -name '*.incomplete' -size +0; }
 
 "$tmp/venv/bin/python" -c "$download" > "$tmp/first.log" 2>&1 & client=$!
-for _ in $(seq 100); do
+for _ in $(seq 1500); do
   size=$(partial | xargs -r stat -c %s | sort -n | tail -n 1 || true)
   [ "${size:-0}" -ge 8000000 ] && break
   sleep 0.2

@@ -15,18 +15,7 @@ set -euo pipefail
 tmp=$(mktemp -d); trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$tmp"' EXIT
 . "$(dirname "$0")/setup"
 need_vllm 0.32.0
-
-mkdir "$tmp/model"
-cat > "$tmp/model/config.json" <<'JSON'
-{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", "num_hidden_layers": 2,
- "hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 64,
- "vocab_size": 2000, "max_position_embeddings": 2048, "bos_token_id": 1, "eos_token_id": 2}
-JSON
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-(cd "$tmp" && HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 exec python3 -m \
-  vllm.entrypoints.openai.api_server --model "$tmp/model" --served-model-name tiny --load-format dummy \
-  --skip-tokenizer-init --enforce-eager --port "$port") > "$tmp/log" 2>&1 &
-
+serve_tiny
 seen=$(python3 - "$port" <<'PY'
 import http.client, json, sys, time, urllib.request
 

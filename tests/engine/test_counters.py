@@ -24,6 +24,12 @@ def test_change_is_of_counters_that_both_sides_have():
     }
 
 
+def test_requests_that_finished_are_counted_whatever_ended_them():
+    name = "vllm:request_success_total"
+    page = f'{name}{{finished_reason="stop"}} 3.0\n{name}{{finished_reason="length"}} 4.0\n{name}_created 9\n'
+    assert parse(page) == {"requests_finished": 7.0}
+
+
 def test_labels_may_hold_any_text_and_samples_a_time():
     odd = 'vllm:num_requests_running{model_name="a } b \\" c"} 3.0 1700000000000\nvllm:num_requests_running 1\n'
     assert parse(odd) == {"requests_running": 4.0}

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import fake_vllm
 import numpy as np
@@ -19,6 +19,7 @@ from doors import vbench
 
 from vbench.compose import known_models
 from vbench.engine import external
+from vbench.engine.counters import parse
 from vbench.plan.rules import check_run
 from vbench.schema import Engine, Lengths, Parallelism, RunConfig, effective_config, from_plain, to_plain
 from vbench.schema.errors import Refused, ServerFailed
@@ -136,6 +137,32 @@ def test_it_is_neither_ended_nor_reset_and_warmed_up_by_one_request(tmp_path):
     assert [record.verdict for record in records] == ["VALID"] * 2  # it remembers prompts, but each run has its own
     assert len({record.server["prompt_nonce"] for record in records}) == 2
     assert [record.metrics["server_prefix_cache_hits"] for record in records] == [0, 0]
+
+
+def ask_amid(url, prompt_tokens, running):
+    """Sends one more request, for one token, as soon as this many run on the server."""
+    deadline = time.monotonic() + 60
+    while parse(urlopen(f"{url}/metrics").read().decode())["requests_running"] < running:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    body = json.dumps({"prompt": [7] * prompt_tokens, "max_tokens": 1, "stream": True}).encode()
+    urlopen(Request(f"{url}/v1/completions", body, {"Content-Type": "application/json"})).read()
+
+
+@pytest.mark.parametrize(("prompt_tokens", "others"), [(20, False), (21, True)])
+def test_a_second_client_is_seen_by_its_prompts_though_hardly_by_its_tokens(tmp_path, prompt_tokens, others):
+    load = ("workload.num_prompts=100", "workload.output_len=4", "workload.client_processes=1")
+    with running("--model", "theirs", "--ttft-s", "0.5") as url:
+        second = threading.Thread(target=ask_amid, args=(url, prompt_tokens, 100))
+        second.start()
+        ended = at(url, *load, home=tmp_path)
+        second.join()
+    _, record = recorded(tmp_path)
+    assert record.metrics["server_requests_finished"] == 101
+    assert [reason.code for reason in record.invalid] == ["other_requests"] * others, ended.stdout
+    if others:
+        assert "the server counted 2,021 prompt tokens where 2,000 were sent" in record.invalid[0].sentence
+        assert "wait until nobody else uses the server" in ended.stdout + ended.stderr
 
 
 def test_an_api_without_metrics_and_version_is_measured_by_chat(tmp_path):

@@ -143,6 +143,49 @@ def test_the_server_may_have_made_tokens_that_a_broken_off_request_never_read(th
     assert ("token_mismatch" not in codes(made, {"server_generation_tokens": float(theirs)})) is fits
 
 
+SEEN = {"requests": "server_requests_finished", "prompt tokens": "server_prompt_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("what", "theirs", "others"),
+    [
+        ("requests", 505, False),
+        ("requests", 506, True),
+        ("requests", 400, False),
+        ("prompt tokens", 5050, False),
+        ("prompt tokens", 5051, True),
+        ("prompt tokens", 4000, False),
+    ],
+)
+def test_the_server_may_count_1_percent_more_requests_and_prompt_tokens_than_were_sent(what, theirs, others):
+    made = many(500, usage_input_tokens=np.full(500, 10))  # 8 tokens were sent, its chat template adds 2
+    judged = judge(made, run_config().workload, {SEEN[what]: float(theirs)})
+    assert [reason.code for reason in judged.invalid] == ["other_requests"] * others
+    assert all(f"counted {theirs:,} {what} where" in reason.sentence for reason in judged.invalid)
+
+
+@pytest.mark.parametrize(("theirs", "others"), [(4040, False), (4041, True)])
+@pytest.mark.parametrize("usage", [[8] * 500, [8] * 400 + [0] * 100])
+def test_a_request_that_was_sent_and_failed_may_have_been_counted(theirs, others, usage):
+    failed = np.array([""] * 400 + ["reset"] * 100)
+    made = many(500, error=failed, usage_input_tokens=np.array(usage))
+    found = {"server_prompt_tokens": float(theirs), "server_requests_finished": 500.0}
+    assert ("other_requests" in codes(made, found)) is others
+
+
+def test_a_request_that_was_never_sent_is_not_counted():
+    sent = np.array([0.0] * 100 + [np.nan] * 20)
+    made = many(sent=sent, error=np.array([""] * 100 + ["refused"] * 20), usage_input_tokens=np.full(120, 8))
+    assert "other_requests" in codes(made, {"server_requests_finished": 102.0})
+    assert "other_requests" in codes(made, {"server_prompt_tokens": 810.0})
+    assert "other_requests" not in codes(made, {"server_prompt_tokens": 808.0, "server_requests_finished": 101.0})
+
+
+@pytest.mark.parametrize("usage", [np.zeros(120, np.int64), np.empty(0, np.int64)])
+def test_prompt_tokens_are_not_compared_where_no_usage_tells_how_the_server_counts_them(usage):
+    assert codes(many(usage_input_tokens=usage), {"server_prompt_tokens": 9999.0}) == set()
+
+
 @pytest.mark.parametrize(("failed", "invalid", "warned"), [(0, [], []), (1, ["failed_requests"], ["few_samples"])])
 def test_299_answers_are_needed_for_a_p99_and_no_failure_is_allowed(failed, invalid, warned):
     judged = judge(many(299, error=np.array(["http 500"] * failed + [""] * (299 - failed))), run_config().workload, {})

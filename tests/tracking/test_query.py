@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,8 @@ from stored_runs import client, runs
 
 from vbench import tracking
 from vbench.schema.errors import Refused
-from vbench.schema.record import Failure
+from vbench.schema.record import TELEMETRY, Failure
+from vbench.schema.series import Series
 from vbench.tracking import __main__ as pages
 from vbench.tracking.mapping import flatten
 from vbench.tracking.pages import campaign_page
@@ -93,6 +96,33 @@ def test_of_runs_that_others_filed_a_nan_passes_no_comparison_but_unequal(tmp_pa
     assert tracking.query("foreign", where="metrics.m != 5")["metrics.m"].isna().tolist() == [True]
     for holds in ("> -10", ">= 0", "< 10", "<= 5", "= 5"):
         assert tracking.query("foreign", where=f"metrics.m {holds}")["metrics.m"].tolist() == [5.0]
+
+
+def test_of_a_metric_that_others_logged_twice_at_one_time_and_step_the_larger_is_compared(tmp_path):
+    """As MLflow 3.17.2 does, whichever came last; docs/metrics.md says so."""
+    filed(tmp_path)
+    experiment = client().create_experiment("foreign")
+    for values in ((7.0, 5.0), (1.0, 5.0)):
+        run_id = client().create_run(experiment).info.run_id
+        for value in values:
+            client().log_metric(run_id, "m", value, timestamp=1000, step=0)
+    assert sorted(tracking.query("foreign")["metrics.m"]) == [5.0, 7.0]
+    for holds, found in (("= 5", [5.0]), ("> 5", [7.0]), ("!= 7", [5.0]), ("< 5", [])):
+        assert tracking.query("foreign", where=f"metrics.m {holds}").get("metrics.m", pd.Series()).tolist() == found
+
+
+def test_what_is_filed_has_no_metric_twice_at_one_time_and_step_even_if_it_is_filed_again(tmp_path, store):
+    folder = records.saved(records.record(), tmp_path / "out")
+    times = np.array([0.0001, 0.0004, 1.0, 1.0001])  # two pairs of samples, each within one millisecond
+    Series(times, {"server/requests_running": np.array([9.0, 3.0, 8.0, 4.0])}, 1e9).save(folder / TELEMETRY)
+    tracking.file(folder)
+    tracking.file(folder)
+    with closing(sqlite3.connect(store)) as database:
+        rows = database.execute("SELECT key, timestamp, step, run_uuid FROM metrics").fetchall()
+    assert len([key for key, *_ in rows if key == "server/requests_running"]) == 2
+    assert len(set(rows)) == len(rows)
+    [run] = runs()
+    assert run.data.metrics["server/requests_running"] == 4.0  # the last sample, not the larger one
 
 
 def test_deleted_runs_and_experiments_are_not_seen(tmp_path):

@@ -15,6 +15,7 @@ from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compile
 from vbench.metrics.coverage import empty_replies, few_samples, nothing_measured, out_of_prompts
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
 from vbench.metrics.host_rules import contended_host, starved_host
+from vbench.metrics.server_rules import COUNT_SHARE, other_requests, token_mismatch
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
@@ -22,7 +23,6 @@ LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client 
 RATE_SHARE = 0.95  # of the requested rate
 RATE_SAMPLES = 20  # with fewer, a Poisson process's own rate scatters more than that
 LAG_SHARE = 0.5  # of the median ITL, or of TTFT where there is none: a client whose loop lags more measures itself
-COUNT_SHARE = 0.01  # between the server's token counter and ours
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (metrics.occupancy.LOOP_LIMIT)
 STALL_MS = 1000.0  # warn about a pause longer than both 1 s and STALL_TOKENS median inter-token latencies
 PAUSED_SHARE = 0.01  # of replies with a gap beyond 1 s: above it, p99 over requests shows them
@@ -64,8 +64,8 @@ def judge(
         _short_replies(requests, load),
         unimplied,
         None if unimplied else cache_mismatch(found),
-        _token_mismatch(requests, found),
-        _other_requests(found),
+        token_mismatch(requests, found),
+        other_requests(requests, found),
     )
     warnings = (
         briefly,
@@ -165,23 +165,6 @@ def _short_replies(requests: Requests, load: Workload) -> Reason | None:
     if not load.ignore_eos or not short:
         return None
     return Reason("short_replies", f"{short} replies ended before the tokens asked, though ignore_eos was set")
-
-
-def _token_mismatch(requests: Requests, found: dict[str, float]) -> Reason | None:
-    theirs, ours = found.get("server_generation_tokens"), int(requests.output_tokens.sum())
-    if theirs is None:
-        return None
-    broken_off = (requests.error == ENDED_EARLY) & ~np.isnan(requests.sent)
-    unread = int((requests.asked_tokens - requests.output_tokens)[broken_off].clip(0).sum())  # made, but never read
-    if -COUNT_SHARE * max(theirs, ours) <= theirs - ours <= COUNT_SHARE * max(theirs, ours) + unread:
-        return None
-    cause = "somebody else used the server" if theirs > ours else "tokens were lost on the way"
-    return Reason("token_mismatch", f"the server counted {theirs:.0f} output tokens, we {ours}: {cause}")
-
-
-def _other_requests(found: dict[str, float]) -> Reason | None:
-    count = found.get("server_requests_before", 0.0)
-    return Reason("other_requests", f"{count:.0f} requests of others ran or waited at the start") if count else None
 
 
 def _preemptions(found: dict[str, float]) -> Reason | None:
