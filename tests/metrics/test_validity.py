@@ -71,6 +71,8 @@ def test_a_closed_loop_may_keep_requests_waiting():
 
 def test_preemptions_are_a_warning():
     assert codes(many(), {"server_preemptions": 2.0}) == (set(), {"preemptions"})
+    (warned, _) = judge(many(), run_config().workload, {"server_preemptions": 2.0}).warnings
+    assert "computed again is in no count of tokens" in warned.sentence
 
 
 def test_replies_that_end_early_are_fine_where_eos_is_obeyed():

@@ -169,7 +169,10 @@ def _short_replies(requests: Requests, load: Workload) -> Reason | None:
 
 def _preemptions(found: dict[str, float]) -> Reason | None:
     count = found.get("server_preemptions", 0.0)
-    return Reason("preemptions", f"the server preempted {count:.0f} times for want of KV cache") if count else None
+    if not count:
+        return None
+    sentence = f"the server preempted {count:.0f} times for want of KV cache"
+    return Reason("preemptions", f"{sentence}; what it then computed again is in no count of tokens")
 
 
 def _saturated(found: dict[str, float]) -> Reason | None:
