@@ -48,7 +48,7 @@ def test_every_finding_says_what_was_guessed_and_seen_and_stands_in_the_list():
         head = path.read_text().partition("set -euo pipefail")[0]
         assert [word for word in ("Guess:", "Seen:", "Matters:") if word not in head] == [], path.name
         assert re.search(r"\d+\.\d+\.\d+", head.splitlines()[1]), f"{path.name}: its first line tells no version"
-        assert re.search(r"Output\s+of[\s#]+20\d\d-\d\d-\d\d", head), f"{path.name}: tells no output and its date"
+        assert re.search(r"Output[\s#]+of[\s#]+20\d\d-\d\d-\d\d", head), f"{path.name}: tells no output and its date"
 
 
 def test_every_row_of_the_guesses_is_complete_and_in_a_table():
