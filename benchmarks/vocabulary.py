@@ -227,7 +227,7 @@ told["TTFT of a reply of one token"] = latencies([0.2])["time_to_first_token"]
 import argparse, asyncio, json, tempfile, time
 from types import SimpleNamespace
 from vllm.benchmarks import serve
-from vllm.benchmarks.datasets import TimedTrace, add_dataset_parser
+from vllm.benchmarks.datasets.datasets import TimedTrace, add_dataset_parser
 from vllm.benchmarks.lib.endpoint_request_func import RequestFuncOutput
 def metrics(*replies, duration):
     outputs = [RequestFuncOutput(success=True, prompt_len=8, **reply) for reply in replies]
