@@ -12,6 +12,7 @@ from vbench.engine.dummy import build_config_json
 from vbench.engine.published import make_model, read_model
 from vbench.metrics.model_cost import compute_model_cost
 from vbench.metrics.model_facts import read_facts
+from vbench.plan.positions import default_context, longest_context
 from vbench.schema.errors import Refused
 
 LLAMA = {
@@ -45,6 +46,18 @@ def test_a_folder_gives_the_facts_of_its_config_and_the_bytes_of_its_headers(tmp
     assert (model.name, model.hub_id, model.architecture) == ("my_model", str(folder), "LlamaForCausalLM")
     assert (model.head_dim, model.num_key_value_heads, model.rope_theta) == (64, 2, 500000.0)
     assert (model.weight_bytes, model.revision) == (1000, None)
+
+
+def test_the_limit_of_a_tokenizer_bounds_no_context_and_of_two_in_the_config_the_larger_can_be_served(tmp_path):
+    """As vLLM 0.32.0 serves them: all positions of the config; of Phi-3's kind 4096 where no length is given."""
+    folder = write_folder(tmp_path / "llama", LLAMA)
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 2048}')
+    llama = read_model(f"path:{folder}")
+    assert (default_context(llama), longest_context(llama)) == (4096, 4096)
+    scaling = {"type": "longrope", "short_factor": [1.0] * 32, "long_factor": [2.0] * 32}
+    limits = {"max_position_embeddings": 131072, "original_max_position_embeddings": 4096, "rope_scaling": scaling}
+    phi = read_model(f"path:{write_folder(tmp_path / 'phi', LLAMA | limits)}")
+    assert (default_context(phi), longest_context(phi)) == (4096, 131072)
 
 
 def test_the_dummy_model_is_built_of_the_config_as_published(tmp_path):
