@@ -9,7 +9,13 @@ REFUSALS = {
     "parallelism.tensor_parallel_size=3": "tensor_parallel_size=3 uses 3 devices, but hardware=cpu has 1",
     "workload.num_prompts=abc": "workload.num_prompts: Value 'abc'",
     "engine.weights=foo": "engine.weights: Invalid value 'foo', expected one of [hub, dummy]",
-    "+workload.foo=3": "workload.foo: no such key",
+    "workload.num_promts=3,4": "workload.num_promts: no such key; did you mean workload.num_prompts?",
+    "+workload.num_promts=3,4": "workload.num_promts: no such key; did you mean workload.num_prompts?",
+    "~workload.num_promts": "workload.num_promts: no such key; did you mean workload.num_prompts?",
+    "~workload.num_prompts": "workload.num_prompts: a key that is always there",
+    "num_prompts=3,4": "num_prompts: no such key; did you mean workload.num_prompts?",
+    "worklod.seed=3,4": "worklod.seed: no such key; did you mean workload?",
+    "model.num_hiden_layers=range(3,5)": "did you mean model.num_hidden_layers?",
     "engine.env.FOO=1": "+engine.env.FOO=… adds it",
     "workload=sharegpt_file": "workload.path: not given; give the path",
     "workload=trace": "workload.path: not given; give the path",
@@ -34,6 +40,11 @@ def test_bad_input_gets_one_line_that_names_the_key_and_starts_nothing(override,
     assert len(ended.stderr.splitlines()) == 1
     assert ended.stdout == ""
     assert not list(tmp_path.glob("multirun/*/*/"))
+
+
+def test_a_wrong_key_beside_a_grid_and_a_flag_is_named(tmp_path):
+    ended = vbench("workload.nmu=1", "workload.num_prompts=4,8", "--config-dir", str(tmp_path), cwd=tmp_path)
+    assert ended.stderr.startswith("vbench: workload.nmu: no such key")
 
 
 def test_the_first_point_of_a_grid_is_shown_and_nothing_starts(tmp_path):

@@ -27,6 +27,8 @@ from vbench.schema.secrets import redact
 MODULE = "hydra_plugins.vbench"
 CFG_JOB = ("--cfg", "job")
 MULTIRUN = ("-m", "--multirun")  # argparse takes no words on both sides of a flag
+# Flags of Hydra that it does not take beside --multirun.
+OTHER_MODES = ("--info", "-i", "--hydra-help", "--run", "-r", "--cfg", "-c", "--shell-completion", "-sc")
 
 
 @dataclass
@@ -107,7 +109,7 @@ def _order(words: Sequence[str]) -> list[str]:
     a grid is told as "add --multirun".
     """
     kept = [word for word in words if word not in (*MULTIRUN, *(CFG_JOB if is_shown(words) else ()))]
-    return kept if any(word.startswith("-") for word in kept) else [MULTIRUN[1], *kept]
+    return kept if any(word.partition("=")[0] in OTHER_MODES for word in kept) else [MULTIRUN[1], *kept]
 
 
 def is_shown(words: Sequence[str]) -> bool:

@@ -4,9 +4,10 @@ The only room that knows Hydra's composition and OmegaConf; it does not know ses
 """
 
 from vbench.compose.choices import CONF, LAUNCHERS, known_gpus, known_models, register
-from vbench.compose.messages import COMPOSE_ERRORS, explain, nearest
+from vbench.compose.messages import COMPOSE_ERRORS, explain
 from vbench.compose.points import grid, run_config
 from vbench.compose.quoting import check_quoting
+from vbench.compose.unknown import nearest
 
 __all__ = [
     "COMPOSE_ERRORS",

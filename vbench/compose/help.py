@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from vbench.compose.choices import CONF, defaults, groups
-from vbench.compose.messages import nearest
+from vbench.compose.unknown import nearest
 from vbench.schema import MISSING, Key, RunConfig, keys
 from vbench.schema.errors import Refused
 

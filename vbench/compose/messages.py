@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from vbench.compose.choices import LAUNCHERS, groups
-from vbench.compose.containers import make_container
-from vbench.schema import RunConfig
+from vbench.compose.unknown import explain_unknown_key, nearest
 
-ALIKE = 0.5  # of 1.0, for a choice that was probably meant
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -28,8 +23,8 @@ def explain(error: BaseException) -> str:
         return f"{named[1]}={named[2]}: no such choice; {near}"
     if isinstance(error, ConfigCompositionException) and (composition := _explain_composition(error)):
         return composition
-    if isinstance(error, (ConfigKeyError, ConfigAttributeError)) and error.full_key:
-        return _unknown_key(str(error.full_key))
+    if key := _find_misplaced_key(error):
+        return explain_unknown_key(key)
     if isinstance(error, OmegaConfBaseException) and error.full_key == "launcher":
         return f"launcher: its keys are set one by one; where sessions run is hydra/launcher={'|'.join(LAUNCHERS)}"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
@@ -46,20 +41,20 @@ def _explain_composition(error: ConfigCompositionException) -> str | None:
         if added and named[1] in groups():
             return f"{named[1]}: it has no default choice to replace; {_how_to_add(named[1], added[1])}"
         inner = str(getattr(cause, "full_key", None) or "")  # a key within a value: slo={foo: 1}
-        return _unknown_key(inner if inner.startswith(f"{named[1]}.") else named[1])
+        return explain_unknown_key(inner if inner.startswith(f"{named[1]}.") else named[1])
     if in_file := re.match(r"In '([^']*)': ConfigKeyError .*full_key: (\S+)", text, re.DOTALL):
-        return f"conf/{in_file[1]}.yaml: {_unknown_key(in_file[2])}"
+        return f"conf/{in_file[1]}.yaml: {explain_unknown_key(in_file[2])}"
     return explain(cause) if isinstance(cause, OmegaConfBaseException) else None
 
 
-def nearest(word: str, choices: Sequence[str]) -> str:
-    """Which of the choices was probably meant, and all of them."""
-    begin = [choice for choice in choices if choice.startswith(word)]
-    likeness = {choice: difflib.SequenceMatcher(None, choice, word).ratio() for choice in choices}
-    alike = [choice for choice in choices if likeness[choice] >= ALIKE]
-    near = sorted(alike, key=lambda choice: -likeness[choice]) or begin  # of equals, the first
-    listed = f"choose from {', '.join(choices)}" if choices else "see --help"
-    return f"did you mean {near[0]}? ({listed})" if near else listed
+def _find_misplaced_key(error: BaseException) -> str | None:
+    """The key that was set, added or removed although it is not there, or always is."""
+    if removed := re.search(r"Could not delete from config. (?:The value of )?'([^']*)'", str(error)):
+        return removed[1]
+    is_misplaced = isinstance(error, (ConfigKeyError, ConfigAttributeError)) or "not support deletion" in str(error)
+    return (
+        str(error.full_key) if isinstance(error, OmegaConfBaseException) and error.full_key and is_misplaced else None
+    )
 
 
 def _how_to_add(group: str, override: str) -> str:
@@ -74,13 +69,3 @@ def _describe_own_file(group: str, choice: str) -> str | None:
     if not own.exists():
         return None
     return f"{own} is found with hydra.searchpath=[file://{Path('conf').absolute()}]"
-
-
-def _unknown_key(key: str) -> str:
-    *path, _ = key.removeprefix("+").split(".")
-    schema = make_container(RunConfig)
-    known = OmegaConf.select(schema, ".".join(path)) if path else schema
-    if isinstance(known, DictConfig) and OmegaConf.get_type(known) is dict:
-        return f"{key}: not set yet; +{key}=… adds it"
-    names = [str(name) for name in known] if isinstance(known, DictConfig) else []
-    return f"{key}: no such key; {nearest(key, sorted('.'.join([*path, name]) for name in names))}"

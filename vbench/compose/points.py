@@ -13,8 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vbench.compose import configfiles
 from vbench.compose.messages import explain
+from vbench.compose.unknown import explain_unknown_key
 from vbench.schema import RunConfig, from_plain
 from vbench.schema.errors import Refused
+from vbench.schema.serialisation import NO_SUCH_KEY
 
 
 def grid(loader: ConfigLoader, master: DictConfig, points: Iterable[Sequence[str]]) -> Iterator[RunConfig]:
@@ -66,7 +68,8 @@ def _run_config(composed: DictConfig, plain: dict[str, Any]) -> RunConfig:
     except OmegaConfBaseException as error:
         raise Refused(explain(error)) from error
     except KeyError as error:
-        raise Refused(str(error.args[0])) from error
+        key, _, why = str(error.args[0]).partition(": ")
+        raise Refused(explain_unknown_key(key) if why == NO_SUCH_KEY else error.args[0]) from error
     return run
 
 

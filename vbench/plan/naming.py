@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from vbench.schema import Parallelism, RunConfig
@@ -33,7 +33,7 @@ LOAD_WORDS = (  # the parts of a load's name, and how each is said
     (r"slo request_rate", "most req/s within the SLO"),
     (r"slo sessions", "most sessions within the SLO"),
 )
-MOST_REPEATS = 100  # a higher seed was chosen, not counted
+NO_REPEATS: Mapping[str, int] = {}
 
 
 def run_name(config: RunConfig) -> str:
@@ -73,24 +73,49 @@ def load_name(config: RunConfig) -> str:
     return " ".join(parts)
 
 
-def say_load(name: str) -> str:
-    """The load at the end of a run's name in words: "320 prompts, 8 req/s, 64 at once, repeat 2"."""
-    return ", ".join(map(_say_part, re.findall(r"slo \S+|\S+", name.rpartition(DOT)[2])))
+def number_repeats(names: Iterable[str]) -> dict[str, int]:
+    """Which repeat each of a campaign's runs is, from 1; only of those that are repeated from the first seed on.
+
+    A seed that was asked for, without the ones below it, is no repeat.
+    """
+    seeds: dict[str, set[int]] = {}
+    for name in names:
+        load, seed = _split_seed(name)
+        seeds.setdefault(load, set()).add(seed)
+    repeated = {load: found for load, found in seeds.items() if len(found) > 1 and found == {*range(len(found))}}
+    return {f"{load} s{seed}" if seed else load: seed + 1 for load, found in repeated.items() for seed in found}
 
 
-def say_name(name: str) -> str:
+def say_load(name: str, repeats: Mapping[str, int] = NO_REPEATS) -> str:
+    """The load at the end of a run's name in words: "320 prompts, 8 req/s, 64 at once, repeat 2".
+
+    A seed is said as it is, unless `repeats` (of `number_repeats`) tells which repeat this run is.
+    """
+    whole, seed = _split_seed(name)
+    words = [_say_part(part) for part in re.findall(r"slo \S+|\S+", whole.rpartition(DOT)[2])]
+    if name in repeats:
+        words.append(f"repeat {repeats[name]}")
+    elif seed:
+        words.append(f"seed {seed}")
+    return ", ".join(words)
+
+
+def say_name(name: str, repeats: Mapping[str, int] = NO_REPEATS) -> str:
     """A run's name with its load in words: "llama70b · 2xh100 · tp2 · 320 prompts, 64 at once"."""
-    return replace_load(name, say_load(name)) if DOT in name else name
+    return replace_load(name, say_load(name, repeats)) if DOT in name else name
+
+
+def _split_seed(name: str) -> tuple[str, int]:
+    """A run's name without its seed, and the seed."""
+    found = re.fullmatch(r"(.*\S) s(\d+)", name)
+    return (found[1], int(found[2])) if found else (name, 0)
 
 
 def _say_part(part: str) -> str:
     for pattern, text in LOAD_WORDS:
         if found := re.fullmatch(pattern, part):
             return "1 prompt" if part == "n1" else text.format(*found.groups())
-    seed = re.fullmatch(r"s(\d+)", part)
-    if seed is None:
-        return part
-    return f"repeat {int(seed[1]) + 1}" if int(seed[1]) < MOST_REPEATS else f"seed {seed[1]}"
+    return part
 
 
 def replace_load(name: str, load: str) -> str:

@@ -14,6 +14,7 @@ from vbench.schema.fields import MISSING
 from vbench.schema.model import STATED_OF_UNKNOWN
 from vbench.schema.run import RunConfig
 
+NO_SUCH_KEY = "no such key"
 LEAVES = frozenset({str, int, bool, type(None)})
 
 
@@ -45,7 +46,7 @@ def from_plain(part: type, data: Mapping[str, Any], path: str = "") -> Any:
     """
     hints = _hints(part)
     if unknown := set(data) - set(hints):
-        raise KeyError(f"{path}{min(unknown)}: no such key")
+        raise KeyError(f"{path}{min(unknown)}: {NO_SUCH_KEY}")
     values = {key: _value(hints[key], value, f"{path}{key}") for key, value in data.items()}
     made = part(**values)
     if missing := [f"{path}{key}" for key in hints if getattr(made, key) == MISSING]:

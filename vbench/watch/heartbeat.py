@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vbench.plan.naming import say_load
+from collections.abc import Mapping
+
+from vbench.plan.naming import NO_REPEATS, say_load
 from vbench.watch.board import MEASURING, STARTING, SessionProgress
 from vbench.watch.durations import say_duration, say_milliseconds
 
@@ -17,7 +19,7 @@ class Heartbeat:
         self._since = 0.0  # when the state that it tells of began, in seconds since 1970
         self._due_s = 0.0  # in that state
 
-    def beat(self, progress: SessionProgress, now: float) -> str | None:
+    def beat(self, progress: SessionProgress, now: float, repeats: Mapping[str, int] = NO_REPEATS) -> str | None:
         """The line that is due, if one is. The job's clock may be ahead of ours."""
         if progress.state not in FIRST_S:
             return None
@@ -27,7 +29,9 @@ class Heartbeat:
         if spent_s < self._due_s:
             return None
         self._due_s = spent_s + min(spent_s, LONGEST_S)
-        return (_describe_start if progress.state == STARTING else _describe_run)(progress, spent_s)
+        if progress.state == STARTING:
+            return _describe_start(progress, spent_s)
+        return _describe_run(progress, spent_s, repeats)
 
 
 def _describe_start(progress: SessionProgress, spent_s: float) -> str:
@@ -36,7 +40,7 @@ def _describe_start(progress: SessionProgress, spent_s: float) -> str:
     return f"starting for {say_duration(spent_s)}{usual}{log}"
 
 
-def _describe_run(progress: SessionProgress, spent_s: float) -> str | None:
+def _describe_run(progress: SessionProgress, spent_s: float, repeats: Mapping[str, int]) -> str | None:
     run = progress.current_run
     if run is None:
         return None
@@ -44,4 +48,4 @@ def _describe_run(progress: SessionProgress, spent_s: float) -> str | None:
     parts += [f"{progress.tokens_per_s:,.0f} tok/s so far"] if progress.tokens_per_s else []
     parts += [f"TTFT now {say_milliseconds(run.ttft_ms)}"] if run.ttft_ms is not None else []
     parts += [f"ITL now {say_milliseconds(run.itl_ms)}"] if run.itl_ms is not None else []
-    return f"{say_load(run.name)}: {', '.join(parts)}"
+    return f"{say_load(run.name, repeats)}: {', '.join(parts)}"

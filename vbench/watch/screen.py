@@ -14,7 +14,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from vbench.metrics.remedies import REMEDY
-from vbench.plan.naming import say_load, say_name
+from vbench.plan.naming import NO_REPEATS, number_repeats, say_load, say_name
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
 from vbench.watch.board import (
@@ -54,6 +54,7 @@ class Screen:
     def __init__(self, sessions: Mapping[Path, Session]) -> None:
         self.console = open_console()
         self.board = Board({str(folder): session for folder, session in sessions.items()})
+        self._repeats = number_repeats(run.name for session in sessions.values() for run in session.runs)
         self._last_printed: Path | None = None
         self._failures: set[tuple[Path, str]] = set()  # that were printed in full
         self._heartbeats = {folder: Heartbeat() for folder in sessions}
@@ -128,7 +129,7 @@ class Screen:
         if self.console.is_terminal:
             return
         for folder, heartbeat in self._heartbeats.items():
-            if line := heartbeat.beat(self.progress_of(folder), time.time()):
+            if line := heartbeat.beat(self.progress_of(folder), time.time(), self._repeats):
                 self._print_below_name(folder, literal(line))
 
     def has_shown(self, folder: Path, failure: str) -> bool:
@@ -139,7 +140,7 @@ class Screen:
         record = find_record(folder / event.facts["folder"])
         if record is None:  # the record was moved away since, to measure the run again
             return
-        self._print_below_name(folder, fill_markup("{}: ", say_name(record.name)) + result_line(record))
+        self._print_below_name(folder, fill_markup("{}: ", say_name(record.name, self._repeats)) + result_line(record))
         for reason in record.invalid:
             self._print_below_name(folder, fill_markup("  [yellow]{}[/]: {}", reason.code, reason.sentence))
         for remedy in dict.fromkeys(REMEDY[reason.code] for reason in record.invalid if reason.code in REMEDY):
@@ -163,7 +164,7 @@ class Screen:
         shown = sorted(in_flight, key=lambda name: in_flight[name].state not in RUNNING)
         for name in shown[: max(self.console.height - LINES_KEPT_FREE, 1)]:
             left = _left(self.board.session_left_s(name, now))
-            cells = (literal(Path(name).name), *_progress_cells(in_flight[name], now, room), left)
+            cells = (literal(Path(name).name), *_progress_cells(in_flight[name], now, room, self._repeats), left)
             table.add_row(*(cell for column, cell in zip(COLUMNS, cells, strict=True) if column in columns))
         return Group(Text(), table, Text.from_markup(self._totals_line(now)))
 
@@ -198,7 +199,9 @@ def _ready_text(event: Event) -> str:
     return f"{ready}: engine {facts['version']}{memory}"
 
 
-def _progress_cells(progress: SessionProgress, now: float, room: int) -> tuple[str, ...]:
+def _progress_cells(
+    progress: SessionProgress, now: float, room: int, repeats: Mapping[str, int] = NO_REPEATS
+) -> tuple[str, ...]:
     """The columns `state` to `ITL now`; a log's line is cut to this room. The job's clock may be ahead of ours."""
     spent_s = max(now - progress.state_since, 0)
     state = f"{progress.state} {say_duration(spent_s)}" if progress.state_since else progress.state
@@ -214,7 +217,7 @@ def _progress_cells(progress: SessionProgress, now: float, room: int) -> tuple[s
     return (
         state,
         points,
-        literal(say_load(run.name)),
+        literal(say_load(run.name, repeats)),
         replies,
         rate,
         _milliseconds(run.ttft_ms),

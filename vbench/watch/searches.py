@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vbench.plan.naming import say_name
+from vbench.plan.naming import number_repeats, say_name
 from vbench.schema.record import Record
 
 LEVEL_FORMATS = {"max_concurrency": "{:g} at once", "request_rate": "{:g} requests/s", "sessions": "{:g} sessions"}
@@ -61,8 +61,9 @@ def answer_line(record: Record) -> str:
 def answer_lines(records: Sequence[Record]) -> list[str]:
     """One line for each search among the records: its name, its answer and, unless VALID, its verdict."""
     searches = [record for record in records if is_search(record)]
+    repeats = number_repeats(record.name for record in searches)
     return [
-        f"{say_name(record.name)}: {answer_line(record)}"
+        f"{say_name(record.name, repeats)}: {answer_line(record)}"
         + ("" if record.verdict == "VALID" else f" ({record.verdict})")
         for record in searches
     ]

@@ -83,6 +83,7 @@ class TuneLauncher(launcher.CampaignLauncher):
         setup_globals()
         point = job_overrides[0]
         if len(job_overrides) > 1:
+            next(compose.grid(self.context.config_loader, self.config, [point]))  # an unknown key is named first
             raise Refused(f"vbench tune answers for one point, not for {len(job_overrides)}; put what varies into tune")
         question = Question(self._tune, self._objective, self._trials, self._prices, self._backend, TuneLauncher.words)
         launcher.CampaignLauncher.exit_code = carry_out(
