@@ -16,7 +16,7 @@ from vbench.plan.resources import Resources
 from vbench.schema.record import RECORD, Failure
 from vbench.tracking.delivery import Delivery
 from vbench.watch import Event
-from vbench.watch.board import ENDED, MISSING, QUEUED
+from vbench.watch.board import ENDED, MISSING
 from vbench.watch.markup import fill_markup
 from vbench.watch.screen import Screen
 
@@ -55,17 +55,19 @@ class Watcher:
         for task, state in zip(in_flight, states([task.job for task in in_flight if task.job]), strict=True):
             if state.phase is JobPhase.ended:
                 self._collect(task, state)
+            elif state.phase is JobPhase.queued and task.job:
+                why = f"{task.job.file.name}: {state.detail}" if state.detail else task.job.file.name
+                self._screen.progress_of(task.folder).queue(why, time.time())
 
     def show_attached(self, task: Task) -> None:
         """Shows that the task follows a job of an earlier or another command."""
-        self._screen.progress_of(task.folder).state = QUEUED
+        self._screen.progress_of(task.folder).queue("", time.time())
         if task.job:
             self._screen.print(fill_markup("[bold]{}[/]: attached to {}", task.folder.name, task.job.file.name))
 
     def show_queued(self, task: Task) -> None:
         """Shows that a job has the task, unless its session has already reported more."""
-        progress = self._screen.progress_of(task.folder)
-        progress.state = QUEUED if progress.state == MISSING else progress.state
+        self._screen.progress_of(task.folder).queue("", time.time())
 
     def show_requests(self, resources: Sequence[Resources]) -> None:
         """Shows what the jobs just submitted ask of their scheduler, equal ones in one line."""

@@ -41,7 +41,8 @@ class SessionProgress:
 
     session: Session
     state: str = MISSING
-    detail: str = ""  # WAITING: for which resources; STARTING: the log's last line; WARMING: how far it has come
+    # QUEUED: which job, and why it waits; WAITING: for which resources; STARTING: the log's last line; WARMING: how far
+    detail: str = ""
     state_since: float = 0.0  # seconds since 1970
     start_s: float | None = None  # how long its servers took to start
     usual_start_s: float | None = None  # how long such starts took on its host before
@@ -59,6 +60,13 @@ class SessionProgress:
         """The throughput of the current run so far; None before its first tokens are counted."""
         run = self.current_run
         return run.tokens / (run.counted_at - run.began_at) if run and run.tokens else None
+
+    def queue(self, detail: str, t: float) -> None:
+        """A scheduler has the job since `t`, unless its session has reported more already."""
+        if self.state == MISSING:
+            self._enter(QUEUED, t)
+        if self.state == QUEUED:
+            self.state_since, self.detail = self.state_since or t, detail
 
     def update(self, event: Event) -> None:
         """Applies an event of the session. A session that is resumed in a new job starts again from `waiting`."""

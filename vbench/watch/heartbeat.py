@@ -1,14 +1,14 @@
-"""What a pipe or file, which has no live table, shows of a session that starts or measures for long. Pure."""
+"""What a pipe or file, which has no live table, shows of a session that waits, starts or measures for long. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from vbench.plan.naming import NO_REPEATS, say_load
-from vbench.watch.board import MEASURING, STARTING, SessionProgress
+from vbench.watch.board import MEASURING, QUEUED, STARTING, SessionProgress
 from vbench.watch.durations import say_duration, say_milliseconds
 
-FIRST_S = {STARTING: 15.0, MEASURING: 60.0}  # in the state, before its first line
+FIRST_S = {QUEUED: 15.0, STARTING: 15.0, MEASURING: 60.0}  # in the state, before its first line
 LONGEST_S = 300.0  # between two lines; each wait is twice the one before
 
 
@@ -29,6 +29,8 @@ class Heartbeat:
         if spent_s < self._due_s:
             return None
         self._due_s = spent_s + min(spent_s, LONGEST_S)
+        if progress.state == QUEUED:
+            return f"queued for {say_duration(spent_s)}" + (f", {progress.detail}" if progress.detail else "")
         if progress.state == STARTING:
             return _describe_start(progress, spent_s)
         return _describe_run(progress, spent_s, repeats)

@@ -125,10 +125,18 @@ class Screen:
                 self._print_below_name(folder, fill_markup("log: {}", facts["log"]))
 
     def print_progress(self) -> None:
-        """Without a live table: prints how sessions are doing that have started or measured for long."""
+        """Without a live table: prints how sessions are doing that have started or measured for long.
+
+        If none does, it prints how long the first of the queued ones has waited.
+        """
         if self.console.is_terminal:
             return
+        states = self.board.count_states()
+        queued = [folder for folder in self._heartbeats if self.progress_of(folder).state == QUEUED]
+        silent = queued if any(states[each] for each in RUNNING) else queued[1:]
         for folder, heartbeat in self._heartbeats.items():
+            if folder in silent:
+                continue
             if line := heartbeat.beat(self.progress_of(folder), time.time(), self._repeats):
                 self._print_below_name(folder, literal(line))
 

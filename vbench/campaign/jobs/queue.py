@@ -211,7 +211,7 @@ def _expand_array(jobs: str) -> Iterator[str]:
 def _state(text: str, detail: str) -> JobState:
     word = next(iter(text.split()), "").rstrip("+")  # "CANCELLED by 1000"; sacct marks a truncated word with +
     if word in QUEUED:
-        return JobState(JobPhase.queued, detail=detail)
+        return JobState(JobPhase.queued, detail=detail.removeprefix("None"))
     if word in RUNNING:
         return JobState(JobPhase.running, detail=detail.removeprefix("None "))
     if word in ENDED:
