@@ -53,6 +53,16 @@ def test_a_clock_of_a_job_that_is_ahead_is_no_error():
     assert Heartbeat().beat(starting(1000.0), 900.0) is None
 
 
+def test_a_queued_job_is_told_with_its_number_and_what_it_waits_for():
+    progress = SessionProgress(session(8))
+    progress.queue("", 1000.0)
+    progress.queue("slurm job 9: Priority", 1001.0)
+    assert lines(progress, range(1000, 1020)) == {1015: "queued for 15 s, slurm job 9: Priority"}
+    progress.update(Event(1020.0, "starting", START))
+    progress.queue("slurm job 9: Resources", 1021.0)
+    assert (progress.state, progress.detail) == ("starting", "")
+
+
 def test_only_a_pipe_gets_the_lines():
     for terminal in (True, False):
         screen = Screen({Path("a"): session(8)})
