@@ -24,7 +24,7 @@ from vbench.campaign.planning.expecting import WIDTH
 from vbench.plan.reach import predictor
 from vbench.plan.reach.efficiencies import Efficiencies
 from vbench.plan.reach.observations import Observation, observe
-from vbench.plan.reach.prediction import METRICS
+from vbench.plan.reach.prediction import METRICS, TAILS
 from vbench.schema.record import RECORD, Record, find_record
 
 AICONFIGURATOR = {  # models whose config.json it brings
@@ -48,18 +48,20 @@ def main() -> None:
     records = read_records(options.records)
     seen = observe(records)
     found = predictor.fit_efficiencies(seen)
-    errors = predictor.estimate_left_out_errors(seen, found) if options.quick else leave_out(seen, found)
+    fits = predictor.estimate_left_out_fits(seen, found) if options.quick else leave_out(seen, found)
+    errors, tails = predictor.compute_errors(seen, fits), predictor.compute_tail_errors(seen, fits)
     print("Predicted by a fit without the system; measured; error")
     print_table(seen, errors)
     print_systems(seen, errors)
+    print_tails(tails)
     if options.aiconfigurator:
         print_aiconfigurator(seen, options.aiconfigurator)
     if options.save:
         source = options.records.resolve().relative_to(ROOT)
         systems = len({each.system for each in seen})
         basis = f"predicted; fitted to {len(seen)} points of {systems} systems in vbench's {source}"
-        medians = tuple(np.round(np.median(np.abs(errors), axis=0), 3).tolist())
-        DEFAULTS.write_text(predictor.Predictor(found, medians, basis).to_json())
+        medians = (tuple(round(error, 3) for error in predictor.take_medians(each)) for each in (errors, tails))
+        DEFAULTS.write_text(predictor.Predictor(found, *medians, basis).to_json())
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -68,21 +70,26 @@ def read_records(folder: Path) -> list[Record]:
     return [record for record in found if record]
 
 
-def leave_out(seen: list[Observation], common: Efficiencies) -> np.ndarray:
-    """The errors (points, METRICS) of each system, predicted by a fit to the others, begun at the common fit."""
+def leave_out(seen: list[Observation], common: Efficiencies) -> dict[str, Efficiencies]:
+    """For each system, a fit to the others, begun at the common fit."""
     systems = sorted({each.system for each in seen})
     with multiprocessing.Pool() as pool:
-        by_system = pool.starmap(errors_without, [(seen, system, common) for system in systems], chunksize=1)
-    errors = np.empty((len(seen), len(METRICS)))
-    for system, found in zip(systems, by_system, strict=True):
-        errors[[place for place, each in enumerate(seen) if each.system == system]] = found
-    return errors
+        fits = pool.starmap(fit_without, [(seen, system, common) for system in systems], chunksize=1)
+    return dict(zip(systems, fits, strict=True))
 
 
-def errors_without(seen: list[Observation], system: str, start: Efficiencies) -> np.ndarray:
-    """The errors (points of the system, METRICS) of a fit to all other systems."""
-    found = predictor.fit_efficiencies([each for each in seen if each.system != system], start=start)
-    return predictor.compute_errors([each for each in seen if each.system == system], found)
+def fit_without(seen: list[Observation], system: str, start: Efficiencies) -> Efficiencies:
+    """The efficiencies of a fit to all other systems."""
+    return predictor.fit_efficiencies([each for each in seen if each.system != system], start=start)
+
+
+def print_tails(errors: np.ndarray) -> None:
+    """Medians and the worst of the errors (points, TAILS) where a 99th percentile was measured."""
+    known = np.abs(errors[np.isfinite(errors).all(axis=1)])
+    told = "  ".join(
+        f"{name} {np.median(column):.1%}, worst {column.max():.1%}" for name, column in zip(TAILS, known.T, strict=True)
+    )
+    print(f"99th percentiles, {len(known)} points with enough requests: {told}")
 
 
 def print_systems(seen: list[Observation], errors: np.ndarray) -> None:

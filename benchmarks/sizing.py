@@ -73,11 +73,14 @@ class World:
         return replace(each, capacity=Estimate(value, value, value * (1 + noise), Basis.measured, "replay"))
 
     def is_right(self, chosen: int) -> bool:
-        real = [
-            replace(each, capacity=replace(each.capacity, value=value)).cost
+        real = [each.cost for each in self.true_systems()]
+        return real[chosen] <= min(real)
+
+    def true_systems(self) -> list[System]:
+        return [
+            replace(each, capacity=replace(each.capacity, value=value))
             for each, value in zip(self.systems, self.truth, strict=True)
         ]
-        return real[chosen] <= min(real)
 
 
 def size(world: World, _: float) -> int:

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import time
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from vbench.metrics import bounds
 from vbench.plan.reach.efficiencies import TYPICAL, Efficiencies
 from vbench.plan.reach.observations import observe
 from vbench.plan.reach.points import make_point
-from vbench.plan.reach.predictor import Predictor, compute_errors, estimate_left_out_errors, fit_efficiencies
+from vbench.plan.reach.predictor import (
+    Predictor,
+    compute_errors,
+    compute_tail_errors,
+    estimate_left_out_fits,
+    fit_efficiencies,
+    take_medians,
+)
 from vbench.plan.reach.simulation import FrontEnd, Limits, simulate
 from vbench.plan.reach.steps import compute_costs
 from vbench.schema.record import Record
@@ -168,7 +176,7 @@ def test_a_fit_to_the_users_records_replaces_the_defaults():
     found = fit_efficiencies(world, rounds=6)
     assert found.token_s == pytest.approx(4e-4, rel=0.15)
     assert np.median(np.abs(compute_errors(world, found))) < 0.02
-    assert estimate_left_out_errors(world, found).shape == (8, 3)
+    assert estimate_left_out_fits(world, found).keys() == {each.system for each in world}
 
 
 def test_thousands_of_points_are_predicted_in_seconds():
@@ -176,3 +184,16 @@ def test_thousands_of_points_are_predicted_in_seconds():
     for prompts in (10, 160, 640, 1280):
         Predictor.default().predict(config("llama70b", "h200", num_prompts=prompts))
     assert time.process_time() - began < 4 * 0.02  # seconds of CPU; 3 ms a point on an idle core
+
+
+def test_tails_are_predicted_beside_medians_and_only_where_a_load_tells_a_99th_percentile():
+    default = Predictor.default()
+    seen = [each for each in observe(read_records()) if each.system.startswith("llama8b · 1xh200")]
+    errors = compute_tail_errors(seen, default.efficiencies)
+    assert [bool(np.isfinite(row).all()) for row in errors] == [each.prompts >= 299 for each in seen]
+    assert 0 < take_medians(errors)[0] < 0.3
+    assert default.tail_errors > (default.errors[1], default.errors[2])  # which no median tells
+
+
+def test_an_error_that_no_point_tells_is_not_taken_for_small():
+    assert take_medians(np.array([[np.nan, -0.1], [np.nan, 0.3]])) == (math.inf, 0.2)

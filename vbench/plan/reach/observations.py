@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vbench.metrics.quantiles import needed
 from vbench.plan.reach.points import Point, make_point
-from vbench.plan.reach.prediction import METRICS
+from vbench.plan.reach.prediction import METRICS, TAILS
 from vbench.schema import RunConfig, from_plain
 from vbench.schema.record import Floats, Record
 
@@ -18,10 +19,11 @@ COLD = 0.08  # of the session's fastest prompts: older records do not say whethe
 
 @dataclass(frozen=True)
 class Observation:
-    """One point as measured: METRICS, the geometric mean over its repeats."""
+    """One point as measured: METRICS and TAILS, the geometric mean over its repeats."""
 
     point: Point
     measured: Floats  # (3,)
+    tails: Floats  # (2,); NaN if the load has too few requests to tell a 99th percentile
     prompts: int
     repeats: int
 
@@ -44,11 +46,21 @@ def observe(records: Iterable[Record]) -> list[Observation]:
         load = {key: value for key, value in record.config["workload"].items() if key not in ("seed", "repeats")}
         place = (record.session, repr(sorted(load.items(), key=str)))
         points.setdefault(place, point)
-        values[place].append(np.array([record.metrics[metric] for metric in METRICS]))
-    return [
-        Observation(point, np.exp(np.mean(np.log(values[place]), axis=0)), len(point.load.lengths), len(values[place]))
-        for place, point in points.items()
-    ]
+        values[place].append(_read_metrics(record, len(point.load.lengths)))
+    return [_join_repeats(point, np.array(values[place])) for place, point in points.items()]
+
+
+def _read_metrics(record: Record, requests: int) -> Floats:
+    """METRICS, then TAILS."""
+    tails = [record.metrics.get(metric, np.nan) if requests >= needed(99) else np.nan for metric in TAILS]
+    return np.array([*(record.metrics[metric] for metric in METRICS), *tails])
+
+
+def _join_repeats(point: Point, repeats: Floats) -> Observation:
+    """`repeats`: (n, METRICS and TAILS)."""
+    mean = np.exp(np.mean(np.log(repeats), axis=0))
+    split = len(METRICS)
+    return Observation(point, mean[:split], mean[split:], len(point.load.lengths), len(repeats))
 
 
 def usable_point(record: Record) -> Point | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 METRICS = ("output_throughput", "median_tpot_ms", "median_ttft_ms")  # that the model is fitted to
+TAILS = ("p99_tpot_ms", "p99_ttft_ms")  # that it is not fitted to, and predicts too
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ those of leaving one system out after the other: what stands beside a prediction
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -18,10 +19,11 @@ from importlib.resources import files
 import numpy as np
 
 from vbench.plan.reach.efficiencies import BOUNDS, SPREAD, TYPICAL, Efficiencies
+from vbench.plan.reach.latencies import predict_latencies
 from vbench.plan.reach.observations import Observation, observe
 from vbench.plan.reach.outcome import Outcome, compute_outcome, describe_server, simulate_point
 from vbench.plan.reach.points import Point, make_point
-from vbench.plan.reach.prediction import METRICS, Estimate, Prediction
+from vbench.plan.reach.prediction import METRICS, TAILS, Estimate, Prediction
 from vbench.plan.reach.simulation import FrontEnd
 from vbench.plan.reach.steps import StepCosts
 from vbench.schema import RunConfig
@@ -36,10 +38,11 @@ DEFAULTS = "efficiencies.json"
 
 @dataclass(frozen=True)
 class Predictor:
-    """Efficiencies with what they rest on. `errors` are medians of the relative error, in the order of METRICS."""
+    """Efficiencies with what they rest on: medians of the relative errors, in the order of METRICS and of TAILS."""
 
     efficiencies: Efficiencies
     errors: tuple[float, ...]
+    tail_errors: tuple[float, ...]
     basis: str
 
     @classmethod
@@ -49,10 +52,12 @@ class Predictor:
         if not seen:
             raise ValueError("no record is usable: VALID runs of vbench under load on a known GPU are needed")
         found = fit_efficiencies(seen)
-        left_out = estimate_left_out_errors(seen, found)
+        fits = estimate_left_out_fits(seen, found)
         systems = {each.system for each in seen}
         basis = f"fitted to {len(seen)} points of {len(systems)} systems; errors are of systems left out of the fit"
-        return cls(found, tuple(np.median(np.abs(left_out), axis=0).tolist()), basis)
+        return cls(
+            found, take_medians(compute_errors(seen, fits)), take_medians(compute_tail_errors(seen, fits)), basis
+        )
 
     @classmethod
     @cache
@@ -63,7 +68,8 @@ class Predictor:
     @classmethod
     def from_json(cls, text: str) -> Predictor:
         data = json.loads(text)
-        return cls(Efficiencies(**data["efficiencies"]), tuple(data["errors"]), data["basis"])
+        errors = tuple(data["errors"]), tuple(data["tail_errors"])
+        return cls(Efficiencies(**data["efficiencies"]), *errors, data["basis"])
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1) + "\n"
@@ -124,13 +130,41 @@ class _Metrics:
         return self._known[key]
 
 
-def compute_errors(seen: Sequence[Observation], found: Efficiencies) -> Floats:
-    """Predicted over measured minus 1, (points, METRICS)."""
-    return np.array([_read_metrics(compute_outcome(each.point, found)) / each.measured - 1 for each in seen])
+Fits = Mapping[str, Efficiencies]  # by system
 
 
-def estimate_left_out_errors(seen: Sequence[Observation], found: Efficiencies) -> Floats:
-    """The errors (points, METRICS) of each system if it is left out of the fit.
+def compute_errors(seen: Sequence[Observation], found: Efficiencies | Fits) -> Floats:
+    """Predicted over measured minus 1, (points, METRICS), with these efficiencies or with each system's own."""
+    rows = [_read_metrics(compute_outcome(each.point, _choose(found, each))) / each.measured - 1 for each in seen]
+    return np.array(rows)
+
+
+def compute_tail_errors(seen: Sequence[Observation], found: Efficiencies | Fits) -> Floats:
+    """Predicted over measured minus 1, (points, TAILS); NaN where the load is too small to tell a 99th percentile.
+
+    NaN, too, for several replicas: the latencies of each request are predicted of one.
+    """
+    errors = np.full((len(seen), len(TAILS)), np.nan)
+    for place, each in enumerate(seen):
+        if each.point.replicas == 1 and np.isfinite(each.tails).all():
+            latencies = predict_latencies(each.point, _choose(found, each))
+            predicted = [np.percentile(values, 99) for values in (latencies.tpot_ms, latencies.ttft_ms)]
+            errors[place] = np.array(predicted) / each.tails - 1
+    return errors
+
+
+def take_medians(errors: Floats) -> tuple[float, ...]:
+    """The medians of errors (points, n), by size; infinite where no point tells one."""
+    known = [np.abs(column[np.isfinite(column)]) for column in errors.T]
+    return tuple(float(np.median(column)) if len(column) else math.inf for column in known)
+
+
+def _choose(found: Efficiencies | Fits, observation: Observation) -> Efficiencies:
+    return found if isinstance(found, Efficiencies) else found[observation.system]
+
+
+def estimate_left_out_fits(seen: Sequence[Observation], found: Efficiencies) -> dict[str, Efficiencies]:
+    """For each system, the efficiencies that a fit without it would find.
 
     Instead of fitting again, one Gauss-Newton step is taken from the common fit without the system's rows.
     """
@@ -143,16 +177,14 @@ def estimate_left_out_errors(seen: Sequence[Observation], found: Efficiencies) -
         slopes[:, place] = (base - _residuals(moved, seen, metrics)) / STEP
     weight = 1 / np.sqrt(1 + base**2)  # of soft_l1
     owners = np.repeat([each.system for each in seen], len(METRICS))
-    errors = np.empty((len(seen), len(METRICS)))
-    for system in set(owners):
+    fits = {}
+    for system in dict.fromkeys(each.system for each in seen):
         kept = owners != system
         weighted = slopes[kept] * weight[kept, None]
         normal = weighted.T @ slopes[kept] + np.diag(1 / SPREAD**2)
         pull = weighted.T @ base[kept] + (vector - TYPICAL.as_vector()) / SPREAD**2
-        without = Efficiencies.from_vector(np.clip(vector - np.linalg.solve(normal, pull), *BOUNDS))
-        places = [place for place, each in enumerate(seen) if each.system == system]
-        errors[places] = compute_errors([seen[place] for place in places], without)
-    return errors
+        fits[system] = Efficiencies.from_vector(np.clip(vector - np.linalg.solve(normal, pull), *BOUNDS))
+    return fits
 
 
 def _residuals(vector: Floats, seen: Sequence[Observation], metrics: _Metrics) -> Floats:

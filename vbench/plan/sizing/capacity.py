@@ -23,7 +23,7 @@ SHARE = 0.99  # of the requests
 STEP = 1.04  # between the rates that are simulated
 LOWEST, HIGHEST = -100, 230  # their exponents: 0.02 to 8,000 requests/s
 REQUESTS = 500
-WIDTH = 2.0  # of a predicted range: limits are moved by so many median errors of systems left out of the fit
+WIDTH = 2.0  # of a predicted range: limits are moved by so many median errors of 99th percentiles, of systems left out
 PRECISION = 0.05  # of a search: it stops when the levels that passed and failed are so close
 
 
@@ -42,7 +42,7 @@ class CapacityPredictor:
     def predict(self, config: RunConfig) -> Estimate | None:
         """Requests a second of one replica within `workload.slo`; None if nothing can be said of the system."""
         limits = config.workload.slo.limits
-        throughput, tpot, ttft = self._predictor.errors
+        throughput, (tpot, ttft) = self._predictor.errors[0], self._predictor.tail_errors
         errors = {"ttft_ms": ttft, "tpot_ms": tpot, "e2el_ms": max(ttft, tpot)}
         factors = {name: 1 + WIDTH * error for name, error in errors.items()}
         try:
