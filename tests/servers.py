@@ -14,6 +14,7 @@ from vbench.plan.sessions import plan
 
 def session(*flags, timeout_s=30, **parts):
     engine = {"weights": "dummy", "command": ["python", str(FAKE), *flags], "start_timeout_s": timeout_s}
+    engine |= parts.pop("engine", {})
     (made,) = plan([(check_run(run_config(engine=engine, **parts)), "fake")])
     return made
 

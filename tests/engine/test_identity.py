@@ -10,7 +10,14 @@ from builders import run_config
 from servers import served, session
 
 from vbench.engine import identity
-from vbench.engine.command import build_server_argv, build_server_env, find_package_position, starts_vllm
+from vbench.engine.command import (
+    build_server_argv,
+    choose_variables,
+    find_package_position,
+    find_wrapper_length,
+    pass_variables,
+    starts_vllm,
+)
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema import Engine
@@ -24,6 +31,7 @@ COMMANDS = {
     "vllm serve": "vllm",
     "numactl -m 0 python -m vllm.entrypoints.openai.api_server": "vllm",
     "apptainer exec /images/vllm-0.26.sif vllm serve": "vllm",
+    "conda run -n vllm vllm serve": "vllm",
     "docker run --name vllm vllm/vllm-openai:v0.26.0": None,
     "/opt/vllm/bin/python -m sglang.launch_server": "sglang",
     "python tests/fake_vllm.py": None,
@@ -37,6 +45,27 @@ def test_the_package_that_a_command_starts_is_named_by_the_command_and_not_by_it
     place = find_package_position(words)
     assert (None if place is None else Path(words[place]).name.partition(".")[0]) == COMMANDS[command]
     assert starts_vllm(words) == (COMMANDS[command] == "vllm" or "vllm-openai" in command)
+
+
+@pytest.mark.parametrize(
+    ("command", "wrapper"),
+    [
+        ("vllm serve", ""),
+        ("python -m vllm.entrypoints.openai.api_server", ""),
+        ("python tests/fake_vllm.py", ""),
+        ("podman run --rm vllm/vllm-openai:v0.26.0", ""),  # its entry point starts the server: no word does
+        ("srun --overlap --container-image=vllm vllm serve", "srun --overlap --container-image=vllm"),
+        ("conda run -n vllm vllm serve", "conda run -n vllm"),
+        ("apptainer exec i.sif python3 -X dev -m vllm.entrypoints.cli.main serve", "apptainer exec i.sif"),
+        ("ch-run /images/python /usr/bin/python3.11 fake_vllm.py --itl-s 0.1", "ch-run /images/python"),
+    ],
+)
+def test_what_we_set_for_a_server_is_set_behind_every_wrapper(command, wrapper):
+    words, before = command.split(), wrapper.split()
+    assert find_wrapper_length(words) == len(before)
+    passed = pass_variables([*words, "--port", "1"], len(before), {"CUDA_VISIBLE_DEVICES": "GPU-1", "A": "b c"})
+    added = ["env", "CUDA_VISIBLE_DEVICES=GPU-1", "A=b c"] if before else []
+    assert passed == [*before, *added, *words[len(before) :], "--port", "1"]
 
 
 def script(path, *lines):
@@ -79,6 +108,17 @@ def test_a_vllm_inside_a_wrapper_says_its_version_itself(environments, tmp_path)
     inside = Path(environments["binary"]).rename(tmp_path / "inside" / "vllm")
     command = [environments["wrapper"], "image", str(inside), "serve"]
     assert identity.ask_engine_version(Engine(command=command)) == "vllm 0.77.0+cpu"
+
+
+def test_a_version_is_asked_by_srun_only_where_it_waits_for_no_job_of_its_own(environments, tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    srun = script(tmp_path / "srun", "#!/bin/sh", 'shift; exec "$@"')
+    command = [srun, "--overlap", environments["python"], "-m", "vllm.entrypoints.openai.api_server"]
+    identity._ask.cache_clear()
+    assert identity.ask_engine_version(Engine(command=command)) == "unknown"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    identity._ask.cache_clear()
+    assert identity.ask_engine_version(Engine(command=command)) == "vllm 0.99.1"
 
 
 @pytest.mark.parametrize(
@@ -174,8 +214,8 @@ def test_the_choice_of_experts_is_simulated_where_asked_and_the_server_says_so(t
     asked = {"moe_routing": "uniform_random"}
     config = check_run(run_config(engine=asked | {"command": made.engine.command, "weights": "dummy"}, **parts))
     (told,) = plan([(config, "fake")])
-    assert build_server_env({}, told, (), "m")["VLLM_MOE_ROUTING_SIMULATION_STRATEGY"] == "uniform_random"
-    assert "VLLM_MOE_ROUTING_SIMULATION_STRATEGY" not in build_server_env({}, made, (), "m")
+    assert choose_variables(told, (), "m")["VLLM_MOE_ROUTING_SIMULATION_STRATEGY"] == "uniform_random"
+    assert "VLLM_MOE_ROUTING_SIMULATION_STRATEGY" not in choose_variables(made, (), "m")
     served(told, tmp_path)
     command = made.engine.command[:2]
     config = check_run(run_config(engine=asked | {"command": command, "weights": "dummy"}, **parts))

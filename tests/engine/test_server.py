@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+from doors import FAKE
 from servers import served, session
 
 from vbench.engine.command import MARK
 from vbench.host import processes
+from vbench.host.cputime import read, read_stats
 from vbench.schema.errors import ServerFailed
 
 DEVICES = ["GPU-fake-0", "GPU-fake-1"]
@@ -96,6 +98,28 @@ def test_replicas_get_their_own_gpus_and_logs_and_are_all_gone_at_the_end(tmp_pa
     assert not any(processes.find_marked(MARK, mark) for mark in marks)
     for log in ("server.log", "server-1.log"):
         assert "processes gone and GPU memory drained" in (tmp_path / log).read_text()
+
+
+# As a container runtime may: starts the server elsewhere, without our variables, on other GPUs.
+DETACHING = """(exec env -i PATH="$PATH" CUDA_VISIBLE_DEVICES=0,1 setsid "$@" &); exec sleep 600"""
+
+
+def test_a_server_under_a_container_runtime_keeps_its_gpus_and_its_front_end_is_the_process_that_listens(tmp_path):
+    async def look(servers):
+        (server,) = servers
+        found = server.find_processes()
+        (front_end,) = found.front_ends
+        return server.process.pid, found, environ(front_end), read(found, read_stats())
+
+    command = ["sh", "-c", DETACHING, "runtime", sys.executable, str(FAKE)]
+    made = session(hardware={"gpus": 1}, engine={"command": command, "env": {"VLLM_OF_THE_CONFIG": "1"}})
+    started, found, variables, readings = served(made, tmp_path, DEVICES[:1], look)
+    (front_end,) = found.front_ends
+    assert started in found.roots
+    assert front_end not in (started, 0)
+    assert [(reading.pid, reading.role) for reading in readings] == [(front_end, "frontend")]
+    assert {b"CUDA_VISIBLE_DEVICES=GPU-fake-0", b"VLLM_OF_THE_CONFIG=1"} <= set(variables)
+    assert "processes gone" in (tmp_path / "server.log").read_text()
 
 
 def test_one_replica_that_dies_ends_the_others(tmp_path):

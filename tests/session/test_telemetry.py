@@ -19,6 +19,8 @@ from servers import served, session
 from vbench import tracking
 from vbench.engine.endpoint import Endpoint
 from vbench.engine.external import ExternalServer
+from vbench.host.cputime import ServerProcesses
+from vbench.host.leases import HostLease
 from vbench.metrics.occupancy import summaries
 from vbench.schema.record import TELEMETRY
 from vbench.schema.series import Series, growth, replace_by_rates
@@ -28,6 +30,7 @@ from vbench.tracking.curves import MOST_A_RUN, MOST_A_SERIES, points
 
 HERE = Path(__file__).parents[1]
 NAN = float("nan")
+NOTHING = HostLease(frozenset())
 
 
 def made(times, missed=0, **columns):
@@ -179,11 +182,11 @@ def test_a_process_that_ended_in_the_run_leaves_no_figure_of_its_part():
 
 def watched(server, enough, interval_s=0.02):
     """The series of a watch over this server, held until `enough` of what it has found."""
-    pids = [server.process.pid] if server.process else []
+    processes = server.find_processes() if server.process else ServerProcesses()
 
     async def story():
         started = time.perf_counter()
-        async with telemetry.watch([server.control], pids, [], interval_s) as watch:
+        async with telemetry.watch([server.control], processes, NOTHING, interval_s) as watch:
             while not enough(watch.series(started)):  # noqa: ASYNC110  the watch has no event for it
                 await asyncio.sleep(0.01)
         return watch.series(started)
@@ -224,7 +227,10 @@ def test_a_server_that_does_not_answer_is_missed_and_ends_nothing():
 
 def test_what_fails_in_the_block_is_raised_and_the_sampling_ends():
     async def story():
-        async with Endpoint("http://127.0.0.1:9") as control, telemetry.watch([control], [], [], 0.01):
+        async with (
+            Endpoint("http://127.0.0.1:9") as control,
+            telemetry.watch([control], ServerProcesses(), NOTHING, 0.01),
+        ):
             raise KeyError("the load")
 
     with pytest.raises(KeyError, match="the load"):
@@ -233,9 +239,12 @@ def test_what_fails_in_the_block_is_raised_and_the_sampling_ends():
 
 WATCH = """
 import asyncio, json, time
+from vbench.host.cputime import ServerProcesses
+from vbench.host.leases import HostLease
 from vbench.session import telemetry
 async def story():
-    async with telemetry.watch([], [], ["GPU-fake-1", "GPU-fake-0", "GPU-fake-7"], 0.01) as watch:
+    cards = HostLease(frozenset(), ("GPU-fake-1", "GPU-fake-0", "GPU-fake-7"))
+    async with telemetry.watch([], ServerProcesses(), cards, 0.01) as watch:
         while len((found := watch.series(0.0)).times) < 3:
             await asyncio.sleep(0.01)
     return found

@@ -36,8 +36,39 @@ def find_package_position(command: Sequence[str]) -> int | None:
     python = next((place for place, name in enumerate(names) if PYTHON.fullmatch(name)), len(names))
     if "-m" in command[python:-1]:
         return command.index("-m", python) + 1
-    starts = (place for place, name in enumerate(names) if name == "vllm" and (not place or "serve" in command[place:]))
+    starts = (
+        place
+        for place, name in enumerate(names)
+        if name == "vllm" and (not place or names[place + 1 :][:1] == ["serve"])
+    )
     return next(starts, None)
+
+
+def find_wrapper_length(command: Sequence[str]) -> int:
+    """How many words precede the server's program, as those of a container runtime; 0 if none do or we cannot tell.
+
+    The program is `vllm`, or a Python with `-m` or a script.
+    """
+    place = find_package_position(command)
+    if place is not None and command[place - 1 : place] != ["-m"]:
+        return place
+    names = [PurePath(word).name for word in command]
+    pythons = [index for index, name in enumerate(names[:place]) if PYTHON.fullmatch(name)]
+    if place is None:
+        pythons = [index for index in pythons if names[index + 1 :][:1] and names[index + 1].endswith(".py")]
+    return pythons[-1] if pythons else 0
+
+
+def pass_variables(argv: Sequence[str], wrapper_length: int, variables: Mapping[str, str]) -> list[str]:
+    """The command line with `env NAME=VALUE …` between the wrapper and the server's program.
+
+    A wrapper may drop variables (podman) or set its own: srun gives a step all GPUs of the job, not those of the
+    lease.
+    """
+    if not wrapper_length:
+        return [*argv]
+    said = [f"{name}={value}" for name, value in variables.items()]
+    return [*argv[:wrapper_length], "env", *said, *argv[wrapper_length:]]
 
 
 def starts_vllm(command: Sequence[str]) -> bool:
@@ -104,12 +135,14 @@ def find_unset_variable(engine: Engine, surroundings: Mapping[str, str]) -> str 
     return f"{unset[0][0]}: {unset[0][1]} is not set in the environment; export it" if unset else None
 
 
-def build_server_env(
-    surroundings: Mapping[str, str], session: Session, gpus: Sequence[str], mark: str
-) -> dict[str, str]:
-    """The environment of one replica. `gpus` are UUIDs; if there are none, the engine runs on the CPU."""
+def build_server_env(surroundings: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """The environment of one replica: what it inherits, and what `choose_variables` gives."""
+    return {name: value for name, value in surroundings.items() if name not in NOT_INHERITED} | dict(chosen)
+
+
+def choose_variables(session: Session, gpus: Sequence[str], mark: str) -> dict[str, str]:
+    """The variables that we set for one replica, no secrets. `gpus` are UUIDs; without any it runs on the CPU."""
     env = {
-        **{name: value for name, value in surroundings.items() if name not in NOT_INHERITED},
         "VLLM_NO_USAGE_STATS": "1",
         **({"VLLM_SERVER_DEV_MODE": "1"} if needs_pausing(session) else {}),
         "SPT_NOENV": "1",  # keeps setproctitle from overwriting the environment, which holds the mark

@@ -6,12 +6,13 @@ The version is part of every run key, so a server that reports a version other t
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from vbench.engine import external
 from vbench.engine.command import find_package_position, resolve_program, starts_vllm
@@ -114,9 +115,13 @@ def _ask(command: tuple[str, ...]) -> dict[str, str]:
 
 
 def _build_question(command: Sequence[str]) -> list[str] | None:
-    """The command that asks the engine's environment (or container) for versions; None if that is impossible."""
+    """The command that asks the engine's environment (or container) for versions; None if that is impossible.
+
+    Outside of an allocation srun would wait for a job of its own, just for the question.
+    """
     place = find_package_position(command)
-    if place is None:
+    needs_job = any(PurePath(word).name == "srun" for word in command[:place])
+    if place is None or (needs_job and "SLURM_JOB_ID" not in os.environ):
         return None
     if command[place - 1] == "-m" and place:
         return [*command[: place - 1], "-c", ASK_VERSIONS, command[place].partition(".")[0]]

@@ -16,14 +16,23 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from vbench import loadgen
 from vbench.engine import dummy, identity, routing, serverlog, weights
-from vbench.engine.command import MARK, build_server_argv, build_server_env
+from vbench.engine.command import (
+    MARK,
+    build_server_argv,
+    build_server_env,
+    choose_variables,
+    find_wrapper_length,
+    pass_variables,
+)
 from vbench.engine.endpoint import UNANSWERED, Endpoint
 from vbench.engine.logpipe import LogPipe
 from vbench.host import gpus, processes
 from vbench.host.cores import pin_to_cores
+from vbench.host.cputime import ServerProcesses, find_server_processes
 from vbench.host.leases import LEASE, HostLease
 from vbench.plan.sessions import Session
 from vbench.schema import Weights
@@ -64,6 +73,11 @@ class Server:
             line = f"{self.base_url} serves {', '.join(models)}, not {self.served_model_name}"
             raise ServerFailed("port_taken", line, self.log)
         return models[self.served_model_name]
+
+    def find_processes(self) -> ServerProcesses:
+        """Its processes now. Under a container runtime the front end is not the process that was started."""
+        marked = processes.find_marked(MARK, self.served_model_name)
+        return find_server_processes(marked, processes.find_listeners(marked, urlsplit(self.base_url).port or 0))
 
     @property
     def endpoint(self) -> loadgen.Endpoint:
@@ -135,9 +149,11 @@ async def _check_engine(server: Server, session: Session) -> None:
 async def _start_server(session: Session, model: str, share: HostLease, log: Path) -> AsyncIterator[Server]:
     name = f"vbench-{secrets.token_hex(6)}"
     port = _find_free_port()
+    chosen = weights.build_environment(session.model, session.engine)
+    chosen |= choose_variables(session, share.uuids, mark=name) | {LEASE: share.lease}
     argv = build_server_argv(session, model, name, port, identity.ask_engine_version(session.engine))
-    surroundings = {**os.environ, **weights.build_environment(session.model, session.engine), LEASE: share.lease}
-    env = build_server_env(surroundings, session, share.uuids, mark=name)
+    argv = pass_variables(argv, find_wrapper_length(session.engine.command), chosen)
+    env = build_server_env(os.environ, chosen)
     _rotate(log)
     with LogPipe(log) as printed:
         on_end = lambda: _wait_until_gone(name, share.uuids, printed)  # noqa: E731

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 TERM_GRACE_S = 15.0
+LOCAL, STATE, INODE = 1, 3, 9  # indices of the fields of /proc/net/tcp
+LISTEN = "0A"
 KILL_GRACE_S = 30.0  # a process that survives SIGKILL this long is stuck in the kernel, in a driver or on a disk
 
 
@@ -24,6 +28,12 @@ def find_marked(variable: str, value: str) -> list[int]:
             except OSError:  # it has ended, or is another user's
                 continue
     return found
+
+
+def find_listeners(pids: Iterable[int], port: int) -> list[int]:
+    """Those of these processes that hold a socket which listens on this TCP port of this network namespace."""
+    sockets = {f"socket:[{inode}]" for inode in _find_listening(port)}
+    return [pid for pid in pids if sockets & _read_open_files(pid)]
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,25 @@ def describe(pid: int) -> str:
         return f"pid {pid} ({name}, user {Path(f'/proc/{pid}').owner()})"
     except (OSError, KeyError):  # it is in another container, has ended, or its user has no name
         return f"pid {pid}"
+
+
+def _find_listening(port: int) -> set[str]:
+    """The inodes of the sockets that listen on this port."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):  # a kernel without IPv6 has no tcp6
+            rows = [line.split() for line in Path("/proc/net", table).read_text().splitlines()[1:]]
+            found |= {row[INODE] for row in rows if row[STATE] == LISTEN and row[LOCAL].endswith(f":{port:04X}")}
+    return found
+
+
+def _read_open_files(pid: int) -> set[str]:
+    found = set()
+    with suppress(OSError):  # it has ended, or is another user's
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()))
+    return found
 
 
 def _signal(pid: int, number: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from vbench.engine.counters import count_earlier_requests
 from vbench.engine.external import ExternalServer
 from vbench.engine.server import Server
+from vbench.host.cputime import ServerProcesses, join_processes
 from vbench.host.leases import HostLease
 from vbench.loadgen import Client, Endpoint, Load, Progress, Workers
 from vbench.plan.sessions import Run, Session
@@ -95,10 +96,9 @@ class Servers:
     def endpoints(self) -> tuple[Endpoint, ...]:
         return tuple(server.endpoint for server in self.servers)
 
-    @property
-    def pids(self) -> list[int]:
-        """Pids of the servers started here."""
-        return [server.process.pid for server in self.servers if server.process]
+    def find_processes(self) -> ServerProcesses:
+        """The processes of the servers started here, as they are now."""
+        return join_processes([server.find_processes() for server in self.servers if server.process])
 
     @property
     def logs(self) -> list[Path]:

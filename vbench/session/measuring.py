@@ -105,7 +105,7 @@ async def measure(
     controls = [server.control for server in servers.servers]
     servers.settle_logs()
     logs = LogPosition.at_end(servers.logs)
-    async with telemetry.watch(controls, servers.pids, context.lease.uuids, cores=context.lease.cores) as watch:
+    async with telemetry.watch(controls, servers.find_processes(), context.lease) as watch:
         requests, client = await context.load(load, context.events.write_measuring(run), early_end)
     unsent = requests.error == NOT_SENT
     requests, incomplete = requests.select(~unsent), requests.session[unsent[: len(requests.session)]]

@@ -10,7 +10,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -20,8 +19,9 @@ from vbench.engine.counters import MEANS
 from vbench.engine.endpoint import UNANSWERED, Endpoint
 from vbench.host import cputime, gpus
 from vbench.host.contention import ContentionMeter
-from vbench.host.cputime import FRONTEND, ProcessReading
+from vbench.host.cputime import FRONTEND, ProcessReading, ServerProcesses
 from vbench.host.gpus import GpuReading
+from vbench.host.leases import HostLease
 from vbench.schema.series import Sample, Series
 
 INTERVAL_S = 1.0
@@ -68,17 +68,19 @@ class Watch:
 @asynccontextmanager
 async def watch(
     servers: Sequence[Endpoint],
-    pids: Sequence[int],
-    uuids: Sequence[str],
+    processes: ServerProcesses,
+    lease: HostLease,
     interval_s: float = INTERVAL_S,
-    cores: AbstractSet[int] = frozenset(),
 ) -> AsyncIterator[Watch]:
-    """Samples the servers' /metrics, the GPUs, and the processes of the servers that were started (`pids`, on `cores`).
+    """Samples the servers' /metrics, the GPUs of the lease, and the processes of the servers that were started.
+
+    They run on the cores of the lease, or where a container runtime put them.
 
     It samples during the block, once before it and once after it, so that the samples enclose the run and its energy
     can be computed. A block that fails gets no last sample.
     """
-    contention = ContentionMeter(pids, cores, shared=bool(cores & os.sched_getaffinity(0)))
+    cores, uuids = lease.cores | processes.find_cores(), lease.uuids
+    contention = ContentionMeter(processes.roots, cores, shared=bool(cores & os.sched_getaffinity(0)))
     with gpus.open_meter(uuids) as read, ThreadPoolExecutor(1, "nvml") as thread:
 
         async def read_gpus() -> dict[str, float] | None:
@@ -88,9 +90,9 @@ async def watch(
             return await _scrape_servers(servers)
 
         async def read_processes() -> dict[str, float] | None:
-            return await asyncio.to_thread(_read_processes, pids, contention) or None
+            return await asyncio.to_thread(_read_processes, processes, contention) or None
 
-        found = Watch([read_servers, *([read_processes] if pids else []), *([read_gpus] if uuids else [])])
+        found = Watch([read_servers, *([read_processes] if processes.roots else []), *([read_gpus] if uuids else [])])
         await found.sample()
         sampling = asyncio.create_task(found.keep_sampling(interval_s))
         try:
@@ -137,10 +139,10 @@ def process_columns(readings: Sequence[ProcessReading]) -> dict[str, float]:
     return found
 
 
-def _read_processes(pids: Sequence[int], contention: ContentionMeter) -> dict[str, float]:
+def _read_processes(servers: ServerProcesses, contention: ContentionMeter) -> dict[str, float]:
     stats = cputime.read_stats()
     totals = {f"cpu/host_{name}": total for name, total in contention.read(stats).items()}
-    return process_columns(cputime.read(pids, stats)) | totals
+    return process_columns(cputime.read(servers, stats)) | totals
 
 
 async def _scrape_servers(servers: Sequence[Endpoint]) -> dict[str, float] | None:
