@@ -1,8 +1,7 @@
 """Opens the store, and creates a local one on first use.
 
 Many processes may open a new store at once. MLflow's creation of the tables is not safe then, so it happens under
-a lock on a file next to the database. The journal mode is WAL, which lets readers and one writer work at the same time;
-like the lock, it needs a local disk.
+a lock on a file next to the database.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ import functools
 import logging
 import os
 import re
-import sqlite3
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vbench.tracking.failures import TrackingFailed
+from vbench.tracking.journal import set_journal
 from vbench.tracking.place import database, store
 from vbench.tracking.view import EXPERIMENT_TAGS
 
@@ -80,7 +79,8 @@ def _connect(uri: str) -> MlflowClient:
     logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
     with hold_lock("open"):
         _make()
-        _use_wal()
+        if path := database():
+            set_journal(path)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)  # the first call opens, creates and checks
     return client
@@ -98,13 +98,6 @@ def _make() -> None:
     partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
     MlflowClient(tracking_uri=f"sqlite:///{partial.absolute()}").search_experiments(max_results=1)
     partial.replace(path)
-
-
-def _use_wal() -> None:
-    path = database()
-    if path is not None:
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _create(client: MlflowClient, name: str) -> str:
