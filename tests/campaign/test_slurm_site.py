@@ -6,8 +6,9 @@ from collections import Counter
 from itertools import pairwise
 
 import cluster
+import numpy as np
 import pytest
-from doors import driver, events, fake, host, vbench
+from doors import FAKE, driver, events, fake, host, vbench
 from test_slurm import ended, ends, enter, jobs_of, records, submission, told, turn
 
 from vbench import tracking
@@ -73,6 +74,40 @@ def test_sessions_of_three_sizes_pack_the_gpus_of_an_allocation_and_no_gpu_is_us
     together = max(over["t"] for _, over in held) - min(leased["t"] for leased, _ in held)
     assert together < 0.9 * sum(over["t"] - leased["t"] for leased, over in held)
     assert not list((tmp_path / "leases").glob("slurm-*"))
+
+
+SHOWING = """\
+import os, sys
+print("GPUs of the server:", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+os.execv(sys.executable, [sys.executable, "{fake}", *sys.argv[1:]])
+"""
+
+
+def test_servers_that_srun_starts_keep_the_gpus_of_their_leases(slurm, tmp_path):
+    """SLURM gives a step that overlaps others all GPUs of the job: both servers would use the first one."""
+    (tmp_path / "shown.py").write_text(SHOWING.format(fake=FAKE))
+    server = f"[srun,--overlap,{sys.executable},{tmp_path}/shown.py,--itl-s,'0.02']"
+    campaign = [
+        sys.executable, "-m", "vbench", "-m", "model=llama8b", "hardware=1xa100", "engine.max_num_seqs=8,9", *LOADS,
+        f"engine.command={server}",
+    ]  # fmt: skip
+    two = ",".join([cluster.PRODUCTS["a100"]] * 2)
+    allocation = ["salloc", "--quiet", "--partition=a100", "--gres=gpu:a100:2", "--cpus-per-task=4", "--mem=8G"]
+    left = subprocess.run(
+        [*allocation, *campaign], cwd=tmp_path, env=host(tmp_path, two) | slurm.env, capture_output=True, text=True,
+        timeout=240, check=False,
+    )  # fmt: skip
+    assert failures(tmp_path) == [None] * 2, left.stdout + left.stderr
+    given = [line for log in tmp_path.glob("multirun/*/*/server.log") for line in log.read_text().splitlines()]
+    given = sorted(line.rpartition(" ")[2] for line in given if line.startswith("GPUs of the server:"))
+    assert given == sorted(gpu for leased in events(tmp_path, "leased") for gpu in leased["gpus"])
+    readings = [load_telemetry(path) for path in tmp_path.glob("multirun/*/*/*/telemetry.npz")]
+    assert all("cpu/frontend0_s" in names for names in readings)
+
+
+def load_telemetry(path):
+    with np.load(path) as columns:
+        return set(columns)
 
 
 def test_two_commands_at_once_under_a_bound_give_each_session_one_job(slurm, tmp_path, monkeypatch):
