@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,11 +56,14 @@ def missing(accounted: bool = False) -> str | None:
 
 @dataclass
 class Cluster:
-    """One SLURM below `root`. `parameters` are more lines of its slurm.conf; `accounted` with a slurmdbd."""
+    """One SLURM below `root`. `parameters` are more lines of its slurm.conf; `accounted` with a slurmdbd; `beside` are
+    further configuration files, such as oci.conf.
+    """
 
     root: Path
     parameters: str = ""
     accounted: bool = False
+    beside: Mapping[str, str] = field(default_factory=dict)
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -163,6 +166,8 @@ class Cluster:
             for name, (gpu, count) in NODES.items()
         ]
         (self.root / "gres.conf").write_text("\n".join(["AutoDetect=off", *gres, ""]))
+        for name, text in self.beside.items():
+            (self.root / name).write_text(text)
         cases = [
             f"{name}) export FAKE_GPUS='{','.join([PRODUCTS[gpu]] * count)}' FAKE_GPU_HOST={name} ;;"
             for name, (gpu, count) in NODES.items()
@@ -200,11 +205,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(parameters: str = "", accounted: bool = False) -> Iterator[Cluster]:
+def cluster(
+    parameters: str = "", accounted: bool = False, beside: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
     """A cluster that takes jobs, for a block; nothing of it is left afterwards."""
     # Not below pytest's folders: munge's socket must have a short path.
     root = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
-    made = Cluster(root, parameters, accounted)
+    made = Cluster(root, parameters, accounted, beside or {})
     try:
         made.start()
         yield made
