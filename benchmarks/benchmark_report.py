@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORDS = ROOT / "docs" / "results" / "h200-vllm-0.26" / "records"
+RECORDS = ROOT / "docs" / "results" / "h200-vllm-0.26" / "records.zip"
 SOURCE = "https://github.com/llm-d/llm-d-benchmark"
 CLASSES = Path("llmdbenchmark", "analysis", "benchmark_report")
 LIBRARIES = ("pydantic", "pyyaml")

@@ -16,7 +16,7 @@ from pathlib import Path
 from vbench.plan.memory.estimate import Fit, count_usable, estimate_fit, find_pool
 from vbench.plan.memory.terms import GIB
 from vbench.schema import RunConfig, from_plain
-from vbench.schema.record import RECORD, find_record
+from vbench.schema.archives import read_records
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ def main(folders: list[str]) -> int:
 def read_starts(folders: list[Path]) -> list[Start]:
     """The recorded starts below these folders, one of each system, max_model_len and number of tokens."""
     found: dict[tuple[str, object, int], Start] = {}
-    for path in sorted(path for folder in folders for path in folder.rglob(RECORD)):
-        record = find_record(path.parent)
-        if record is None or not record.server.get("kv_cache_tokens"):
+    for record in (record for folder in folders for record in read_records(folder)):
+        if not record.server.get("kv_cache_tokens"):
             continue
         config: RunConfig = from_plain(RunConfig, record.config)
         tokens, version = record.server["kv_cache_tokens"], record.environment["engine"]

@@ -25,7 +25,7 @@ from vbench.plan.reach import predictor
 from vbench.plan.reach.efficiencies import Efficiencies
 from vbench.plan.reach.observations import Observation, observe
 from vbench.plan.reach.prediction import METRICS, TAILS
-from vbench.schema.record import RECORD, Record, find_record
+from vbench.schema.archives import read_records
 
 AICONFIGURATOR = {  # models whose config.json it brings
     "llama8b": "meta-llama/Meta-Llama-3.1-8B",
@@ -62,12 +62,6 @@ def main() -> None:
         basis = f"predicted; fitted to {len(seen)} points of {systems} systems in vbench's {source}"
         medians = (tuple(round(error, 3) for error in predictor.take_medians(each)) for each in (errors, tails))
         DEFAULTS.write_text(predictor.Predictor(found, *medians, basis).to_json())
-
-
-def read_records(folder: Path) -> list[Record]:
-    """All records at or below a folder that this version can read."""
-    found = [find_record(path.parent) for path in sorted(folder.rglob(RECORD))]
-    return [record for record in found if record]
 
 
 def leave_out(seen: list[Observation], common: Efficiencies) -> dict[str, Efficiencies]:

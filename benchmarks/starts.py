@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vbench.plan.forecast.published_starts import TABLE, describe_starts
 from vbench.schema import to_plain
-from vbench.schema.record import RECORD, find_record
+from vbench.schema.archives import read_records
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "vbench" / "plan" / "forecast" / TABLE
@@ -24,8 +24,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=ROOT / "docs" / "results")
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
-    records = [find_record(path.parent) for path in sorted(options.records.rglob(RECORD))]
-    starts = describe_starts(record for record in records if record)
+    starts = describe_starts(read_records(options.records))
     for each in starts:
         print(
             f"{each.model:45} {each.weights_gib:6.1f} GiB  {'experts' if each.experts else 'dense':7} "

@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": "vbench.campaign.planning.entry",
     "size": "vbench.campaign.planning.size",
     "tune": "vbench.campaign.tuning.command",
+    "archive": "vbench.campaign.archiving",
     "ingest": "vbench.ingest",
     "fetch": "vbench.fetch",
     "fit": "vbench.campaign.fitting.command",

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import track
 
 from vbench import compose, imported, tracking
+from vbench.schema.archives import holds_records, is_archive, unpack_runs
 from vbench.schema.errors import Refused, VbenchError
 from vbench.schema.record import RECORD, REQUESTS, Record
 from vbench.schema.secrets import redact
@@ -40,6 +41,7 @@ python -m vbench.ingest PATH [PATH ...] [experiment=NAME] [pattern='REGEX']
 Files all results at or below the paths in MLflow (MLFLOW_TRACKING_URI, or else mlruns/mlflow.db here):
 
   record.json   runs that vbench measured, each into its own experiment
+  .zip          archives of such runs, as `vbench archive` writes them; they need not be unpacked
   other .json   results of vLLM's benchmark_serving.py or `vllm bench serve` (--save-result, --append-result, sweeps),
                 and {{"reason": "..."}}, a failure. Dates and numbers are kept; source=imported marks the runs
                 results of guidellm, aiperf, genai-bench, inference-perf, evalscope perf, InferenceX (agg_*.json), and
@@ -58,6 +60,7 @@ What is already filed stays as it is, so the command can be run again at any tim
 Examples
   python -m vbench.ingest multirun                        everything measured here
   python -m vbench.ingest multirun/published /mnt/node7   one experiment, and what another machine measured
+  python -m vbench.ingest published.zip                   an archived campaign
   python -m vbench.ingest results experiment=study2024    a tree of vLLM's results
   python -m vbench.ingest old pattern='(?P<gpus>\\d+)x(?P<gpu>\\w+)/(?P<model>[^/]+)-v(?P<engine_version>[\\d.]+)/'
   MLFLOW_TRACKING_URI=http://mlflow:5000 python -m vbench.ingest multirun
@@ -146,12 +149,17 @@ def parse_options(arguments: list[str]) -> Options:
 
 
 def find_files(paths: Iterable[str]) -> list[Path]:
-    """The files to read at or below the paths, each once. Raises Refused if a path does not exist or holds none."""
+    """The files and archives to read at or below the paths, each once.
+
+    Raises Refused if a path does not exist or holds none, or if an archive is damaged or may do harm.
+    """
     files: dict[Path, None] = {}
     for path in map(Path, paths):
         if not path.exists():
             raise Refused(f"{path}: no such file or folder")
         below = [path] if path.is_file() else [file for file in sorted(path.rglob("*.*")) if _is_candidate(file)]
+        if is_archive(path) and not holds_records(path):
+            raise Refused(f"{path}: no {RECORD} in it")
         if not below:
             raise Refused(f"{path}: no {RECORD} there or below, nor another JSON file")
         files |= dict.fromkeys(file.resolve() for file in below)
@@ -165,17 +173,24 @@ def ingest(files: Iterable[Path], chosen: Options) -> Tally:
     """
     tally = Tally()
     for file in files:
-        _file_record(file.parent, chosen, tally) if file.name == RECORD else _file_results(file, chosen, tally)
+        if file.name == RECORD:
+            _file_record(file.parent, chosen, tally)
+        elif is_archive(file):
+            for name, folder in unpack_runs(file):
+                _file_record(folder, chosen, tally, source=file / name)
+        else:
+            _file_results(file, chosen, tally)
     return tally
 
 
 def _file_record(folder: Path, chosen: Options, tally: Tally, source: Path | None = None) -> None:
+    """Files the record of a folder, which was made from `source` if that is given."""
     began = time.monotonic()
     try:
         tally.add(tracking.deliver(folder))
         _write_report(folder, chosen.reports)
     except tracking.UnreadableRecord as error:
-        tally.unreadable.append(str(error))
+        tally.unreadable.append(str(error).replace(str(folder), str(source or folder)))
     except tracking.TrackingFailed as error:
         tally.refused.append(f"{source or folder}: {str(error).removeprefix(f'cannot file {folder}: ')}")
         tally.wasted_s += time.monotonic() - began
@@ -234,7 +249,9 @@ def _catalogue() -> imported.Catalogue:
 
 
 def _is_candidate(file: Path) -> bool:
-    """Whether a file below a path is a record, or may be a result of another tool."""
+    """Whether a file below a path is a record or an archive of some, or may be a result of another tool."""
+    if is_archive(file):
+        return not _is_stored_copy(file) and holds_records(file)
     result = file.suffix in SUFFIXES or (file.suffix in YAML and file.name.startswith(imported.REPORTS))
     if not result or file.name in imported.NO_RESULTS or _is_stored_copy(file):
         return False

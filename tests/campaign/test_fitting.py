@@ -2,28 +2,25 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from doors import vbench
+from published import H200, read_published
 
 from vbench.campaign.fitting.command import split_words
 from vbench.campaign.fitting.evidence import describe_system, find_measured, read_starts
 from vbench.schema import RunConfig, from_plain
 from vbench.schema.errors import Refused
-from vbench.schema.record import Record
-
-RESULTS = Path(__file__).parents[2] / "docs" / "results" / "h200-vllm-0.26"
 
 
 @pytest.fixture(scope="module")
 def starts():
-    return read_starts([RESULTS / "records"])
+    return read_starts([H200 / "records.zip"])
 
 
-def recorded(session):
-    path = min((RESULTS / "records").glob(f"{session}*/*/record.json"))
-    return from_plain(RunConfig, Record.load(path.parent).config)
+def recorded(session, archive="records.zip"):
+    record = next(each for each in read_published(H200 / archive) if each.session.startswith(session))
+    return from_plain(RunConfig, record.config)
 
 
 def test_one_point_in_json_has_the_longest_context_and_the_tokens(tmp_path):
@@ -61,7 +58,7 @@ def test_hardware_without_gpus_and_unknown_words_are_refused_in_one_line(tmp_pat
     assert (ended.returncode, ended.stderr) == (2, "vbench: hardware=cpu: a fit needs GPUs, as hardware=2xh100\n")
     with pytest.raises(Refused, match="format=yaml: must be one of text, json"):
         split_words(["format=yaml"])
-    with pytest.raises(Refused, match="records=nowhere: no such folder"):
+    with pytest.raises(Refused, match="records=nowhere: no such folder, nor an archive"):
         split_words(["records=nowhere"])
 
 
@@ -76,10 +73,8 @@ def test_records_of_the_same_system_and_version_are_evidence(starts):
 
 
 def test_what_a_log_says_of_its_memory_replaces_the_terms_one_by_one():
-    folder = RESULTS / "warm" / "records"
-    starts = read_starts([folder])
-    path = min(folder.glob("mixtral8x7b-*/*/record.json"))
-    measured = find_measured(from_plain(RunConfig, Record.load(path.parent).config), starts, "")
+    starts = read_starts([H200 / "warm"])
+    measured = find_measured(recorded("mixtral8x7b", "warm/records.zip"), starts, "")
     said = {name: round(size / 2**30, 2) for name, size in measured.spent.parts.items()}
     assert said == {"weights": 87.0, "activations": 1.87, "CUDA graphs": 0.54, "CUDA context": 0.23}
     assert measured.spent.total / 2**30 == pytest.approx(87.0 + 1.87 + 0.54 + 0.23, abs=0.1)

@@ -1,11 +1,11 @@
 """The memory of a replica: what recorded starts of vLLM show, what its source says, and what no estimate may break."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published import read_published
 
 from vbench.compose import known_gpus, known_models
 from vbench.metrics.model_cost import KvLayers
@@ -14,9 +14,7 @@ from vbench.plan.memory.estimate import Verdict, estimate_fit, find_pool
 from vbench.plan.memory.split import split_layers
 from vbench.plan.memory.terms import GIB, Basis, Spent
 from vbench.schema import Engine, Hardware, Parallelism, RunConfig, from_plain
-from vbench.schema.record import RECORD, Record
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 MODELS = {model.name: model for model in known_models()}
 GPUS = {gpu.name: gpu for gpu in known_gpus()}
 LADDER = [2**power for power in range(11, 18)]
@@ -35,8 +33,7 @@ def point(model="llama8b", gpus=1, gpu="h100", pipeline=1, facts=None, **engine)
 def read_starts():
     """Each recorded system, loads aside, with the tokens of KV cache that its engine stated."""
     found = {}
-    for path in sorted(RESULTS.rglob(RECORD)):
-        record = Record.load(path.parent)
+    for record in read_published():
         tokens = record.server.get("kv_cache_tokens")
         if tokens:
             length, version = record.config["engine"]["max_model_len"], record.environment["engine"]
@@ -50,6 +47,25 @@ def test_kv_tokens_are_within_3_percent_of_every_recorded_start(config, version,
     fit = estimate_fit(from_plain(RunConfig, config), version)
     assert fit.kv_cache_tokens == pytest.approx(tokens, rel=0.03)
     assert fit.verdict is Verdict.fits
+
+
+@pytest.mark.parametrize("words", [["--num-gpu-blocks-override", "8192"], ["--num_gpu_blocks_override=8192"]])
+def test_an_override_of_the_blocks_replaces_what_memory_would_hold(words):
+    free, fit = (estimate_fit(point(max_model_len=5000, extra_args=given)) for given in ([], words))
+    assert (fit.blocks_override, fit.kv_cache_tokens) == (8192, 130_862)  # as vLLM 0.26 stated them
+    assert (fit.verdict, fit.available) == (Verdict.fits, free.available)
+    assert fit.max_context_tokens == min(free.max_context_tokens, 8192 * 16)
+
+
+def test_an_override_that_memory_does_not_hold_or_too_short_for_the_context_does_not_fit():
+    free = estimate_fit(point(max_model_len=5000))
+    more, less = (
+        estimate_fit(point(max_model_len=5000, extra_args=["--num-gpu-blocks-override", str(blocks)]))
+        for blocks in (free.kv_cache_tokens // 8, 100)
+    )
+    assert (more.verdict, more.kv_cache_tokens, more.max_context_tokens) == (Verdict.too_large, 0, 0)
+    assert (less.kv_cache_tokens, less.max_context_tokens) == (0, 1600)
+    assert less.verdict is Verdict.too_large
 
 
 @pytest.mark.parametrize(

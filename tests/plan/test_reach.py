@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from builders import run_config
 from omegaconf import OmegaConf
+from published import read_published
 
 from vbench.metrics import bounds
 from vbench.plan.reach.efficiencies import TYPICAL, Efficiencies
@@ -22,10 +23,9 @@ from vbench.plan.reach.predictor import (
 )
 from vbench.plan.reach.simulation import FrontEnd, Limits, simulate
 from vbench.plan.reach.steps import compute_costs
-from vbench.schema.record import Record
 
 ROOT = Path(__file__).parents[2]
-MODELS, GPUS, RESULTS = ROOT / "conf" / "model", ROOT / "conf" / "gpu", ROOT / "docs" / "results"
+MODELS, GPUS = ROOT / "conf" / "model", ROOT / "conf" / "gpu"
 FREE = FrontEnd(0.0, 0.0)
 
 
@@ -50,10 +50,6 @@ def run(lengths, arrivals=None, most=None, front=FREE, **limits):
     at = np.zeros(len(pairs)) if arrivals is None else np.array(arrivals)
     given = {"batched_tokens": 8192, "sequences": 1024, "kv_tokens": 1e9} | limits
     return simulate(costs(), Limits(**given), front, pairs, at, most)
-
-
-def read_records():
-    return [Record.load(path.parent) for path in sorted(RESULTS.rglob("record.json"))]
 
 
 def test_one_request_takes_a_prefill_and_a_decode_step_for_each_further_token():
@@ -139,7 +135,7 @@ def test_a_larger_system_is_not_slower(change):
 
 
 def test_the_defaults_predict_the_records_that_they_rest_on_as_well_as_they_say():
-    seen = observe(read_records())
+    seen = observe(read_published())
     assert len(seen) >= 78
     assert not [each for each in seen if each.system.startswith("mixtral8x7b · 2xh100") and each.prompts <= 20]  # cold
     default = Predictor.default()
@@ -152,7 +148,7 @@ def test_at_the_data_sheets_speed_no_published_point_was_faster():
     """The bound of the step model: every byte and FLOP at the data sheet's speed, and no fixed cost."""
     shares = {"bandwidth", "kv_bandwidth", "bf16", "fp8", "experts_bf16", "experts_4bit", "experts_bandwidth", "link"}
     ideal = Efficiencies(**{each.name: float(each.name in shares) for each in dataclasses.fields(Efficiencies)})
-    seen = observe(read_records())
+    seen = observe(read_published())
     throughput, tpot, ttft = compute_errors(seen, ideal).T
     assert (throughput >= 0).all()
     assert (tpot <= 0).all()
@@ -160,7 +156,7 @@ def test_at_the_data_sheets_speed_no_published_point_was_faster():
 
 
 def test_efficiencies_that_do_not_concern_a_system_do_not_change_its_prediction():
-    seen = [each for each in observe(read_records()) if each.system == "llama8b · 1xh100 · tp1"][:3]
+    seen = [each for each in observe(read_published()) if each.system == "llama8b · 1xh100 · tp1"][:3]
     other = dataclasses.replace(TYPICAL, experts_4bit=0.9, all_reduce_s=90e-6, eager_routing_s=4e-3)
     assert (compute_errors(seen, other) == compute_errors(seen, TYPICAL)).all()
 
@@ -168,7 +164,7 @@ def test_efficiencies_that_do_not_concern_a_system_do_not_change_its_prediction(
 def test_a_fit_to_the_users_records_replaces_the_defaults():
     # A world in which token costs of the front end are tenfold is learned from a few of its points.
     true = dataclasses.replace(TYPICAL, token_s=4e-4, bandwidth=0.7)
-    seen = [each for each in observe(read_records()) if each.prompts in (20, 320)][:8]
+    seen = [each for each in observe(read_published()) if each.prompts in (20, 320)][:8]
     world = [
         dataclasses.replace(each, measured=each.measured * (1 + error))
         for each, error in zip(seen, compute_errors(seen, true), strict=True)

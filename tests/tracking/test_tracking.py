@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,9 +14,11 @@ from pathlib import Path
 import mlflow_server
 import pytest
 import records
+from published import H200
 from stored_runs import client, runs
 
 from vbench import tracking
+from vbench.schema.archives import unpack_runs
 from vbench.schema.errors import Refused
 from vbench.schema.record import Failure, Reason
 
@@ -234,14 +235,12 @@ def test_an_invalid_run_of_an_older_store_loses_its_green_tick_when_it_is_filed_
 
 
 def test_a_record_of_an_earlier_version_gets_its_roofline_and_bound_even_if_it_was_filed_before(tmp_path):
-    published = Path(__file__).parents[2] / "docs/results/h200-vllm-0.26/records"
-    old = published / "llama8b-1xh200-tp1-28fe7a8e" / "n10-896183bc"
-    folder = tmp_path / "n10"
-    folder.mkdir()
-    shutil.copy(old / "record.json", folder)
+    archived = unpack_runs(H200 / "records.zip")
+    folder = next(path for name, path in archived if name.endswith("llama8b-1xh200-tp1-28fe7a8e/n10-896183bc"))
+    raw = (folder / "requests.npz").rename(tmp_path / "requests.npz")
     first = tracking.file(folder)  # without the raw columns nothing can be derived, as in earlier versions
     assert "mbu" not in runs(experiment="h200-curves")[0].data.metrics
-    shutil.copy(old / "requests.npz", folder)
+    raw.rename(folder / "requests.npz")
     assert tracking.file(folder) == first
     (run,) = runs(experiment="h200-curves")
     assert run.data.metrics["mbu"] == pytest.approx(0.515, abs=0.01)

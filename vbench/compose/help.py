@@ -33,6 +33,7 @@ COMMANDS = (
     ("fit ...", "whether a model fits on GPUs, term by term, and the tokens of KV cache that remain; starts nothing"),
     ("fetch ...", "download the weights that the same words need, before a GPU is held"),
     ("analyze [KEY=VALUE ...]", "tables and figures of what was measured"),
+    ("archive FOLDER", "the records of a campaign in one file, which ingest reads"),
     ("ingest PATH ...", "file records, and results of vLLM's own benchmark, in MLflow"),
     ("new model|gpu ...", "write the file of conf/ for a model or GPU of yours"),
     ("session PATH/session.json", "carry out one planned session"),

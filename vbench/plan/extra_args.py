@@ -6,7 +6,7 @@ dashes, unambiguous beginnings of a name), not what the other arguments mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from vbench.schema.errors import Refused
 
@@ -25,6 +25,7 @@ KEYS = {  # vLLM's names of an argument, and the key that sets it
 }
 OURS = ("--host", "--port", "--served-model-name")  # no key sets these: vbench chooses them for each server
 API_SERVER_COUNT = ("--api-server-count", "-asc")
+BLOCKS_OVERRIDE = ("--num-gpu-blocks-override",)
 
 
 def check_extra_args(words: Iterable[str]) -> None:
@@ -43,3 +44,13 @@ def names_argument(word: str, names: Iterable[str]) -> bool:
     if name.startswith("--"):
         name = name.replace("_", "-")
     return name.startswith("-") and name.strip("-") != "" and any(each.startswith(name) for each in names)
+
+
+def find_number(words: Sequence[str], names: Iterable[str]) -> int | None:
+    """The whole number that the words give one of these arguments, the last one if several do; None without any."""
+    found = None
+    for place, word in enumerate(words):
+        if names_argument(word, names):
+            value = word.partition("=")[2] if "=" in word else next(iter(words[place + 1 :]), "")
+            found = int(value) if value.isdecimal() else found
+    return found

@@ -18,11 +18,12 @@ from vbench.engine.identity import ask_engine_version
 from vbench.plan.memory.estimate import Verdict, estimate_fit
 from vbench.plan.rules import check_run
 from vbench.schema import Lengths, RunConfig, Workload
+from vbench.schema.archives import is_archive
 from vbench.schema.errors import Refused
 
 FORMATS = ("text", "json")
 HELP = """\
-python -m vbench.campaign.fitting.command [-m] [choice=...] [key=value] [format=json] [records=FOLDER]
+python -m vbench.campaign.fitting.command [-m] [choice=...] [key=value] [format=json] [records=PATH]
 
 Says whether a model fits on GPUs, before any is held: weights as split, activations, CUDA graphs and context against
 gpu_memory_utilization of the GPU's memory, and the tokens of KV cache that remain. It takes the same words as `vbench`;
@@ -32,7 +33,7 @@ its formula and source; a grid (-m) prints a row for each point. docs/predicting
 Where records of the same model, engine version, GPU and split exist, what they measured replaces the estimate.
 
   format=json       model, hardware, max_context_tokens, kv_cache_tokens (0 where it does not fit), weights_gib, terms
-  records=FOLDER    where to look for records, commas between several (default: multirun/ here, and the store)
+  records=PATH      folders or archives with records, commas between several (default: multirun/ here, and the store)
 
 The exit code is 0 if a point fits or is near the edge, 1 if none does, 2 if the words were refused.
 
@@ -98,8 +99,8 @@ def split_words(words: Sequence[str]) -> tuple[Options, list[str]]:
         raise Refused(f"format={form}: must be one of {', '.join(FORMATS)}")
     folders = tuple(Path(each) for each in own["records"].split(",")) if "records" in own else None
     for folder in folders or ():
-        if not folder.is_dir():
-            raise Refused(f"records={folder}: no such folder")
+        if not (folder.is_dir() or is_archive(folder)):
+            raise Refused(f"records={folder}: no such folder, nor an archive")
     kept = [word for word in words if word.partition("=")[0] not in ("format", "records", "hydra/launcher")]
     return Options(form, folders), kept
 

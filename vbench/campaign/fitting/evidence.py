@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from vbench.campaign.tasklist import ROOT
 from vbench.engine.serverlog import read_memory
+from vbench.plan.extra_args import BLOCKS_OVERRIDE, find_number
 from vbench.plan.memory.estimate import count_usable, find_pool
 from vbench.plan.memory.terms import GIB, Spent
 from vbench.schema import RunConfig, from_plain, to_plain
-from vbench.schema.record import RECORD, Record, find_record, read_text
+from vbench.schema.archives import walk_runs
+from vbench.schema.record import Record, find_record, read_text
 
 LOG = "server.log"
 NOT_THE_SYSTEM = ("name", "hub_id", "weight_bytes")  # keys of the model that the memory of an engine does not depend on
@@ -38,12 +40,12 @@ class Measured:
 
 
 def read_starts(folders: Iterable[Path]) -> list[Start]:
-    """All starts at or below these folders that recorded the tokens of their KV cache."""
+    """All starts at or below these folders, or in archives, that recorded the tokens of their KV cache."""
     return [
         start
         for folder in folders
-        for path, record in _read_records(folder)
-        if (start := _read_start(record, _read_log(path)))
+        for run in walk_runs(folder, raw=False)
+        if (record := find_record(run)) and (start := _read_start(record, _read_log(run)))
     ]
 
 
@@ -81,12 +83,6 @@ def describe_system(config: RunConfig) -> str:
     return json.dumps([model, gpu, parallelism, steps], sort_keys=True)
 
 
-def _read_records(folder: Path) -> Iterator[tuple[Path, Record]]:
-    for path in sorted(folder.rglob(RECORD)):
-        if record := find_record(path.parent):
-            yield path.parent, record
-
-
 def _read_log(folder: Path) -> dict[str, float]:
     """Bytes by term from the server's log, which lies beside the record or in the session's folder."""
     logs = [place / LOG for place in (folder, folder.parent) if (place / LOG).is_file()]
@@ -103,6 +99,8 @@ def _read_start(record: Record, parts: Mapping[str, float]) -> Start | None:
         return None
     if "kv_cache_gib" in record.server:
         cache = record.server["kv_cache_gib"] * GIB
+    elif find_number(config.engine.extra_args, BLOCKS_OVERRIDE) is not None:
+        return None  # the tokens say nothing of the memory
     else:
         cache = find_pool(config).count_bytes(tokens, length)
     usable = count_usable(config.hardware.gpu, config.engine.gpu_memory_utilization)

@@ -80,6 +80,8 @@ def write_terms(point: Point) -> str:
     lines += [f"  KV cache of one token: {fit.kv_bytes_per_token:,.0f} B; {point.basis}."]
     if fit.kv_cache_tokens:
         lines += [f"  KV cache: {fit.kv_cache_tokens:,} tokens at max_model_len {fit.max_model_len:,}."]
+    if fit.blocks_override is not None:
+        lines += [f"  --num-gpu-blocks-override sets the KV cache to {fit.blocks_override:,} blocks."]
     lines += [f"  Longest context: {fit.max_context_tokens:,} tokens."]
     if fit.verdict is Verdict.near:
         lines += ["  Within the error of the estimate: only a start tells."]

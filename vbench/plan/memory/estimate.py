@@ -11,6 +11,7 @@ from vbench.metrics.model_cost import group_kv_layers
 from vbench.metrics.model_facts import ByContent, Facts, read_facts
 from vbench.metrics.model_quantization import read_quantization
 from vbench.metrics.model_weights import list_weights
+from vbench.plan.extra_args import BLOCKS_OVERRIDE, find_number
 from vbench.plan.memory import profile
 from vbench.plan.memory.blocks import Pool, make_pool
 from vbench.plan.memory.split import Stage, split_weights
@@ -45,6 +46,7 @@ class Fit:
     max_model_len: int  # that of the config; with `auto`, max_context_tokens
     kv_cache_tokens: int  # as vLLM states it at this max_model_len; 0 if it does not start
     weights_gib: float  # on this GPU
+    blocks_override: int | None = None  # --num-gpu-blocks-override, which replaces the blocks that memory would hold
 
     @property
     def measured(self) -> bool:
@@ -146,12 +148,14 @@ def _fit_stage(
         terms = _replace_measured(terms, measured)
     available = usable.bytes - sum(term.bytes for term in terms)
     pool = find_pool(config, stage.layers)
-    blocks = pool.count_blocks(available)
-    longest = pool.find_longest(blocks, most)
+    override = find_number(config.engine.extra_args, BLOCKS_OVERRIDE)
+    blocks = pool.count_blocks(available) if override is None else override
+    taken = 0.0 if override is None else override * pool.block_bytes  # vLLM allocates them all, whatever is available
+    longest = pool.find_longest(blocks, most) if taken <= available else 0
     limit = config.engine.max_model_len
     length = limit if isinstance(limit, int) else longest
     starts = 0 < length <= longest
-    needed = pool.count_request_blocks(length if isinstance(limit, int) else 1) * pool.block_bytes
+    needed = max(pool.count_request_blocks(length if isinstance(limit, int) else 1) * pool.block_bytes, taken)
     return Fit(
         verdict=_judge(available - needed, starts=starts, margin=0.1 if measured is not None else MARGIN_GIB),
         usable=usable,
@@ -165,6 +169,7 @@ def _fit_stage(
         ),
         max_context_tokens=longest,
         max_model_len=length,
+        blocks_override=override,
         kv_cache_tokens=pool.count_tokens(blocks, length) if starts else 0,
         weights_gib=sum(term.bytes for term in terms if term.name.startswith("weights")) / GIB,
     )

@@ -64,13 +64,18 @@ def _join_repeats(point: Point, repeats: Floats) -> Observation:
 
 
 def usable_point(record: Record) -> Point | None:
-    """What a record measured; None if it is not VALID, not ours, a probe (which ends early), or cannot be simulated."""
+    """What a record measured; None if it is not VALID, not ours, a probe (which ends early), or cannot be simulated.
+
+    Loads whose prompts share parts cannot: the step model knows no prefix cache, and no turn that waits for a reply.
+    """
     if record.verdict != "VALID" or record.source != "measured" or record.parent is not None:
         return None
     if not all(record.metrics.get(metric, 0.0) > 0 for metric in METRICS):
         return None
     try:
         config: RunConfig = from_plain(RunConfig, record.config)
+        if config.workload.shares_prompts:
+            return None
         return make_point(config, kv_tokens_of_replica(record, config))
     except (KeyError, TypeError, ValueError):
         return None
