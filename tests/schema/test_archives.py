@@ -184,7 +184,7 @@ TIMES = st.one_of(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from(["sent", "chunk_times", "offsets", "error"]), TIMES, min_size=1))
 def test_columns_come_back_bit_by_bit_whatever_they_hold(given_columns):
     out = io.BytesIO()

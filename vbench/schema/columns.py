@@ -93,10 +93,10 @@ def _pack_name(name: str, column: Column) -> str:
 
 def _is_whole_nanoseconds(column: Column) -> bool:
     """Whether a column (n,) of seconds comes back bit by bit from nanoseconds."""
-    if column.dtype != np.float64 or column.ndim != 1 or not np.isfinite(column).all():
+    if column.dtype != np.float64 or column.ndim != 1 or not (np.abs(column) < MOST_NS / 1e9).all():  # NaN neither
         return False
-    whole = np.rint(column * 1e9)
-    return bool((np.abs(whole) < MOST_NS).all() and (whole.astype(np.int64) / 1e9).tobytes() == column.tobytes())
+    whole = np.rint(column * 1e9).astype(np.int64)
+    return (whole / 1e9).tobytes() == column.tobytes()
 
 
 def _pack_times(seconds: Column) -> Column:
