@@ -123,7 +123,7 @@ def test_a_record_that_the_store_refuses_is_named_and_the_others_are_filed(tmp_p
 
 def test_help_teaches_with_examples(capsys):
     assert ingest.main(["--help"]) == 0
-    assert capsys.readouterr().out.count("python -m vbench.ingest") == 6
+    assert capsys.readouterr().out.count("python -m vbench.ingest") == 7
 
 
 # ---- what vLLM's own benchmark measured
