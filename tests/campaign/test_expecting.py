@@ -1,10 +1,14 @@
 """Which points of a plan are predicted: as many as the plan's content allows, on any host."""
 
+import math
+
+import pytest
 from builders import run_config
 
+from vbench.campaign.planning import page
 from vbench.campaign.planning.expecting import POINT, QUEUED, Expectations
 from vbench.campaign.planning.summary import describe_coverage
-from vbench.plan.forecast.campaign import Forecast
+from vbench.plan.forecast.campaign import Forecast, forecast
 from vbench.plan.forecast.performance import History
 from vbench.plan.reach.predictor import Predictor
 from vbench.plan.rules import check_run
@@ -14,11 +18,22 @@ GPU = {"memory_bandwidth_gb_s": 3350.0, "bf16_tflops": 989.5, "fp8_tflops": 1979
 H100 = {"name": "h100", "product": "H100", "memory_mib": 81559} | GPU
 
 
-def run(prompts, seed=0, **engine):
-    load = {"lengths": "random", "input_len": 8, "output_len": 16, "num_prompts": prompts, "seed": seed}
+def make_session(load, **engine):
     made = check_run(run_config(hardware={"gpus": 1, "gpu": H100}, workload=load, engine=engine))
     (session,) = plan([(made, "vllm 0.32.0")])
-    return session.runs[0]
+    return session
+
+
+def run(prompts, seed=0, **engine):
+    load = {"lengths": "random", "input_len": 8, "output_len": 16, "num_prompts": prompts, "seed": seed}
+    return make_session(load, **engine).runs[0]
+
+
+def write_plan(load, **engine):
+    """plan.md of one session, on a host without records."""
+    expectations = Expectations(History([]), Predictor.default(), math.inf)
+    found = forecast([make_session(load, **engine)], (), {}, [], expectations.find, {})
+    return page.write(found, {}, "x", [])
 
 
 def ask(most):
@@ -40,3 +55,18 @@ def test_requests_that_wait_for_a_place_cost_more():
     expectations = Expectations(History([]), Predictor.default(), POINT + 10 * QUEUED)
     assert expectations.find(run(10, max_num_seqs=4))
     assert expectations.find(run(20)) is None
+
+
+@pytest.mark.parametrize("lengths", ["conversations"])
+def test_a_load_in_sessions_is_not_predicted_and_the_page_says_why(lengths):
+    told = write_plan({"lengths": lengths, "num_prompts": 24, "sessions": 1})
+    assert "## What it should show" not in told
+    assert "turns that wait for replies, and hits in the prefix cache, are not simulated: a quarter of what" in told
+
+
+def test_the_prediction_of_a_load_with_shared_beginnings_says_that_nothing_is_taken_to_be_cached():
+    load = {"lengths": "prefix", "num_prompts": 20, "output_len": 16}
+    said = "as if no prompt were cached, so TTFT is too high where prompts share beginnings"
+    assert said in write_plan(load)
+    assert said not in write_plan(load, enable_prefix_caching=False)
+    assert said not in write_plan({"lengths": "random", "input_len": 8, "output_len": 16, "num_prompts": 20})

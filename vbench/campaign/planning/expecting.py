@@ -85,6 +85,8 @@ def predict(predictor: Predictor, config: RunConfig) -> Performance | None:
     except ValueError:
         return None
     source = f"step model, {predictor.basis}"
+    if config.workload.shares_prompts and config.engine.enable_prefix_caching is not False:
+        source += "; as if no prompt were cached, so TTFT is too high where prompts share beginnings"
     return Performance(
         _widen(found.output_throughput, source),
         _widen(found.median_ttft_ms, source),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from vbench.plan.forecast.estimate import Basis, Estimate, weakest
 from vbench.plan.forecast.performance import Performance
+from vbench.plan.reach.points import NO_SESSIONS
 from vbench.plan.resources import point_s
 from vbench.plan.sessions import Run
 from vbench.schema import Lengths, Workload
@@ -33,7 +34,8 @@ def estimate_seconds(run: Run, expected: Performance | None) -> Estimate:
         return Estimate(*START_ONLY_S, Basis.assumed, "nothing is sent")
     if expected is None:
         most = point_s(run)
-        source = f"nothing is known of this system: a quarter of what its time limit allows, {most:,.0f} s"
+        why = NO_SESSIONS if load.in_sessions else "nothing is known of this system"
+        source = f"{why}: a quarter of what its time limit allows, {most:,.0f} s"
         return Estimate(most / SLOW, 0.0, most, Basis.assumed, source)
     if load.search:
         return _search_seconds(load, expected)
