@@ -28,7 +28,6 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from reach import read_records  # noqa: E402
 from sizing import PRICES, PROBE_NOISE, PROBE_S, WAYS, World, full_grid  # noqa: E402
 
 from vbench.plan.forecast.estimate import Basis, Estimate  # noqa: E402
@@ -39,6 +38,7 @@ from vbench.plan.reach.outcome import compute_outcome  # noqa: E402
 from vbench.plan.reach.points import Point  # noqa: E402
 from vbench.plan.sizing.capacity import WIDTH  # noqa: E402
 from vbench.plan.sizing.systems import System  # noqa: E402
+from vbench.schema.archives import read_records  # noqa: E402
 from vbench.schema.record import Record  # noqa: E402
 
 SLOS = tuple({"ttft_ms": ttft, "tpot_ms": tpot} for ttft, tpot in ((1000, 25), (2000, 25), (4000, 50), (8000, 100)))

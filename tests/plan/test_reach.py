@@ -184,7 +184,7 @@ def test_thousands_of_points_are_predicted_in_seconds():
 
 def test_tails_are_predicted_beside_medians_and_only_where_a_load_tells_a_99th_percentile():
     default = Predictor.default()
-    seen = [each for each in observe(read_records()) if each.system.startswith("llama8b · 1xh200")]
+    seen = [each for each in observe(read_published()) if each.system.startswith("llama8b · 1xh200")]
     errors = compute_tail_errors(seen, default.efficiencies)
     assert [bool(np.isfinite(row).all()) for row in errors] == [each.prompts >= 299 for each in seen]
     assert 0 < take_medians(errors)[0] < 0.3
