@@ -55,9 +55,9 @@ def warnings(row):
 def test_every_tools_file_becomes_a_run_with_its_flaws_named(filed):
     flaws = {
         "guidellm": {"nearest_rank", "itl_of_request", "tpot_with_ttft"},
-        "aiperf": {"itl_is_tpot"},
+        "aiperf": {"itl_is_tpot", "tokens_by_tokenizer"},
         "genai-bench": {"bursts_left_out", "e2el_to_stream_end"},
-        "inference-perf": {"chunk_itl", "one_token_ttft", "e2el_to_stream_end"},
+        "inference-perf": {"chunk_itl", "one_token_ttft", "e2el_to_stream_end", "tokens_by_tokenizer"},
         "evalscope": {"chunk_itl", "nearest_rank", "rounded", "e2el_to_stream_end"},
         "InferenceX": {"chunk_itl"},
     }
@@ -83,6 +83,29 @@ def test_what_a_tool_defines_otherwise_has_a_name_of_its_own(filed):
     x = filed["InferenceX"]
     assert x["metrics.median_chunk_gap_ms"] == pytest.approx(9.9)
     assert records.lacks(x, "metrics.median_itl_ms")
+
+
+@pytest.mark.parametrize(("told", "agrees"), [(252, True), (254, True), (249, False), (255, False), (126, False)])
+def test_aiperfs_tokens_by_its_own_tokenizer_give_way_to_the_servers_where_these_differ(told, agrees):
+    result = json.loads((SAMPLES / "profile_export_aiperf.json").read_text())  # 252 by its tokenizer
+    [plain], [record] = convert(result), convert(result | {"total_usage_completion_tokens": {"avg": float(told)}})
+    assert {each.code for each in plain.warnings} >= {"tokens_by_tokenizer"}  # nothing to compare with
+    assert ("tokens_by_tokenizer" not in {each.code for each in record.warnings}) is agrees
+    assert ("mean_tpot_ms" in record.metrics) is agrees
+    if agrees:
+        assert record.metrics == plain.metrics
+        return
+    assert record.metrics["total_output_tokens"] == told
+    assert record.metrics["output_throughput"] == pytest.approx(plain.metrics["output_throughput"] * told / 252)
+    assert record.metrics["aiperf_mean_inter_token_latency_ms"] == plain.metrics["mean_tpot_ms"]
+    assert "total_token_throughput" not in record.metrics
+    assert record.metrics["mean_e2el_ms"] == plain.metrics["mean_e2el_ms"]
+
+
+def test_aiperf_may_be_asked_to_count_by_the_servers_usage():
+    result = json.loads((SAMPLES / "profile_export_aiperf.json").read_text())
+    result["input_config"]["endpoint"]["use_server_token_count"] = True
+    assert "tokens_by_tokenizer" not in {each.code for each in convert(result)[0].warnings}
 
 
 def test_guidellms_latencies_are_computed_from_the_requests_times():

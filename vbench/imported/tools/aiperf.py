@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
 from vbench.imported.tools.translation import (
     MILLISECONDS,
+    NO_USAGE,
     SUMMARY_ONLY,
     Beside,
     Translation,
@@ -15,13 +17,16 @@ from vbench.imported.tools.translation import (
     known,
     number,
     spread,
+    tokens_by_tokenizer,
 )
+from vbench.metrics.server_rules import COUNT_SHARE
 from vbench.schema.record import Reason
 
 NAMES = {"mean": "avg", "median": "p50"}
+TPOT = "inter_token_latency"
 FAMILIES = {
     "time_to_first_token": "{}_ttft_ms",
-    "inter_token_latency": "{}_tpot_ms",
+    TPOT: "{}_tpot_ms",
     "request_latency": "{}_e2el_ms",
     "inter_chunk_latency": "{}_chunk_gap_ms",
 }
@@ -46,13 +51,33 @@ def translate(result: Mapping[str, Any], _: Beside) -> list[Translation]:
         "total_token_throughput": _average(result, "total_token_throughput"),
         "request_throughput": _average(result, "request_throughput"), **_load(config),
     }  # fmt: skip
+    own, told = number(translated["total_output_tokens"]), _average(result, "total_usage_completion_tokens")
+    differs = own > 0 and abs(own - told) > COUNT_SHARE * told
+    if differs:
+        rate = translated["output_throughput"] * told / own
+        translated |= {"total_output_tokens": told, "output_throughput": rate, "total_token_throughput": None}
+    metrics: dict[str, float] = {}
     for name, key in FAMILIES.items():
         found = result.get(name) or {}
-        translated |= spread(found, NAMES, key, MILLISECONDS[found.get("unit", "ms")])
-    warnings = (SUMMARY_ONLY, ITL, cache_unchecked("aiperf"))
+        scale = MILLISECONDS[found.get("unit", "ms")]
+        if differs and name == TPOT:
+            metrics |= spread(found, NAMES, f"aiperf_{{}}_{name}_ms", scale)
+        else:
+            translated |= spread(found, NAMES, key, scale)
+    warnings = (SUMMARY_ONLY, ITL, cache_unchecked("aiperf"), *_find_token_warning(config, own, told))
     version = result.get("aiperf_version")
     tool = f"aiperf {version}" if version else "aiperf"
-    return [Translation(tool, known(translated), {}, warnings, _ended(result))]
+    return [Translation(tool, known(translated), metrics, warnings, _ended(result))]
+
+
+def _find_token_warning(config: Mapping[str, Any], own: float, told: float) -> list[Reason]:
+    """What its count of output tokens hides: nothing where the server's usage is known and agrees."""
+    if abs(own - told) <= COUNT_SHARE * told or (config.get("endpoint") or {}).get("use_server_token_count"):
+        return []
+    if math.isnan(own - told):
+        return [tokens_by_tokenizer("aiperf", NO_USAGE)]
+    detail = f"{own:,.0f}, where the server's usage says {told:,.0f}, which is used; its TPOT stands under aiperf_…"
+    return [tokens_by_tokenizer("aiperf", detail)]
 
 
 def _average(result: Mapping[str, Any], *names: str) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vbench.imported.tools.translation import (
+    NO_USAGE,
     SUMMARY_ONLY,
     Beside,
     Translation,
@@ -17,6 +18,7 @@ from vbench.imported.tools.translation import (
     number,
     spread,
     to_stream_end,
+    tokens_by_tokenizer,
 )
 from vbench.schema.record import Reason
 
@@ -30,6 +32,7 @@ ITL = Reason(
 ONE_TOKEN = Reason(
     "one_token_ttft", "inference-perf gives a reply of one token no TTFT: its TTFT is that of the others"
 )
+TOKENS = tokens_by_tokenizer("inference-perf", NO_USAGE)
 
 
 def recognises(result: Mapping[str, Any]) -> bool:
@@ -55,8 +58,9 @@ def translate(result: Mapping[str, Any], _: Beside) -> list[Translation]:
     for name, key in OURS.items():
         translated |= spread(latency.get(name), {}, key, 1e3)
     own = [spread(latency.get(name), {}, f"inference_perf_{{}}_{name}_ms", 1e3) for name in OTHERS]
-    warnings = (SUMMARY_ONLY, ITL, ONE_TOKEN, to_stream_end("inference-perf"), cache_unchecked("inference-perf"))
+    more = (to_stream_end("inference-perf"), cache_unchecked("inference-perf"))
     metrics = {key: value for some in own for key, value in some.items()}
+    warnings = (SUMMARY_ONLY, ITL, ONE_TOKEN, TOKENS, *more)
     return [Translation("inference-perf", known(translated), metrics, warnings)]
 
 

@@ -15,6 +15,7 @@ from vbench.schema.record import Reason
 
 Beside = Mapping[str, Sequence[Mapping[str, Any]]]  # the entries of files in a result's folder, by their names
 
+NO_USAGE = "the file does not tell what the server's usage says"
 SHAPES = ("mean", "median", "std", "p90", "p95", "p99")
 MILLISECONDS = {"s": 1e3, "ms": 1.0, "s/token": 1e3, "ms/token": 1.0}
 
@@ -76,6 +77,11 @@ def nearest_rank(tool: str) -> Reason:
     """Percentiles are samples, not interpolated between two."""
     sentence = f"percentiles of {tool} are nearest rank, not interpolated: of few samples they differ from vbench's"
     return Reason("nearest_rank", sentence)
+
+
+def tokens_by_tokenizer(tool: str, detail: str) -> Reason:
+    """Output tokens are those that the tool's own tokenizer makes of the text, whatever the server's usage says."""
+    return Reason("tokens_by_tokenizer", f"{tool} counts output tokens by its own tokenizer: {detail}")
 
 
 def to_stream_end(tool: str) -> Reason:
