@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from vbench.engine import weights
 from vbench.engine.dummy import build_config_json, build_tokenizer_files, materialise, name_special_tokens
-from vbench.schema import Model
+from vbench.schema import Engine, Model, Weights
 from vbench.schema.errors import Refused
 
 if TYPE_CHECKING:
@@ -123,3 +124,10 @@ def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(NotADirectoryError):
         materialise(LLAMA, tmp_path / "cache")
+
+
+def test_it_is_refused_before_a_server_is_started() -> None:
+    outside = dataclasses.replace(LLAMA, config_json={**LLAMA.config_json, "bos_token_id": 1000})
+    with pytest.raises(Refused, match="correct bos_token_id"):
+        weights.require(outside, Engine(weights=Weights.dummy))
+    weights.require(outside, Engine(weights=Weights.dummy, base_url="http://host:8000"))

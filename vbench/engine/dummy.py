@@ -131,7 +131,10 @@ def name_special_tokens(model: Model) -> dict[int, str]:
     named = {i: f"<|{key}_{i}|>" for key in ("pad", "bos", "eos") for i in read_token_ids(model, key)}
     outside = [i for i in named if not 0 <= i < model.vocab_size]
     if outside:
-        raise Refused(f"model.config_json: token id {outside[0]} is not in the vocabulary of {model.vocab_size}")
+        raise Refused(
+            f"model.config_json: token id {outside[0]} is not in the vocabulary of {model.vocab_size}; "
+            "correct bos_token_id, eos_token_id, pad_token_id or vocab_size"
+        )
     return named
 
 

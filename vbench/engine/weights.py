@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from vbench.engine import hub
+from vbench.engine.dummy import name_special_tokens
 from vbench.schema import Engine, Model, Weights
 from vbench.schema.errors import HubFailed, Refused
 
@@ -55,9 +56,11 @@ def find_missing(folder: Path) -> str | None:
 
 
 def require(model: Model, engine: Engine) -> None:
-    """Raises Refused if a server could not load the model: no weights in the cache or on the hub."""
+    """Raises Refused if a server could not load the model: no weights in the cache or on the hub, or no dummy of it."""
     if loads_from_hub(engine):
         _require_by_hub_id(model.hub_id, model.name, model.revision)
+    if engine.weights is Weights.dummy and engine.base_url is None:
+        name_special_tokens(model)
 
 
 def loads_from_hub(engine: Engine) -> bool:

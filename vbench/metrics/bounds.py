@@ -134,7 +134,7 @@ def _hardware(row: Mapping[str, Any]) -> Bound | None:
         return None
     largest = max(shares, key=lambda key: shares[key])
     what, named = SHARES[largest]
-    return Bound(what, f"at the data sheet's speed {named} alone takes {shares[largest]:.0%} of the run")
+    return Bound(what, f"at the data sheet's speed {named} alone would fill {shares[largest]:.0%} of the run")
 
 
 def _too_few(row: Mapping[str, Any]) -> Bound | None:

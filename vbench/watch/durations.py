@@ -13,3 +13,8 @@ def say_duration(seconds: float) -> str:
 def say_milliseconds(value: float) -> str:
     """`22.3 ms`, `412 ms`."""
     return f"{value:,.1f} ms" if value < 100 else f"{value:,.0f} ms"
+
+
+def say_usual(seconds: float | None) -> str:
+    """` (usually 40 s)`; nothing if it is not known, or too short to wait for."""
+    return f" (usually {say_duration(seconds)})" if seconds and seconds >= 1 else ""

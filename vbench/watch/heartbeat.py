@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from vbench.plan.naming import NO_REPEATS, say_load
 from vbench.watch.board import MEASURING, QUEUED, STARTING, SessionProgress
-from vbench.watch.durations import say_duration, say_milliseconds
+from vbench.watch.durations import say_duration, say_milliseconds, say_usual
 
 FIRST_S = {QUEUED: 15.0, STARTING: 15.0, MEASURING: 60.0}  # in the state, before its first line
 LONGEST_S = 300.0  # between two lines; each wait is twice the one before
@@ -37,7 +37,7 @@ class Heartbeat:
 
 
 def _describe_start(progress: SessionProgress, spent_s: float) -> str:
-    usual = f" (usually {say_duration(progress.usual_start_s)})" if progress.usual_start_s else ""
+    usual = say_usual(progress.usual_start_s)
     log = f": {progress.detail}" if progress.detail else ""
     return f"starting for {say_duration(spent_s)}{usual}{log}"
 

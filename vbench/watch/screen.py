@@ -31,7 +31,7 @@ from vbench.watch.board import (
     describe_rehearsal,
 )
 from vbench.watch.console import open_console
-from vbench.watch.durations import say_duration, say_milliseconds
+from vbench.watch.durations import say_duration, say_milliseconds, say_usual
 from vbench.watch.events import EVENTS, Event
 from vbench.watch.heartbeat import Heartbeat
 from vbench.watch.markup import fill_markup, literal
@@ -39,7 +39,7 @@ from vbench.watch.outcome import COLOURS, result_line
 
 REDRAWN_PER_S = 2
 COLUMNS = ("session", "state", "points", "run", "replies", "tok/s so far", "TTFT now", "ITL now", "left")
-WIDTHS = {"TTFT now": 120, "ITL now": 120, "replies": 72, "points": 60}  # a narrower terminal leaves the column out
+WIDTHS = {"TTFT now": 120, "ITL now": 120, "replies": 72, "tok/s so far": 72, "points": 60}  # a narrower terminal leaves the column out
 NUMBERS = COLUMNS[4:]
 REST_OF_ROW = 80  # characters that the other cells need beside what a starting server says
 LINES_KEPT_FREE = 8  # of the terminal, for the events above the table
@@ -193,7 +193,7 @@ def _starting_text(folder: Path, session: Session, event: Event) -> str:
     if session.is_external:
         return f"{points} on the server at {facts['url']}"
     servers = "1 server" if facts["servers"] == 1 else f"{facts['servers']} servers"
-    usual = f" (usually {say_duration(facts['usual_s'])})" if facts.get("usual_s") else ""
+    usual = say_usual(facts.get("usual_s"))
     return f"starting {servers} for {points}{usual}, log {folder}/server.log"
 
 
@@ -213,8 +213,8 @@ def _progress_cells(
     """The columns `state` to `ITL now`; a log's line is cut to this room. The job's clock may be ahead of ours."""
     spent_s = max(now - progress.state_since, 0)
     state = f"{progress.state} {say_duration(spent_s)}" if progress.state_since else progress.state
-    if progress.state == STARTING and progress.usual_start_s:
-        state += f" (usually {say_duration(progress.usual_start_s)})"
+    if progress.state == STARTING:
+        state += say_usual(progress.usual_start_s)
     points = f"{len(progress.verdicts)}/{len(progress.session.runs)}"
     run = progress.current_run
     if run is None:

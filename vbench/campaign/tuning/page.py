@@ -105,7 +105,7 @@ def _explain(answer: Answer, space: Space, objective: Objective) -> Iterator[str
         ours = "meets the SLO with no request" if answer.verdict is Verdict.default else "meets the SLO"
         yield f"{'winner: ' if answer.verdict is Verdict.winner else f'{NONE}: '}{name} {ours}, the defaults with none"
         return
-    told = f"{found.ratio} of the {metric} of the defaults ({starts} of each in turn; 95 % interval)"
+    told = f"{found.ratio} times the {metric} of the defaults ({starts} of each in turn; 95 % interval)"
     if answer.verdict is Verdict.winner:
         sides = " against ".join(objective.describe(_mean(side)) for side in found.scores)
         yield f"winner: {name} has {told}: {sides}"

@@ -41,8 +41,10 @@ class Sessions:
         """Measures what has no record. Raises KeyboardInterrupt if the user detached."""
         configs = [self.make_config(trial) for trial in trials]
         missing = any(task.find_missing_runs() for task in _find_tasks(configs))
-        if missing and story.carry_out(configs, backend(self._launcher)) == story.DETACHED:
-            raise KeyboardInterrupt
+        if missing:
+            print(f"\nmeasuring {', '.join(map(self._name, trials))}")  # noqa: T201
+            if story.carry_out(configs, backend(self._launcher)) == story.DETACHED:
+                raise KeyboardInterrupt
         tasks = _find_tasks(configs)
         self._measured |= dict(zip(trials, tasks, strict=True))
         return [self._read(trial, task) for trial, task in zip(trials, tasks, strict=True)]
@@ -69,6 +71,11 @@ class Sessions:
             workload=replace(shorten(load, trial.share), seed=load.seed + trial.start * load.repeats),
             launcher=replace(config.launcher, budget_gpu_hours=None),
         )
+
+    def _name(self, trial: Trial) -> str:
+        """A trial for people; sessions of two options may have the same name."""
+        share = "" if trial.share == 1 else f" under {trial.share:.0%} of the load"
+        return f"{self._options[trial.option].name}{share}, start {trial.start + 1}"
 
     def _read(self, trial: Trial, task: Task) -> Outcome:
         records = [record for _, record in task.results.pair_with_records()]
