@@ -39,7 +39,8 @@ from vbench.watch.outcome import COLOURS, result_line
 
 REDRAWN_PER_S = 2
 COLUMNS = ("session", "state", "points", "run", "replies", "tok/s so far", "TTFT now", "ITL now", "left")
-WIDTHS = {"TTFT now": 120, "ITL now": 120, "replies": 72, "tok/s so far": 72, "points": 60}  # a narrower terminal leaves the column out
+# A terminal narrower than this leaves the column out.
+WIDTHS = {"TTFT now": 120, "ITL now": 120, "replies": 72, "tok/s so far": 72, "points": 60}
 NUMBERS = COLUMNS[4:]
 REST_OF_ROW = 80  # characters that the other cells need beside what a starting server says
 LINES_KEPT_FREE = 8  # of the terminal, for the events above the table
