@@ -18,6 +18,7 @@ from vbench.plan.naming import number_repeats, say_load, say_name
         ("m · cpu · tp1 · slo max_concurrency", "most at once within the SLO"),
         ("m · cpu · tp1 · prefix c8 slo request_rate s2", "prefix, 8 at once, most req/s within the SLO, seed 2"),
         ("m · cpu · tp1 · start", "start"),
+        ("m · cpu · tp1 · 0.5 requests/s, probe 1", "0.5 requests/s, probe 1"),
     ],
 )
 def test_a_load_is_said_in_words(name, words):

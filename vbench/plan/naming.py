@@ -91,6 +91,9 @@ def say_load(name: str, repeats: Mapping[str, int] = NO_REPEATS) -> str:
 
     A seed is said as it is, unless `repeats` (of `number_repeats`) tells which repeat this run is.
     """
+    load = name.rpartition(DOT)[2]
+    if ", probe " in load:  # of a search: named in words already
+        return load
     whole, seed = _split_seed(name)
     words = [_say_part(part) for part in re.findall(r"slo \S+|\S+", whole.rpartition(DOT)[2])]
     if name in repeats:
