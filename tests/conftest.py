@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +21,10 @@ STARTERS = re.compile(
 )
 
 LONGEST_FIRST = ("import cluster", "crash_walk.py", "mlflow_server", "from doors import", "test_session import")
+
+# The suite starts hundreds of processes: none should compile what another has compiled, whatever the shell asks for.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # As in a shell: xdist's processes have a width of 80, and what a command prints into a pipe is as wide as that.
 os.environ.pop("COLUMNS", None)
@@ -48,12 +54,35 @@ def by_path(items: list[pytest.Item]) -> set[Path]:
 
 def rank_by_duration(module: Path) -> int:
     """Modules of long tests come first, so that no process is left with one of them at the end."""
-    text = module.read_text()
-    return next((rank for rank, word in enumerate(LONGEST_FIRST) if word in text), len(LONGEST_FIRST))
+    found = (rank for rank, word in enumerate(LONGEST_FIRST) if word in source(module))
+    return next(found, len(LONGEST_FIRST))
 
 
 def starts_something(module: Path) -> bool:
-    return STARTERS.search(module.read_text()) is not None
+    return STARTERS.search(source(module)) is not None
+
+
+@cache
+def source(module: Path) -> str:
+    return module.read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """With --dist loadfile: a module is one process's, and all modules with a SLURM cluster are the same one's.
+
+    They wait most of the time, so that one process beside those that compute has them.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneForClusters(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = super()._split_scope(nodeid)
+            return "clusters" if LONGEST_FIRST[0] in source(config.rootpath / module) else module
+
+    return OneForClusters(config, log)
 
 
 @pytest.fixture

@@ -5,12 +5,19 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from vbench.analysis.gate import EXIT_CODES, Gate, judge
 from vbench.analysis.loads import NUM_PROMPTS
 from vbench.analysis.points import choose_load
 from vbench.analysis.ratios import LARGEST_DF, log_means, match_points, mean_ratio
+
+
+@pytest.fixture(scope="module")
+def stats():
+    """scipy's: imported here, since it takes a second of CPU and collecting the tests needs none of it."""
+    from scipy import stats
+
+    return stats
 
 
 def matched(new, old):
@@ -23,7 +30,7 @@ def matched(new, old):
     return match_points(means(new), means(old), ["load"])
 
 
-def test_a_ratio_of_repeats_is_welchs():
+def test_a_ratio_of_repeats_is_welchs(stats):
     new, old = [100.0, 104.0, 99.0], [90.0, 95.0]
     found = mean_ratio(matched({1: new}, {1: old}))
     logs = np.log(new), np.log(old)
@@ -32,7 +39,7 @@ def test_a_ratio_of_repeats_is_welchs():
     assert (found.low, found.high) == pytest.approx((math.exp(theirs.low), math.exp(theirs.high)))
 
 
-def test_half_of_the_points_with_repeats_are_enough_and_the_others_are_as_noisy_as_the_noisiest():
+def test_half_of_the_points_with_repeats_are_enough_and_the_others_are_as_noisy_as_the_noisiest(stats):
     new = {1: [100.0, 104.0], 2: [50.0, 51.0], 3: [10.0], 4: [5.0]}
     old = {1: [90.0, 95.0], 2: [50.0, 50.5], 3: [9.0], 4: [5.0]}
     assert mean_ratio(matched(new, old)).interval_from == "repeats"
@@ -48,7 +55,7 @@ def test_half_of_the_points_with_repeats_are_enough_and_the_others_are_as_noisy_
     assert fewer.interval_from == "points"
 
 
-def test_two_points_without_repeats_scatter_and_one_has_no_interval():
+def test_two_points_without_repeats_scatter_and_one_has_no_interval(stats):
     two = mean_ratio(matched({1: [110.0], 2: [100.0]}, {1: [100.0], 2: [100.0]}))
     half = stats.t.ppf(0.975, 1) * np.std([math.log(1.1), 0.0], ddof=1) / math.sqrt(2)
     assert two.interval_from == "points"
@@ -63,7 +70,7 @@ def test_small_values_count_and_zeros_have_no_ratio():
     assert [math.exp(log) for log in rows["log"]] == pytest.approx([0.5])
 
 
-def test_a_mean_over_very_many_repeats_is_that_of_the_normal_distribution():
+def test_a_mean_over_very_many_repeats_is_that_of_the_normal_distribution(stats):
     repeats = list(np.exp(np.linspace(-0.01, 0.01, 2 * LARGEST_DF)))
     found = mean_ratio(matched({1: repeats}, {1: repeats}))
     half = stats.norm.ppf(0.975) * np.std(np.log(repeats), ddof=1) * math.sqrt(2 / len(repeats))

@@ -11,7 +11,6 @@ from PIL import Image
 TICK_S = 0.1  # of the server: no client lags by half of it, so runs are VALID however busy the host is
 ATTEMPTS = 4  # to measure again what was INVALID
 LOAD = ("engine=openai", "workload=random", "workload.input_len=20", "workload.output_len=2")
-pytestmark = pytest.mark.alone
 
 SWEEPS = {
     "concurrency": ("workload.num_prompts=32", "workload.max_concurrency=8,16,32"),

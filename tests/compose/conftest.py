@@ -2,10 +2,12 @@
 
 import pytest
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import setup_globals
 
 from vbench import compose as ours
 from vbench.campaign import launcher
+from vbench.compose import configfiles
 
 
 @pytest.fixture(scope="module")
@@ -13,5 +15,8 @@ def hydra():
     setup_globals()
     launcher.register()
     ours.register()
-    with initialize_config_dir(str(ours.CONF), version_base="1.3"):
+    with (
+        initialize_config_dir(str(ours.CONF), version_base="1.3"),
+        configfiles.read_once(GlobalHydra.instance().config_loader()),
+    ):
         yield

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from hydra import compose
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
@@ -85,7 +86,7 @@ def test_every_system_of_a_campaign_keeps_the_rules(campaign):
 
 
 @pytest.mark.slow
-def test_a_grid_composes_each_point_as_hydra_does_alone():
+def test_a_grid_composes_each_point_as_hydra_does_alone(monkeypatch):
     points = [
         [f"model={model}", f"hardware={hardware}", f"workload.num_prompts={n}", f"engine.extra_args=[--seed,{n}]"]
         for model in ("tiny", "llama8b", "mixtral8x7b")  # tiny and cpu bring engine options that the others have not
@@ -94,7 +95,9 @@ def test_a_grid_composes_each_point_as_hydra_does_alone():
     ]
     loader = GlobalHydra.instance().config_loader()
     master = loader.load_configuration("config", [], RunMode.MULTIRUN)
-    assert list(ours.grid(loader, master, points)) == [composed(*point) for point in points]
+    found = list(ours.grid(loader, master, points))
+    monkeypatch.setattr(loader, "repository", ConfigRepository(loader.config_search_path))  # reads each file anew
+    assert found == [composed(*point) for point in points]
 
 
 def test_what_one_point_of_a_grid_merges_into_a_dict_does_not_reach_the_next():

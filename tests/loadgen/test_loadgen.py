@@ -26,7 +26,7 @@ from vbench.loadgen import ClientLost, Endpoint, Load, Workers, choose_count
 from vbench.schema.errors import Refused
 from vbench.session.saturation import OverloadDetector
 
-pytestmark = pytest.mark.alone
+alone = pytest.mark.alone  # what another test does meanwhile could change the outcome
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,7 @@ def counter(url, name):
     return float(re.search(rf"^{name}{{.*}} (.*)$", get(f"{url}/metrics"), re.MULTILINE)[1])
 
 
+@alone
 def test_times_and_tokens_are_the_servers(one):
     with running("--ttft-s", "0.3", "--itl-s", "0.02", "--stamp") as url:
         requests, client = one.run(load(url, n=8, output_len=10))
@@ -163,6 +164,7 @@ def test_a_reply_without_tokens_has_no_chunks_but_a_first_byte(one):
     assert np.isfinite(requests.first_byte).all()
 
 
+@alone
 def test_a_server_that_dies_leaves_what_it_had_sent(one):
     with running("--fail", "die_after:2") as url:
         requests, _ = one.run(load(url, n=5, output_len=[3, 3, 50, 50, 50]))
@@ -199,6 +201,7 @@ def test_the_prompts_beyond_the_servers_context_are_refused_in_its_words(one):
     assert requests.error[0].startswith("HTTP 400: This model's maximum context length is 10 tokens.")
 
 
+@alone
 @pytest.mark.parametrize("limit", [1, 3])
 def test_concurrency_is_limited_over_all_processes(two, limit):
     with running("--itl-s", "0.005") as url:
@@ -207,6 +210,7 @@ def test_concurrency_is_limited_over_all_processes(two, limit):
     assert requests.error.tolist() == [""] * 12
 
 
+@alone
 def test_a_rate_and_a_limit_hold_together(one):
     with running("--ttft-s", "0.2") as url:
         requests, _ = one.run(load(url, n=6, limit=2, scheduled=np.arange(6) * 0.01))
@@ -222,6 +226,7 @@ def test_sends_are_not_delayed_by_a_slow_server(one):
     assert requests.sent.max() < requests.chunk_times.min()
 
 
+@alone
 def test_connections_are_opened_ahead_for_requests_that_come_later(one):
     with running() as url:
         requests, _ = one.run(load(url, n=4, scheduled=[0, 1.6, 1.6, 1.6]))
@@ -258,6 +263,7 @@ def test_a_connection_is_used_again(one):
         assert counter(url, "fake:connections_total") == 2  # the other asks for the counter
 
 
+@alone
 def test_two_endpoints_share_the_load(two):
     with running() as first, running() as second:
         requests, _ = two.run(load(first, second, n=10, output_len=20))
@@ -272,6 +278,7 @@ def test_the_endpoint_with_fewer_in_flight_comes_first(one):
     assert requests.error.tolist() == [""] * 20
 
 
+@alone
 def test_the_time_limit_ends_what_is_open_and_what_was_never_sent(one):
     with running("--ttft-s", "100") as url:
         requests, _ = one.run(load(url, n=4, limit=3, timeout_s=0.5))
@@ -282,6 +289,7 @@ def test_the_time_limit_ends_what_is_open_and_what_was_never_sent(one):
     assert np.isnan(requests.finished).tolist() == [False, False, False, True]
 
 
+@alone
 def test_a_load_that_outgrows_its_server_is_broken_off(two):
     overload = OverloadDetector(ttft_limit_s=0.2)
     with running("--itl-s", "0.01", "--max-num-seqs", "4") as url:
@@ -309,6 +317,7 @@ def test_progress_tells_when_each_request_was_sent_and_answered(two):
         assert np.abs(times - (sent + waited)).min() < 1e-6
 
 
+@alone
 def test_progress_tells_of_each_request_that_ended_and_of_the_oldest_that_has_not(two):
     seen = []
     with running("--itl-s", "0.02", "--ttft-s", "0.1") as url:
@@ -328,6 +337,7 @@ def test_progress_tells_of_each_request_that_ended_and_of_the_oldest_that_has_no
     assert max(each.oldest_open_s for each in seen) > 1.5
 
 
+@alone
 @pytest.mark.parametrize("scheduled", [None, (np.arange(400) + 0.5) / 40])
 def test_nothing_is_sent_once_the_duration_is_over_and_what_is_in_flight_is_awaited(two, scheduled):
     with running("--itl-s", "0.02", "--ttft-s", "0.1") as url:

@@ -16,8 +16,6 @@ from vbench.schema import Routing
 from vbench.workload.prompts import prompts
 from vbench.workload.sharing import send_times
 
-pytestmark = pytest.mark.alone
-
 TURNS = {"turns": 4, "first_len": 40, "next_len": [8, 24], "think_time_s": 0.1, "system_len": 32}
 
 
@@ -95,6 +93,7 @@ def test_a_turn_carries_the_turns_before_it_with_their_replies_as_they_came(work
     assert implied <= hits <= implied + shared
 
 
+@pytest.mark.alone  # milliseconds
 def test_a_turn_is_due_its_think_time_after_the_reply_and_sent_within_milliseconds(workers, server):
     requests, _ = workers.run(load(server))
     pairs = parents(requests)

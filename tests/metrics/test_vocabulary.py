@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from builders import requests, run_config
 
 from vbench.metrics.cached import CacheFacts, find_hits, hit_metrics
@@ -71,9 +70,10 @@ def keys():
     return sorted({SHAPES.sub("…_", key) for key in found})
 
 
-@pytest.mark.parametrize("key", keys())
-def test_every_key_is_defined_in_the_docs(key):
-    assert f"`{key}`" in DOCS
+def test_every_key_is_defined_in_the_docs():
+    found = keys()
+    assert len(found) >= 100
+    assert [key for key in found if f"`{key}`" not in DOCS] == []
 
 
 def test_every_code_of_a_verdict_is_in_the_docs():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,22 +65,32 @@ PRODUCTS = {  # as NVML names them
 }
 
 
+@cache
 def load(schema: type, path: Path) -> Any:
     facts = OmegaConf.load(path)
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), facts.get("model", facts)))
 
 
-MODELS: list[Model] = [load(Model, path) for path in sorted(CONF.glob("model/*.yaml"))]
-GPUS: list[Gpu] = [load(Gpu, path) for path in sorted(CONF.glob("gpu/*.yaml"))]
-each_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-each_gpu = pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
+MODELS, GPUS = (sorted(path.stem for path in CONF.glob(f"{group}/*.yaml")) for group in ("model", "gpu"))
+each_model = pytest.mark.parametrize("model", MODELS, indirect=True)
+each_gpu = pytest.mark.parametrize("gpu", GPUS, indirect=True)
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> Model:
+    return load(Model, CONF / "model" / f"{request.param}.yaml")
+
+
+@pytest.fixture
+def gpu(request: pytest.FixtureRequest) -> Gpu:
+    return load(Gpu, CONF / "gpu" / f"{request.param}.yaml")
 
 
 def test_every_file_is_here_under_its_own_name() -> None:
-    assert [model.name for model in MODELS] == [path.stem for path in sorted(CONF.glob("model/*.yaml"))]
-    assert [gpu.name for gpu in GPUS] == [path.stem for path in sorted(CONF.glob("gpu/*.yaml"))]
-    assert {model.name for model in MODELS} == {*ADVERTISED, "tiny"}
-    assert {gpu.name for gpu in GPUS} == {*PRODUCTS}
+    assert [load(Model, CONF / "model" / f"{name}.yaml").name for name in MODELS] == MODELS
+    assert [load(Gpu, CONF / "gpu" / f"{name}.yaml").name for name in GPUS] == GPUS
+    assert {*MODELS} == {*ADVERTISED, "tiny"}
+    assert {*GPUS} == {*PRODUCTS}
 
 
 def test_every_file_says_first_what_it_is() -> None:

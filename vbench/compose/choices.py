@@ -64,12 +64,14 @@ def defaults() -> dict[str, str]:
     return {str(group).removeprefix("override "): str(name) for entry in entries for group, name in entry.items()}
 
 
+@cache
 def known_models() -> tuple[Model, ...]:
     """The models of conf/model/."""
     facts = [_facts(path) for path in sorted((CONF / "model").glob("*.yaml"))]
     return tuple(from_plain(Model, each.get("model", each)) for each in facts)
 
 
+@cache
 def known_gpus() -> tuple[Gpu, ...]:
     """The GPUs of conf/gpu/."""
     return tuple(from_plain(Gpu, _facts(CONF / "gpu" / f"{name}.yaml")) for name in gpu_names())

@@ -39,9 +39,9 @@ class _Remembering(ConfigRepository):
     A copy is unpickled, which takes a tenth of the time that reading and parsing take.
     """
 
-    def __init__(self, repository: ConfigRepository) -> None:
+    def __init__(self, repository: ConfigRepository, read: dict[str, bytes] | None = None) -> None:
         self.sources = repository.sources
-        self._read: dict[str, bytes] = {}
+        self._read = {} if read is None else read
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         if config_path not in self._read:
@@ -51,7 +51,7 @@ class _Remembering(ConfigRepository):
 
     def __deepcopy__(self, _: dict[int, Any]) -> _Remembering:
         """Each composition works on a copy, which may be given other sources (hydra.searchpath): it then reads anew."""
-        return self
+        return _Remembering(self, self._read)
 
     def initialize_sources(self, config_search_path: Any) -> None:
         super().initialize_sources(config_search_path)
