@@ -51,6 +51,7 @@ H100 = Gpu(
     link="nvlink",
     link_gb_s=900,
 )
+MISSING = float("nan")  # a parameter that a run has not
 
 
 def record(
@@ -112,7 +113,8 @@ def record(
 def table(found: list[Record]) -> pd.DataFrame:
     """What `tracking.query` gives of the records once they are filed."""
     rows = [flatten(each) for each in found]
-    params = pd.DataFrame([row.params for row in rows]).add_prefix("params.")
+    keys = dict.fromkeys(key for row in rows for key in row.params)
+    params = {f"params.{key}": _restored(key, tuple(row.params.get(key, MISSING) for row in rows)) for key in keys}
     about = {
         "run_id": [f"run{index}" for index in range(len(found))],
         "run_name": [each.name for each in found],
@@ -127,12 +129,18 @@ def table(found: list[Record]) -> pd.DataFrame:
     return pd.concat(
         [
             pd.DataFrame(about),
-            params.apply(lambda column: restore(column.name.removeprefix("params."), column.astype(object))),
+            pd.DataFrame(params),
             pd.DataFrame([row.metrics for row in rows]).add_prefix("metrics."),
             tags.add_prefix("tags."),
         ],
         axis=1,
     )
+
+
+@functools.cache
+def _restored(key: str, values: tuple[Any, ...]) -> pd.Series:
+    """A parameter's column; most are the same in all tables of the tests."""
+    return restore(key, pd.Series(values, dtype=object))
 
 
 def measured(num_prompts: int, output_throughput: float, median_itl_ms: float) -> dict[str, float]:

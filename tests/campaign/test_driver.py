@@ -181,8 +181,9 @@ def test_two_sessions_run_at_once_on_gpus_of_their_own(tmp_path):
     assert ended.returncode in (0, 1), ended.stderr
     one, two = points(tmp_path)
     assert one.environment["gpu_uuids"] != two.environment["gpu_uuids"]
-    assert one.started_at < two.ended_at
-    assert two.started_at < one.ended_at
+    leased, over = ([event["t"] for event in events(tmp_path, kind)] for kind in ("leased", "ended"))
+    assert len(leased) == len(over) == 2
+    assert max(leased) < min(over)
 
 
 def test_rerun_measures_again_what_it_names_and_no_more(tmp_path):
@@ -273,8 +274,9 @@ def test_a_job_begins_with_the_lines_of_its_setup_which_print_export_and_load_fi
     ended = vbench(
         *POINT, setup("echo loading  # what", "export RACK=r3", ". ./site.sh", "false || true"), cwd=tmp_path
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # a busy host may make a run INVALID
     (record,) = points(tmp_path)
+    assert record.failure is None
     assert record.environment["slurm_node"] == "r3-7"
     (log,) = (folder(tmp_path) / "job").glob("*.out")
     assert log.read_text().startswith("loading\n")
@@ -330,7 +332,8 @@ def test_commands_that_begin_together_keep_the_bound_of_their_experiment_togethe
     commands = [driver(*words, SLOW, f"engine.max_num_seqs={seats}", cwd=tmp_path) for seats in (8, 9, 10)]
     for command in commands:
         said, _ = command.communicate(timeout=120)
-        assert command.returncode == 0, said
+        assert command.returncode in (0, 1), said  # a busy host may make a run INVALID
+    assert [record.failure for record in points(tmp_path)] == [None] * 3
     submitted = sorted(path.stat().st_mtime for path in tmp_path.glob("multirun/*/*/job/*_submitted.pkl"))
     ended = sorted(event["t"] for event in events(tmp_path, "ended"))
     assert len(submitted) == len(ended) == 3

@@ -135,7 +135,7 @@ def test_preempted_jobs_go_on_at_the_next_point_with_grace_and_without_and_those
     slurm, monkeypatch
 ):
     holds = [Path.cwd() / f"hold{number}" for number in range(3)]
-    engines = [{"command": ["python", str(FAKE), "--itl-s", "0.05", "--hold", str(hold)]} for hold in holds]
+    engines = [held_by(hold) for hold in holds]
     sessions = [
         submission(slurm, 2, 3, 4, gpu=gpu, engine=engine)
         for gpu, engine in zip(("h100", "a100"), engines, strict=False)
@@ -158,6 +158,11 @@ def test_preempted_jobs_go_on_at_the_next_point_with_grace_and_without_and_those
     for each, earlier in zip(sessions, before, strict=True):
         assert set(ends(each)) == {2, 3, 4}
         assert earlier.items() <= ends(each).items()
+
+
+def held_by(hold):
+    """The engine whose server admits no request while this file exists."""
+    return {"command": ["python", str(FAKE), "--itl-s", "0.05", "--hold", str(hold)]}
 
 
 def hold_once_recorded(each, hold):
@@ -196,7 +201,7 @@ def task_of(pid):
 
 
 def test_a_cancelled_job_leaves_no_server_and_is_not_queued_again(slurm):
-    each = submission(slurm, 2, 3, workload={"output_len": 200})
+    each = submission(slurm, 2, 3, workload={"output_len": 1900})
     (job,) = Slurm().submit([each])
     slurm.until(lambda: "measuring" in told(each))
     assert servers()
@@ -245,7 +250,10 @@ def test_what_slurm_refuses_is_refused_with_its_word_and_nothing_is_left(slurm):
 
 
 def test_sessions_that_ask_for_the_same_are_one_array_which_keeps_the_bound(slurm):
-    alike = [submission(slurm, 2, engine={"max_num_seqs": seats}, launcher={"max_parallel": 1}) for seats in (8, 9, 10)]
+    long, bound = {"output_len": 1900}, {"max_parallel": 1}  # the first still runs when the others are seen to wait
+    alike = [
+        submission(slurm, 2, engine={"max_num_seqs": seats}, launcher=bound, workload=long) for seats in (8, 9, 10)
+    ]
     ids = Slurm().submit(alike)
     assert [each.partition("_")[2] for each in ids] == ["0", "1", "2"]
     slurm.until(lambda: "2 JobArrayTaskLimit" in waiting(slurm))
@@ -265,7 +273,8 @@ def test_a_job_is_known_before_slurm_has_told_its_id(slurm):
 
 
 def test_sessions_that_ask_for_different_things_keep_the_bound_too(slurm):
-    sizes = [submission(slurm, 2, gpus=size, launcher={"max_parallel": 2}) for size in (1, 2, 4)]
+    long, bound = {"output_len": 1900}, {"max_parallel": 2}
+    sizes = [submission(slurm, 2, gpus=size, launcher=bound, workload=long) for size in (1, 2, 4)]
     ids = Slurm().submit(sizes)
     assert len({each.partition("_")[0] for each in ids}) == 3
     slurm.until(lambda: "1 Dependency" in waiting(slurm))

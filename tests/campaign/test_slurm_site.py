@@ -9,7 +9,7 @@ import cluster
 import numpy as np
 import pytest
 from doors import FAKE, driver, events, fake, host, vbench
-from test_slurm import ended, ends, enter, jobs_of, records, submission, told, turn
+from test_slurm import ended, ends, enter, held_by, hold_once_recorded, jobs_of, records, submission, told, turn
 
 from vbench import tracking
 from vbench.campaign.jobs import JobEnd
@@ -60,7 +60,7 @@ def test_sessions_of_three_sizes_pack_the_gpus_of_an_allocation_and_no_gpu_is_us
     allocation = ["salloc", "--quiet", "--partition=a100", "--gres=gpu:a100:4", "--cpus-per-task=8", "--mem=8G"]
     left = subprocess.run(
         [*allocation, *campaign], cwd=tmp_path, env=host(tmp_path, four) | slurm.env, capture_output=True, text=True,
-        timeout=240, check=False,
+        timeout=600, check=False,
     )  # fmt: skip
     assert left.returncode in (0, 1), left.stdout + left.stderr  # a busy machine may make a run INVALID
     assert failures(tmp_path) == [None] * 6
@@ -116,7 +116,7 @@ def test_two_commands_at_once_under_a_bound_give_each_session_one_job(slurm, tmp
         f"launcher.setup=['{slurm.setup}']",
     )  # fmt: skip
     both = [driver(*words, cwd=tmp_path, **slurm.env) for _ in range(2)]
-    said = [command.communicate(timeout=240)[0] for command in both]
+    said = [command.communicate(timeout=600)[0] for command in both]
     assert all(command.returncode in (0, 1) for command in both), "\n".join(said)
     assert len(jobs_of(slurm, tmp_path)) == 4
     assert Counter(len(list(path.parent.glob("*/record.json"))) for path in tmp_path.glob("multirun/*/*/session.json"))
@@ -140,12 +140,13 @@ def test_a_job_that_uses_more_memory_than_it_asked_for_is_recorded_as_that_and_n
 
 def test_a_job_whose_node_fails_is_recorded_as_that(slurm, tmp_path):
     never_again = ("+hardware.slurm.extra.requeue=false", "+hardware.slurm.extra.no-requeue=true")
-    words = (*ON_SLURM, *never_again, f"launcher.setup=['{slurm.setup}']")
+    long = [word.replace("output_len=40", "output_len=400") for word in ON_SLURM]  # the run outlasts what is done here
+    words = (*long, *never_again, f"launcher.setup=['{slurm.setup}']")
     with driver(*words, fake("--itl-s", "0.1"), cwd=tmp_path, **slurm.env) as command:
         slurm.until(lambda: events(tmp_path, "measuring"))
         (job,) = slurm.call("squeue", "-h", "-o", "%i").stdout.split()
         fail(slurm, node_of(slurm, job))
-        said, _ = command.communicate(timeout=120)
+        said, _ = command.communicate(timeout=600)
     assert command.returncode == 1, said
     (failure,) = failures(tmp_path)
     assert failure.kind == "node_failed", failure.line
@@ -153,13 +154,17 @@ def test_a_job_whose_node_fails_is_recorded_as_that(slurm, tmp_path):
 
 def test_a_job_whose_node_fails_goes_on_after_its_records_where_slurm_queues_it_again(slurm, tmp_path, monkeypatch):
     enter(slurm, tmp_path, monkeypatch)
-    each = submission(slurm, 2, 3, 4)
+    hold = tmp_path / "hold"
+    each = submission(slurm, 2, 3, 4, engine=held_by(hold))
     (job,) = Slurm().submit([each])
-    slurm.until(lambda: "recorded" in told(each) and told(each).count("measuring") > told(each).count("recorded"))
+    slurm.until(lambda: hold_once_recorded(each, hold))
+    slurm.until(lambda: told(each).count("measuring") > told(each).count("recorded"))
     before = ends(each)
     assert len(before) < 3
     fail(slurm, node_of(slurm, job))
-    slurm.until(lambda: '"number": 1, "cut": "node_failed"' in turn(each) and told(each).count('"leased"') == 2)
+    slurm.until(lambda: '"number": 1, "cut": "node_failed"' in turn(each))
+    hold.unlink()
+    slurm.until(lambda: told(each).count('"leased"') == 2)
     assert [state.end for state in ended(slurm, [job])] == [JobEnd.completed]
     assert set(records(each)) == {2, 3, 4}
     assert before.items() <= ends(each).items()
