@@ -14,6 +14,7 @@ from vbench import compose as ours
 from vbench.__main__ import COMMANDS
 from vbench.analysis.options import parse_options as analysis_options
 from vbench.compose.sweeper import GridSweeper
+from vbench.engine.command import starts_vllm
 from vbench.ingest import parse_options as ingest_options
 from vbench.plan.rules import check_run
 
@@ -48,6 +49,21 @@ COMMANDS_OF_PAGES = [(page.name, words) for page in PAGES for words in dict.from
 KUBERNETES = yaml.safe_load((ROOT / "docs" / "container" / "job.yaml").read_text())
 (CONTAINER,) = KUBERNETES["spec"]["template"]["spec"]["containers"]
 COMMANDS_OF_PAGES.append(("job.yaml", shlex.join(CONTAINER["command"][1:])))
+
+
+ENGINES = [
+    word
+    for page in PAGES
+    for word in re.findall(r"^    ('?engine\.command=.*?)(?:   .*)?$", page.read_text(), re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("word", ENGINES)
+def test_a_documented_way_to_start_the_server_is_taken_by_a_shell_and_by_hydra(word):
+    (given,) = shlex.split(word)
+    (override,) = OverridesParser.create().parse_overrides([given])
+    assert isinstance(override.value(), list)
+    assert starts_vllm(override.value())
 
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS_OF_PAGES)

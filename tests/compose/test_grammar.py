@@ -5,9 +5,11 @@ from doors import vbench
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 from hydra.types import RunMode
 
 from vbench import compose as ours
+from vbench.compose.messages import explain
 from vbench.compose.sweeper import GridSweeper
 
 pytestmark = pytest.mark.usefixtures("hydra")
@@ -64,3 +66,13 @@ def test_a_grid_key_given_twice_is_refused(again, tmp_path):
     refusal = f"workload.num_prompts: given twice, as workload.num_prompts=4,8 and as {again}; give it once"
     assert ended.stderr == f"vbench: {refusal}\n"
     assert not list(tmp_path.glob("multirun/*/*/"))
+
+
+def test_a_word_with_an_equals_sign_in_a_list_is_named_with_the_quotes_that_it_needs():
+    given = "engine.command=[srun,--container-image=vllm/vllm-openai:v0.26.0,vllm,serve]"
+    with pytest.raises(OverrideParseException) as raised:
+        composed(given)
+    quoted = '"--container-image=vllm/vllm-openai:v0.26.0"'
+    assert explain(raised.value).endswith(f"'engine.command=[…,{quoted},…]'")
+    words = ["srun", "--container-image=vllm/vllm-openai:v0.26.0", "vllm", "serve"]
+    assert composed(given.replace(quoted.strip('"'), quoted)).engine.command == words

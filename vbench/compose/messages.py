@@ -11,6 +11,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from vbench.compose.choices import LAUNCHERS, groups
 from vbench.compose.unknown import explain_unknown_key, nearest
 
+UNQUOTED = re.compile(r"""=.*[\[,]([^\[\]{}"',=]+=[^\[\]{}"',]*)[\],]""")  # of the words of a list: one with a `=`
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -31,6 +32,9 @@ def explain(error: BaseException) -> str:
         return f"{error.full_key}: {(error.msg or text).splitlines()[0]}"
     if isinstance(error, OverrideParseException) and "missing EQUAL" in text:
         text = f"{error.override}: a value is missing, as {error.override}=VALUE"
+    if isinstance(error, OverrideParseException) and (unquoted := UNQUOTED.search(error.override)):
+        key, word = error.override.partition("=")[0], unquoted[1]
+        text = f"{key}: quote what holds a '=' in a list, and for the shell the whole: '{key}=[…,\"{word}\",…]'"
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
