@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from vbench.analysis.conditions import differs, find_values, is_constant_within
 from vbench.analysis.distinct import map_distinct, number_rows
 from vbench.analysis.frame import FACTS, METADATA, UNKNOWN, value_text
 from vbench.analysis.hosts import HOST
 from vbench.analysis.loads import (
     LOAD_AXES,
     NUM_PROMPTS,
-    OF_RANDOM,
     LoadAxis,
     choose_load_axis,
     describe_search,
@@ -34,17 +34,6 @@ from vbench.analysis.precision import KV_CACHE, WEIGHTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-# A fact about something already named differs only where it differs for the same name.
-SCOPES = {
-    WEIGHTS: None,  # between models too: two models in unlike precisions are unlike systems
-    KV_CACHE: None,
-    "model.": "model",
-    "device": "hardware",
-    "host_cpu": "gpu_type",
-    "driver": "gpu_type",
-    "torch": "engine_version",
-    "prompts": "workload.lengths",  # a digest, which only says that two files, or two recipes, of one kind differ
-}
 PRECISION = (WEIGHTS, KV_CACHE)
 WORTH_SAYING = (
     "engine_version",
@@ -97,7 +86,7 @@ def add_labels(
     extent = [each for each in EXTENT if each in conditions]
     for condition in conditions:
         if condition not in (*loads, *extent) and differs(rows, condition):
-            (by_model if _constant_within(rows, condition, "model") else split).append(condition)
+            (by_model if is_constant_within(rows, condition, "model") else split).append(condition)
     system = ["model", *names, *split]
     axis = choose_load_axis(rows, conditions, system)
     rows = _add_load(rows.copy(), axis)  # the copy joins the parts of a frame that was made column by column
@@ -129,14 +118,6 @@ def load_axis(rows: pd.DataFrame) -> LoadAxis:
     return load_axis_named(rows["load_axis"].mode().iloc[0]) if len(rows) else NUM_PROMPTS
 
 
-def differs(rows: pd.DataFrame, condition: str) -> bool:
-    """Whether the rows were not all made under the same condition."""
-    if len(_values(rows, condition)) <= 1:
-        return False
-    scope = next((scope for prefix, scope in SCOPES.items() if condition.startswith(prefix)), None)
-    return not (scope and _constant_within(rows, condition, scope))
-
-
 def shared_conditions(rows: pd.DataFrame, shown: pd.DataFrame | None = None) -> str:
     """One line with what all rows share: engine, device, weights, load. Dummy weights, CPUs and fakes always show.
 
@@ -149,7 +130,7 @@ def shared_conditions(rows: pd.DataFrame, shown: pd.DataFrame | None = None) -> 
         if shown is not None and condition in PRECISION and differs(shown, condition):
             continue
         if condition in rows and (condition != RATE or (unpaced and not _is_capped(rows))):
-            values = _values(rows, condition)
+            values = find_values(rows, condition)
             if len(values) == 1 or condition == "device":
                 words += [word for value in sorted(values) if (word := caption_phrase(condition, value))]
     words += [searched] if searched else []
@@ -173,7 +154,7 @@ def describe_mixed(rows: pd.DataFrame, conditions: Iterable[str]) -> str:
     found = []
     for condition in conditions:
         if not condition.startswith("model.") and differs(rows, condition):
-            values = sorted(value or "null" for value in _values(rows, condition))
+            values = sorted(value or "null" for value in find_values(rows, condition))
             choice = f"where=\"{_filter_column(condition)} = '{values[0]}'\""
             found.append(f"{condition} ({', '.join(values)}; choose with {choice})")
     return "; ".join(found)
@@ -183,7 +164,7 @@ def describe_disjoint(one: pd.DataFrame, other: pd.DataFrame, conditions: Iterab
     """The conditions in which the rows of one have nothing in common with those of the other."""
     found = []
     for condition in conditions:
-        values, others = _values(one, condition), _values(other, condition)
+        values, others = find_values(one, condition), find_values(other, condition)
         if values and others and not values & others:
             found.append(f"{condition} ({_join_values(values)} against {_join_values(others)})")
     return "; ".join(found)
@@ -201,8 +182,8 @@ def _has_dummy_experts(rows: pd.DataFrame) -> bool:
 
 def _is_capped(rows: pd.DataFrame) -> bool:
     """Whether all prompts arrive at once but max_concurrency holds them back."""
-    capped = CONCURRENCY in rows and _values(rows, CONCURRENCY) - {""}
-    return bool(capped) and _values(rows, RATE) <= {"inf", ""}
+    capped = CONCURRENCY in rows and find_values(rows, CONCURRENCY) - {""}
+    return bool(capped) and find_values(rows, RATE) <= {"inf", ""}
 
 
 def _mixes_experiments(rows: pd.DataFrame, parts: Sequence[pd.Series]) -> bool:
@@ -268,42 +249,6 @@ def _filter_column(condition: str) -> str:
     return (
         f"tags.`env.{condition.removeprefix(METADATA)}`" if condition.startswith(METADATA) else f"params.`{condition}`"
     )
-
-
-def _constant_within(rows: pd.DataFrame, condition: str, scope: str) -> bool:
-    codes, _ = _texts(rows, condition)
-    scopes, _ = pd.factorize(rows[scope])
-    pairs = np.unique(np.column_stack([scopes, codes])[(codes >= 0) & (scopes >= 0)], axis=0)
-    return len(pairs) == len(np.unique(pairs[:, 0]))
-
-
-def _values(rows: pd.DataFrame, condition: str) -> set[str]:
-    """The different values as text, "" where a run has none; a value that an imported run lacks is unknown: no value.
-
-    What imported runs say of themselves (METADATA) is a value where it is absent, and unknown of our own runs. HOST is
-    a value where it is absent: the fastest host.
-    """
-    codes, texts = _texts(rows, condition)
-    return {texts[code] for code in np.unique(codes) if code >= 0}
-
-
-def _texts(rows: pd.DataFrame, condition: str) -> tuple[Any, list[str]]:
-    """The number of each row's value as text, -1 where it is no value (see `_values`), and the texts."""
-    codes, values = pd.factorize(rows[condition], use_na_sentinel=False)
-    texts = [value_text(value) for value in values]
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-    if condition in FACTS and condition != HOST and "" in numbers:
-        numbers[""] = -1
-    found = np.array([numbers[text] for text in texts], dtype=np.int64)[codes]
-    imported = rows["source"].to_numpy() == "imported"
-    if condition in OF_RANDOM:
-        found = np.where(rows[condition].isna().to_numpy(), -1, found)
-    elif condition.startswith(METADATA):
-        failed = rows["verdict"].to_numpy() == "FAILED"  # the note of a failure says nothing else
-        found = np.where(imported & ~failed, found, -1)
-    elif imported.any():
-        found = np.where(imported & rows[condition].isna().to_numpy(), -1, found)
-    return found, list(numbers)
 
 
 def _join_values(values: set[str]) -> str:
