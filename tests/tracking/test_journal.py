@@ -7,13 +7,14 @@ import pytest
 
 from vbench.tracking import journal
 
+# The root comes last where it was mounted by an initial RAM disk that had mounted others before.
 MOUNTS = """\
-22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 40 22 0:35 / {root} rw,relatime - ext4 /dev/vdb rw
 41 40 0:36 / {root}/my\\040home rw,relatime shared:9 - nfs4 server:/home rw,vers=4.2
 42 41 0:37 / {root}/my\\040home/scratch rw - tmpfs tmpfs rw
 43 40 0:38 / {root}/over rw - ext4 /dev/vdc rw
 44 40 0:39 / {root}/over rw - lustre mgs@tcp:/fs rw
+45 1 254:0 / / rw,relatime shared:1 - nfs4 server:/root rw
 """
 
 
