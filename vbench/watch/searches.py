@@ -22,11 +22,11 @@ def is_probe(record: Record) -> bool:
 
 
 def probe_line(record: Record) -> str:
-    """A probe in one line: its level, the share that met the SLO, the binding objective, and the remaining bracket.
+    """A probe in one line, behind its name, which has its level: who met the SLO, the binding objective, the bracket.
 
-    "24 at once: 97.1% of 350 steady requests met the SLO, TPOT p99 51.5 ms; the answer is between 16 and 24 so far"
+    "97.1% of 350 steady requests met the SLO, TPOT p99 51.5 ms; the answer is between 16 and 24 so far"
     """
-    metrics, load = record.metrics, _probed_load(record)
+    metrics = record.metrics
     count = metrics["slo_steady_requests"]
     share = (
         f"{metrics['slo_steady_met'] / count:.1%} of {count:,.0f} steady requests met the SLO"
@@ -38,8 +38,7 @@ def probe_line(record: Record) -> str:
     parts = [share, *_binding_objective(metrics, _slo_limits(record))]
     left = metrics.get("slo_requests_left")
     limit = "" if left is None else f", at most {left:,.0f} more requests"
-    level = LEVEL_FORMATS[load].format(metrics["slo_level"])
-    return f"{level}: {', '.join(parts)}; the answer is {where} so far{limit}"
+    return f"{', '.join(parts)}; the answer is {where} so far{limit}"
 
 
 def answer_line(record: Record) -> str:
@@ -91,9 +90,3 @@ def _objective_name(key: str) -> str:
 
 def _slo_limits(record: Record) -> dict[str, float]:
     return {key: limit for key, limit in record.config["workload"]["slo"].items() if limit is not None}
-
-
-def _probed_load(record: Record) -> str:
-    workload = record.config["workload"]
-    level = record.metrics["slo_level"]
-    return next((key for key in ("max_concurrency", "sessions") if workload.get(key) == level), "request_rate")
