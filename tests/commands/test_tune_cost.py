@@ -26,7 +26,8 @@ from vbench.session.context import blank_record
 
 POINT = (
     "model=tiny", "engine.weights=dummy", "workload.lengths=random", "workload.input_len=8", "workload.output_len=4",
-    "workload.slo={ttft_ms: 9000, tpot_ms: null}", "engine.restarts=3", doors.fake("--ttft-s", "0.02", "--itl-s", "0.1"),
+    "workload.slo={ttft_ms: 9000, tpot_ms: null}", "engine.restarts=3",
+    doors.fake("--ttft-s", "0.02", "--itl-s", "0.1"),
 )  # fmt: skip
 SEARCH, PLAIN = "workload=slo_search", "workload=random"
 # Words of the command for two GPUs against one; 3.6 $ an hour are 0.001 $ a second.
