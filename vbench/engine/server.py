@@ -76,8 +76,7 @@ class Server:
 
     def find_processes(self) -> ServerProcesses:
         """Its processes now. Under a container runtime the front end is not the process that was started."""
-        marked = processes.find_marked(MARK, self.served_model_name)
-        return find_server_processes(marked, processes.find_listeners(marked, urlsplit(self.base_url).port or 0))
+        return _find_processes(self.served_model_name, urlsplit(self.base_url).port or 0)
 
     @property
     def endpoint(self) -> loadgen.Endpoint:
@@ -158,8 +157,25 @@ async def _start_server(session: Session, model: str, share: HostLease, log: Pat
     with LogPipe(log) as printed:
         on_end = lambda: _wait_until_gone(name, share.uuids, printed)  # noqa: E731
         with _start_process(argv, env, printed, share, on_end) as process:
-            async with Endpoint(f"http://127.0.0.1:{port}") as control:
-                yield Server(name, control.base_url, log, process, control, printed)
+            try:
+                async with Endpoint(f"http://127.0.0.1:{port}") as control:
+                    yield Server(name, control.base_url, log, process, control, printed)
+            finally:
+                _end_detached(name, port, process.pid)
+
+
+def _find_processes(name: str, port: int) -> ServerProcesses:
+    marked = processes.find_marked(MARK, name)
+    return find_server_processes(marked, processes.find_listeners(marked, port))
+
+
+def _end_detached(name: str, port: int, group: int) -> None:
+    """Ends a front end that a container runtime started elsewhere: srun would kill it before it can clean up."""
+    detached = []
+    for pid in _find_processes(name, port).front_ends:
+        with suppress(ProcessLookupError):
+            detached += [pid] if os.getpgid(pid) != group else []
+    processes.ask_to_end(detached, MARK, name)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,15 @@ def end(variable: str, value: str) -> None:
     for pid in find_marked(variable, value):
         _signal(pid, signal.SIGTERM)
     wait_until_gone(variable, value)
+
+
+def ask_to_end(pids: Collection[int], variable: str, value: str) -> None:
+    """Sends SIGTERM to these marked processes; waits until they are gone, TERM_GRACE_S at most."""
+    deadline = time.monotonic() + TERM_GRACE_S
+    for pid in pids:
+        _signal(pid, signal.SIGTERM)
+    while pids and not set(pids).isdisjoint(find_marked(variable, value)) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def wait_until_gone(variable: str, value: str) -> EndedProcesses:
