@@ -54,18 +54,23 @@ def main(asked: Sequence[str]) -> int:
         leave_unified(asked)
     with tempfile.TemporaryDirectory(prefix="vbench-containers-") as scratch:
         place = Path(scratch)
-        wrappers = {name: words for name, words in find_wrappers(place).items() if shutil.which(words[0])}
-        results = {
-            name: try_wrapper(place / name, words) for name, words in wrappers.items() if name in (asked or [name])
-        }
+        found = False
+        for name, words in find_wrappers(place).items():
+            if name in (asked or [name]) and shutil.which(words[0]):
+                found |= tell(name, try_wrapper(place / name, words))
         names = [name for name in ("srun", "sbatch") if name in (asked or [name])]
         if names and not missing() and shutil.which("crun"):
             bundle = make_bundle(place / "bundle")
             with oci_cluster(place) as slurm:
-                results |= {name: try_slurm(place / name, slurm, bundle, name) for name in names}
-    for name, wrong in results.items():
-        print(f"{name}: {'; '.join(wrong) or 'as without a container'}")
-    return any(results.values())
+                for name in names:
+                    found |= tell(name, try_slurm(place / name, slurm, bundle, name))
+    return found
+
+
+def tell(name: str, wrong: Sequence[str]) -> bool:
+    """Prints what is wrong; whether anything is."""
+    print(f"{name}: {'; '.join(wrong) or 'as without a container'}", flush=True)
+    return bool(wrong)
 
 
 def leave_unified(asked: Sequence[str]) -> None:
