@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vbench.schema import Search, Workload
-from vbench.workload.capacity import HIGHEST, LOWEST, Belief, Chances
+from vbench.workload.capacity import ALLOWED, HIGHEST, LOWEST, Belief, Chances
 from vbench.workload.grouping import DESIGN_EFFECT, NOTHING, Grouping, estimate_effect
 
 RECIPE = 4  # part of the key of every search: raise it when the same search would have another meaning
@@ -148,7 +148,7 @@ class _State:
             return Answer(0.0, math.inf, 0.0, math.inf)
         named = [level for level in self.levels if level <= self._nearest() and self.chances[level].fails <= 0.5]
         level = max(named, default=0.0)
-        failed = [each for each in self.levels if each > level and self.chances[each].meets <= 0.5]
+        failed = [each for each in self.levels if each > level and self._missed(each)]
         return Answer(level, min(failed, default=math.inf), self.capacity.low, self.capacity.high)
 
     def _go_up(self) -> Question | None:
@@ -231,6 +231,11 @@ class _State:
         grows = probes[-1].growing and sum(probe.growing for probe in probes) >= MOST_TRIES
         fails = given_up or grows or any(probe.saturated for probe in probes)
         return met, of + round(OVERLOAD * self.effect) * fails
+
+    def _missed(self, level: float) -> bool:
+        """Whether a level rather misses the SLO, by its own requests too."""
+        met, of = self.counts[level]
+        return of - met > ALLOWED * of and self.chances[level].meets <= 0.5
 
     def _pressure(self, level: float) -> float:
         return max((probe.pressure for probe in self._probes_at(level)), default=math.nan)
