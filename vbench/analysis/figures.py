@@ -1,4 +1,4 @@
-"""Drawings to files. The only importer of matplotlib.
+"""Drawings to files. The only module of this room that imports matplotlib.
 
 Names in a figure come from records and files of others: matplotlib reads none of them as mathematics. A drawing is
 replayed through matplotlib's renderers, without its axes and text objects: they would take most of a report's time.

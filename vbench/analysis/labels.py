@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 
 from vbench.analysis.conditions import differs, find_values, is_constant_within
-from vbench.analysis.distinct import map_distinct, number_rows
 from vbench.analysis.frame import FACTS, METADATA, UNKNOWN, value_text
 from vbench.analysis.hosts import HOST
 from vbench.analysis.loads import (
@@ -28,6 +27,7 @@ from vbench.analysis.loads import (
     load_axis_named,
     load_values,
 )
+from vbench.analysis.per_value import map_distinct, number_rows
 from vbench.analysis.phrases import CONCURRENCY, RATE, caption_phrase, label_phrase
 from vbench.analysis.precision import KV_CACHE, WEIGHTS
 

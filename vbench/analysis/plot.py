@@ -1,4 +1,4 @@
-"""What a figure shows, as data: `vbench.analysis.figures` draws it, and nothing else needs matplotlib."""
+"""What a figure shows, as data: `vbench.analysis.figures` draws it and needs matplotlib, nothing else here does."""
 
 from __future__ import annotations
 

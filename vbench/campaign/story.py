@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterable, Sequence
 
 from vbench.campaign import claims
+from vbench.campaign.interrupt import confirm_cancelling, print_remaining_jobs
 from vbench.campaign.jobs import Jobs
-from vbench.campaign.leaving import confirm_cancelling, print_remaining_jobs
 from vbench.campaign.planning.budget import refuse_above_budget
 from vbench.campaign.results import look_up_store
 from vbench.campaign.submitting import Submitter

@@ -1,6 +1,7 @@
 """What bounds a system, decided from everything that was recorded of a run: one way for records and comparisons. Pure.
 
-The words are those of predictions too. Of several bounds the first is what holds requests back before the GPUs do.
+The words are those of predictions too. If several bounds apply, what delays requests before they reach the
+GPUs is named first.
 """
 
 from __future__ import annotations

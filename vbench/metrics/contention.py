@@ -1,7 +1,7 @@
 """Whether a server got the CPU that it wanted, from the sampled totals of its cores and threads. Pure.
 
-A thread that is ready to run and does not has been starved only if others had the core: the threads of a CPU engine
-also wait for one another. So between two samples the server counts as starved for
+A ready thread that does not run was starved only if another program had the core: the threads of a CPU engine also wait
+for one another. So between two samples the server counts as starved for
 
     min(the longest wait of one of its threads, the time that others used on its cores + the time held by a CPU quota)
 

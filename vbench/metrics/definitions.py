@@ -1,13 +1,14 @@
-"""The definition of every metric of a run, derived from the raw columns of its requests. Pure.
+"""The definitions of a run's common metrics, derived from the raw columns of its requests. Pure.
 
 TTFT   first token chunk - sent
 E2EL   last token chunk - sent
 TPOT   (E2EL - TTFT) / (output tokens - 1), hidden reasoning not counted; undefined for one token
-ITL    the gap between two chunks, divided over the tokens of the later one: one sample a token
+ITL    the gap between two chunks divided by the tokens of the later chunk, one sample per token
 queue  sent - scheduled
-stall  how long no token came from any request though some were in flight, waiting ones included; see `metrics.stalls`
+stall  time without a token from any request while at least one was in flight or waited; see `metrics.stalls`
 
-Keys are those of `vllm bench serve --save-result`; metrics that vLLM lacks are named alike (docs/metrics.md lists all).
+Keys (`median_ttft_ms`, `p99_itl_ms`) are those of `vllm bench serve --save-result`; metrics that vLLM lacks are named
+alike (docs/metrics.md lists all).
 Only requests that succeeded count towards latency and tokens. A reply without a token is counted in `empty` and has no
 TTFT.
 """

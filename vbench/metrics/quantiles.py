@@ -1,8 +1,9 @@
-"""How far a percentile can be trusted: the order statistic that is above the true one with 95 % confidence. Pure.
+"""Keys of percentiles (`p99_ttft_ms`), and how far they can be trusted. Pure.
 
-Of n independent samples, at most j lie at or above the true p-quantile with the probability P(Binomial(n, 1 - p) <= j).
-The largest j for which that is 5 % or less gives the bound: the sample that j others exceed. With fewer than NEEDED
-samples even the largest one is no such bound.
+A bound is the order statistic that lies above the true percentile with 95 % confidence. Of n independent samples, at
+most j lie at or above the true p-quantile with the probability P(Binomial(n, 1 - p) <= j). The largest j for which that
+is 5 % or less gives the bound: the sample that j others exceed. With fewer than NEEDED samples even the largest one is
+no such bound.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Latencies and throughput of the steady state: over the requests that began while the load was whole. Pure.
+"""Latencies and throughput of the steady state: of the requests that began while the load was at its full level. Pure.
 
-The steady window begins as the first c replies have ended, where c is the most requests that were in flight at once
+The steady window begins when c replies have ended, where c is the most requests that were in flight at once
 (`max_concurrency`, if the load reached it), and ends with the last send. It leaves out the burst with which a closed
 loop starts, and the time in which an open loop's queue builds up. A load sent all at once has no such window.
 

@@ -1,4 +1,4 @@
-"""Words of `engine.extra_args` that say what a key of the config says: two answers, of which the record would keep one.
+"""Refuses arguments in `engine.extra_args` that a config key sets too: the record would keep one of the two.
 
 Pure. Knows vLLM's argument names and how its parser reads them (Python's argparse: `--name=value`, underscores for
 dashes, unambiguous beginnings of a name), not what the other arguments mean.

@@ -1,4 +1,4 @@
-"""One point of a campaign: all that shapes its result, and the labels that do not."""
+"""One point of a campaign: all values that affect its result, and labels that do not."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from vbench.schema.errors import ServerFailed
 from vbench.schema.record import Floats, Ints, Requests
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import longest_context
-from vbench.session.rehearsed import Rehearsal
+from vbench.session.rehearsal_facts import Rehearsal
 from vbench.session.stepwalk import compiles_by_step, one_step, step_tokens, walk_step_sizes
 from vbench.workload.prompts import FIRST_ID, prompts
 from vbench.workload.search import streams

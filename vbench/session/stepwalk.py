@@ -22,7 +22,7 @@ from vbench.metrics.stalls import STEP_TOKENS
 from vbench.plan.sessions import Session
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import longest_context
-from vbench.session.rehearsed import Rehearsal
+from vbench.session.rehearsal_facts import Rehearsal
 from vbench.workload.prompts import FIRST_ID
 
 STRIDE = 32  # tokens: steps with the same ceil(tokens / 32) share their kernels, …

@@ -80,9 +80,9 @@ def record(run_id: str) -> Record:
 
 def records(known: Collection[str] = ()) -> Iterator[Record]:
     """The records that the store has, newest first, without those of `known` run keys. Raises TrackingFailed."""
-    from vbench.tracking import stock
+    from vbench.tracking import all_records
 
-    return stock.records(known)
+    return all_records.records(known)
 
 
 def report(experiment: str, parts: Sequence[str], files: Iterable[Path]) -> Pages:

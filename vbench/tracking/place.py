@@ -1,4 +1,4 @@
-"""Where runs are tracked. Imports nothing heavy."""
+"""The URI of the store in which runs are tracked. Imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vbench.analysis.answers import bounds, most, parallelism, untold
+from vbench.analysis.answers import best_system, bounds, parallelism, unanswered
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from vbench.analysis.section import Section
 
 QUESTIONS: tuple[tuple[str, Callable[[Runs, list[Section], Options], list[str]]], ...] = (
-    ("Which system gives the most", most.sentences),
+    ("Which system gives the most", best_system.sentences),
     ("Tensor or data parallel", parallelism.sentences),
     ("What bounds the systems", bounds.sentences),
-    ("What this cannot tell", untold.sentences),
+    ("What this cannot tell", unanswered.sentences),
 )
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from vbench.analysis.axes import THROUGHPUT, axis
-from vbench.analysis.distinct import number_rows
 from vbench.analysis.frame import SIZES
 from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
 from vbench.analysis.loads import LOAD_AXES
+from vbench.analysis.per_value import number_rows
 from vbench.analysis.points import choose_load, mean_points
 from vbench.analysis.ratios import Ratio, log_means, match_points, mean_ratios
 from vbench.analysis.section import Section

@@ -1,9 +1,8 @@
 """When each request was admitted by its engine, when its tokens came, and when its blocks were freed. Pure.
 
-The engine looks a prompt up in its cache as it admits it, which may be long after the client sent it. What the client
-sees of that are tokens: a request was admitted after it was sent, in one of the steps before its first token. The step
-that ended last before that token is taken; and as requests are admitted in the order in which they came, none is
-admitted after one that was sent later.
+The engine looks a prompt up in its cache as it admits it, which may be long after the client sent it. The client sees
+only tokens, so the time of admission is inferred from them: it is the end of the last step before the request's first
+token. Admission is first come, first served, so no request is admitted after one that was sent later.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Layers that keep different things (all tokens, a window, a state) share one pool of blocks. vLLM puts layers into groups
 of equal size; a block holds one page of each layer of a group; a request takes blocks for every group. "GPU KV cache
-size" is blocks / blocks of a request × max_model_len, so with windows the same memory is another number of tokens at
-another max_model_len. Source: vllm/v1/core/kv_cache_utils.py (get_kv_cache_groups, get_kv_cache_capacity) and
-vllm/v1/kv_cache_interface.py (max_admission_blocks_per_request), 0.26.
+size" is blocks / blocks of a request × max_model_len, so with windows the stated number of tokens changes with
+max_model_len although the memory does not. Source: vllm/v1/core/kv_cache_utils.py (get_kv_cache_groups,
+get_kv_cache_capacity) and vllm/v1/kv_cache_interface.py (max_admission_blocks_per_request), 0.26.
 """
 
 from __future__ import annotations
