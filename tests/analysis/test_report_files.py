@@ -14,7 +14,7 @@ from sections import OOM, curve
 from vbench import tracking
 from vbench.analysis import __main__ as door
 from vbench.analysis import figures, frame
-from vbench.analysis.answers import most
+from vbench.analysis.answers import best_system
 from vbench.analysis.comparisons import within_slo
 from vbench.analysis.inline import inline_svg
 from vbench.analysis.options import Options, parse_options
@@ -212,7 +212,7 @@ def test_the_rates_of_a_search_by_an_earlier_version_are_called_too_high(window,
     [section] = within_slo.sections(found, Options())
     assert section.table["output_throughput"].tolist() == [mark]
     assert bool(section.notes) == mark.startswith("≤")
-    [sentence] = most._within_slo(section.data)
+    [sentence] = best_system._within_slo(section.data)
     assert ("at most 1,000 output tokens/s" in sentence) == mark.startswith("≤")
 
 
