@@ -232,6 +232,30 @@ def test_values_that_contradict_each_other_are_refused_by_name(parts, message):
         check_run(run_config(**parts))
 
 
+@pytest.mark.parametrize(
+    ("search", "given", "said"),
+    [
+        ("request_rate", {"max_concurrency": 4}, "max_concurrency=4: workload.search=request_rate must be the only"),
+        ("max_concurrency", {"request_rate": 5.0}, "request_rate=5.0: workload.search=max_concurrency must be the"),
+        (
+            "max_concurrency",
+            {"ramp_up_strategy": "linear", "ramp_up_start_rps": 1.0, "ramp_up_end_rps": 2.0},
+            "ramp_up_strategy=linear: workload.search=max_concurrency must be the only limit",
+        ),
+        ("max_concurrency", {"lengths": "conversations", "sessions": 4}, "use workload.search=sessions"),
+        ("request_rate", {"lengths": "agents", "sessions": 4}, "use workload.search=sessions"),
+        ("sessions", {"lengths": "conversations", "max_concurrency": 4}, "search=sessions must be the only limit"),
+        ("sessions", {"lengths": "conversations", "session_rate": 4.0}, "search=sessions must be the only limit"),
+        ("sessions", {"lengths": "conversations", "sessions": 4}, "workload.search varies this value"),
+        ("max_concurrency", {"lengths": "trace", "path": "x.csv"}, "a trace brings its own times"),
+    ],
+)
+def test_a_search_whose_levels_something_else_would_bound_is_refused(search, given, said):
+    """The requests would wait in the client, where no latency sees them: 4 places met any SLO at 1,024 a second."""
+    with pytest.raises(Refused, match=said):
+        check_run(run_config(workload={"num_prompts": 20, "slo": {"ttft_ms": 500.0}, "search": search, **given}))
+
+
 def test_runs_by_count_have_the_keys_and_prompts_that_they_had_before_runs_by_time():
     timed = run_config(workload={"duration_s": 60.0})
     assert plan_run(timed, "x").key != plan_run(run_config(), "x").key

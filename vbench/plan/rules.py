@@ -11,6 +11,7 @@ from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_arg
 from vbench.plan.load_rules import check_shared_load
 from vbench.plan.positions import check_context, default_context
 from vbench.plan.resources import parse_minutes
+from vbench.plan.search_rules import check_search
 from vbench.plan.secrecy import check_secrets
 from vbench.plan.sessions import repeats
 from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
@@ -38,8 +39,8 @@ def check_run(run: RunConfig) -> RunConfig:
     _check_front_ends(run.engine)
     _check_load(run)
     _check_arrivals(run.workload)
+    _check_objectives(run.workload)
     check_shared_load(run.workload)
-    _check_objectives(run)
     _check_context(run)
     _check_launcher(run)
     parse_minutes(run.hardware.slurm.time_min)
@@ -212,15 +213,10 @@ def _check_arrivals(load: Workload) -> None:
         _require(load.ramp_up_strategy is None, "workload.ramp_up_strategy: a trace brings its own times; leave it out")
 
 
-def _check_objectives(run: RunConfig) -> None:
-    load = run.workload
+def _check_objectives(load: Workload) -> None:
     for key, limit in load.slo.limits.items():
         _require(limit > 0, f"workload.slo.{key}={limit}: must be above 0")
-    if load.search:
-        _require(bool(load.slo.limits), "workload.search needs objectives: 'workload.slo={ttft_ms: 500, tpot_ms: 50}'")
-        value = getattr(load, load.search.name)
-        free = value is None or math.isinf(value)
-        _require(free, f"workload.{load.search.name}={value}: workload.search varies this value; leave it out")
+    check_search(load)
 
 
 def _check_context(run: RunConfig) -> None:
