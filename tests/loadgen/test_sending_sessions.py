@@ -13,6 +13,7 @@ from builders import run_config
 from tests.fake_vllm import running
 from vbench.loadgen import Endpoint, Load, Workers
 from vbench.schema import Routing
+from vbench.schema.structure import singles
 from vbench.workload.prompts import prompts
 from vbench.workload.sharing import send_times
 
@@ -113,6 +114,28 @@ def test_a_session_that_ends_is_replaced_so_that_no_more_are_there_than_asked(wo
     there = [(begun <= instant).sum() - (ended < instant).sum() for instant in begun]
     assert max(there) <= 6
     assert requests.turn[requests.extends < 0].max() > 0  # some began in mid-life
+
+
+def test_a_session_that_begins_with_requests_side_by_side_sends_none_of_them_before_its_turn(workers, server):
+    n, each = 24, 3  # eight sessions: two requests side by side, then one that waits for both
+    structure = dataclasses.replace(
+        singles([[index] for index in range(n)]),
+        session=np.arange(n) // each,
+        turn=np.arange(n) % each,
+        after=np.array([(first + place, first + 2) for first in range(0, n, each) for place in (0, 1)]),
+        wait_s=np.full(n, 0.05),
+    )
+    given = load(server, processes=1, num_prompts=n)
+    ids = [np.full(8, 300 + index, np.int32) for index in range(n)]
+    asked = dataclasses.replace(given, prompts=ids, structure=structure, scheduled=np.zeros(n), sessions=2)
+    assert asked.most_in_flight == 4
+    requests, _ = workers.run(asked)
+    assert requests.error.tolist() == [""] * n
+    begun = [requests.scheduled[requests.session == number][:2] for number in range(n // each)]
+    ended = np.sort([requests.finished[requests.session == number].max() for number in range(n // each)])
+    assert [pair.tolist() for pair in begun[:2]] == [[0.0, 0.0]] * 2
+    for number, pair in enumerate(begun[2:]):  # as the session that it replaces has ended, and its wait has passed
+        assert pair == pytest.approx(ended[number] + 0.05, abs=1e-6)
 
 
 def test_messages_of_a_chat_carry_the_replies_as_text(workers, server):

@@ -47,6 +47,14 @@ def test_samples_of_one_reply_count_once():
     assert compute_statistics("itl", many, 10_000)["p99_itl_upper_ms"] == (10_000 - samples_above(10_000, 99)) * 1e3
 
 
+@pytest.mark.parametrize("percent", [90, 95, 99])
+def test_of_all_numbers_of_samples_as_many_exceed_the_bound_as_are_allowed(percent):
+    """1 / 49 * 49 is below 1 in floating point: then the bound was one sample too high."""
+    for n in range(needed(percent), 1200):
+        bound = compute_statistics("ttft", np.arange(1.0, n + 1), n)[f"p{percent}_ttft_upper_ms"]
+        assert bound == (n - samples_above(n, percent)) * 1e3, n
+
+
 def test_no_sample_no_statistic():
     assert compute_statistics("ttft", np.empty(0), 0) == {}
 

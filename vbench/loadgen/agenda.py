@@ -31,13 +31,17 @@ class Agenda:
             for earlier, later in structure.after.tolist():
                 self._followers[earlier].append(later)
                 self._waits[later] += 1
-            numbers, first, self._place = np.unique(structure.session, return_index=True, return_inverse=True)
-            self._left = np.bincount(self._place).tolist()
-            self._first = first.tolist()
+            numbers, place = np.unique(structure.session, return_inverse=True)
+            self._place = place.tolist()
+            self._left = np.bincount(place).tolist()
+            self._firsts: list[list[int]] = [[] for _ in numbers]  # of each session, what waits for no other request
+            for index, session in enumerate(self._place):
+                if not self._waits[index]:
+                    self._firsts[session].append(index)
             if load.sessions:
                 self._backlog.extend(range(load.sessions, len(numbers)))
         scheduled: Ints = (load.scheduled * 1e9).astype(np.int64)
-        held = {self._first[place] for place in self._backlog}
+        held = {index for session in self._backlog for index in self._firsts[session]}
         for index, due in enumerate(scheduled.tolist()):
             if not self._waits[index] and index not in held:
                 self._add(index, due)
@@ -101,8 +105,8 @@ class Agenda:
         heapq.heappush(self._queue, (due, index))
 
     def _count_ended(self, index: int, at: int) -> None:
-        place = int(self._place[index])
+        place = self._place[index]
         self._left[place] -= 1
         if not self._left[place] and self._backlog:
-            first = self._first[self._backlog.popleft()]
-            self._add(first, at + self._wait_ns[first])
+            for first in self._firsts[self._backlog.popleft()]:
+                self._add(first, at + self._wait_ns[first])

@@ -51,13 +51,15 @@ class Load:
     def most_in_flight(self) -> int:
         """An estimate of the streams open at once: the requests of the busiest second, at most max_concurrency.
 
-        Sessions have one request in flight each, or as many as wait for one and the same.
+        Sessions have one request in flight each, or as many as begin them or wait for one and the same.
         """
         times = np.sort(self.scheduled)
         busiest = int((np.searchsorted(times, times + 1.0) - np.arange(len(times))).max(initial=0))
         if self.sessions and self.structure is not None:
-            together = int(np.bincount(self.structure.after[:, 0]).max(initial=1))
-            busiest = min(busiest, self.sessions * together)
+            after, waits = self.structure.after, np.zeros(len(self), bool)
+            waits[after[:, 1]] = True
+            together = max(np.bincount(after[:, 0]).max(initial=1), np.bincount(self.structure.session[~waits]).max())
+            busiest = min(busiest, self.sessions * int(together))
         return min(busiest, self.max_concurrency or busiest)
 
 

@@ -45,7 +45,7 @@ def compute_statistics(name: str, samples: Floats, replies: int) -> dict[str, fl
         found[f"p{percent}_{name}_ms"] = float(np.percentile(milliseconds, percent))
         above = samples_above(replies, percent)
         if above is not None:
-            place = len(milliseconds) - 1 - math.floor(above / replies * len(milliseconds))
+            place = len(milliseconds) - 1 - above * len(milliseconds) // replies
             found[f"p{percent}_{name}_upper_ms"] = float(milliseconds[place])
     return found
 
