@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from builders import requests, run_config
 
-from vbench.metrics.cached import CacheFacts, find_hits, hit_metrics
+from vbench.metrics.cached import CacheFacts, Hits, find_hits, hit_metrics
 from vbench.metrics.conversing import session_metrics, ttft_by_cached_share, ttft_by_turn
 from vbench.metrics.prefix_cache import content_of
 from vbench.metrics.validity import judge
@@ -94,6 +94,51 @@ def test_hits_are_a_share_of_what_was_sent_where_the_engine_counts_a_waiting_pro
     once = hit_metrics(made, hits, counted | {"server_prefix_cache_queries": 40.0, "server_prefix_cache_hits": 10.0})
     assert once["prefix_hits_measured"] == 10 / 40  # a prompt that was withdrawn as it waited was never looked up
     assert "prefix_queries_repeated" not in once
+
+
+def test_hits_of_repeated_queries_make_no_prompt_tokens_that_were_never_sent():
+    """Each of the two prompts was looked up three times, and the second one's hits were counted each time."""
+    made = structured([(0, 0, -1, [0]), (1, 0, -1, [0])], [40], [1, 1], [0, 0])
+    counted = {"server_prefix_cache_queries": 240.0, "server_prefix_cache_hits": 108.0, "server_prompt_tokens": 80.0}
+    found = hit_metrics(made, find_hits(made, CacheFacts(4, (100,))), counted)
+    assert found["prefix_hits_measured"] == found["prefix_hits_routed"] == 36 / 80  # was 108 / 80
+    assert (found["cached_input_tokens"], found["computed_input_tokens"]) == (36, 44)  # was -28
+    assert found["prefix_hits_lost_to_eviction"] == 0.0
+    small = hit_metrics(made, Hits(np.array([0, 36]), np.array([0, 36]), np.array([0, 20])), counted)
+    assert small["cached_input_tokens"] == pytest.approx(20)  # by the simulation: the counters only bound it
+    assert small["prefix_hits_lost_to_eviction"] == pytest.approx(16 / 80)
+    unknown = hit_metrics(made, find_hits(made, CacheFacts(4)), counted)
+    assert unknown["cached_input_tokens"] == 36
+
+
+def test_hits_behind_a_kv_connector_are_neither_computed_nor_evicted():
+    made = two_turns(5)  # 12 of 25 tokens can hit
+    counted = {"server_prefix_cache_queries": 25.0, "server_prefix_cache_hits": 4.0, "server_external_cache_hits": 8.0}
+    found = hit_metrics(made, find_hits(made, CacheFacts(4)), counted)
+    assert found["prefix_hits_measured"] == 4 / 25
+    assert found["prefix_hits_external"] == 8 / 25
+    assert found["cached_input_tokens"] == pytest.approx(12)
+    assert found["prefix_hits_lost_to_eviction"] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("implied", "local", "external", "invalid"),
+    [
+        (0.0, 0, 100, set()),
+        (0.0, 0, 101, {"prefix_cache_hits"}),  # a connector's cache outlives the session, and may not know salts
+        (0.5, 3000, 2100, set()),
+        (0.5, 3000, 2101, {"prefix_cache_hits"}),
+    ],
+)
+def test_hits_behind_a_kv_connector_are_held_against_what_the_load_implies(implied, local, external, invalid):
+    counted = {
+        "server_prefix_cache_hits": local,
+        "server_external_cache_hits": external,
+        "prefix_hits_implied": implied,
+    }
+    assert codes(server_prefix_cache_queries=10_000.0, server_external_cache_queries=7_000.0, **counted)[0] == invalid
+    if not local:  # prefix caching itself is switched off
+        assert codes(server_external_cache_queries=10_000.0, **counted)[0] == invalid
 
 
 @pytest.mark.parametrize("prompted", [{"server_prompt_tokens": 80.9}, {}])

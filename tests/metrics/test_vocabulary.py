@@ -50,7 +50,7 @@ def conversing():
     made = replace(made, carried=np.zeros(12_800, np.int64), input_tokens=np.full(12_800, 40))
     made = made.with_structure(structure, np.full(12_800, 4))
     hits = find_hits(made, CacheFacts(16, (100,)))
-    counted = {"server_prefix_cache_queries": 9.0, "server_prefix_cache_hits": 3.0}
+    counted = {"server_prefix_cache_queries": 9.0, "server_prefix_cache_hits": 3.0, "server_external_cache_hits": 1.0}
     found = hit_metrics(made, hits, counted, [0.1, 0.4]) | session_metrics(made, np.empty(0, np.int64))
     return found | ttft_by_turn(made) | ttft_by_cached_share(made, np.resize([0, 10, 30, 40], 12_800))
 

@@ -14,12 +14,13 @@ LOST_SHARE = 0.01  # of prompt tokens: hits that were lost, from which on a warn
 
 
 def unimplied_hits(found: dict[str, float]) -> Reason | None:
-    """More hits than the load can have by itself."""
-    hits, queries = found.get("server_prefix_cache_hits", 0.0), found.get("server_prefix_cache_queries", 0.0)
+    """More hits than the load can have by itself, in the engines' own caches and those behind a KV connector."""
+    hits = found.get("server_prefix_cache_hits", 0.0) + found.get("server_external_cache_hits", 0.0)
+    queries = max(found.get("server_prefix_cache_queries", 0.0), found.get("server_external_cache_queries", 0.0))
     implied = found.get("prefix_hits_implied", 0.0)
     if hits <= (implied + HIT_SHARE) * queries:
         return None
-    sentence = f"{hits / queries:.0%} of prompt tokens came from the prefix cache, "
+    sentence = f"{hits / max(queries, hits):.0%} of prompt tokens came from the prefix cache, "
     if not implied:
         return Reason("prefix_cache_hits", f"{sentence}unasked")
     cause = "it was warm from before, or others send the same prompts"

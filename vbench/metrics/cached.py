@@ -7,8 +7,10 @@ measured   the servers' counters
 
 vLLM 0.26 looks a waiting prompt up each time it tries to admit it, and counts all its tokens as queries each time (0.32
 counts them once, as it is admitted). So where the counters tell of more queries than prompt tokens were sent, the hits
-are told as a share of what was sent, and `prefix_queries_repeated` says how many more queries there were. Both counters
-of prompt tokens are higher where others use the server, whose hits cannot be told from ours: then it is hits / queries.
+are told as a share of what was sent, and `prefix_queries_repeated` says how many more queries there were. The hits of a
+repeated query count again, so that share is an upper bound; an infinite cache is another, and what is computed follows
+from the simulation. Both counters of prompt tokens are higher where others use the server, whose hits cannot be told
+from ours: then it is hits / queries.
 
 All are shares of the prompt tokens of all requests that were sent. Only loads that share parts have them; any other
 load implies no hit.
@@ -81,15 +83,20 @@ def hit_metrics(
         found["prefix_hits_simulated"] = int(hits.simulated.sum()) / tokens
     queries = counted.get("server_prefix_cache_queries", 0.0)
     repeated = tokens < queries and counted.get("server_prompt_tokens", queries) <= tokens * (1 + OTHERS_SHARE)
-    if queries:
-        found["prefix_hits_measured"] = counted.get("server_prefix_cache_hits", 0.0) / (tokens if repeated else queries)
     if repeated:
         found["prefix_queries_repeated"] = queries / tokens - 1
+        found["prefix_hits_measured"] = min(counted.get("server_prefix_cache_hits", 0.0) / tokens, routed)
+    elif queries:
+        found["prefix_hits_measured"] = counted.get("server_prefix_cache_hits", 0.0) / queries
     if len(by_engine) > 1:
         found |= {"prefix_hits_least_engine": min(by_engine), "prefix_hits_most_engine": max(by_engine)}
-    share = found.get("prefix_hits_measured", found.get("prefix_hits_simulated"))
+    simulated, measured = found.get("prefix_hits_simulated"), found.get("prefix_hits_measured")
+    share = simulated if measured is None or (repeated and simulated is not None) else measured
     if share is None:
         return found
+    if elsewhere := counted.get("server_external_cache_hits", 0.0):
+        found["prefix_hits_external"] = elsewhere / max(tokens, queries)
+        share += found["prefix_hits_external"]
     computed = tokens * (1 - share)
     found |= {
         "prefix_hits_lost_to_routing": implied - routed,

@@ -48,6 +48,7 @@ RETRIES = {  # by code: how often a run is measured again, at once and on the sa
     "buffered_replies": 1,  # a client that lacks CPU time reads several tokens at once
 }
 SLOWED = {"compiled_under_load", "starved_host"}  # the server was slower for a time than it is
+OF_TEMPLATE = frozenset({"server_prefix_cache_hits", "server_external_cache_hits", "prefix_hits_measured"})
 MakePrompts = Callable[[Workload, int, str, int], Prompts]
 
 
@@ -141,9 +142,7 @@ async def measure(
         found["saturated"] = float(is_saturated(requests))
     found |= reach(measured, run.config, counted.get("server_prefix_cache_hits", 0.0)) | ended
     # New prompts have only the chat template's leading text in common.
-    of_template = (
-        {"server_prefix_cache_hits", "prefix_hits_measured"} if nonce and context.session.engine.chat else set()
-    )
+    of_template = OF_TEMPLATE if nonce and context.session.engine.chat else frozenset[str]()
     judged = {key: value for key, value in found.items() if key not in of_template}
     judgement = judge(requests, workload, judged, [each.kernel for each in compiled], _compiles_on_demand(servers))
     record = context.record(run, began)
