@@ -67,24 +67,6 @@ def source(module: Path) -> str:
     return module.read_text()
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """With --dist loadfile: a module is one process's, and all modules with a SLURM cluster are the same one's.
-
-    They wait most of the time, so that one process beside those that compute has them.
-    """
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class OneForClusters(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            module = super()._split_scope(nodeid)
-            return "clusters" if LONGEST_FIRST[0] in source(config.rootpath / module) else module
-
-    return OneForClusters(config, log)
-
-
 @pytest.fixture
 def transformers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The library, kept from asking the hub; its import takes half a minute on a busy machine."""

@@ -11,7 +11,6 @@ import pytest
 from builders import run_config
 from doors import FAKE, driver, fake, host, vbench
 
-from benchmarks import chaos
 from vbench import tracking
 from vbench.campaign.jobs import JobEnd, JobPhase, Submission, batch, queue
 from vbench.campaign.jobs.batch import ATTEMPT, PATIENCE
@@ -378,12 +377,6 @@ def test_a_later_command_collects_what_a_detached_one_left_and_keeps_its_bound_b
     assert sorted(line.split()[0] for line in jobs_of(slurm, tmp_path)) == ["a100", "h100", "h100"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlruns/mlflow.db")
     assert len(tracking.query()) == 4
-
-
-def test_a_campaign_through_every_disaster_has_each_point_once_in_the_end(made, tmp_path):
-    campaign = chaos.Campaign(made, tmp_path, sessions=6, parallel=2)
-    chaos.through_it_all(campaign, away_s=5)
-    assert chaos.wrong(campaign) == [], "\n".join(campaign.befell)
 
 
 def test_a_job_at_its_time_limit_is_queued_again_and_goes_on(slurm, limited):
