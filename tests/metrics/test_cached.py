@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from builders import requests, run_config
 
-from vbench.metrics.cached import CacheFacts, Hits, find_hits, hit_metrics
+from vbench.metrics.cached import CacheFacts, Hits, count_cached, find_hits, hit_metrics
 from vbench.metrics.conversing import session_metrics, ttft_by_cached_share, ttft_by_turn
 from vbench.metrics.prefix_cache import content_of
 from vbench.metrics.validity import judge
@@ -148,6 +148,14 @@ def test_queries_of_other_users_are_not_taken_for_repeated_ones(prompted):
     found = hit_metrics(made, find_hits(made, CacheFacts(4, (100,))), counted)
     assert found["prefix_hits_measured"] == 36 / 200
     assert "prefix_queries_repeated" not in found
+
+
+def test_the_cached_tokens_of_the_requests_that_count_leave_those_of_the_warm_up_out():
+    hits, counts = Hits(np.array([4, 8, 12]), np.array([4, 8, 12]), None), np.array([False, True, True])
+    assert count_cached(hits, counts, {"cached_input_tokens": 12.0}) == 10.0  # half of what an infinite cache has
+    assert count_cached(hits, counts, {}) == 20.0
+    assert count_cached(Hits(*[np.zeros(3, np.int64)] * 2, None), counts, {"cached_input_tokens": 9.0}) == 0.0
+    assert count_cached(None, counts, {}) == 0.0
 
 
 def test_a_load_without_shared_parts_has_no_such_metric():

@@ -1,13 +1,18 @@
 """The steady window: which requests began in it, and what it says of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import records
-from builders import requests
+from builders import requests, run_config
 
 from vbench.metrics.goodput import slo_metrics
+from vbench.metrics.reach import reach
 from vbench.metrics.steady import steady_metrics
+from vbench.schema import to_plain
 from vbench.schema.record import REQUESTS
+from vbench.schema.structure import singles
 from vbench.tracking.rederived import complete_metrics
 
 
@@ -57,6 +62,25 @@ def test_the_steady_rates_of_an_earlier_version_are_computed_again_when_it_is_fi
     assert right["steady_output_token_throughput"] == pytest.approx(160)
     assert (right["pct_of_roofline"], right["completed"]) == (50.0, 200)
     assert complete_metrics(record, tmp_path / "elsewhere").metrics == record.metrics  # no raw columns
+
+
+def test_the_reach_of_an_earlier_version_whose_warm_up_hit_the_cache_is_computed_again_when_it_is_filed(tmp_path):
+    structure = singles([[0]] * 4)
+    made = requests(*([(at + 1.0, 1)] for at in range(4)), sent=[0.0, 1.0, 2.0, 3.0], input_tokens=np.full(4, 40))
+    made = replace(made, carried=np.zeros(4, np.int64)).with_structure(structure, np.array([40]))  # 32 of 40 can hit
+    made.save(tmp_path / REQUESTS)
+    gpu = {
+        "name": "h100",
+        "product": "H100",
+        "memory_mib": 81559,
+        "memory_bandwidth_gb_s": 1000.0,
+        "bf16_tflops": 100.0,
+    }
+    config = run_config(workload={"warmup_s": 2.0}, hardware={"gpus": 1, "gpu": gpu})
+    wrong = {"pct_of_roofline": 50.0, "mfu": 0.0, "prefix_hits_measured": 0.6, "cached_input_tokens": 96.0}
+    record = records.record(metrics=wrong | {"server_prefix_cache_hits": 96.0}, config=to_plain(config))
+    right = reach(made.select(made.sent >= 2.0), config, 64.0)  # of 96, one request of the warm-up had 32
+    assert complete_metrics(record, tmp_path).metrics["mfu"] == pytest.approx(right["mfu"])
 
 
 def test_a_failed_request_counts_as_begun_and_not_as_served():

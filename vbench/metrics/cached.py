@@ -18,13 +18,17 @@ load implies no hit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vbench.metrics.prefix_cache import content_of, infinite_hits, shares_parts, simulate, timeline
 from vbench.schema.record import Ints, Requests
+
+Bools = npt.NDArray[np.bool_]
 
 OTHERS_SHARE = 0.01  # prompt tokens beyond those sent, from which on others use the server
 DEFAULT_BLOCK = 16  # tokens, vLLM's on GPUs: where a server does not tell
@@ -36,6 +40,11 @@ class CacheFacts:
 
     block_size: int = DEFAULT_BLOCK
     gpu_blocks: tuple[int, ...] = ()  # of each replica; () if not told, or if vLLM's rules for them are not modelled
+
+    @classmethod
+    def of(cls, server: Mapping[str, Any]) -> CacheFacts:
+        """Those of a record's `server`."""
+        return cls(server.get("cache_block_size", DEFAULT_BLOCK), tuple(server.get("cache_blocks", ())))
 
 
 @dataclass(frozen=True)
@@ -108,3 +117,14 @@ def hit_metrics(
     if duration > 0:
         found |= {"input_throughput": tokens / duration, "computed_input_throughput": computed / duration}
     return found
+
+
+def count_cached(hits: Hits | None, counted: Bools, found: Mapping[str, float]) -> float:
+    """Prompt tokens of the requests that count, (n,), which a prefix cache had: their part of the whole run's.
+
+    `found` are the metrics of `hit_metrics`. Requests that only warm up find less in the cache than those that count.
+    """
+    if hits is None:
+        return 0.0
+    theirs, whole = float(hits.nearest[counted].sum()), float(hits.nearest.sum())
+    return found.get("cached_input_tokens", whole) * theirs / whole if whole else 0.0

@@ -16,7 +16,7 @@ import numpy as np
 from vbench.engine.compilelog import VERBOSE_MONITOR, Compilation, LogPosition
 from vbench.engine.counters import compute_changes, count_earlier_requests, parse_hit_shares
 from vbench.loadgen import Client, Load, count_needed
-from vbench.metrics.cached import DEFAULT_BLOCK, CacheFacts, find_hits, hit_metrics
+from vbench.metrics.cached import CacheFacts, count_cached, find_hits, hit_metrics
 from vbench.metrics.compiling import compile_share
 from vbench.metrics.conversing import session_metrics, ttft_by_cached_share, ttft_by_turn
 from vbench.metrics.definitions import is_measured, metrics
@@ -123,24 +123,25 @@ async def measure(
     series = watch.series(client.started_at_monotonic_s)
     series.save(context.folder_of(run) / TELEMETRY)
     engine = _engine_facts(servers, compiled, client)._replace(front_ends=find_front_ends(series))
-    measured = requests.select(is_measured(requests, workload.warmup_s))
+    counts = is_measured(requests, workload.warmup_s)
+    measured = requests.select(counts)
     found = metrics(measured, engine) | steady_metrics(measured)
     if len(measured) < len(requests):
         found |= {"warmup_requests": len(requests) - len(measured)} | stalls(requests, engine)
     if compiled or "kernel_monitor" in servers.facts:
         found["compilations"] = float(len(compiled))
     if compiled and _logs_every_compilation(servers, compiled):
-        found["compile_share"] = compile_share(requests, engine.compiled_at, is_measured(requests, workload.warmup_s))
-    hits = find_hits(requests, _cache_facts(servers))
+        found["compile_share"] = compile_share(requests, engine.compiled_at, counts)
+    hits = find_hits(requests, CacheFacts.of(servers.facts))
     found |= (
         hit_metrics(requests, hits, counted, by_engine) | session_metrics(requests, incomplete) | ttft_by_turn(measured)
     )
     if hits:
-        found |= ttft_by_cached_share(measured, hits.nearest[is_measured(requests, workload.warmup_s)])
+        found |= ttft_by_cached_share(measured, hits.nearest[counts])
     found |= goodput(measured, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not (workload.max_concurrency or workload.sessions):
         found["saturated"] = float(is_saturated(requests))
-    found |= reach(measured, run.config, counted.get("server_prefix_cache_hits", 0.0)) | ended
+    found |= reach(measured, run.config, count_cached(hits, counts, found)) | ended
     # New prompts have only the chat template's leading text in common.
     of_template = OF_TEMPLATE if nonce and context.session.engine.chat else frozenset[str]()
     judged = {key: value for key, value in found.items() if key not in of_template}
@@ -156,12 +157,6 @@ async def measure(
         warnings=judgement.warnings,
         invalid=judgement.invalid,
     )
-
-
-def _cache_facts(servers: Servers) -> CacheFacts:
-    """By vLLM's rules; where a server does not tell the size of its blocks, they are as small as its smallest."""
-    block_size = servers.facts.get("cache_block_size", DEFAULT_BLOCK)
-    return CacheFacts(block_size, tuple(servers.facts.get("cache_blocks", ())))
 
 
 def _compiles_on_demand(servers: Servers) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vbench.metrics.cached import CacheFacts, count_cached, find_hits
 from vbench.metrics.definitions import is_measured
 from vbench.metrics.reach import reach
 from vbench.metrics.steady import steady_metrics
@@ -18,14 +19,15 @@ NEWEST = "pct_of_roofline"  # a record with it has all of the metrics
 
 
 STEADY = "steady_window_s"  # earlier versions counted requests at both ends of this window
+CACHED = "prefix_hits_measured"  # earlier versions took the hits of requests that only warmed up off those that count
 
 
 def complete_metrics(record: Record, folder: Path) -> Record:
-    """The record with the metrics of `vbench.metrics.reach`, if it lacks them, and with the rates of its steady window.
-
-    Both come from the folder's raw columns; a record without them stays as it is.
+    """The record with the metrics of `vbench.metrics.reach`, if it lacks them or had them wrong, and with the rates of
+    its steady window. Both come from the folder's raw columns; a record without them stays as it is.
     """
-    lacking, steady = NEWEST not in record.metrics, STEADY in record.metrics
+    lacking = NEWEST not in record.metrics or CACHED in record.metrics
+    steady = STEADY in record.metrics
     if record.failure or record.source != "measured" or not record.metrics or not (lacking or steady):
         return record
     try:
@@ -33,8 +35,10 @@ def complete_metrics(record: Record, folder: Path) -> Record:
         requests = Requests.load(folder / REQUESTS)
     except UNREADABLE:  # no raw columns, or a config of another version
         return record
-    measured = requests.select(is_measured(requests, config.workload.warmup_s))
+    counts = is_measured(requests, config.workload.warmup_s)
+    measured = requests.select(counts)
     found = steady_metrics(measured) if steady else {}
     if lacking:
-        found |= reach(measured, config, record.metrics.get("server_prefix_cache_hits", 0.0))
+        hits = find_hits(requests, CacheFacts.of(record.server))
+        found |= reach(measured, config, count_cached(hits, counts, record.metrics))
     return replace(record, metrics=record.metrics | found)
