@@ -6,6 +6,7 @@ from builders import requests, run_config
 
 from vbench.metrics.compiling import compile_share
 from vbench.metrics.definitions import metrics
+from vbench.metrics.steady import steady_metrics
 from vbench.metrics.validity import judge
 
 
@@ -189,3 +190,13 @@ def test_an_engine_that_compiles_on_demand_may_pause_for_ten_median_itl(pause_ms
     found = {"longest_unexplained_stall_ms": pause_ms, "median_itl_ms": 60.0}
     judgement = judge(made, run_config().workload, found, compiles_on_demand=True)
     assert [reason.code for reason in judgement.invalid] == verdict
+
+
+def test_a_pause_weighs_by_the_steady_window_where_that_is_a_tenth_of_the_run():
+    """One reply of 90 s, then 1,000 of 10 ms one after another, of which one is 0.3 s late."""
+    took = np.array([90.0] + [0.01] * 500 + [0.31] + [0.01] * 499)
+    ends = np.cumsum(took)
+    made = requests(*([(float(end), 1)] for end in ends), sent=(ends - took).tolist())
+    assert metrics(made)["duration"] == pytest.approx(100.3)
+    assert steady_metrics(made)["steady_window_s"] == pytest.approx(10.3, abs=0.02)
+    assert compile_share(made, np.array([95.0])) == pytest.approx(0.31 / 10.3, rel=0.01)  # 0.003 of the whole run

@@ -8,12 +8,14 @@ upper bound: pauses of another cause may be counted, none of a compilation is mi
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from vbench.metrics.definitions import hidden_tokens
 from vbench.metrics.stalls import LOG_S, ends_of_replies, find_silences
+from vbench.metrics.steady import began_steadily
 from vbench.schema.record import Floats, Ints, Requests
 
 Bools = npt.NDArray[np.bool_]
@@ -21,37 +23,67 @@ Bools = npt.NDArray[np.bool_]
 QUANTILES = (50.0, 90.0, 95.0, 99.0)  # those that a record quotes
 
 
+class Losses(NamedTuple):
+    """Pauses: their starts, ends, and seconds beyond the usual gap; each (k,)."""
+
+    starts: Floats
+    ends: Floats
+    seconds: Floats
+
+    def within(self, begin: Floats, end: Floats) -> Floats:
+        """Shape (n,): seconds that are lost between `begin` and `end` (n,)."""
+        total = np.zeros(len(begin))
+        for start, stop, seconds in zip(*self, strict=True):
+            total += np.clip(np.minimum(end, stop) - np.maximum(begin, start), 0.0, seconds)
+        return total
+
+
 def compile_share(requests: Requests, compiled_at: Floats, counted: Bools | None = None) -> float:
     """The largest share by which any quoted figure would be better without the compilations; 0 if there were none.
 
-    The figures are the run's duration, and mean and percentiles of TTFT, TPOT, ITL and E2EL. `compiled_at`, shape
-    (k,): the second of each line of the log, in seconds since the run's start. `counted`, shape (n,): the requests
-    that the figures are of, by default all; the others, sent to warm up, only show the pauses.
+    The figures are the run's duration, and mean and percentiles of TTFT, TPOT, ITL and E2EL; and the same of the steady
+    window, which may be so short that a pause in it weighs many times as much. `compiled_at`, shape (k,): the second of
+    each line of the log, in seconds since the run's start. `counted`, shape (n,): the requests that the figures are of,
+    by default all; the others, sent to warm up, only show the pauses.
     """
-    starts, ends, lost = _lost_intervals(requests, compiled_at)
+    lost = _find_losses(requests, compiled_at)
     counted = np.full(len(requests), True) if counted is None else counted
-    if not lost.any() or not counted.any():
+    if not lost.seconds.any() or not counted.any():
         return 0.0
-    began, ended = float(np.nanmin(requests.sent[counted])), float(np.nanmax(requests.finished[counted]))
-    shares = [float(_lost_within(starts, ends, lost, np.array([began]), np.array([ended])).sum()) / (ended - began)]
-    answered = counted & (requests.error == "") & (np.diff(requests.offsets) > 0)
-    if answered.any():
-        first, last = (column[answered] for column in ends_of_replies(requests))
-        sent, tokens = requests.sent[answered], (requests.output_tokens - hidden_tokens(requests))[answered]
-        ttft, e2el = first - sent, last - sent
-        lost_ttft, lost_e2el = (_lost_within(starts, ends, lost, sent, end) for end in (first, last))
-        several = tokens > 1
-        tpot, lost_tpot = (
-            (whole - part)[several] / (tokens[several] - 1) for whole, part in ((e2el, ttft), (lost_e2el, lost_ttft))
-        )
-        begin, finish, count = _gaps(requests, answered)
-        itl, lost_itl = (
-            np.repeat(each / np.maximum(count, 1), count)
-            for each in (finish - begin, _lost_within(starts, ends, lost, begin, finish))
-        )
-        samples = ((ttft, lost_ttft), (e2el, lost_e2el), (tpot, lost_tpot), (itl, lost_itl))
-        shares += [_largest_change(*each) for each in samples if len(each[0])]
+    shares = [_share_of_span(lost, np.nanmin(requests.sent[counted]), np.nanmax(requests.finished[counted]))]
+    shares += _shares_of_latencies(requests, lost, counted)
+    steady = counted.copy()
+    steady[counted] = began_steadily(requests.select(counted))
+    if steady.sum() > 1:
+        shares.append(_share_of_span(lost, requests.sent[steady].min(), requests.sent[steady].max()))
+        shares += _shares_of_latencies(requests, lost, steady)
     return min(max(shares), 1.0)
+
+
+def _share_of_span(lost: Losses, begin: float, end: float) -> float:
+    seconds = float(lost.within(np.array([begin]), np.array([end])).sum())
+    return seconds / (end - begin) if end > begin else 0.0
+
+
+def _shares_of_latencies(requests: Requests, lost: Losses, counted: Bools) -> list[float]:
+    """The largest change of each latency's figures over the requests that are counted, (n,)."""
+    answered = counted & (requests.error == "") & (np.diff(requests.offsets) > 0)
+    if not answered.any():
+        return []
+    first, last = (column[answered] for column in ends_of_replies(requests))
+    sent, tokens = requests.sent[answered], (requests.output_tokens - hidden_tokens(requests))[answered]
+    ttft, e2el = first - sent, last - sent
+    lost_ttft, lost_e2el = (lost.within(sent, end) for end in (first, last))
+    several = tokens > 1
+    tpot, lost_tpot = (
+        (whole - part)[several] / (tokens[several] - 1) for whole, part in ((e2el, ttft), (lost_e2el, lost_ttft))
+    )
+    begin, finish, count = _gaps(requests, answered)
+    itl, lost_itl = (
+        np.repeat(each / np.maximum(count, 1), count) for each in (finish - begin, lost.within(begin, finish))
+    )
+    samples = ((ttft, lost_ttft), (e2el, lost_e2el), (tpot, lost_tpot), (itl, lost_itl))
+    return [_largest_change(*each) for each in samples if len(each[0])]
 
 
 def _gaps(requests: Requests, answered: Bools) -> tuple[Floats, Floats, Ints]:
@@ -62,8 +94,8 @@ def _gaps(requests: Requests, answered: Bools) -> tuple[Floats, Floats, Ints]:
     return requests.chunk_times[places - 1], requests.chunk_times[places], requests.chunk_tokens[places]
 
 
-def _lost_intervals(requests: Requests, compiled_at: Floats) -> tuple[Floats, Floats, Floats]:
-    """The pauses that compilations may explain: their starts, ends, and seconds beyond the usual gap; each (k,)."""
+def _find_losses(requests: Requests, compiled_at: Floats) -> Losses:
+    """The pauses that compilations may explain."""
     starts, ends = find_silences(requests)
     usual = _usual_gap(requests)
     taken = np.zeros(len(starts), dtype=np.bool_)
@@ -71,7 +103,7 @@ def _lost_intervals(requests: Requests, compiled_at: Floats) -> tuple[Floats, Fl
         candidates = np.flatnonzero((second + LOG_S > starts) & (second <= ends) & ~taken)
         longest = candidates[np.argsort((ends - starts)[candidates])[::-1][:lines]]
         taken[longest] = True
-    return starts[taken], ends[taken], np.maximum((ends - starts)[taken] - usual, 0.0)
+    return Losses(starts[taken], ends[taken], np.maximum((ends - starts)[taken] - usual, 0.0))
 
 
 def _usual_gap(requests: Requests) -> float:
@@ -81,15 +113,6 @@ def _usual_gap(requests: Requests) -> float:
     borders = requests.offsets[1:-1]
     within[borders[(borders > 0) & (borders <= len(gaps))] - 1] = False
     return float(np.median(gaps[within])) if within.any() else 0.0
-
-
-def _lost_within(starts: Floats, ends: Floats, lost: Floats, begin: Floats, end: Floats) -> Floats:
-    """Shape (n,): seconds that each request, between `begin` and `end` (n,), lost in the pauses."""
-    total = np.zeros(len(begin))
-    for start, stop, seconds in zip(starts, ends, lost, strict=True):
-        overlap = np.minimum(end, stop) - np.maximum(begin, start)
-        total += np.clip(overlap, 0.0, seconds)
-    return total
 
 
 def _largest_change(measured: Floats, lost: Floats) -> float:

@@ -11,21 +11,31 @@ to the last moment at 90 % of the peak concurrency.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from vbench.metrics.definitions import compute_rates, in_flight, latencies, replies_with_gaps
 from vbench.metrics.quantiles import compute_statistics
 from vbench.schema.record import Requests
 
+Bools = npt.NDArray[np.bool_]
+
 LATENCIES = ("ttft", "tpot", "itl", "e2el")
+
+
+def began_steadily(requests: Requests) -> Bools:
+    """Shape (n,): which requests began in the steady window."""
+    ended = np.sort(requests.finished[~np.isnan(requests.finished)])
+    if not len(ended):
+        return np.zeros(len(requests), np.bool_)
+    places = int(in_flight(requests)[1].max())
+    return np.asarray(requests.sent >= ended[places - 1])
 
 
 def steady_metrics(requests: Requests) -> dict[str, float]:
     """`steady_…` metrics over the requests that began in the steady window; only their count if there are few."""
-    ended = np.sort(requests.finished[~np.isnan(requests.finished)])
-    if not len(ended):
+    if np.isnan(requests.finished).all():
         return {}
-    places = int(in_flight(requests)[1].max())
-    began = requests.sent >= ended[places - 1]
+    began = began_steadily(requests)
     count = int(began.sum())
     found: dict[str, float] = {"steady_requests": count}
     if count < 2:
