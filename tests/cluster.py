@@ -33,11 +33,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vbench.host.ports import find_free_ports
+
 NODES = {"h100n0": ("h100", 8), "h100n1": ("h100", 8), "a100n0": ("a100", 4), "a100n1": ("a100", 4)}
 PRODUCTS = {"h100": "NVIDIA H100 80GB HBM3", "a100": "NVIDIA A100-SXM4-80GB"}
 GRACE_S = 8
-KILL_WAIT_S = 6  # SLURM's own default is 30: the time between TERM and KILL
-UP_S, DOWN_S = 60, 30
+KILL_WAIT_S = 30  # SLURM's own default: the time between TERM and KILL
+UP_S, DOWN_S = 180, 60
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
 ACCOUNTING = ("slurmdbd", "mariadbd")
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "slurmdbd", "mariadb-server-core")
@@ -142,7 +144,7 @@ class Cluster:
 
     def _write(self) -> None:
         host = socket.gethostname().partition(".")[0]
-        controller, accounting, *ports = _free_ports(2 + len(NODES))
+        controller, accounting, *ports = find_free_ports(2 + len(NODES))
         for folder in ("run", "log", "state", "spool", "dev"):
             (self.root / folder).mkdir()
         for index in range(max(count for _, count in NODES.values())):
@@ -222,14 +224,6 @@ def cluster(
 
 def _path(program: str) -> str:
     return shutil.which(program, path=SEARCHED) or program
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 CONF = f"""\

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,28 +13,32 @@ from pathlib import Path
 
 import pytest
 
+from vbench.host.ports import find_free_ports
+
+UP_S = 180
+
 
 @contextmanager
 def serving(folder: Path):
     """Its address, on a free port of loopback; what it stores is below the folder."""
     pytest.importorskip("flask", reason="needs full mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    (port,) = find_free_ports(1)
+    url = f"http://127.0.0.1:{port}"
     stores = [f"--backend-store-uri=sqlite:///{folder}/server.db", f"--artifacts-destination={folder}/artifacts"]
-    command = [sys.executable, "-m", "mlflow", "server", *stores, "--workers=1", f"--port={url.rpartition(':')[2]}"]
+    command = [sys.executable, "-m", "mlflow", "server", *stores, "--workers=1", f"--port={port}"]
     env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with subprocess.Popen(command, env=env, stdout=-3, stderr=-3, start_new_session=True) as process:
         try:
-            _wait_for(url)
+            _wait_for(url, process)
             yield url
         finally:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 60
+def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + UP_S
     while not _answers(url):
+        assert process.poll() is None, f"the server has ended with {process.returncode}"
         assert time.monotonic() < deadline, f"{url} did not come up"
         time.sleep(0.2)
 

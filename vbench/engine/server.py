@@ -9,7 +9,6 @@ import secrets
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from vbench.host import gpus, processes
 from vbench.host.cores import pin_to_cores
 from vbench.host.cputime import ServerProcesses, find_server_processes
 from vbench.host.leases import LEASE, HostLease
+from vbench.host.ports import find_free_ports
 from vbench.plan.sessions import Session
 from vbench.schema import Weights
 from vbench.schema.errors import ServerFailed
@@ -147,7 +147,7 @@ async def _check_engine(server: Server, session: Session) -> None:
 @asynccontextmanager
 async def _start_server(session: Session, model: str, share: HostLease, log: Path) -> AsyncIterator[Server]:
     name = f"vbench-{secrets.token_hex(6)}"
-    port = _find_free_port()
+    (port,) = find_free_ports(1)
     chosen = weights.build_environment(session.model, session.engine)
     chosen |= choose_variables(session, share.uuids, mark=name) | {LEASE: share.lease}
     argv = build_server_argv(session, model, name, port, identity.ask_engine_version(session.engine))
@@ -252,9 +252,3 @@ def _signal_group(group: int, number: int) -> None:
         os.killpg(group, number)
     except ProcessLookupError:
         pass
-
-
-def _find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
