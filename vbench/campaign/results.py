@@ -24,6 +24,7 @@ class Results:
     session: Session
     folder: Path
     in_store: dict[str, Record] = dataclasses.field(default_factory=dict)  # by run key: records that only the store has
+    unreadable_in_store: list[str] = dataclasses.field(default_factory=list)  # what is wrong with each such record
 
     def pair_with_records(self) -> Iterator[tuple[Run, Record | None]]:
         """The runs of the plan with their records, from disk or from the store."""
@@ -67,7 +68,8 @@ class Results:
             put_aside(folder)
 
     def describe_unreadable(self) -> Iterator[str]:
-        """A line for each record on disk that this version cannot read; such a record is kept next to its successor."""
+        """A line for each record that this version cannot read. One on disk is kept next to its successor."""
+        yield from (f"{flaw}; ignored" for flaw in self.unreadable_in_store)
         for run in self.session.runs:
             folder = self.folder / run.folder
             if flaw := record_flaw(folder):
@@ -87,11 +89,14 @@ def look_up_store(results: list[Results]) -> set[str]:
     """
     try:
         filed = {name: tracking.standing(name) for name in {each.session.experiment for each in results}}
-        for each in results:
-            for run, record in each.pair_with_records():
-                there = filed[each.session.experiment].get(run.key)
-                if record is None and there:
-                    each.in_store[run.key] = tracking.record(there.run_id)
     except tracking.TrackingFailed:
         return set()
+    for each in results:
+        for run, record in each.pair_with_records():
+            there = filed[each.session.experiment].get(run.key)
+            if record is None and there:
+                try:
+                    each.in_store[run.key] = tracking.record(there.run_id)
+                except (tracking.TrackingFailed, tracking.UnreadableRecord) as error:
+                    each.unreadable_in_store.append(str(error))
     return {standing.digest for runs in filed.values() for standing in runs.values()}

@@ -72,7 +72,7 @@ def standing(experiment: str) -> dict[str, Standing]:
 
 
 def record(run_id: str) -> Record:
-    """The record of an MLflow run, read from its artifacts. Raises TrackingFailed."""
+    """The record of an MLflow run, read from its artifacts. Raises TrackingFailed, UnreadableRecord."""
     from vbench.tracking import inventory
 
     return inventory.record(run_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from vbench.schema.record import find_record
-from vbench.tracking.failures import TrackingFailed, store_errors
+from vbench.tracking.failures import TrackingFailed, UnreadableRecord, store_errors
 from vbench.tracking.filing import KEY
 from vbench.tracking.inventory import record
 from vbench.tracking.place import database
@@ -39,7 +39,7 @@ def records(known: Collection[str]) -> Iterator[Record]:
         seen.add(key)
         found = find_record(Path(unquote(urlsplit(artifacts).path))) if artifacts.startswith("file:") else None
         if found is None:
-            with suppress(TrackingFailed, OSError, ValueError, KeyError, TypeError):  # of another version, or cut
+            with suppress(TrackingFailed, UnreadableRecord):
                 found = record(run_id)
         if found is not None:
             yield found

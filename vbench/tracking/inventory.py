@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vbench.schema.record import RECORD, Record
-from vbench.tracking.failures import store_errors
+from vbench.schema.record import RECORD, Record, record_flaw
+from vbench.tracking.failures import UnreadableRecord, store_errors
 from vbench.tracking.filing import DIGEST, KEY
 from vbench.tracking.opening import connect
 from vbench.tracking.place import database
@@ -52,7 +52,10 @@ def standing(experiment: str) -> dict[str, Standing]:
 def record(run_id: str) -> Record:
     """See `vbench.tracking.record`."""
     with store_errors(f"cannot read the record of run {run_id}"), tempfile.TemporaryDirectory() as folder:
-        return Record.load(Path(connect().download_artifacts(run_id, RECORD, folder)).parent)
+        found = Path(connect().download_artifacts(run_id, RECORD, folder)).parent
+        if flaw := record_flaw(found):
+            raise UnreadableRecord(f"{RECORD} of MLflow's run {run_id}: not a record of this version ({flaw})")
+        return Record.load(found)
 
 
 def _select_tags(path: Path, experiment: str) -> list[tuple[str, str, str]]:
