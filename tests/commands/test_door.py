@@ -28,6 +28,7 @@ REFUSALS = {
     "workload.slo={foo_ms: 3}": "workload.slo.foo_ms: no such key; did you mean workload.slo.tpot_ms?",
     "workload.search=max_concurrency": "workload.search needs objectives",
     "model": "model: a choice is missing",
+    "engine.command=[podman,run,vllm/vllm-openai:v0.26.0]": "vllm/vllm-openai:v0.26.0 starts its server by itself",
     "launcher=slurm": "where sessions run is hydra/launcher=local|slurm|inline|plan",
 }
 

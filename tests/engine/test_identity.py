@@ -1,6 +1,7 @@
 """Who is measured: what a command starts, what the server says that it is, and whether these agree."""
 
 import importlib.util
+import subprocess
 import sys
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -14,6 +15,7 @@ from vbench.engine.command import (
     build_server_argv,
     choose_variables,
     find_package_position,
+    find_unreachable_program,
     find_wrapper_length,
     pass_variables,
     starts_vllm,
@@ -68,6 +70,15 @@ def test_what_we_set_for_a_server_is_set_behind_every_wrapper(command, wrapper):
     assert passed == [*before, *added, *words[len(before) :], "--port", "1"]
 
 
+def test_an_image_that_starts_its_server_by_itself_is_told_how_to_name_the_program():
+    run = ["podman", "run", "--rm", "--network=host"]
+    image = "docker.io/vllm/vllm-openai:v0.26.0"
+    assert find_unreachable_program([*run, image]).endswith(f'[…,"--entrypoint=",{image},vllm,serve]')
+    assert find_unreachable_program([*run, "--entrypoint=", image, "vllm", "serve"]) is None
+    assert find_unreachable_program(["srun", "--container-image=/images/vllm-0.26.sqsh", "vllm", "serve"]) is None
+    assert find_unreachable_program(["python", "tests/fake_vllm.py"]) is None
+
+
 def script(path, *lines):
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o755)
@@ -101,6 +112,17 @@ def test_each_environment_is_asked_for_its_own_version(environments):
         ("python", "fake_vllm.py"): "not vLLM: fake_vllm.py",
     }
     assert {words: identity.ask_engine_version(Engine(command=[*words])) for words in asked} == asked
+
+
+def test_a_wrapper_that_is_asked_reads_nothing_of_the_commands_input(environments, tmp_path):
+    greedy = script(tmp_path / "greedy", "#!/bin/sh", 'cat > /dev/null; exec "$@"')
+    command = [greedy, environments["python"], "-m", "vllm.entrypoints.openai.api_server"]
+    ask = (
+        "import sys; from vbench.engine.identity import ask_engine_version; from vbench.schema import Engine; "
+        f"print(ask_engine_version(Engine(command={command!r})), sys.stdin.read())"
+    )
+    told = subprocess.run([sys.executable, "-c", ask], input="y", capture_output=True, text=True, check=True)
+    assert told.stdout == "vllm 0.99.1 y\n"
 
 
 def test_a_vllm_inside_a_wrapper_says_its_version_itself(environments, tmp_path):

@@ -75,8 +75,28 @@ def starts_vllm(command: Sequence[str]) -> bool:
     """Whether the command starts vLLM's own server, from any environment, wrapper or container image."""
     place = find_package_position(command)
     if place is None:
-        return any(PurePath(word).name.startswith("vllm-openai") for word in command)
+        return _find_image(command) is not None
     return PurePath(command[place]).name.partition(".")[0] == "vllm"
+
+
+def find_unreachable_program(command: Sequence[str]) -> str | None:
+    """Why variables cannot be set for the server of this command; None if they can.
+
+    A container's runtime drops ours. Without CUDA_VISIBLE_DEVICES the server would use other GPUs than those of its
+    lease.
+    """
+    image = _find_image(command)
+    if image is None or find_package_position(command) is not None:
+        return None
+    return (
+        f"engine.command: {image} starts its server by itself, without vbench's variables, the GPUs among them; name "
+        f'the program behind the image: […,"--entrypoint=",{image},vllm,serve]'
+    )
+
+
+def _find_image(command: Sequence[str]) -> str | None:
+    """The word that names an image of vLLM's, whose entry point is the server."""
+    return next((word for word in command if PurePath(word).name.startswith("vllm-openai")), None)
 
 
 def build_server_argv(

@@ -105,7 +105,10 @@ def _ask(command: tuple[str, ...]) -> dict[str, str]:
     if question is None:
         return {}
     try:
-        answer = subprocess.run(question, capture_output=True, check=True, timeout=ASK_S, text=True).stdout.strip()
+        # Without an input of ours: srun and container runtimes would swallow what is typed or piped to the command.
+        answer = subprocess.run(
+            question, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=ASK_S, text=True
+        ).stdout.strip()
         if question[-1] == "--version":
             said = VERSION.findall(answer)
             return {"vllm": said[-1]} if said else {}
