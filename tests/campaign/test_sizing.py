@@ -14,7 +14,7 @@ from builders import run_config
 
 from vbench.campaign.planning.sizing import Sizing
 from vbench.campaign.planning.spending import count_spent_seconds
-from vbench.campaign.story import DETACHED
+from vbench.campaign.story import INTERRUPTED
 from vbench.plan.forecast.estimate import Basis
 from vbench.plan.rules import check_run
 from vbench.plan.sizing.capacity import find_measured
@@ -117,7 +117,7 @@ def test_a_search_that_goes_on_by_itself_ends_the_command_and_the_same_command_f
 
     def leave(made):
         left.append(made)
-        return DETACHED
+        return INTERRUPTED
 
     with pytest.raises(KeyboardInterrupt):
         size({"h100": 2.0}, 1).measure(None, leave)

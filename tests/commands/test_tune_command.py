@@ -68,6 +68,19 @@ def test_once_answered_the_same_command_starts_nothing(tuned):
     assert again.stdout.splitlines()[-3:] == ended.stdout.splitlines()[-3:]
 
 
+def test_ctrl_c_twice_and_yes_ends_the_tuning_and_not_only_the_session_under_way(tmp_path):
+    words = [word for word in WORDS if word != "hydra/launcher=inline"]
+    with doors.driver(*words, "workload.num_prompts=1000", cwd=tmp_path) as tuning:
+        doors.until(lambda: doors.events(tmp_path, "measuring"))
+        os.killpg(tuning.pid, signal.SIGINT)
+        doors.until(lambda: "detaching" in tuning.stdout.readline())
+        os.killpg(tuning.pid, signal.SIGINT)
+        said, _ = tuning.communicate("y\n", timeout=doors.TIMEOUT_S)
+    assert tuning.returncode == 130, said
+    assert "measuring" not in said
+    assert said.splitlines()[-1] == "vbench: interrupted; results are kept; run the same command again to continue"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -22,7 +22,7 @@ from vbench.campaign.task import Task, TaskState, in_state, to_submit
 from vbench.campaign.tasklist import ROOT, make_tasks
 from vbench.campaign.watching import Watcher
 from vbench.engine import external, weights
-from vbench.engine.command import find_unset_variable
+from vbench.engine.command import find_unreachable_program, find_unset_variable
 from vbench.host import leases
 from vbench.plan.reusable import is_reusable
 from vbench.plan.sessions import Session
@@ -36,11 +36,11 @@ from vbench.watch.searches import answer_lines
 
 SOON_S = 1.0  # filing that takes longer is said
 LOOK_S = 0.25  # between two looks at the events on disk
-DETACHED = 130  # the exit code of a command that Ctrl-C ended
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 
 
 def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
-    """Runs the campaign on this backend. Returns the exit code: 0 if all runs are VALID, else 1; 130 if detached.
+    """Runs the campaign on this backend. Returns the exit code: 0 if all runs are VALID, else 1; 130 after Ctrl-C.
 
     Raises Refused, before anything is started, if any part of it cannot be run; KeyboardInterrupt if no job is left
     that would go on by itself.
@@ -77,7 +77,9 @@ def _carry_out(tasks: Sequence[Task], jobs: Jobs, launcher: Launcher, delivery: 
             raise
         if not confirm_cancelling(tasks, screen, watcher):
             print_remaining_jobs(tasks, screen)
-            return DETACHED  # records not filed yet are on disk, and the next command files them
+            return INTERRUPTED  # records not filed yet are on disk, and the next command files them
+        _conclude(tasks, jobs, screen, watcher, delivery)
+        return INTERRUPTED
     return _conclude(tasks, jobs, screen, watcher, delivery)
 
 
@@ -124,6 +126,8 @@ def _check(session: Session, jobs: Jobs) -> None:
         external.check_config(session.engine)
     elif jobs.on_this_host:
         leases.refuse_if_unavailable(session, session.launcher.exclusive)
+    if not session.is_external and (unreachable := find_unreachable_program(session.engine.command)):
+        raise Refused(unreachable)
     unset = find_unset_variable(session.engine, os.environ)
     if unset and jobs.on_this_host and not session.launcher.setup:  # elsewhere, the job's own environment decides
         raise Refused(unset)

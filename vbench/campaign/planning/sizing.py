@@ -72,7 +72,7 @@ class Sizing:
     def measure(self, budget_gpu_hours: float | None, search: Callable[[RunConfig], int]) -> str:
         """Measures one system after the other by `search`, a campaign of one run; returns why it stopped.
 
-        Raises KeyboardInterrupt if the search was left to go on by itself.
+        Raises KeyboardInterrupt if the user ended the search, or left it to go on by itself.
         """
         tried = set[str]()
         while True:
@@ -90,7 +90,7 @@ class Sizing:
                     f"({chosen.split}x{chosen.gpu}) may take {needed:.2f}"
                 )
             print(f"measuring {chosen.split}x{chosen.gpu}: it may change the answer most")  # noqa: T201
-            if search(_make_search(config)) == story.DETACHED:
+            if search(_make_search(config)) == story.INTERRUPTED:
                 raise KeyboardInterrupt
             tried.add(name_system(config))
 

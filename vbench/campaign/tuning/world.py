@@ -38,12 +38,12 @@ class Sessions:
         self._measured: dict[Trial, Task] = {}
 
     def measure(self, trials: Sequence[Trial]) -> list[Outcome]:
-        """Measures what has no record. Raises KeyboardInterrupt if the user detached."""
+        """Measures what has no record. Raises KeyboardInterrupt if the user cancelled it or detached."""
         configs = [self.make_config(trial) for trial in trials]
         missing = any(task.find_missing_runs() for task in _find_tasks(configs))
         if missing:
             print(f"\nmeasuring {', '.join(map(self._name, trials))}")  # noqa: T201
-            if story.carry_out(configs, backend(self._launcher)) == story.DETACHED:
+            if story.carry_out(configs, backend(self._launcher)) == story.INTERRUPTED:
                 raise KeyboardInterrupt
         tasks = _find_tasks(configs)
         self._measured |= dict(zip(trials, tasks, strict=True))
