@@ -95,6 +95,13 @@ def test_a_name_is_markup_nowhere(name, tmp_path, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
+def test_a_report_says_where_its_runs_are_from_without_a_password():
+    runs = frame.runs(records.table(named("m")))
+    origin = report.provenance(runs, ["vbench", "analyze", "--api-key", "0a1B2c"], "http://me:p@55@mlflow:5000")
+    assert origin.facts["store"] == "http://***@mlflow:5000"
+    assert origin.facts["command"] == "vbench analyze --api-key ***"
+
+
 def test_a_figure_shows_dollars_and_a_first_underscore_as_they_are():
     points = frame.runs(records.table(named("m"))).valid
     rows = comparisons.curves.mean_points(comparisons.curves.add_labels(points, []))

@@ -36,8 +36,14 @@ def test_a_name_of_no_secret(name):
         ("extra_args=[--api-key,abc]", "extra_args=[--api-key,***]"),
         ("http://user:pass@host/v1?key=abc&a=1", "http://***@host/v1?key=***&a=1"),
         ("http://host/v1?token=abc", "http://host/v1?token=***"),
+        (
+            "API request to http://me:p@55@word@mlflow:5000/api failed",
+            "API request to http://***@mlflow:5000/api failed",
+        ),
         ("Authorization: Bearer abc123", "Authorization: *** ***"),
         ("curl -H x: Basic dXNlcjpwYXNz", "curl -H x: Basic ***"),
+        ("Authorization: Token 0a1b2c3d4e", "Authorization: *** ***"),
+        ("{'authorization': 'ApiKey 0a1b2c3d4e'}", "{'authorization': '*** ***'}"),
         (
             "ValueError: tokenizer: HF_TOKEN=abc of {API_KEY: ab1}",
             "ValueError: tokenizer: HF_TOKEN=*** of {API_KEY: ***}",
@@ -56,7 +62,8 @@ def test_a_secret_is_masked(text, shown):
     "text",
     ["--max-num-batched-tokens 2048", "tokenizer='abc', tokenizer_mode=auto", "eos_token='</s>' bos_token: <s>",
      "unexpected token: foo", "hf_overrides={}", "--hf-token --port 1", "export HF_TOKEN=$(cat file)",
-     "Bearer authentication required", "task-12 disk-A2", "git@host:repo https://host", "sqlite:///mlruns/mlflow.db",
+     "see https://host/a@b", "http://host:1, ask me@host", "Bearer authentication required", "task-12 disk-A2",
+     "git@host:repo https://host", "sqlite:///mlruns/mlflow.db",
      "run_key: 0123456789abcdef", "num_key_value_heads=8"],
 )  # fmt: skip
 def test_what_only_looks_like_one_stays(text):

@@ -21,6 +21,7 @@ import vbench
 from vbench.analysis import rendering
 from vbench.analysis.page import PAGE, Points, render_page, table_head, table_rows, text_columns
 from vbench.schema.errors import Refused
+from vbench.schema.secrets import redact
 from vbench.tracking.markdown import escape_markdown, markdown_table
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def provenance(runs: Runs, command: Sequence[str], store: str) -> Provenance:
     facts = {
         "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC by vbench {vbench.__version__}, "
         f"Python {platform.python_version()}",
-        "command": shlex.join(command),
-        "store": re.sub(r"//[^/@]*@", "//", store),  # without the password it may contain
+        "command": redact(shlex.join(command)),
+        "store": redact(store),
         "experiments": values("experiment"),
         "measured": f"{used['start_time'].min():%Y-%m-%d} to {used['start_time'].max():%Y-%m-%d}",
         "engine": values("engine_version"),

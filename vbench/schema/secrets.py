@@ -51,7 +51,11 @@ PREFIXED = re.compile(
     rf"(?:AKIA|ASIA)[A-Z0-9]{{12,}}|AIza{_KEYLIKE}{{20,}}|eyJ[\w-]{{8,}}\.[\w-]{{8,}}\.[\w-]*)"
 )
 SCHEME = re.compile(r"(?P<kept>\b(?:bearer|basic)[\s,]{1,4}['\"]?)(?P<value>[^\s'\",;\]}]{6,})", re.IGNORECASE)
-USER_OF_URL = re.compile(r"(?P<kept>\w://)(?P<value>[^/@\s'\"]+)@")
+AUTHORIZATION = re.compile(  # of any scheme: Authorization: Token …
+    r"(?P<kept>\bauthorization['\"]?\s{0,4}[=:]\s{0,4}['\"]?[A-Za-z][\w-]{0,20}\s{1,4})(?P<value>[^\s'\",;\]}]{6,})",
+    re.IGNORECASE,
+)
+USER_OF_URL = re.compile(r"(?P<kept>\w://)(?P<value>[^/\s'\"]+)@")  # up to the last @: a password may hold one
 _WORD = r"(?:token|key|secret|pass|credential|auth)"
 NAMED = re.compile(  # HF_TOKEN=…, 'api_key': ['…'], Authorization: …
     rf"(?<![\w.-])(?P<name>(?:--?)?(?=[\w.-]*{_WORD})[A-Za-z][\w.-]*)"
@@ -107,7 +111,7 @@ def redact(text: str, values: tuple[str, ...] | None = None) -> str:
     text = PREFIXED.sub(MASK, text)
     text = USER_OF_URL.sub(rf"\g<kept>{MASK}@", text)
     text = QUERY.sub(rf"\g<kept>{MASK}", text)
-    text = SCHEME.sub(_mask_scheme, text)
+    text = SCHEME.sub(_mask_scheme, AUTHORIZATION.sub(_mask_scheme, text))
     return _mask_named(ARGUMENT, _mask_named(NAMED, text))
 
 

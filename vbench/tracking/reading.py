@@ -176,16 +176,7 @@ def _check_experiment(experiment: str | None, names: list[str]) -> None:
         return
     near = difflib.get_close_matches(experiment, names, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise Refused(
-        f"experiment={experiment}: not in {_hide_password(store())}; {hint}"
-        f"it has {', '.join(sorted(names)) or 'none yet'}"
-    )
-
-
-def _hide_password(uri: str) -> str:
-    """The URL without a password that may be in it."""
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    raise Refused(f"experiment={experiment}: not in {store()}; {hint}it has {', '.join(sorted(names)) or 'none yet'}")
 
 
 def _table(rows: _Rows) -> pd.DataFrame:
