@@ -165,6 +165,27 @@ def test_a_second_client_is_seen_by_its_prompts_though_hardly_by_its_tokens(tmp_
         assert "wait until nobody else uses the server" in ended.stdout + ended.stderr
 
 
+class Garbled(Bare):
+    """As `Bare`, but behind something that answers any path with bytes of its own."""
+
+    def do_GET(self):
+        if self.path == "/v1/models":
+            return super().do_GET()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"\xff{")
+        return None
+
+
+def test_an_api_whose_metrics_and_version_are_garbled_is_measured_without_them(tmp_path):
+    with serving(Garbled) as url:
+        ended = at(url, "engine.chat=true", "workload.ignore_eos=false", home=tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert recorded(tmp_path)[1].server["version"] == "unknown"
+
+
 def test_an_api_without_metrics_and_version_is_measured_by_chat(tmp_path):
     with serving(Bare) as url:
         ended = at(url, "engine.chat=true", "workload.ignore_eos=false", home=tmp_path)

@@ -244,6 +244,19 @@ def test_a_session_is_completed_if_all_of_it_was_sent_and_answered():
     assert session_metrics(requests([(1.0, 1)]), NOBODY) == {}
 
 
+def test_sessions_of_the_warm_up_are_counted_from_its_end_on_and_have_no_duration():
+    """Sent every 3 s, answered within 1 s: one session of the warm-up, one across its end, one behind it."""
+    rows = [(0, 0, -1, [0]), (0, 1, 0, [1]), (1, 0, -1, [0]), (1, 1, 2, [1]), (2, 0, -1, [0]), (2, 1, 4, [1])]
+    made = structured(rows, [8, 4], [1] * 6, [0] * 6)
+    found = session_metrics(made, NOBODY, since=7.0)
+    assert (found["sessions"], found["sessions_completed"]) == (2, 2)
+    assert found["session_throughput"] == pytest.approx(2 / 7)  # from 9 to 16 s
+    assert found["mean_active_sessions"] == pytest.approx((1 + 4) / 7)
+    assert found["mean_session_ms"] == 4000.0
+    assert found["std_session_ms"] == 0.0
+    assert session_metrics(made, NOBODY, since=99.0) == {"sessions": 0.0, "sessions_completed": 0.0}
+
+
 def test_turns_are_told_in_groups_that_double():
     made = structured([(0, turn, turn - 1, [turn]) for turn in range(17)], [8] * 17, [1] * 17, [0] * 17)
     slower = dataclasses.replace(made, chunk_times=made.chunk_times + made.turn)  # the n-th turn takes n seconds

@@ -16,7 +16,8 @@ from vbench.engine.command import MARK
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.record import RECORD, REQUESTS, Failure, Record
-from vbench.session import execute, sessionfile
+from vbench.session import execute, measuring, sessionfile
+from vbench.session.context import Servers
 from vbench.session.rehearsal import bursts
 from vbench.watch import EVENTS, Events
 
@@ -98,6 +99,21 @@ def test_servers_that_do_not_start_again_fail_what_is_left(tmp_path):
     found = executed(session("--fail", "die_after:10", *once, loads=(2, 3, 4)), tmp_path)
     assert verdicts(found) == {2: "server_died", 3: "oom_load", 4: "oom_load"}
     assert len(happened(tmp_path, "starting")) == 2
+
+
+@pytest.mark.parametrize(("limit_s", "verdict"), [(60.0, "measured"), (0.05, "broken off")])
+def test_after_a_run_that_was_broken_off_the_server_is_idle_before_the_next(tmp_path, monkeypatch, limit_s, verdict):
+    """It may still work on what its client gave up: the next run would be INVALID for requests of others."""
+    waits = []
+
+    async def wait(servers):
+        waits.append(servers)
+
+    monkeypatch.setattr(Servers, "wait_until_idle", wait)
+    monkeypatch.setattr(measuring, "load_timeout_s", lambda run: limit_s)
+    found = executed(session(loads=(2,)), tmp_path)
+    assert (found[2].metrics["failed"] == 0) is (verdict == "measured")
+    assert len(waits) == (verdict == "broken off")
 
 
 def test_a_load_process_that_is_lost_fails_its_run_only(tmp_path):

@@ -72,7 +72,10 @@ class Endpoint:
         async with self._http.get(f"{self.base_url}/version") as reply:
             if reply.status != 200 or reply.content_type != "application/json":
                 return UNKNOWN
-            said: Any = await reply.json()
+            try:
+                said: Any = await reply.json()
+            except ValueError:
+                return UNKNOWN
         return str(said.get("version", UNKNOWN)) if isinstance(said, dict) else UNKNOWN
 
     async def read_counters(self) -> dict[str, float]:
@@ -85,7 +88,7 @@ class Endpoint:
             if 400 <= reply.status < 500:
                 return ""
             reply.raise_for_status()
-            return await reply.text()
+            return await reply.text(errors="replace")
 
     async def prefill(self, model: str, prompts: Sequence[Sequence[int]]) -> float | None:
         """Has the engine process the prompts (token ids) in one step, and returns the seconds; None if it refuses them.

@@ -43,29 +43,33 @@ def ttft_by_cached_share(requests: Requests, cached_tokens: Ints) -> dict[str, f
     return _by_bin(requests, share, CACHED, np.ones(len(requests), bool))
 
 
-def session_metrics(requests: Requests, incomplete: Ints) -> dict[str, float]:
+def session_metrics(requests: Requests, incomplete: Ints, since: float = 0.0) -> dict[str, float]:
     """Sessions completed, their rate and their duration, and how many were in progress at once on average.
 
-    `incomplete` are sessions of which requests were not sent. A duration is told of those that also began with their
-    first turn.
+    `incomplete` are sessions of which requests were not sent. Requests sent before `since`, in seconds, only warmed up:
+    a session counts if a later one is its own, and is in progress from the first of these on at the earliest. A
+    duration is told of the sessions that also began since then, with their first turn.
     """
     if not is_in_sessions(requests):
         return {}
     sent = ~np.isnan(requests.sent)
+    counted = sent & (requests.sent >= since)
     numbers, place = np.unique(requests.session[sent], return_inverse=True)
     begin, end = np.full(len(numbers), np.inf), np.full(len(numbers), -np.inf)
     np.minimum.at(begin, place, requests.sent[sent])
     np.maximum.at(end, place, requests.finished[sent])
-    failed = np.unique(requests.session[~is_success(requests)])
-    completed = ~np.isin(numbers, np.concatenate([incomplete, failed]))
     first_turn = np.full(len(numbers), np.iinfo(np.int64).max)
     np.minimum.at(first_turn, place, requests.turn[sent])
-    whole = completed & (first_turn == 0)
-    found = {"sessions": float(len(numbers)), "sessions_completed": float(completed.sum())}
-    duration = float(end.max() - begin.min()) if len(numbers) else 0.0
+    there = np.isin(numbers, requests.session[counted])
+    failed = np.unique(requests.session[~is_success(requests)])
+    completed = there & ~np.isin(numbers, np.concatenate([incomplete, failed]))
+    found = {"sessions": float(there.sum()), "sessions_completed": float(completed.sum())}
+    start = float(requests.sent[counted].min(initial=np.inf))
+    duration = float(end[there].max(initial=-np.inf)) - start
     if duration > 0:
         found["session_throughput"] = float(completed.sum()) / duration
-        found["mean_active_sessions"] = float((end - begin).sum()) / duration
+        found["mean_active_sessions"] = float((end - np.maximum(begin, start))[there].sum()) / duration
+    whole = completed & (first_turn == 0) & (begin >= since)
     return found | compute_statistics("session", (end - begin)[whole], int(whole.sum()))
 
 

@@ -19,7 +19,7 @@ from vbench.loadgen import Client, Load, count_needed
 from vbench.metrics.cached import CacheFacts, count_cached, find_hits, hit_metrics
 from vbench.metrics.compiling import compile_share
 from vbench.metrics.conversing import session_metrics, ttft_by_cached_share, ttft_by_turn
-from vbench.metrics.definitions import is_measured, metrics
+from vbench.metrics.definitions import is_measured, is_success, metrics
 from vbench.metrics.front_end import find_front_ends
 from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
@@ -113,9 +113,9 @@ async def measure(
     servers.settle_logs()
     compiled = logs.find_compilations()
     servers.check_alive()
-    ended = early_end.metrics if early_end else {}
-    if ended:
+    if not is_success(requests).all():  # what was broken off here may still run there
         await servers.wait_until_idle()
+    ended = early_end.metrics if early_end else {}
     counted = compute_changes(before, await servers.counters()) | count_earlier_requests(before)
     by_engine = list(chain(*map(parse_hit_shares, pages, await servers.read_metrics())))
 
@@ -134,7 +134,9 @@ async def measure(
         found["compile_share"] = compile_share(requests, engine.compiled_at, counts)
     hits = find_hits(requests, CacheFacts.of(servers.facts))
     found |= (
-        hit_metrics(requests, hits, counted, by_engine) | session_metrics(requests, incomplete) | ttft_by_turn(measured)
+        hit_metrics(requests, hits, counted, by_engine)
+        | session_metrics(requests, incomplete, workload.warmup_s or 0.0)
+        | ttft_by_turn(measured)
     )
     if hits:
         found |= ttft_by_cached_share(measured, hits.nearest[counts])
