@@ -332,6 +332,16 @@ def coalesced_by_three(n):
 
 
 @scenario
+def one_event(n):
+    return [TTFT_S + n * ITL_S, event(chat("length", content=" w" * n)), counted(n), DONE]
+
+
+@scenario
+def one_event_behind_an_empty_one(n):
+    return [event(chat(content="")), TTFT_S + n * ITL_S, event(chat("length", content=" w" * n)), counted(n), DONE]
+
+
+@scenario
 def burst_at_the_end(n):
     return [TTFT_S + n * ITL_S, *(part for part in whole(n) if isinstance(part, bytes))]
 

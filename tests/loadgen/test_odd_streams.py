@@ -50,6 +50,8 @@ INVALID = {
     "usage_tenfold": ("failed_requests", "counted 120 tokens where max_tokens was 12"),
     "coalesced": ("buffered_replies", "throughput and E2EL stand"),
     "coalesced_by_three": ("buffered_replies", "73% of chunks"),
+    "one_event": ("buffered_replies", "100% of replies came whole"),
+    "one_event_behind_an_empty_one": ("buffered_replies", "100% of replies came whole"),
     "burst_at_the_end": ("buffered_replies", "TTFT, TPOT and ITL do not"),
 }
 RIGHT = odd_server.SCENARIOS.keys() - INVALID.keys()

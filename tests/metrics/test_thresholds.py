@@ -1,5 +1,7 @@
 """Each threshold of a verdict: one input just inside it, one just outside."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import requests, run_config
@@ -203,6 +205,15 @@ def test_the_most_frequent_error_is_named():
 @pytest.mark.parametrize(("merged", "verdict"), [(10, set()), (11, {"merged_tokens"})])
 def test_5_chunks_of_100_may_bring_several_tokens(merged, verdict):
     assert codes(many(100, chunk_tokens=np.array([2] * merged + [1] * (200 - merged)))) == verdict
+
+
+@pytest.mark.parametrize(("whole", "invalid"), [(20, False), (21, True), (100, True)])
+def test_1_reply_of_5_may_come_whole_and_has_a_tpot_of_0(whole, invalid):
+    streamed, one_token = [(1.0, 1), (1.1, 1)], [(1.0, 1)]
+    made = requests(*([(1.1, 2)] for _ in range(whole)), *(streamed for _ in range(100 - whole)), *[one_token] * 50)
+    assert ("buffered_replies" in codes(made)) is invalid
+    failed = replace(made, error=np.array(["reset"] * whole + [""] * (150 - whole)))
+    assert "buffered_replies" not in codes(failed)
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.199, set()), (0.2, {"busy_front_end"})])

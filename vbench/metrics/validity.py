@@ -144,13 +144,15 @@ def _lagging_client(found: dict[str, float]) -> Reason | None:
 def _buffered_replies(requests: Requests) -> Reason | None:
     gaps = latencies(requests).chunk_gap
     share = float((gaps <= MERGED_GAP_S).mean()) if len(gaps) else 0.0
-    if share <= BUFFERED_SHARE:
+    several = is_success(requests) & (requests.output_tokens - hidden_tokens(requests) > 1)
+    whole = float((np.diff(requests.offsets)[several] == 1).mean()) if several.any() else 0.0
+    if max(share, whole) <= BUFFERED_SHARE:
         return None
-    sentence = (
-        f"{share:.0%} of chunks came together with the one before: something on the way, or a client without CPU, "
-        "holds replies back; throughput and E2EL stand, TTFT, TPOT and ITL do not"
-    )
-    return Reason("buffered_replies", sentence)
+    what = f"{share:.0%} of chunks came together with the one before"
+    if share <= BUFFERED_SHARE:
+        what = f"{whole:.0%} of replies came whole, all their tokens in one chunk"
+    sentence = f"{what}: something on the way, or a client without CPU, holds replies back"
+    return Reason("buffered_replies", f"{sentence}; throughput and E2EL stand, TTFT, TPOT and ITL do not")
 
 
 def _no_tokens(requests: Requests) -> Reason | None:
