@@ -7,6 +7,7 @@ import pytest
 import records
 from builders import requests, run_config
 
+from vbench.metrics.definitions import metrics
 from vbench.metrics.goodput import slo_metrics
 from vbench.metrics.reach import reach
 from vbench.metrics.steady import steady_metrics
@@ -81,6 +82,16 @@ def test_the_reach_of_an_earlier_version_whose_warm_up_hit_the_cache_is_computed
     record = records.record(metrics=wrong | {"server_prefix_cache_hits": 96.0}, config=to_plain(config))
     right = reach(made.select(made.sent >= 2.0), config, 64.0)  # of 96, one request of the warm-up had 32
     assert complete_metrics(record, tmp_path).metrics["mfu"] == pytest.approx(right["mfu"])
+
+
+def test_tokens_that_were_never_streamed_count_where_they_count_in_the_whole_run():
+    made = closed_loop(50, 10)
+    hiding = replace(made, output_tokens=made.output_tokens * 3, asked_tokens=made.asked_tokens * 3)
+    before, after = steady_metrics(made), steady_metrics(hiding)
+    assert after["steady_output_token_throughput"] == pytest.approx(3 * before["steady_output_token_throughput"])
+    assert metrics(hiding)["output_throughput"] == pytest.approx(3 * metrics(made)["output_throughput"])
+    whole, older = metrics(hiding), metrics(made)
+    assert whole["steady_output_throughput"] == pytest.approx(3 * older["steady_output_throughput"], rel=0.05)
 
 
 def test_a_failed_request_counts_as_begun_and_not_as_served():

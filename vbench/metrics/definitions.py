@@ -143,9 +143,12 @@ def _steady(requests: Requests) -> dict[str, float]:
 def compute_rates(requests: Requests, start: float, end: float) -> tuple[float, float]:
     """What was served within (start, end], a second: requests that ended and succeeded, and tokens of such requests.
 
+    Tokens that were never streamed count as their reply's first chunk arrives: they were made before it.
     Counting what begins in a window would count a group of requests that begin together at both of its ends.
     """
     ok = is_success(requests)
     ended = ok & (requests.finished > start) & (requests.finished <= end)
     arrived = np.repeat(ok, np.diff(requests.offsets)) & (requests.chunk_times > start) & (requests.chunk_times <= end)
-    return float(ended.sum() / (end - start)), float(requests.chunk_tokens[arrived].sum() / (end - start))
+    tokens, has_chunk = requests.chunk_tokens.copy(), np.diff(requests.offsets) > 0
+    tokens[requests.offsets[:-1][has_chunk]] += hidden_tokens(requests)[has_chunk]
+    return float(ended.sum() / (end - start)), float(tokens[arrived].sum() / (end - start))
