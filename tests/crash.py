@@ -42,7 +42,7 @@ WORDS = (  # two sessions of two points, which run at the same time
 POINTS = 4
 AGAIN = 3  # the most times that the command is given after a fault
 PATIENCE_S = 120.0  # for one command
-GRACE_S = 5.0  # for processes that are about to end
+GRACE_S = 30.0  # for processes that are about to end
 SAID = re.compile(
     r"No space left on device|Input/output error|disk I/O error|database or disk is full|readonly database|"
     r"unable to open database file"

@@ -33,12 +33,19 @@ def runs(home: Path, monkeypatch):
     return tracking.query()
 
 
+def measured(*words: str, home: Path, **options: str):
+    """A command that measures all that it asks for; its exit code tells whether all is VALID, as on an idle host."""
+    ended = vbench(*words, cwd=home, **options)
+    verdicts = {Record.load(folder).verdict for folder in folders(home)}
+    assert verdicts <= {"VALID", "INVALID"}, ended.stdout + ended.stderr
+    assert ended.returncode == ("INVALID" in verdicts), ended.stdout + ended.stderr
+    return ended
+
+
 @pytest.fixture(scope="module")
 def campaign(tmp_path_factory):
     home = tmp_path_factory.mktemp("campaign")
-    ended = vbench(*GRID, SERVER, cwd=home)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return home, ended
+    return home, measured(*GRID, SERVER, home=home)
 
 
 def test_points_that_need_the_same_server_start_one(campaign):
@@ -86,8 +93,7 @@ def test_a_fake_server_is_labelled_as_one(campaign):
 def test_what_is_measured_is_not_measured_again_and_not_filed_twice(campaign, monkeypatch):
     home, _ = campaign
     before = {folder: (folder / "record.json").stat().st_mtime_ns for folder in folders(home)}
-    ended = vbench(*GRID, SERVER, cwd=home)
-    assert ended.returncode == 0
+    ended = measured(*GRID, SERVER, home=home)
     assert "3 of 3 points already recorded" in ended.stdout
     assert "starting" not in ended.stdout
     assert {folder: (folder / "record.json").stat().st_mtime_ns for folder in folders(home)} == before
@@ -96,8 +102,8 @@ def test_what_is_measured_is_not_measured_again_and_not_filed_twice(campaign, mo
 
 def test_a_rerun_measures_again_keeps_the_old_record_and_supersedes_it_in_mlflow(tmp_path, monkeypatch):
     point = ("workload=random", "workload.output_len=5", "workload.num_prompts=2", SERVER)
-    assert vbench(*point, cwd=tmp_path).returncode == 0
-    assert vbench(*point, "rerun=true", cwd=tmp_path).returncode == 0
+    measured(*point, home=tmp_path)
+    measured(*point, "rerun=true", home=tmp_path)
     made = [Record.load(folder) for folder in folders(tmp_path, aside=True)]
     first, *_, second = sorted(made, key=lambda record: record.started_at)
     assert first.run_key == second.run_key
@@ -108,19 +114,18 @@ def test_a_rerun_measures_again_keeps_the_old_record_and_supersedes_it_in_mlflow
 
 def test_repeats_are_interleaved_on_one_server_with_fresh_prompts_and_are_known_by_their_seeds(tmp_path):
     points = ("-m", "workload.num_prompts=6,2", "workload=random", "workload.output_len=20", SERVER)
-    ended = vbench(*points, "workload.repeats=3", cwd=tmp_path)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    ended = measured(*points, "workload.repeats=3", home=tmp_path)
     assert "starting 1 server for 6 points" in ended.stdout
-    assert ended.stdout.count("3 of 3 VALID") == 2
-    assert "±" in ended.stdout
     made = sorted((Record.load(folder) for folder in folders(tmp_path)), key=lambda record: record.started_at)
     loads = [record.config["workload"] for record in made]
     assert [(load["seed"], load["num_prompts"]) for load in loads] == [(s, n) for s in range(3) for n in (2, 6)]
     assert {load["repeats"] for load in loads} == {1}
+    valid = [each.config["workload"]["num_prompts"] for each in made if each.verdict == "VALID"]
+    assert all(f"{valid.count(n)} of 3 VALID" in ended.stdout for n in (2, 6))
+    assert ("±" in ended.stdout) is (max(valid.count(n) for n in (2, 6)) > 1)
     assert [record.metrics["server_prefix_cache_hits"] for record in made] == [0] * 6
     for again in ("workload.repeats=3", "workload.seed=0,1,2"):
-        ended = vbench(*points, again, cwd=tmp_path)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
+        ended = measured(*points, again, home=tmp_path)
         assert "6 of 6 points already recorded" in ended.stdout
         assert "starting" not in ended.stdout
     assert len(folders(tmp_path)) == 6
@@ -171,22 +176,24 @@ def test_a_session_that_fails_is_recorded_with_its_reason_and_its_siblings_go_on
     assert ended.returncode == 1
     assert "out of memory" in ended.stdout
     records = [Record.load(folder) for folder in folders(tmp_path)]
-    assert sorted(record.verdict for record in records) == ["FAILED", "FAILED", "VALID", "VALID"]
+    assert sorted(record.verdict == "FAILED" for record in records) == [False, False, True, True]
     assert {record.failure.kind for record in records if record.failure} == {"oom_load"}
     filed = runs(tmp_path, monkeypatch)
-    assert sorted(filed["status"]) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
+    assert sorted(filed["tags.vbench.validity"]) == sorted(record.verdict for record in records)
+    assert (filed["status"] == "FINISHED").equals(filed["tags.vbench.validity"] == "VALID")
     assert set(filed["tags.vbench.failure"].dropna()) == {"oom_load"}
-    assert (filed["status"] == "FAILED").equals(filed["tags.vbench.failure"].notna())
+    assert (filed["tags.vbench.validity"] == "FAILED").equals(filed["tags.vbench.failure"].notna())
 
 
 def test_a_server_that_dies_under_load_fails_what_it_had_left_and_keeps_what_it_had(tmp_path):
     ended = vbench(
         "-m", "workload.num_prompts=2,40", "workload=random", "workload.output_len=5",
-        fake("--itl-s", "0.01", "--fail", "die_after:20"), cwd=tmp_path,
+        fake("--itl-s", "0.05", "--fail", "die_after:20"), cwd=tmp_path,
     )  # fmt: skip
     assert ended.returncode == 1
-    verdicts = {Record.load(f).config["workload"]["num_prompts"]: Record.load(f).verdict for f in folders(tmp_path)}
-    assert verdicts == {2: "VALID", 40: "FAILED"}
+    records = {Record.load(f).config["workload"]["num_prompts"]: Record.load(f) for f in folders(tmp_path)}
+    assert {count: record.verdict == "FAILED" for count, record in records.items()} == {2: False, 40: True}
+    assert records[2].metrics["completed"] == 2
 
 
 def test_a_start_without_load_records_the_context_that_fits_and_a_start_that_fails_why(tmp_path):
@@ -215,11 +222,10 @@ def test_requests_that_fail_make_a_run_invalid_and_not_a_crash(tmp_path):
 
 
 def test_two_gpus_as_replicas_share_the_load(tmp_path):
-    ended = vbench(
-        *SHORT, "hardware=auto", "parallelism=dp", "workload.num_prompts=10", SERVER, cwd=tmp_path,
+    measured(
+        *SHORT, "hardware=auto", "parallelism=dp", "workload.num_prompts=10", SERVER, home=tmp_path,
         gpus="NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3",
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
     (folder,) = folders(tmp_path)
     record = Record.load(folder)
     assert record.name == "tiny · 2xh100 · dp2 · n10"
@@ -234,22 +240,22 @@ def test_a_session_can_be_run_by_hand_from_its_file(campaign, tmp_path):
     session["runs"] = session["runs"][:1]
     (tmp_path / "session.json").write_text(json.dumps(session))
     ended = vbench(str(tmp_path / "session.json"), cwd=tmp_path, module="vbench.session")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert Record.load(tmp_path / session["runs"][0]["folder"]).verdict == "VALID"
+    assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # a busy host may make it INVALID
+    assert Record.load(tmp_path / session["runs"][0]["folder"]).failure is None
 
 
 def test_a_search_finds_the_highest_concurrency_that_meets_the_slo(tmp_path, monkeypatch):
     words = (
         "workload=slo_search", "workload.lengths=random", "workload.input_len=16", "workload.output_len=2",
-        "workload.slo={ttft_ms: 200, tpot_ms: null}",
-        fake("--itl-s", "0.03", "--ttft-s", "0.05", "--max-num-seqs", "6"),
+        "workload.slo={ttft_ms: 400, tpot_ms: null}",
+        fake("--itl-s", "0.06", "--ttft-s", "0.1", "--max-num-seqs", "6"),
     )  # fmt: skip
     ended = vbench(*words, cwd=tmp_path)
     records = [Record.load(folder) for folder in folders(tmp_path)]
     (search,) = (record for record in records if record.parent is None)
     probes = [record for record in records if record.parent == search.run_key]
     assert len(probes) == search.metrics["probes"], ended.stdout
-    # A request takes 90 ms, 60 of them to its first token. Of 12, six wait 90 ms for a place. The 13th waits 180 ms if
+    # A request takes 180 ms, 120 of them to its first token. Of 12, six wait 180 ms for a place. The 13th waits 360 if
     # the six end together; if they end in turn, 14 still meet the SLO. A busy host may take a level or two away.
     highest, failed = search.metrics["slo_max_concurrency"], search.metrics["slo_level_failed"]
     assert 10 <= highest <= 14
@@ -257,14 +263,14 @@ def test_a_search_finds_the_highest_concurrency_that_meets_the_slo(tmp_path, mon
     latencies: dict[float, list[float]] = {highest: [], failed: []}
     for probe in probes:
         latencies.setdefault(probe.metrics["slo_level"], []).append(probe.metrics["slo_p99_ttft_ms"])
-    assert min(latencies[highest]) <= 200 < max(latencies[failed])
+    assert min(latencies[highest]) <= 400 < max(latencies[failed])
     assert len(list(tmp_path.glob("multirun/*/*/server.log"))) == 1
     filed = runs(tmp_path, monkeypatch)
     assert set(filed["tags.vbench.parent"].dropna()) == {search.run_key}
     told = vbench(cwd=tmp_path, module="vbench.analysis")
     assert told.returncode == 0, told.stderr
     assert "Highest load within the SLO" in told.stdout
-    assert "TTFT ≤ 200 ms" in (tmp_path / "report" / "report.md").read_text()
+    assert "TTFT ≤ 400 ms" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_goodput_is_filed_with_the_run_that_asks_for_it(tmp_path):
@@ -277,25 +283,32 @@ def test_goodput_is_filed_with_the_run_that_asks_for_it(tmp_path):
 
 @pytest.mark.parametrize(("counter", "flag"), [("1", 1), ("0", 0)])
 def test_what_the_servers_and_gpus_said_meanwhile_is_kept_and_filed(tmp_path, monkeypatch, counter, flag):
-    ended = vbench(
-        "hardware=auto", "parallelism=dp", "workload=random", "workload.num_prompts=4", "workload.output_len=120",
-        fake("--itl-s", "0.02"), cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3",
+    measured(
+        "hardware=auto", "parallelism=dp", "workload=random", "workload.num_prompts=4", "workload.output_len=60",
+        fake("--itl-s", "0.04"), home=tmp_path, gpus="NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3",
         FAKE_GPU_ENERGY=counter,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
     (folder,) = folders(tmp_path)
     found = Record.load(folder).metrics
     assert found["gpu_energy_is_counter"] == flag
-    assert found["gpu_mean_power_w"] == pytest.approx(300, rel=0.02)  # 100 W and 200 W
-    assert found["gpu_energy_j"] == pytest.approx(300 * Requests.load(folder / REQUESTS).finished.max(), rel=0.02)
-    assert found["output_tokens_per_joule"] == pytest.approx(480 / found["gpu_energy_j"])
+    ends = Requests.load(folder / REQUESTS).finished.max()
+    series = Series.load(folder / TELEMETRY)
+    if flag:  # what the counters tell between the samples around the run; a busy host is late with samples
+        counters = [series.samples(f"gpu{gpu}/energy_j") for gpu in (0, 1)]
+        expected = sum(np.diff(np.interp([0, ends], times, energy))[0] for times, energy in counters)
+        assert expected == pytest.approx(300 * ends, rel=0.3)  # 100 W and 200 W
+    else:
+        expected = 300 * ends
+    assert found["gpu_energy_j"] == pytest.approx(expected, rel=0.001)
+    assert found["gpu_mean_power_w"] == pytest.approx(expected / ends, rel=0.001)
+    assert found["output_tokens_per_joule"] == pytest.approx(240 / found["gpu_energy_j"])
     assert found["server_max_requests_running"] == 4
     assert found["gpu_mean_utilization"] == 90
     (row,) = runs(tmp_path, monkeypatch).to_dict("records")
     assert row["metrics.gpu_energy_j"] == pytest.approx(found["gpu_energy_j"], rel=1e-4)
     with sqlite3.connect(tmp_path / "mlruns" / "mlflow.db") as store:
         points = dict(store.execute("SELECT key, count(*) FROM metrics WHERE key LIKE '%/%' GROUP BY key"))
-    times, power = Series.load(folder / TELEMETRY).samples("gpu1/power_w")
+    times, power = series.samples("gpu1/power_w")
     assert set(power) == {200}
     assert points["gpu0/power_w"] == points["gpu1/power_w"] == len(times) >= 3
     assert {"server/requests_running", "server/generation_tokens_per_s", "gpu0/sm_clock_mhz"} <= set(points)

@@ -24,6 +24,9 @@ from vbench.session import sessionfile
 
 pytestmark = pytest.mark.skipif(bool(cluster.missing()), reason=cluster.missing() or "")
 
+# A run of three minutes, which outlasts whatever a test does meanwhile: one request after the other.
+LONG = {"output_len": 1900, "max_concurrency": 1}
+
 
 @pytest.fixture(scope="module")
 def made():
@@ -173,7 +176,7 @@ def hold_once_recorded(each, hold):
 
 def test_a_job_of_an_array_is_requeued_alone_although_its_node_has_not_answered_slurms_signal(slurm):
     """A preempted job gets SIGCONT, then SIGTERM, and squeue calls it SIGNALING until slurmd has answered the first."""
-    alike = [submission(slurm, 2, engine={"max_num_seqs": seats}, workload={"output_len": 1900}) for seats in (8, 9)]
+    alike = [submission(slurm, 2, engine={"max_num_seqs": seats}, workload=LONG) for seats in (8, 9)]
     first, last = Slurm().submit(alike)
     slurm.until(lambda: all("measuring" in told(each) for each in alike))
     (own_id,) = slurm.call("squeue", "-h", "-j", last, "-o", "%A").stdout.split()
@@ -184,7 +187,7 @@ def test_a_job_of_an_array_is_requeued_alone_although_its_node_has_not_answered_
         slurm.call("scancel", "--signal=CONT", last)
         os.kill(next(parent(pid) for pid in servers() if task_of(pid) == "1"), signal.SIGTERM)
         log = batch.log_path(last, alike[1].path.parent)
-        slurm.until(lambda: "SIGTERM; requeued (state before: SIGNALING)" in log.read_text(), 30)
+        slurm.until(lambda: "SIGTERM; requeued (state before: SIGNALING)" in log.read_text())
     finally:
         daemon.send_signal(signal.SIGCONT)
     restarts = [f"Restarts={number}" in slurm.call("scontrol", "show", "job", job).stdout
@@ -200,7 +203,7 @@ def task_of(pid):
 
 
 def test_a_cancelled_job_leaves_no_server_and_is_not_queued_again(slurm):
-    each = submission(slurm, 2, 3, workload={"output_len": 1900})
+    each = submission(slurm, 2, 3, workload=LONG)
     (job,) = Slurm().submit([each])
     slurm.until(lambda: "measuring" in told(each))
     assert servers()
@@ -211,7 +214,7 @@ def test_a_cancelled_job_leaves_no_server_and_is_not_queued_again(slurm):
 
 
 def test_the_server_of_a_job_that_was_killed_is_ended_by_the_next_job_on_its_node(slurm):
-    killed, following = submission(slurm, 2, workload={"output_len": 1900}), submission(slurm, 2, gpus=2)
+    killed, following = submission(slurm, 2, workload=LONG), submission(slurm, 2, gpus=2)
     ids = Slurm().submit([killed])
     slurm.until(lambda: "measuring" in told(killed))
     (orphan,) = servers()
@@ -229,7 +232,7 @@ def parent(pid):
 
 
 def test_a_run_that_is_begun_again_and_again_gives_way_to_the_next(slurm):
-    each = submission(slurm, 2, 3, workload={"output_len": 1900})
+    each = submission(slurm, 2, 3, workload=LONG)
     (job,) = Slurm().submit([each])
     for turn in range(1, PATIENCE + 1):
         slurm.until(lambda turn=turn: told(each).count('"measuring"') == turn)
@@ -249,9 +252,9 @@ def test_what_slurm_refuses_is_refused_with_its_word_and_nothing_is_left(slurm):
 
 
 def test_sessions_that_ask_for_the_same_are_one_array_which_keeps_the_bound(slurm):
-    long, bound = {"output_len": 1900}, {"max_parallel": 1}  # the first still runs when the others are seen to wait
+    bound = {"max_parallel": 1}
     alike = [
-        submission(slurm, 2, engine={"max_num_seqs": seats}, launcher=bound, workload=long) for seats in (8, 9, 10)
+        submission(slurm, 2, engine={"max_num_seqs": seats}, launcher=bound, workload=LONG) for seats in (8, 9, 10)
     ]
     ids = Slurm().submit(alike)
     assert [each.partition("_")[2] for each in ids] == ["0", "1", "2"]
@@ -272,8 +275,8 @@ def test_a_job_is_known_before_slurm_has_told_its_id(slurm):
 
 
 def test_sessions_that_ask_for_different_things_keep_the_bound_too(slurm):
-    long, bound = {"output_len": 1900}, {"max_parallel": 2}
-    sizes = [submission(slurm, 2, gpus=size, launcher=bound, workload=long) for size in (1, 2, 4)]
+    bound = {"max_parallel": 2}
+    sizes = [submission(slurm, 2, gpus=size, launcher=bound, workload=LONG) for size in (1, 2, 4)]
     ids = Slurm().submit(sizes)
     assert len({each.partition("_")[0] for each in ids}) == 3
     slurm.until(lambda: "1 Dependency" in waiting(slurm))

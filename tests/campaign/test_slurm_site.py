@@ -9,7 +9,19 @@ import cluster
 import numpy as np
 import pytest
 from doors import FAKE, driver, events, fake, host, vbench
-from test_slurm import ended, ends, enter, held_by, hold_once_recorded, jobs_of, records, submission, told, turn
+from test_slurm import (
+    ended,
+    ends,
+    enter,
+    folders,
+    held_by,
+    hold_once_recorded,
+    jobs_of,
+    records,
+    submission,
+    told,
+    turn,
+)
 
 from vbench import tracking
 from vbench.campaign.jobs import JobEnd
@@ -144,7 +156,7 @@ def test_a_job_whose_node_fails_is_recorded_as_that(slurm, tmp_path):
     words = (*long, *never_again, f"launcher.setup=['{slurm.setup}']")
     with driver(*words, fake("--itl-s", "0.1"), cwd=tmp_path, **slurm.env) as command:
         slurm.until(lambda: events(tmp_path, "measuring"))
-        (job,) = slurm.call("squeue", "-h", "-o", "%i").stdout.split()
+        (job,) = [job for job, where in folders(slurm) if where == str(tmp_path)]
         fail(slurm, node_of(slurm, job))
         said, _ = command.communicate(timeout=600)
     assert command.returncode == 1, said

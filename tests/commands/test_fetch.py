@@ -9,6 +9,8 @@ import pytest
 from doors import fake, vbench
 from fake_hub import COMMIT, TOKEN, Model, serving
 
+from vbench.schema.record import Record, is_aside
+
 SHARDS = [f"model-{part:05}-of-00002.safetensors" for part in (1, 2)]
 BYTES = 12_000_000
 PIECE = 10 * 2**20  # in which huggingface_hub writes
@@ -222,6 +224,8 @@ def test_a_session_whose_weights_are_here_runs_without_the_hub_and_its_server_do
     fetch(hub, tmp_path, "model=llama8b")
     server = fake("--log-env", "HF_HUB_OFFLINE")
     ended = fetch(hub, tmp_path, *POINT, server, module="vbench", HF_ENDPOINT="http://127.0.0.1:9")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # a busy host may make the run INVALID
+    (path,) = (path for path in tmp_path.glob("multirun/*/*/*/record.json") if not is_aside(path.parent))
+    assert Record.load(path.parent).failure is None
     (log,) = tmp_path.glob("multirun/*/*/server.log")
     assert "HF_HUB_OFFLINE=1" in log.read_text()

@@ -30,7 +30,9 @@ def family(script):
 
 
 def until(enough, root):
-    while not enough(found := read(ServerProcesses((root,), (root,)), read_stats())):
+    """What is read once that is enough, or after two minutes."""
+    deadline = time.monotonic() + 120
+    while not enough(found := read(ServerProcesses((root,), (root,)), read_stats())) and time.monotonic() < deadline:
         time.sleep(0.02)
     return found
 
@@ -51,7 +53,8 @@ def test_the_cpu_of_the_first_thread_is_told_apart_from_that_of_all():
     spin = "import hashlib, threading; t = threading.Thread(target=lambda: [hashlib.sha256(bytes(1 << 20)) for _ in "
     code = f"{spin}range(10**9)], daemon=True); t.start(); t.join()"
     with family(f"exec {sys.executable} -c {code!r}") as root:
-        (found,) = until(lambda found: found[0].cpu_s >= 0.5, root)
+        # Its first thread computes too while Python starts, which takes long on a slow host.
+        (found,) = until(lambda found: found[0].cpu_s >= 0.5 and found[0].loop_s < found[0].cpu_s / 2, root)
     assert found.loop_s < found.cpu_s / 2
 
 

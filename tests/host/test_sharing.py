@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from doors import HERE, driver, events, fake, host, until
+from doors import HERE, TIMEOUT_S, driver, events, fake, host, until
 
 from vbench.schema.record import Record
 
@@ -52,7 +52,7 @@ def test_two_campaigns_at_once_share_the_gpus_of_a_host_and_neither_waits_for_al
     with both_gpus(leases):
         campaigns = [driver(*WORDS, cwd=home, gpus=GPUS, VBENCH_LEASES=str(leases)) for home in homes]
         until(lambda: all(events(home, "waiting") for home in homes))
-    said = [campaign.communicate(timeout=120)[0] for campaign in campaigns]
+    said = [campaign.communicate(timeout=TIMEOUT_S)[0] for campaign in campaigns]
     assert [campaign.returncode for campaign in campaigns] == [0, 0], said
     for home in homes:
         records = [Record.load(path.parent) for path in home.glob("multirun/*/*/*/record.json")]

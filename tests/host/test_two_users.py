@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from doors import HERE, events, fake, furnish, host
+from doors import HERE, TIMEOUT_S, events, fake, furnish, host
 
 from vbench.schema.record import Record
 
@@ -69,7 +69,7 @@ def closed_ancestor(path: Path) -> Path | None:
 
 
 def said(command: subprocess.Popen[str]) -> str:
-    return command.communicate(timeout=120)[0]
+    return command.communicate(timeout=TIMEOUT_S)[0]
 
 
 def test_campaigns_of_two_users_share_the_gpus_and_a_lease_file_that_one_closes_stops_neither_silently(homes):

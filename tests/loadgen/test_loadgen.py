@@ -99,7 +99,7 @@ def test_the_client_tells_facts_of_itself(one):
     assert 0 <= client.loop_lag_p99_s <= client.loop_lag_max_s
     assert 0 < client.skew_p50_s <= client.skew_p99_s
     assert seen == sorted(seen)
-    assert seen[0][1] > 0
+    assert seen[-1][1] > 0
 
 
 def test_requests_come_back_in_the_order_of_the_load_from_two_processes(two):
@@ -357,7 +357,7 @@ def test_nothing_is_sent_once_the_duration_is_over_and_what_is_in_flight_is_awai
 
 def test_the_word_to_break_off_may_come_when_a_process_is_done(two):
     with running("--itl-s", "0.01") as url:
-        requests, _ = two.run(load(url, n=2, output_len=[2, 500]), enough=lambda progress: progress.elapsed_s > 0.4)
+        requests, _ = two.run(load(url, n=2, output_len=[2, 2000]), enough=lambda progress: progress.elapsed_s > 2)
         assert requests.error.tolist() == ["", "ended early"]
         requests, _ = two.run(load(url))
     assert requests.error.tolist() == [""] * 4
@@ -415,7 +415,7 @@ def test_a_load_process_ends_with_its_parent():
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     pid = int(parent.communicate()[0])
-    for _ in range(200):
+    for _ in range(1200):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

@@ -9,7 +9,7 @@ from vbench.session.stepwalk import Finding, Step, judge_sample, one_step, sampl
 
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2}
 SIZES = 16  # from 281 to 512: 8 multiples of 32, each divisible by 16 and 7 less
-COMPILE_S = 0.25
+COMPILE_S = 0.5  # well above the noise of a busy host
 
 
 def walked(folder, cache, *flags, verbose=True, compile_s=COMPILE_S, count=10, **engine):
@@ -36,7 +36,7 @@ def test_a_cold_cache_is_filled_once_and_no_run_compiles(cold):
     assert len(set(kernels)) == len(kernels)
     assert len(list(cache.iterdir())) == len(kernels) >= SIZES
     assert facts["kernel_cache"] == "cold"
-    assert facts["rehearsal_cold_s"] == pytest.approx(SIZES * COMPILE_S, rel=0.3)
+    assert facts["rehearsal_cold_s"] == pytest.approx(SIZES * COMPILE_S, rel=0.5)
     assert facts["rehearsal_budget_s"] >= facts["rehearsal_cold_s"]
     assert facts["rehearsal_compilations"] == len(kernels)
     assert facts["rehearsal_steps"] == SIZES + 6  # a sample of 6 sizes is sent twice
@@ -58,21 +58,21 @@ def test_a_warm_cache_makes_the_walk_short_although_the_log_has_the_same_lines(c
 
 
 def test_a_log_of_first_compilations_is_made_up_for_by_the_seconds_of_each_step(tmp_path):
-    record, kernels = walked(tmp_path, tmp_path, verbose=False, compile_s=0.4)
+    compile_s = 0.8  # the first time that a size is sent is told from the second by its seconds alone
+    record, kernels = walked(tmp_path, tmp_path, verbose=False, compile_s=compile_s)
     assert len(kernels) == 1
     assert record.server["rehearsal_steps"] == SIZES + 6
-    assert record.server["rehearsal_cold_s"] == pytest.approx(SIZES * 0.4, rel=0.3)
+    assert record.server["rehearsal_cold_s"] == pytest.approx(SIZES * compile_s, rel=0.5)
     assert "compiled_under_load" not in codes(record.invalid)
 
 
 @pytest.mark.alone  # it tells steps apart by their seconds
 def test_what_the_budget_leaves_out_stands_in_the_record(tmp_path, monkeypatch):
-    compile_s = 0.5  # well above the noise of a busy host, which is taken for steps that compile nothing
-    monkeypatch.setattr(stepwalk, "COLD_BUDGET_S", 7 * compile_s)
+    monkeypatch.setattr(stepwalk, "COLD_BUDGET_S", 7 * COMPILE_S)
     (tmp_path / "cache").mkdir()
-    record, kernels = walked(tmp_path, tmp_path / "cache", compile_s=compile_s)
+    record, kernels = walked(tmp_path, tmp_path / "cache")
     left_out = record.server["rehearsal_steps_left_out"]
-    assert 7 * compile_s <= record.server["rehearsal_cold_s"] <= 11 * compile_s
+    assert 7 * COMPILE_S <= record.server["rehearsal_cold_s"] <= 11 * COMPILE_S
     assert 5 <= left_out <= SIZES - 6
     assert f"{left_out} step sizes" in record.server["still_compiling"]
     assert len(kernels) >= SIZES - left_out

@@ -1,17 +1,20 @@
 """Warm before measured: an engine that compiles is rehearsed, and a run that it compiled under is measured again."""
 
 import os
+import re
 import signal
 import threading
-import time
-from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
-from test_session import executed, happened, session
+from doors import until
+from test_session import executed, happened, load_processes, session
 
+from vbench.engine.counters import parse
 from vbench.metrics import compile_rules
 from vbench.metrics.host_rules import STARVED_SHARE
 from vbench.schema.record import REQUESTS, Record
+from vbench.session import rehearsal
 from vbench.session.rehearsal import MOST_ROUNDS, Pace, shape
 
 COMPILING = ("--compile-s", "0.7")
@@ -37,7 +40,7 @@ def test_an_engine_that_compiles_nothing_is_measured_once_and_its_rehearsal_is_t
     assert "compiled_under_load" not in codes(record.invalid)
     assert record.metrics["compilations"] == 0
     assert (record.server["rehearsal_rounds"], record.server["rehearsal_compiled"]) == (2, 0)
-    assert 0 < record.server["rehearsal_s"] < 20
+    assert record.server["rehearsal_s"] > 0
 
 
 def test_what_the_rehearsal_compiles_no_run_compiles(tmp_path):
@@ -64,7 +67,7 @@ def test_a_run_under_which_the_engine_compiled_is_measured_again_and_what_was_pu
     assert cold.metrics["compilations"] == 1
     assert 0.1 < cold.metrics["compile_share"] <= 1
     assert "compile_share" not in record.metrics
-    assert record.metrics["duration"] < cold.metrics["duration"]
+    assert record.metrics["compilations"] == 0
     (told,) = (reason.sentence for reason in record.warnings if reason.code == "measured_again")
     (folder,) = tmp_path.glob("*.1")
     assert f"{folder.name} (compiled_under_load" in told
@@ -72,32 +75,40 @@ def test_a_run_under_which_the_engine_compiled_is_measured_again_and_what_was_pu
     assert [each["folder"] for each in happened(tmp_path, "recorded")] == [folder.stem]
 
 
-def stop_clients():
-    """Stops this process's load processes for half a second, a moment after a measurement began."""
-    time.sleep(0.2)
-    children = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if b"loadgen.worker" in path.read_bytes()]
-    clients = [int(path.name) for path in children if int((path / "stat").read_text().split()[3]) == os.getpid()]
-    for number in (signal.SIGSTOP, signal.SIGCONT):
+def stop_clients(log):
+    """Stops this process's load processes while the server of this log answers all that it has been asked."""
+    url = re.search(r"API server on (\S+)", log.read_text())[1]
+    clients = load_processes()
+    until(lambda: count_running(url) == 10)
+    for pid in clients:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: count_running(url) == 0)
+    finally:
         for pid in clients:
-            os.kill(pid, number)
-        time.sleep(0.5)
+            os.kill(pid, signal.SIGCONT)
+
+
+def count_running(url):
+    with urlopen(f"{url}/metrics") as page:
+        return parse(page.read().decode())["requests_running"]
 
 
 def test_a_run_whose_client_was_stopped_for_a_moment_is_measured_again(tmp_path):
-    disturbances = [threading.Thread(target=stop_clients)]
+    disturbances = [threading.Thread(target=stop_clients, args=(tmp_path / "server.log",))]
 
     def disturb_once(event):
         if event.kind == "measuring" and disturbances:
             disturbances.pop().start()
 
-    made = session(loads=(10,), workload={"output_len": 40})
+    made = session(loads=(10,), workload={"output_len": 100})  # of two seconds
     record = executed(made, tmp_path, disturb_once)[10]
     first, *_ = (Record.load(path) for path in sorted(tmp_path.glob(f"{made.runs[0].folder}.*")))
     assert codes(first.invalid) & {"lagging_client", "buffered_replies"}
     assert "measured_again" in codes(record.warnings)
     assert record.started_at > first.started_at
     assert record.metrics["client_loop_lag_max_s"] < first.metrics["client_loop_lag_max_s"]
-    assert first.metrics["client_loop_lag_max_s"] > 0.4
+    assert first.metrics["client_loop_lag_max_s"] > 0.5
 
 
 def test_a_run_says_how_long_its_server_waited_for_a_cpu(tmp_path, monkeypatch):
@@ -176,7 +187,8 @@ def test_a_shape_is_warm_once_neither_its_time_nor_its_ttft_falls_by_a_tenth(now
     assert now.has_settled(Pace(2.0, 0.5)) is settled
 
 
-def test_a_rehearsal_of_what_never_stops_compiling_ends_and_says_so(tmp_path):
+def test_a_rehearsal_of_what_never_stops_compiling_ends_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "BUDGET_S", 600.0)  # so that no slow host uses it up
     every = ",".join(map(str, range(5, 1000)))
     record, aside = measured(tmp_path, "--compile-s", "0.01", "--compile-at", every)
     assert "compiled_under_load" in codes(record.invalid)

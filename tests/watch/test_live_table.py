@@ -1,6 +1,5 @@
 """The live table of a campaign on narrow and wide terminals."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,13 @@ from vbench.watch import Event
 from vbench.watch.console import PIPED, open_console
 from vbench.watch.screen import Screen
 
+NOW = 1_800_000_000.0
 MEASURING, STARTING = Path("llama70b-2xh100-tp2-4f5a6f96"), Path("llama70b-4xh100-tp4-abb5c329")
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch):
+    monkeypatch.setattr("time.time", lambda: NOW)
 
 
 def table(width: int) -> str:
@@ -19,7 +24,7 @@ def table(width: int) -> str:
     sessions = {MEASURING: session(8, 80), STARTING: session(8, max_num_seqs=4)}
     screen = Screen(sessions)
     screen.console = Console(width=width, height=40, highlight=False)
-    now, run = time.time(), sessions[MEASURING].runs[1]
+    now, run = NOW, sessions[MEASURING].runs[1]
     measured(screen.board, str(MEASURING), 0, now - 50, now - 30)
     for event in (
         Event(now - 20, "measuring", {"run": run.key, "name": run.name, "replies": 80}),
