@@ -13,7 +13,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache
@@ -176,11 +176,19 @@ def ingest(files: Iterable[Path], chosen: Options) -> Tally:
         if file.name == RECORD:
             _file_record(file.parent, chosen, tally)
         elif is_archive(file):
-            for name, folder in unpack_runs(file):
+            for name, folder in _unpack(file, tally):
                 _file_record(folder, chosen, tally, source=file / name)
         else:
             _file_results(file, chosen, tally)
     return tally
+
+
+def _unpack(archive: Path, tally: Tally) -> Iterator[tuple[str, Path]]:
+    """As `unpack_runs`; what is damaged is noted, and ends the archive only."""
+    try:
+        yield from unpack_runs(archive)
+    except Refused as error:
+        tally.unreadable.append(str(error))
 
 
 def _file_record(folder: Path, chosen: Options, tally: Tally, source: Path | None = None) -> None:

@@ -71,6 +71,33 @@ def test_records_in_a_folder_of_archives_are_filed_and_an_unreadable_one_is_name
     assert "multirun/grid.zip/grid/torn/n1/record.json: JSONDecodeError" in said.err
 
 
+def test_a_damaged_member_is_named_and_what_lies_before_it_or_elsewhere_is_filed(campaign, capsys):
+    archiving.main(["multirun/grid"])
+    packed = Path("multirun/grid.zip").read_bytes()
+    with zipfile.ZipFile("multirun/grid.zip") as archive:
+        *_, last = (each for each in archive.infolist() if each.filename.endswith("record.json"))
+    within = last.header_offset + len(last.filename) + 60
+    Path("multirun/grid.zip").write_bytes(packed[:within] + b"\0\0\0\0" + packed[within + 4 :])
+    first, second = sorted(campaign.rglob("record.json"))
+    first.unlink()
+    second.rename(campaign.parent / "record.json")
+    capsys.readouterr()
+    assert ingest.main(["multirun/grid.zip", "multirun/record.json"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("filed 2, already there 0, unreadable 1")
+    assert "multirun/grid.zip: 'grid/" in said.err
+    assert "damaged" in said.err
+
+
+def test_a_folder_with_the_name_of_a_record_is_no_record(campaign, capsys):
+    archiving.main(["multirun/grid"])
+    with zipfile.ZipFile("multirun/grid.zip", "a") as archive:
+        archive.writestr("grid/odd/n1/record.json/", "")
+    capsys.readouterr()
+    assert ingest.main(["multirun/grid.zip"]) == 0
+    assert capsys.readouterr().out.startswith("filed 2, already there 0, unreadable 0")
+
+
 def test_a_harmful_archive_is_one_line_and_exit_code_two_and_nothing_is_filed(campaign, capsys):
     with zipfile.ZipFile("multirun/bad.zip", "w") as archive:
         archive.writestr("../../n1/record.json", "{}")

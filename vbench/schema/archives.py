@@ -162,7 +162,7 @@ def _find_harm(info: zipfile.ZipInfo) -> str | None:
 
 
 def _find_runs(archive: zipfile.ZipFile) -> list[PurePosixPath]:
-    names = (PurePosixPath(name) for name in archive.namelist())
+    names = (PurePosixPath(info.filename) for info in archive.infolist() if not info.is_dir())
     return sorted(name.parent for name in names if name.name == RECORD)
 
 
