@@ -44,3 +44,8 @@ def test_blocks_whose_rules_are_not_modelled_are_not_told(case):
 def test_a_server_without_a_cache_or_without_such_a_page_tells_so():
     assert facts(page(enable_prefix_caching=False)) == {"prefix_caching": False, "cache_block_size": 16}
     assert facts(page(), "") == {}
+
+
+@pytest.mark.parametrize("size", ["²", "x", "-16", "9" * 5000])
+def test_a_size_that_is_no_number_is_not_told(size):
+    assert facts(page(block_size=size)) == {"prefix_caching": True}

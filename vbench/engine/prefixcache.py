@@ -10,6 +10,7 @@ from vbench.schema import Engine, Model
 
 # Other rules than those of `metrics.prefix_cache`: layers of several kinds, blocks that are loaded from elsewhere.
 OTHER_CACHES = ("sliding_window", "mamba_block_size", "kv_offloading_size")
+MOST_DIGITS = 15  # of a setting that is a number
 OTHER_RULES = ("--speculative", "--spec", "--kv-transfer-config", "--kv-offloading", "--decode-context-parallel")
 
 
@@ -46,4 +47,5 @@ def _has_plain_rules(configs: Sequence[dict[str, str]], model: Model, engine: En
 
 def _number(config: dict[str, str], key: str) -> int:
     """A setting as a number; 0 if there is none."""
-    return int(config[key]) if config.get(key, "").isdigit() else 0
+    told = config.get(key, "")
+    return int(told) if told.isdecimal() and len(told) <= MOST_DIGITS else 0

@@ -108,4 +108,4 @@ def _read_start(record: Record, parts: Mapping[str, float]) -> Start | None:
 
 
 def _sort_version(version: str) -> list[int]:
-    return [int(part) for part in version.replace("-", ".").replace(" ", ".").split(".") if part.isdigit()]
+    return [int(part) for part in version.replace("-", ".").replace(" ", ".").split(".") if part.isdecimal()]
