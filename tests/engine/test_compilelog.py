@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from vbench.engine.compilelog import LogPosition, find_compilations, read_facts
+from vbench.engine.compilelog import LogPosition, correct_zone, find_compilations, read_facts
 
 
 def local(*moment):
@@ -78,6 +78,30 @@ def test_only_what_was_logged_since_counts_in_every_replica_s_log(tmp_path):
     with logs[1].open("a") as log:
         log.write(MOE.replace("_topk", "_routing") + "\n")
     assert [each.kernel for each in position.find_compilations()] == ["_routing_forward"]
+
+
+@pytest.mark.parametrize("zone_s", [0, 3600, -8 * 3600, 5.75 * 3600, 14 * 3600])
+def test_a_line_of_a_container_in_another_time_zone_has_its_true_instant(zone_s):
+    assert correct_zone(10_000.0 + zone_s, 9_990.0, 10_100.0) == 10_000.0
+    assert correct_zone(9_988.0 + zone_s, 9_990.0, 10_100.0) == 9_988.0
+    assert correct_zone(10_102.0 + zone_s, 9_990.0, 10_100.0) == 10_102.0
+
+
+def test_a_line_whose_instant_no_zone_or_more_than_one_explains_has_none():
+    assert correct_zone(10_000.0 + 1800 + 440, 9_990.0, 10_100.0) is None  # a clock that is wrong
+    assert correct_zone(10_000.0 + 3600, 9_990.0, 11_000.0) is None  # the run took longer than zones are apart
+    assert correct_zone(10_000.0, 9_990.0, 11_000.0) == 10_000.0
+    assert correct_zone(None, 9_990.0, 10_100.0) is None
+
+
+def test_the_log_of_a_server_in_another_time_zone_is_placed_within_the_run(tmp_path):
+    log = tmp_path / "server.log"
+    log.touch()
+    position = LogPosition.at_end([log])
+    ahead = datetime.fromtimestamp(position.taken_at + 3 * 3600)  # noqa: DTZ006
+    log.write_text(MOE.replace("11-27 10:01:02", f"{ahead:%m-%d %H:%M:%S}"))
+    (found,) = position.find_compilations()
+    assert found.at_s == pytest.approx(position.taken_at, abs=1.0)
 
 
 def test_a_start_tells_whether_its_caches_were_warm():

@@ -10,9 +10,11 @@ apart. Triton's autotuner, torch.compile, FlashInfer's autotuner and CUDA graph 
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +30,8 @@ COMPILED = {  # names for lines that do not name a kernel
 MONITORED = "Kernel JIT monitor activated"
 VERBOSE = re.compile(r"'?\bjit_monitor_verbose'?(?:=|: )True")  # in vLLM's list of arguments and of its config
 VERBOSE_MONITOR = "verbose"
+ZONE_S = 900.0  # time zones lie whole quarters of an hour apart
+CLOCK_S = 2.0  # a log's time is cut to the second, and its clock may be a little off
 LOADED, BUILT = re.compile(r"Directly load .*compil", re.IGNORECASE), re.compile(r"Compiling a graph for ")
 
 
@@ -68,10 +72,11 @@ class LogPosition:
     """The end of each server's log at one moment."""
 
     sizes: tuple[tuple[Path, int], ...]
+    taken_at: float  # seconds since 1970
 
     @classmethod
     def at_end(cls, logs: Sequence[Path]) -> LogPosition:
-        return cls(tuple((log, log.stat().st_size) for log in logs))
+        return cls(tuple((log, log.stat().st_size) for log in logs), time.time())
 
     def read_since(self) -> str:
         """Returns everything that the servers have logged since then, one log after the other."""
@@ -84,7 +89,23 @@ class LogPosition:
 
     def find_compilations(self) -> list[Compilation]:
         """Returns what was compiled since then."""
-        return find_compilations(self.read_since(), datetime.now())  # noqa: DTZ005  the log is in local time
+        now = datetime.now()  # noqa: DTZ005  the log is in local time
+        found = find_compilations(self.read_since(), now)
+        return [replace(each, at_s=correct_zone(each.at_s, self.taken_at, now.timestamp())) for each in found]
+
+
+def correct_zone(at_s: float | None, since_s: float, until_s: float) -> float | None:
+    """The instant of a line that was logged between the two: a container may log in another time zone than ours.
+
+    None if the line has no time, or if several zones would put it there.
+    """
+    if at_s is None:
+        return None
+    first, last = since_s - CLOCK_S, until_s + CLOCK_S
+    if first <= at_s <= last:
+        return at_s
+    shifted = at_s + math.ceil((first - at_s) / ZONE_S) * ZONE_S
+    return shifted if shifted <= last < shifted + ZONE_S else None
 
 
 def _parse_instant(line: str, now: datetime) -> float | None:
