@@ -270,6 +270,19 @@ def test_turns_are_told_in_groups_that_double():
     }
 
 
+def test_recorded_agents_are_sessions_though_no_prompt_extends_another():
+    """Nor do a sub-agent's first prompt and a summary: only the first request of a session can be in mid-life."""
+    made = structured([(0, 0, -1, [0]), (0, 1, -1, [1]), (1, 4, -1, [2]), (1, 5, -1, [3])], [8] * 4, [1] * 4, [0] * 4)
+    assert session_metrics(made, NOBODY) == ttft_by_turn(made) == {}  # a trace that names chats, sent at its own times
+    agents = dataclasses.replace(made, wait_s=np.array([0.0, 2.0, 0.0, 0.0]))
+    assert session_metrics(agents, NOBODY)["sessions_completed"] == 2
+    assert {key for key in ttft_by_turn(agents) if "median" in key} == {
+        "median_ttft_turn1_ms", "median_ttft_turn2_3_ms", "median_ttft_turn4_7_ms"
+    }  # fmt: skip
+    warm = ttft_by_turn(agents, counted=np.array([False, True, False, True]))
+    assert {key for key in warm if "median" in key} == {"median_ttft_turn2_3_ms", "median_ttft_turn4_7_ms"}
+
+
 def test_a_session_begins_in_mid_life_from_its_second_turn_on():
     begins_with = {turn: structured([(0, turn, -1, [0]), (0, 20, 0, [1])], [8, 4], [1, 1], [0, 1]) for turn in (0, 1)}
     assert "mean_ttft_turn1_ms" in ttft_by_turn(begins_with[0])

@@ -22,19 +22,23 @@ CACHED = {"cached0": (0.0, 1e-9), "cached1_49": (1e-9, 0.5), "cached50_89": (0.5
 
 
 def is_in_sessions(requests: Requests) -> bool:
-    """Whether requests follow one another in sessions."""
-    return len(requests.session) > 0 and bool((requests.extends >= 0).any())
+    """Whether requests follow one another in sessions; those of a trace that names chats have times of their own."""
+    later = requests.turn > 0
+    return bool(later.any()) and bool(((requests.extends >= 0) | (requests.wait_s > 0)).any())
 
 
-def ttft_by_turn(requests: Requests) -> dict[str, float]:
+def ttft_by_turn(requests: Requests, counted: Bools | None = None) -> dict[str, float]:
     """Statistics of TTFT by the turn of the session, `…_ttft_turn1_ms` to `…_ttft_turn16_up_ms`.
 
-    The first request of a session that begins in mid-life is left out: nothing of it can be cached.
+    The first request of a session that begins in mid-life is left out: nothing of it can be cached. `counted`, (n,):
+    the requests that count, by default all.
     """
     if not is_in_sessions(requests):
         return {}
-    in_mid_life = (requests.extends < 0) & (requests.turn > 0)
-    return _by_bin(requests, requests.turn, TURNS, ~in_mid_life)
+    first_turn = np.full(int(requests.session.max()) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first_turn, requests.session, requests.turn)
+    in_mid_life = (requests.turn > 0) & (requests.turn == first_turn[requests.session])
+    return _by_bin(requests, requests.turn, TURNS, ~in_mid_life if counted is None else counted & ~in_mid_life)
 
 
 def ttft_by_cached_share(requests: Requests, cached_tokens: Ints) -> dict[str, float]:

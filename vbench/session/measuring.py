@@ -136,7 +136,7 @@ async def measure(
     found |= (
         hit_metrics(requests, hits, counted, by_engine)
         | session_metrics(requests, incomplete, workload.warmup_s or 0.0)
-        | ttft_by_turn(measured)
+        | ttft_by_turn(requests, counts)
     )
     if hits:
         found |= ttft_by_cached_share(measured, hits.nearest[counts])
