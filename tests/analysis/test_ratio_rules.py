@@ -65,9 +65,10 @@ def test_two_points_without_repeats_scatter_and_one_has_no_interval(stats):
     assert math.isnan(one.low)
 
 
-def test_small_values_count_and_zeros_have_no_ratio():
+def test_small_values_count_and_zeros_have_no_ratio_nor_has_a_mean_with_one():
     rows = matched({1: [0.1], 2: [0.0]}, {1: [0.2], 2: [1.0]})
-    assert [math.exp(log) for log in rows["log"]] == pytest.approx([0.5])
+    assert [math.exp(log) for log in rows["log"]] == pytest.approx([0.5, math.nan], nan_ok=True)
+    assert str(mean_ratio(rows)) == "none: 0 in a run"
 
 
 def test_a_mean_over_very_many_repeats_is_that_of_the_normal_distribution(stats):

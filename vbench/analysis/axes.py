@@ -41,6 +41,8 @@ AXES = (
     Axis("dollars_per_million_tokens", "$ a million tokens out", True, ",.2f"),
     Axis("output_tokens_per_joule", "output tokens/J", False, ",.2f"),
 )
+DOLLARS_AN_HOUR = "dollars_per_gpu_hour"  # a column of the runs: the price of one GPU, given or recorded
+IN_DOLLARS = ("dollars_per_million_tokens", "users_per_dollar")
 LATENCY, THROUGHPUT = "median_itl_ms", "output_throughput"
 
 

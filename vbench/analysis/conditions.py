@@ -17,7 +17,7 @@ SCOPES = {
     WEIGHTS: None,  # between models too: two models in unlike precisions are unlike systems
     KV_CACHE: None,
     "model.": "model",
-    "device": "hardware",
+    "device": "gpu_type",
     "host_cpu": "gpu_type",
     "driver": "gpu_type",
     "torch": "engine_version",

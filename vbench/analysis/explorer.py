@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from vbench.analysis.loads import load_axis_named
-from vbench.analysis.points import HALF_WIDTH, mean_points
+from vbench.analysis.points import HALF_WIDTH, mean_points, withhold_untold
 from vbench.metrics.names import metric_name
+from vbench.metrics.quantiles import needed, percentile_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,14 +45,17 @@ def collect_points(rows: pd.DataFrame, options: Options, run_page: Callable[[str
     """
     keys = [key for key in dict.fromkeys((options.x, options.y, *LATENCY_AXES, *YIELD_AXES, *OTHERS)) if key in rows]
     keys = [key for key in keys if rows[key].notna().any()]
+    told = withhold_untold(rows, keys)
+    drawn = [key for key in keys if told[key].notna().any()]
     measured = rows[rows["verdict"] == "VALID"]
     points = [*_mean_points(measured, keys), *_invalid_points(rows[rows["verdict"] == "INVALID"], keys)]
     runs = [run for point in points[:MOST_POINTS] for run in point["runs"]]
     return {
         "keys": keys,
         "names": [metric_name(key) for key in keys],
-        "x": [key for key in dict.fromkeys((options.x, *LATENCY_AXES)) if key in keys],
-        "y": [key for key in dict.fromkeys((options.y, *YIELD_AXES)) if key in keys],
+        "x": [key for key in dict.fromkeys((options.x, *LATENCY_AXES)) if key in drawn],
+        "y": [key for key in dict.fromkeys((options.y, *YIELD_AXES)) if key in drawn],
+        "needs": {key: needed(percent) for key in keys if (percent := percentile_of(key))},  # replies
         "points": points[:MOST_POINTS],
         "left_out": max(0, len(points) - MOST_POINTS),
         "pages": {run: page for run in runs if (page := run_page(run))},
@@ -67,7 +71,7 @@ def encode(data: dict[str, Any]) -> str:
 def _mean_points(rows: pd.DataFrame, keys: list[str]) -> list[dict[str, Any]]:
     if rows.empty:
         return []
-    found = mean_points(rows, keys).set_index(POINT)
+    found = withhold_untold(mean_points(rows, keys), keys).set_index(POINT)
     runs = rows.groupby(POINT)["run_id"].agg(list)
     values = found[keys].to_numpy(dtype=float).tolist()
     halves = found[[key + HALF_WIDTH for key in keys]].to_numpy(dtype=float).tolist()
@@ -79,7 +83,7 @@ def _mean_points(rows: pd.DataFrame, keys: list[str]) -> list[dict[str, Any]]:
 
 
 def _invalid_points(rows: pd.DataFrame, keys: list[str]) -> list[dict[str, Any]]:
-    known = rows.dropna(subset=["load"])
+    known = withhold_untold(rows.dropna(subset=["load"]), keys)
     values = known[keys].to_numpy(dtype=float).tolist()
     about = zip(*(known[key] for key in (*POINT, "load_axis", "reasons", "run_id")), values, strict=True)
     return [

@@ -158,7 +158,8 @@ def _add_derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFra
     kind = named["hardware"].astype("string").str.replace(r"^\d+x", "", regex=True).astype(object)
     kind = kind.where(named["hardware"].notna(), None)
     recorded = named[PRICE] if PRICE in named else pd.Series(math.nan, index=named.index)
-    dollars = kind.map(prices).astype(float).fillna(pd.to_numeric(recorded, errors="coerce")) * named["gpus"] / 3600
+    price = kind.map(prices).astype(float).fillna(pd.to_numeric(recorded, errors="coerce"))
+    dollars = price.where(~_has_several(price, kind)) * named["gpus"] / 3600
     if "model.rope_scaling.factor" in named:
         named = named.assign(**{LIMIT: _longest_contexts(named)})
     throughput, gpus = named["output_throughput"], pd.to_numeric(named["gpus"], errors="coerce")
@@ -167,11 +168,17 @@ def _add_derived(named: pd.DataFrame, prices: Mapping[str, float]) -> pd.DataFra
         host_cpu=named["cpu"].where(named["gpu"].notna(), None),  # of a run on the CPU it is the device
         server=_servers(named),
         gpu_type=kind,
+        dollars_per_gpu_hour=price,
         output_throughput_per_gpu=throughput / gpus.where(gpus > 0),
         users_per_gpu=_users(named) / gpus.where(gpus > 0),
         users_per_dollar=_users(named) / (dollars * 3600).where(dollars > 0),
         dollars_per_million_tokens=dollars / throughput.where(throughput > 0) * 1e6,
     )
+
+
+def _has_several(price: pd.Series, kind: pd.Series) -> pd.Series:
+    """Whether the runs on that kind of GPU recorded several prices: costs at unlike prices say nothing of the runs."""
+    return price.groupby(kind).transform("nunique").fillna(0) > 1
 
 
 def _users(named: pd.DataFrame) -> pd.Series:

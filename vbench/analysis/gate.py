@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -73,10 +74,15 @@ def judge(data: pd.DataFrame | None, why: str, words: str) -> Outcome:
 
 def _describe(row: Any) -> str:
     label = " · ".join(each for each in (row.model_label, row.system_label) if each)
-    return f"{label} is {ratio_text(row)} of the baseline at {row.points} point{'s' if row.points > 1 else ''}"
+    points = f"at {row.points} point{'s' if row.points > 1 else ''}"
+    if math.isnan(row.value):
+        return f"{label} has no ratio {points}, because it is 0 in a run"
+    return f"{label} is {ratio_text(row)} of the baseline {points}"
 
 
 def _next_step(rows: list[Any], gate: Gate) -> str:
+    if any(math.isnan(row.value) for row in rows):
+        return "A ratio needs numbers above 0 in every run"
     if not all(row.interval_from for row in rows):
         return "Without repeats that differ there is no interval: measure both sides with workload.repeats=3"
     more = "more repeats (workload.repeats) or starts (engine.restarts)"

@@ -104,6 +104,11 @@ def add_labels(
     )
 
 
+def join_phrases(rows: pd.DataFrame, conditions: Sequence[str]) -> pd.Series:
+    """What each row says of these conditions, as labels give it."""
+    return _join(rows, _condition_phrases(rows, conditions))
+
+
 def describe_join(rows: pd.DataFrame) -> list[str]:
     """That rows of several experiments are compared, and how to choose one; nothing if they are of one."""
     names = sorted(set(rows["experiment"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional  # the forms that OmegaConf 2.3 reads on Python 3.10
 
@@ -88,6 +89,9 @@ def _check(chosen: Options) -> Options:
         )
     if chosen.fail_if is not None:
         parse_gate(chosen.fail_if)
+    for name, price in chosen.prices.items():
+        if not 0 < price < math.inf:
+            raise Refused(f"prices: {name}: {price:g} must be above 0, in $ an hour of one GPU; leave it out for none")
     if unknown := sorted(set(chosen.figures) - set(FORMATS)):
         raise Refused(f"figures={unknown[0]}: no such format; choose from {', '.join(FORMATS)}, or [] for none")
     return chosen

@@ -12,7 +12,7 @@ import pandas as pd
 from vbench.analysis.frame import METRICS
 from vbench.analysis.loads import NUM_PROMPTS, LoadAxis
 from vbench.metrics.intervals import Interval, t_quantile
-from vbench.metrics.quantiles import needs_text, percentile_of, upper_key
+from vbench.metrics.quantiles import needs_text, percentile_of, upper_key, withhold
 from vbench.schema.errors import Refused
 from vbench.schema.record import Floats
 
@@ -62,6 +62,20 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
             columns["replies" if key == "completed" else key] = extreme.reduceat(one, edges)
     made = pd.DataFrame(columns, index=found.index)
     return pd.concat([found, made], axis=1).reset_index(drop=True)
+
+
+def withhold_untold(found: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The points without the percentiles that they have too few replies for: no curve, limit or winner rests on one.
+
+    Takes `mean_points`, or runs. CSV files keep the numbers.
+    """
+    replies = found.get("replies", found.get("completed"))
+    if replies is None:
+        return found
+    counts = replies.to_numpy(dtype=np.float64, na_value=np.nan)
+    told = {key: withhold(key, found[key].to_numpy(dtype=np.float64, na_value=np.nan), counts)
+            for key in dict.fromkeys(keys) if percentile_of(key) and key in found}  # fmt: skip
+    return found.assign(**told)
 
 
 def _summarise(values: Floats, group: Any, size: int = 0) -> tuple[Floats, Floats]:

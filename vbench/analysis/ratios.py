@@ -9,7 +9,9 @@ repeats  at least half of the points have repeats on a start: Welch's interval, 
          does not cover what another start would change
 points   the scatter of the ratios over the points, which holds the noise and also how much the points truly differ
 
-Values that agree exactly tell nothing of their spread: their variance is unknown, not zero.
+Values that agree exactly tell nothing of their spread: their variance is unknown, not zero. A point at which a run has
+a value of 0 has no ratio, and neither has a mean that it is part of: without it the mean would be too good. Percentiles
+over too few replies are no values.
 """
 
 from __future__ import annotations
@@ -23,18 +25,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vbench.analysis.points import SERVER
+from vbench.analysis.points import SERVER, withhold_untold
 from vbench.metrics.intervals import t_quantile
 
 Values = Any  # an array of one column of `match_points`
 VALUES = ("log", "variance", "df", "starts", "starts_base")
 NO_SPREAD = 1e-20  # of a variance of logarithms; below it is rounding
+NO_RATIO = "none: 0 in a run"
 LARGEST_DF = 1000  # beyond it Student's t is the normal distribution
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """The geometric mean of the ratios at n points, and the ends of its 95 % interval; NaN without an interval."""
+    """The geometric mean of the ratios at n points, and the ends of its 95 % interval; NaN without an interval.
+
+    `value` is NaN where a run has a 0.
+    """
 
     value: float
     low: float
@@ -43,6 +49,8 @@ class Ratio:
     interval_from: str  # "starts", "repeats", "points", or "" where there is none
 
     def __str__(self) -> str:
+        if math.isnan(self.value):
+            return NO_RATIO
         return f"{self.value:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if self.interval_from else "")
 
 
@@ -51,11 +59,15 @@ def log_means(rows: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> 
 
     `by` must separate everything that shapes a result and is not compared. n counts runs, or starts of the server if
     there are several; `starts` then holds the mean of each by its server, else None. The variance is NaN if n is 1.
+    The mean is NaN if a value is 0 or less.
     """
     keys = [*by, "metric"]
     rows = rows if SERVER in rows else rows.assign(**{SERVER: None})
+    rows = withhold_untold(rows, metrics)
     long = rows.melt(id_vars=[*by, SERVER], value_vars=list(metrics), var_name="metric")
-    long = long[long["value"] > 0].assign(value=lambda each: np.log(each["value"].astype(float)))
+    long = long[long["value"].notna()].astype({"value": float})
+    zero = long["value"] <= 0
+    long["value"] = np.log(long["value"].where(~zero, 1.0))
     found = _summarise(long, keys).assign(starts=None)
     of_starts = long.dropna(subset=[SERVER]).groupby([*keys, SERVER], sort=False)["value"].mean().reset_index()
     several = of_starts[of_starts.groupby(keys, sort=False)["value"].transform("size") > 1]
@@ -65,6 +77,10 @@ def log_means(rows: pd.DataFrame, metrics: Sequence[str], by: Sequence[str]) -> 
         clustered = _summarise(several, keys).assign(starts=values)
         both = pd.concat([each.set_index(keys) for each in (clustered, found)])
         found = both[~both.index.duplicated()].loc[found.set_index(keys).index].reset_index()
+    if zero.any():
+        lacking = pd.MultiIndex.from_frame(found[keys]).isin(pd.MultiIndex.from_frame(long.loc[zero, keys]))
+        found = found.assign(mean=found["mean"].mask(lacking), starts=found["starts"].mask(lacking, None))
+        found["variance"] = found["variance"].mask(lacking)
     return found.assign(variance=found["variance"].where(found["variance"] > NO_SPREAD))
 
 
@@ -113,6 +129,8 @@ def _summarise(long: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 def _ratio(logs: Values, variances: Values, df: Values, starts: Values, starts_base: Values) -> Ratio:
     mean = float(logs.mean())
+    if math.isnan(mean):
+        return Ratio(mean, mean, mean, len(logs), "")
     half, origin = _half_width(logs, variances.astype(float), df.astype(float), (starts, starts_base))
     return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half), len(logs), origin)
 

@@ -26,6 +26,7 @@ NAMES = {
     "sessions_at_once": "sessions at once",
     "prefix_hits": "prompt tokens cached (share)",
     "users_per_gpu": "sessions a GPU",
+    "users_per_dollar": "sessions a $ an hour",
     "request_goodput": "goodput (requests/s)",
     "dollars_per_million_tokens": "cost ($ a million tokens out)",
     "output_tokens_per_joule": "energy (output tokens a joule)",

@@ -67,6 +67,12 @@ def needs_text(key: str, replies: float) -> str | None:
     return f"needs {needed(percent)}" if percent and replies < needed(percent) else None
 
 
+def withhold(key: str, values: Floats, replies: Floats) -> Floats:
+    """A metric's values, NaN where it is a percentile over too few replies. Unknown replies (NaN) withhold none."""
+    percent = percentile_of(key)
+    return np.where(replies < needed(percent), np.nan, values) if percent else values
+
+
 def quotable(key: str, replies: Iterable[float], known: Container[str]) -> str:
     """The percentile for a table's column: the key itself if one row has replies enough for it, else the highest lower
     one that most rows can tell; the key again if there is none, or if it is no percentile.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from vbench.plan.naming import number_repeats, say_name
 from vbench.schema.record import Record
+from vbench.schema.text import short_number
 
 LEVEL_FORMATS = {"max_concurrency": "{:g} at once", "request_rate": "{:g} requests/s", "sessions": "{:g} sessions"}
 ANSWER_METRICS = {load: f"slo_{load}" for load in LEVEL_FORMATS}  # in the record of a search
@@ -81,7 +82,8 @@ def _describe_interval(metrics: Mapping[str, float]) -> str:
     """Between which levels the capacity lies, if the search found more than its bracket."""
     if "slo_capacity_low" not in metrics:
         return ""
-    return f"; 99 % met up to {metrics['slo_capacity_low']:.3g}–{metrics['slo_capacity_high']:.3g} (90 % sure)"
+    low, high = (short_number(metrics[f"slo_capacity_{end}"]) for end in ("low", "high"))
+    return f"; 99 % met up to {low}–{high} (90 % sure)"
 
 
 def _objective_name(key: str) -> str:

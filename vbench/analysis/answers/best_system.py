@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from vbench.analysis.answers import within_slo
 from vbench.analysis.answers.words import describe_load, find_data, format_value, join_names, shorten
 from vbench.analysis.axes import Axis, axis
-from vbench.analysis.points import HALF_WIDTH
+from vbench.analysis.points import HALF_WIDTH, withhold_untold
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     from vbench.analysis.section import Section
 
 PER_GPU = "output_throughput_per_gpu"
-UNITS = {"max_concurrency": "requests at once", "sessions": "sessions at once"}
 
 
 def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
     """For each model one sentence for each of the three."""
     x, y = axis(options.x), axis(options.y)
     told = [*_at_the_load(find_data(found, "throughput-latency"), y), *_within_limits(found, x, y, options.slo)]
-    return [*shorten(told, "Throughput and latency, and the curves"), *_within_slo(find_data(found, "within-slo"))]
+    return [
+        *shorten(told, "Throughput and latency, and the curves"),
+        *within_slo.sentences(find_data(found, "within-slo")),
+    ]
 
 
 def compare(best: Any, other: Any, y: Axis) -> str:
@@ -44,7 +47,7 @@ def _at_the_load(cells: pd.DataFrame, y: Axis) -> list[str]:
     if cells.empty:
         return []
     told, alone = [], []
-    for model, rows in cells.dropna(subset=[y.key]).groupby("model_label"):
+    for model, rows in withhold_untold(cells, [y.key]).dropna(subset=[y.key]).groupby("model_label"):
         ranked = _ranked(rows, y)
         best = ranked.iloc[0]
         if len(ranked) == 1:
@@ -75,7 +78,7 @@ def _within_limits(found: list[Section], x: Axis, y: Axis, limits: list[float]) 
         data = section.data
         if not section.slug.startswith("curves-") or section.slug.startswith("curves-on-") or data is None:
             continue
-        points = data.dropna(subset=[x.key, y.key])
+        points = withhold_untold(data, [x.key, y.key]).dropna(subset=[x.key, y.key])
         if points["system_label"].nunique() < 2:
             continue
         winners: dict[str, list[float]] = {}  # equal winners are named once
@@ -100,24 +103,6 @@ def _limit_text(limits: list[float], x: Axis) -> str:
     *first, last = [f"{limit:g}" for limit in limits]
     numbers = f"{', '.join(first)} and {last}" if first else last
     return f"{name} {'≤' if x.less_is_better else '≥'} {numbers} {unit}".strip()
-
-
-def _within_slo(data: pd.DataFrame) -> list[str]:
-    told = []
-    for (model, objectives, search), rows in data.groupby(["model_label", "objectives", "search"]) if len(data) else []:
-        ranked = rows.sort_values("highest", ascending=False, kind="stable")
-        best = ranked.iloc[0]
-        most = "at most " if best["at_most"] else ""
-        served = (
-            f", {most}{best['output_throughput']:,.0f} output tokens/s" if pd.notna(best["output_throughput"]) else ""
-        )
-        unit = UNITS.get(search, "requests/s")
-        rest = f" The next: {ranked.iloc[1]['system_label']}, {ranked.iloc[1]['highest']:g}." if len(ranked) > 1 else ""
-        told.append(
-            f"{model} within {objectives or 'its SLO'}: {best['system_label']}, {best['highest']:g} {unit}{served} "
-            f"(by {best['probes']} probes, 99 % of requests met it).{rest}"
-        )
-    return told
 
 
 def _ranked(rows: pd.DataFrame, of: Axis) -> pd.DataFrame:

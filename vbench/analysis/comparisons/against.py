@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from vbench.analysis.axes import DOLLARS_AN_HOUR, IN_DOLLARS
 from vbench.analysis.comparisons.ratio_table import ratio_caption, ratio_table
+from vbench.analysis.conditions import differs
 from vbench.analysis.frame import ALONE, TOKENS_IN, TOKENS_OUT, WORDS, add_lengths, ensure_columns, find_varying
 from vbench.analysis.gate import Outcome, judge, parse_gate
 from vbench.analysis.hosts import HOST, HOST_METRICS, describe_hosts
@@ -18,11 +20,14 @@ from vbench.analysis.labels import (
     describe_disjoint,
     describe_join,
     describe_mixed,
+    join_phrases,
     load_axis,
     shared_conditions,
 )
 from vbench.analysis.ratios import log_means, match_points, mean_ratios
 from vbench.analysis.section import Section
+from vbench.metrics.names import metric_name
+from vbench.metrics.quantiles import needed, percentile_of
 from vbench.schema.errors import Refused
 
 if TYPE_CHECKING:
@@ -46,7 +51,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         side = "the new side" if new.empty else f"the baseline {options.against}"
         return [Section(SLUG, title, notes=(f"Nothing to compare: {side} has no VALID run under load.",))]
     axis = comparison_axis(new, old, everything)
-    metrics = _metrics(options, new, old)
+    metrics, priced = _leave_out_unlike_prices(_metrics(options, new, old), new, old)
     sides = pd.concat([new.assign(side="new"), old.assign(side="old")], ignore_index=True)
     stated = [each for each in find_varying(sides, everything) if each not in (*axis, TOKENS_IN, TOKENS_OUT, HOST)]
     sides = add_lengths(sides, stated)
@@ -55,15 +60,18 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     labels = add_labels(
         sides.reindex(columns=list(dict.fromkeys([*sides, *metrics]))), conditions, join_experiments=True
     )
-    stats = log_means(labels, list(dict.fromkeys([*metrics, *HOST_METRICS])), ["side", *POINT])
-    matched = match_points(stats[stats["side"] == "new"], stats[stats["side"] == "old"], POINT)
+    labels = labels.assign(variant=describe_variants(labels, axis))
+    stats = log_means(labels, list(dict.fromkeys([*metrics, *HOST_METRICS])), ["side", *POINT, "variant"])
+    matched = _match_sides(stats)
     found = matched[matched["metric"].isin(metrics)]
     if found.empty:
         why = describe_disjoint(new, old, ["model", *SYSTEM, "num_prompts", *conditions]) or "every point"
-        return [Section(SLUG, title, notes=(f"No point was measured on both sides: they differ in {why}.",))]
+        told = f"No point was measured on both sides: they differ in {why}."
+        return [Section(SLUG, title, notes=(told, *priced))]
     used = labels.merge(found[["model_label", "system_label"]].drop_duplicates())
+    found = found.assign(system_label=_name_variants(found))
     data = mean_ratios(found, ["model_label", "system_label"])
-    mixed = describe_mixed(used, [each for each in conditions if each != load_axis(labels).column])
+    mixed = _describe_mixed(used, [each for each in conditions if each != load_axis(labels).column], axis)
     if not mixed and len(data[["model_label", "system_label"]].drop_duplicates()) > 1:
         data = pd.concat([data, mean_ratios(found, []).assign(model_label=ALL, system_label="")], ignore_index=True)
     differs = describe_disjoint(new, old, axis) or "nothing that was asked for"
@@ -72,7 +80,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         f"{shared_conditions(used)}."
     )
     names = (data["model_label"] + " · " + data["system_label"]).str.strip(" ·")
-    notes = [f"No mean over all: the points differ in {mixed}."] if mixed else []
+    notes = [*priced, *([f"No mean over all: the points differ in {mixed}."] if mixed else [])]
     notes += describe_hosts(matched, "the new side", str(options.against))
     notes += [
         f"{side}: {joined}" for side, rows in (("New side", new), ("Baseline", old)) for joined in describe_join(rows)
@@ -91,10 +99,69 @@ def comparison_axis(new: pd.DataFrame, old: pd.DataFrame, conditions: Sequence[s
     return ["engine_version", *(each for each in options if describe_disjoint(new, old, [each]))]
 
 
+def describe_variants(labels: pd.DataFrame, axis: Sequence[str]) -> pd.Series:
+    """What tells the runs of one side apart in what is compared, such as two engine versions; "" where nothing does.
+
+    They are never one mean: each is divided by each of the baseline.
+    """
+    parts = []
+    for _, side in labels.groupby("side"):
+        varying = [each for each in axis if differs(side, each)]
+        parts.append(join_phrases(side, varying))
+    return pd.concat(parts).reindex(labels.index)
+
+
+def _match_sides(stats: pd.DataFrame) -> pd.DataFrame:
+    """`match_points` of each variant of the new side and each of the baseline, with both names."""
+    new = stats[stats["side"] == "new"]
+    old = stats[stats["side"] == "old"].rename(columns={"variant": "old_variant"})
+    on = [*POINT, "metric"]
+    pairs = [*POINT, "variant", "old_variant"]
+    ours = new.merge(old[[*on, "old_variant"]], on=on)
+    theirs = old.merge(new[[*on, "variant"]], on=on)
+    return match_points(ours, theirs, pairs)
+
+
+def _name_variants(found: pd.DataFrame) -> pd.Series:
+    """The system and, where a side has several variants, which of them are compared."""
+    new = found["system_label"].str.cat(found["variant"], sep=" · ").str.strip(" ·")
+    old = found["old_variant"].map(lambda name: f" against {name}" if name else "")
+    return new + old
+
+
+def _describe_mixed(used: pd.DataFrame, conditions: Sequence[str], axis: Sequence[str]) -> str:
+    """What the points differ in, beside that one side differs from the other."""
+    found = [describe_mixed(used, conditions), *(describe_mixed(side, axis) for _, side in used.groupby("side"))]
+    return "; ".join(filter(None, found))
+
+
+def _leave_out_unlike_prices(
+    metrics: list[str], new: pd.DataFrame, old: pd.DataFrame
+) -> tuple[list[str], tuple[str, ...]]:
+    """The metrics without those in dollars if the runs recorded several prices of a GPU; and why they are left out."""
+    dollars = [each for each in metrics if each in IN_DOLLARS]
+    known = pd.concat([new, old]).groupby("gpu_type")[DOLLARS_AN_HOUR].unique().map(lambda each: sorted(each[each > 0]))
+    unlike = known[known.map(len) > 1]
+    if not dollars or unlike.empty:
+        return metrics, ()
+    told = "; ".join(f"{kind} {', '.join(f'${each:g}' for each in prices)}" for kind, prices in unlike.items())
+    sentence = (
+        f"No ratio of {', '.join(map(metric_name, dollars))}: the runs recorded several prices of a GPU hour ({told}); "
+        f"prices={{{unlike.index[0]}: …}} sets one for both sides."
+    )
+    return [each for each in metrics if each not in dollars], (sentence,)
+
+
 def judge_sections(found: list[Section], fail_if: str) -> Outcome:
     """Judges the table of ratios by `fail_if`."""
     section = next(each for each in found if each.slug == SLUG)
-    return judge(section.data, " ".join(section.notes), fail_if)
+    if section.data is None:
+        return judge(None, " ".join(section.notes), fail_if)
+    metric = parse_gate(fail_if).metric
+    percent = percentile_of(metric)
+    few = f", from {needed(percent)} replies or more" if percent else ""
+    why = next((note for note in section.notes if metric_name(metric) in note), "")
+    return judge(section.data, why or f"no point that both sides measured has it on both{few}", fail_if)
 
 
 def _metrics(options: Options, *sides: pd.DataFrame) -> list[str]:

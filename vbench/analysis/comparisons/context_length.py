@@ -10,7 +10,7 @@ from vbench.analysis.axes import axis
 from vbench.analysis.frame import LENGTH, value_text
 from vbench.analysis.labels import add_labels, describe_join, shared_conditions
 from vbench.analysis.plot import Plot
-from vbench.analysis.points import mean_points, repeats_caption
+from vbench.analysis.points import mean_points, repeats_caption, withhold_untold
 from vbench.analysis.ratios import log_means, match_points, mean_ratios, ratio_text
 from vbench.analysis.section import Section, slug
 
@@ -103,7 +103,7 @@ def _figure(labels: pd.DataFrame, model: str, system: str, options: Options) -> 
     found = mean_points(rows.assign(system_label=curve))
     title = f"{model} · {system}: by max_model_len"
     name = slug("context-length", model, system)
-    drawable = found.dropna(subset=[x.key, y.key])
+    drawable = withhold_untold(found, [x.key, y.key]).dropna(subset=[x.key, y.key])
     if drawable.empty:
         return Section(name, title, notes=(f"No run has both {y.short} and {x.short}: nothing to draw.",))
     bars = repeats_caption(drawable)

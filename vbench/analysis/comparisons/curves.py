@@ -10,8 +10,9 @@ from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_
 from vbench.analysis.loads import NUM_PROMPTS
 from vbench.analysis.pareto import pareto_front
 from vbench.analysis.plot import Plot
-from vbench.analysis.points import mean_points, repeats_caption
+from vbench.analysis.points import mean_points, repeats_caption, withhold_untold
 from vbench.analysis.section import Section, slug
+from vbench.metrics.quantiles import needs_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +47,9 @@ def _section(name: str, subject: str, rows: pd.DataFrame, options: Options) -> S
     x, y, load = axis(options.x), axis(options.y), load_axis(rows)
     found = mean_points(rows)
     title, subtitle = f"{subject}: {_quantity(y.key)} against {_quantity(x.key)}", shared_conditions(rows)
-    drawable = found.dropna(subset=[x.key, y.key])
+    drawable = withhold_untold(found, [x.key, y.key]).dropna(subset=[x.key, y.key])
     if drawable.empty:
-        note = f"No run has both {y.short} and {x.short}: nothing to draw. {_hint(x.key, y.key)}".strip()
+        note = f"No run has both {y.short} and {x.short}: nothing to draw. {_hint(found, x.key, y.key)}".strip()
         return Section(name, title, f"{subtitle}.", data=found, notes=(note,))
     drawable = drawable.assign(pareto=pareto_front(drawable, x, y))
     notes = [] if len(drawable) > drawable["system_label"].nunique() else ["One load a system: points, not yet curves."]
@@ -67,9 +68,12 @@ def _quantity(key: str) -> str:
     return {"dollars_per_million_tokens": "cost", "output_tokens_per_joule": "tokens a joule"}.get(key, "throughput")
 
 
-def _hint(*keys: str) -> str:
+def _hint(found: pd.DataFrame, *keys: str) -> str:
+    few = [(key, needs) for key in keys for count in found.get("replies", ()) if (needs := needs_text(key, count))]
+    if few:
+        return f"A {few[0][0].partition('_')[0]} {few[0][1]} replies."
     if "dollars_per_million_tokens" in keys:
-        return "Dollars need a price: 'prices={h100: 2.5}', $ an hour of one GPU."
+        return "Dollars need one price of each GPU: 'prices={h100: 2.5}', $ an hour."
     if "output_tokens_per_joule" in keys:
         return "Joules need a GPU whose power can be read while a run is measured."
     return "Replies of one token have no time between tokens."

@@ -31,8 +31,16 @@ POINT = ("model_label", "conditions_label", "system_label", "load")
 def sections(runs: Runs, options: Options) -> list[Section]:
     """One table for each pair of GPU kinds."""
     on_gpus = runs.valid[pd.to_numeric(runs.valid["gpus"], errors="coerce") > 0]
-    kinds = dict(iter(on_gpus[on_gpus["gpu_type"] != UNKNOWN].groupby("gpu_type")))
+    known = on_gpus[on_gpus["gpu_type"] != UNKNOWN]
+    kinds = dict(iter(known.assign(kind=name_kinds(known)).groupby("kind")))
     return [_section(runs, options, other, one, kinds) for one, other in combinations(sorted(kinds), 2)]
+
+
+def name_kinds(rows: pd.DataFrame) -> pd.Series:
+    """The kind of GPU of each run, with its product where the runs have several of that kind: they are not alike."""
+    several = rows.groupby("gpu_type")["device"].transform("nunique") > 1
+    products = rows["gpu_type"] + " (" + rows["device"].fillna("unknown product").astype(str) + ")"
+    return rows["gpu_type"].mask(several, products)
 
 
 def _section(runs: Runs, options: Options, kind: str, baseline: str, kinds: dict[str, pd.DataFrame]) -> Section:
@@ -40,8 +48,8 @@ def _section(runs: Runs, options: Options, kind: str, baseline: str, kinds: dict
     rows = pd.concat([kinds[kind], kinds[baseline]])
     labels = add_labels(rows, conditions, ["gpus", "parallelism"])
     name, title = slug("gpus", kind, baseline), f"{kind} against {baseline}"
-    stats = log_means(labels, list(dict.fromkeys([*options.compared, *HOST_METRICS])), ["gpu_type", *POINT])
-    matched = match_points(stats[stats["gpu_type"] == kind], stats[stats["gpu_type"] == baseline], POINT)
+    stats = log_means(labels, list(dict.fromkeys([*options.compared, *HOST_METRICS])), ["kind", *POINT])
+    matched = match_points(stats[stats["kind"] == kind], stats[stats["kind"] == baseline], POINT)
     found = matched[matched["metric"].isin(options.compared)]
     if found.empty:
         keys = ["model", "gpus", "parallelism", "num_prompts", *conditions, "experiment"]

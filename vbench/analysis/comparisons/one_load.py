@@ -9,7 +9,14 @@ import pandas as pd
 
 from vbench.analysis.axes import Axis, axis
 from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
-from vbench.analysis.points import bounds_caption, choose_load, mean_points, mean_text, repeats_caption
+from vbench.analysis.points import (
+    bounds_caption,
+    choose_load,
+    mean_points,
+    mean_text,
+    repeats_caption,
+    withhold_untold,
+)
 from vbench.analysis.section import Section
 
 if TYPE_CHECKING:
@@ -28,8 +35,10 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     measured = everything[everything["verdict"] == "VALID"]
     found = mean_points(measured)
     swept = load_axis(everything)
-    load, why = choose_load(found, options.num_prompts, swept)
-    cells = select_load(found, load, y)
+    on_axis = found[found["load_axis"] == swept.column]  # 100 prompts are not 100 requests a second
+    load, why = choose_load(on_axis, options.num_prompts, swept)
+    why += f", of those with a finite {swept.name}" if why and len(on_axis) < len(found) else ""
+    cells = select_load(on_axis, load, y)
     table, notes = grid(cells, everything, load, x, y)
     repeats = "; ".join(filter(None, (repeats_caption(cells), bounds_caption(cells, (y.key, x.key)))))
     caption = (
@@ -54,7 +63,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
 def select_load(found: pd.DataFrame, load: float, y: Axis) -> pd.DataFrame:
     """The points of one load, with `best`: whether the point is the best of its model by `y`, if there is a choice."""
     cells = found[found["load"] == load].reset_index(drop=True)
-    of_model = cells.groupby("model_label")[y.key]
+    of_model = withhold_untold(cells, [y.key]).groupby("model_label")[y.key]
     best = of_model.transform("min" if y.less_is_better else "max")
     return cells.assign(best=(cells[y.key] == best) & (of_model.transform("count") > 1))
 
@@ -66,6 +75,8 @@ def grid(
 
     `cells` comes from `select_load`; `everything` holds all labelled runs, which say why a cell is missing.
     """
+    swept = load_axis(everything).column
+    at_load = (everything["load"] == load) & (everything["load_axis"] == swept)
     found = {(row["system_label"], row["model_label"]): row for row in cells.to_dict("records")}
     marks: dict[str, str] = {}
 
@@ -74,7 +85,7 @@ def grid(
         if row:
             texts = [mean_text(row, each.key, each.digits) for each in (y, x)]
             return f"{BEST + ' ' if row['best'] else ''}{' / '.join(texts)}"
-        why = _why_missing(everything, system, model, load)
+        why = _why_missing(everything, at_load, system, model)
         return f"N/A [{marks.setdefault(why, _letter(len(marks)))}]"
 
     order = everything.drop_duplicates("system_label").sort_values(["gpus", "hardware", "system_label"])["system_label"]
@@ -84,11 +95,11 @@ def grid(
     return table, [f"[{mark}] {why}" for why, mark in marks.items()]
 
 
-def _why_missing(everything: pd.DataFrame, system: str, model: str, load: float) -> str:
+def _why_missing(everything: pd.DataFrame, at_load: pd.Series, system: str, model: str) -> str:
     here = everything[(everything["system_label"] == system) & (everything["model_label"] == model)]
     if here.empty:
         return "not measured"
-    at = here[here["load"] == load]
+    at = here[at_load[here.index]]
     if at.empty:
         if (here["verdict"] == "FAILED").all():
             return f"FAILED at every load: {', '.join(sorted(set(here['failure'].dropna())))}"

@@ -6,6 +6,7 @@ import pandas as pd
 
 from vbench.analysis.axes import AXES
 from vbench.analysis.ratios import ratio_text
+from vbench.metrics.names import metric_name
 
 SHORT = {axis.key: axis.short for axis in AXES}
 
@@ -15,7 +16,10 @@ def ratio_table(data: pd.DataFrame, names: pd.Series, title: str) -> pd.DataFram
     order, metrics = list(dict.fromkeys(names)), list(dict.fromkeys(data["metric"]))
     cells = {(name, row.metric): ratio_text(row) for name, row in zip(names, data.itertuples(), strict=True)}
     table = pd.DataFrame(
-        {SHORT.get(metric, metric): [cells.get((name, metric), "") for name in order] for metric in metrics},
+        {
+            SHORT.get(metric) or metric_name(metric): [cells.get((name, metric), "") for name in order]
+            for metric in metrics
+        },
         index=pd.Index(order, name=title),
     )
     return table.assign(points=data["points"].groupby(names.to_numpy()).max().reindex(order).to_numpy())

@@ -32,15 +32,15 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     rows = rows[rows["gpus"] > 0]
     if rows.empty:
         return []
-    conditions = [each for each in runs.conditions if each != "device"]
     rows = _drop_metrics(rows, {y.key, "gpus", *SIZES, *(each.column for each in LOAD_AXES), *runs.everything})
     grown = pd.concat([_add_way(rows, size) for size in SIZES])
-    labels = add_labels(grown, conditions, ["gpu_type", "way"])
+    labels = add_labels(grown, runs.conditions, ["gpu_type", "way"])
     sizes = labels.groupby(["model_label", "system_label"])["gpus"].transform("nunique")
     labels = labels[sizes > 1]
     if labels.empty:
         return []
     swept, by = load_axis(labels), ("model_label", "system_label", "gpus", "load")
+    labels = labels[labels["load_axis"] == swept.column]
     load, why = choose_load(mean_points(labels, [y.key], by), options.num_prompts, swept)
     data = _data(labels[labels["load"] == load], y.key)
     if data.empty:

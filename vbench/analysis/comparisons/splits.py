@@ -14,7 +14,7 @@ from vbench.analysis.frame import SIZES
 from vbench.analysis.hosts import HOST_METRICS, describe_hosts
 from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
 from vbench.analysis.plot import Plot
-from vbench.analysis.points import HALF_WIDTH, mean_points
+from vbench.analysis.points import HALF_WIDTH, mean_points, withhold_untold
 from vbench.analysis.ratios import log_means, match_points, mean_ratios, ratio_text
 from vbench.analysis.section import Section, slug
 
@@ -33,11 +33,11 @@ MOST_FIGURES = 4
 def sections(runs: Runs, options: Options) -> list[Section]:
     """The table of all splits, then a figure and a table by load where the split matters most; none without two."""
     x, y = axis(options.x), axis(options.y)
-    rows = runs.valid.dropna(subset=["gpus", *SIZES, x.key, y.key])
+    rows = withhold_untold(runs.valid, [x.key, y.key]).dropna(subset=["gpus", *SIZES, x.key, y.key])
     rows = rows[rows["gpus"] > 0]
     if rows.empty:
         return []
-    labels = add_labels(rows, [each for each in runs.conditions if each != "device"], ["parallelism"])
+    labels = add_labels(rows, runs.conditions, ["parallelism"])
     several = labels[labels.groupby(SETTING)["parallelism"].transform("nunique") > 1]
     if several.empty:
         return []

@@ -38,7 +38,10 @@
   // All that is known of a point: its numbers, its verdict and its runs.
   function describe(point) {
     const rows = [["verdict", point.verdict + (point.why ? `: ${point.why}` : "")], ["runs", ""]]
-    for (const key of data.keys) if (valueAt(point, key) !== null) rows.push([nameOf(key), text(point, key)])
+    for (const key of data.keys) {
+      if (valueAt(point, key) !== null) rows.push([nameOf(key), text(point, key)])
+      else if ((valueAt(point, "completed") ?? Infinity) < data.needs[key]) rows.push([nameOf(key), `needs ${data.needs[key]} replies`])
+    }
     const list = element("dl")
     for (const [name, value] of rows) list.append(element("dt", name), element("dd", value))
     const runs = list.querySelectorAll("dd")[1]
