@@ -200,3 +200,9 @@ def test_a_pause_weighs_by_the_steady_window_where_that_is_a_tenth_of_the_run():
     assert metrics(made)["duration"] == pytest.approx(100.3)
     assert steady_metrics(made)["steady_window_s"] == pytest.approx(10.3, abs=0.02)
     assert compile_share(made, np.array([95.0])) == pytest.approx(0.31 / 10.3, rel=0.01)  # 0.003 of the whole run
+
+
+def test_a_run_of_which_only_the_warm_up_could_be_sent_lost_nothing():
+    made = requests(reply(0.0, 500, pauses={250: 2.0}), [], sent=[0.0, np.nan], finished=np.array([7.0, np.nan]))
+    assert compile_share(made, np.array([2.0])) > 0.0
+    assert compile_share(made, np.array([2.0]), np.array([False, True])) == 0.0

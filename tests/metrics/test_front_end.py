@@ -46,6 +46,16 @@ def test_all_of_several_front_ends_are_held_up_but_for_an_idle_parent():
     assert is_held_up(sampled(0.0, 1.0), *PAUSE)
 
 
+@pytest.mark.parametrize(("cores", "idle"), [(0.009, True), (0.011, False)])
+def test_a_loop_that_used_less_than_a_hundredth_of_a_core_is_an_idle_parent(cores, idle):
+    columns = {f"cpu/frontend{number}_loop_s": TIMES * used for number, used in enumerate((cores, 1.0))}
+    columns |= {
+        "cpu/engine_core0_s": TIMES,
+        "server/requests_running": np.where(np.isin(TIMES, (3.0, 7.0)), 1.0, np.nan),
+    }
+    assert is_held_up(find_front_ends(Series(TIMES, columns, 0.0)), *PAUSE) is idle
+
+
 @pytest.mark.parametrize("answers", [(), (0.0, 1.0), (8.0, 9.0)])
 def test_polls_that_are_never_answered_say_nothing_of_the_pause(answers):
     assert not is_held_up(sampled(1.0, answers=answers), *PAUSE)

@@ -54,6 +54,12 @@ def test_a_prompt_can_be_hit_as_soon_as_it_is_admitted_and_a_reply_once_it_has_e
     assert infinite_hits(turns, afterwards).tolist() == [0, 8, 12]
 
 
+def test_at_one_instant_a_reply_ends_before_the_turn_that_carries_it_is_admitted():
+    turns = content([1] * 8, [1] * 12 + [5], replies=[[1] * 8, []], output=8)
+    times = Timeline(np.array([0.0, 2.0]), np.array([0.5, 2.5]), np.array([2.0, 3.0]), np.arange(2))
+    assert simulate(turns, times, [100]).tolist() == infinite_hits(turns, times).tolist() == [0, 12]
+
+
 def test_replicas_do_not_share_their_caches():
     prompts, times = content([1] * 9, [1] * 9, [1] * 9), one_after_another(3)
     caches = np.array([0, 1, 0])
@@ -104,6 +110,13 @@ def test_admission_is_the_step_before_the_first_token_in_the_order_of_sending():
     assert found.admitted.tolist() == [0.0, 2.0, 2.5, 2.6]
     assert found.first.tolist() == [1.0, 3.0, 3.0, 2.7]
     assert found.order.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("before_s", "admitted"), [(0.0019, 2.0), (0.0021, 2.9979), (0.01, 2.99)])
+def test_tokens_of_one_step_come_within_2_ms(before_s, admitted):
+    """The first token of a request that was sent at 0.5 comes at 3 s, and one of another so shortly before it."""
+    made = requests([(1.0, 1), (2.0, 1), (3.0 - before_s, 1)], [(3.0, 1)], sent=[0.0, 0.5])
+    assert timeline(made).admitted.tolist() == pytest.approx([0.0, admitted])
 
 
 def test_a_load_without_requests_has_no_hits():

@@ -47,7 +47,7 @@ def compile_share(requests: Requests, compiled_at: Floats, counted: Bools | None
     by default all; the others, sent to warm up, only show the pauses.
     """
     lost = _find_losses(requests, compiled_at)
-    counted = np.full(len(requests), True) if counted is None else counted
+    counted = ~np.isnan(requests.sent) if counted is None else counted & ~np.isnan(requests.sent)
     if not lost.seconds.any() or not counted.any():
         return 0.0
     shares = [_share_of_span(lost, np.nanmin(requests.sent[counted]), np.nanmax(requests.finished[counted]))]
