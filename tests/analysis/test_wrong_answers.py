@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import compared
+import pandas as pd
 import pytest
 import records
+from rich.console import Console
 
 from vbench.analysis import comparisons, explorer, frame
 from vbench.analysis.answers import answer
 from vbench.analysis.comparisons import against
 from vbench.analysis.options import Options, parse_options
+from vbench.analysis.section import Section
+from vbench.analysis.terminal import print_section
+from vbench.metrics.intervals import Interval
 from vbench.schema import Slo
 from vbench.schema.errors import Refused
 
@@ -250,7 +256,7 @@ def said_of(*made):
 def test_repeats_of_a_search_are_one_system_with_an_interval():
     table, sentence = said_of(searched(20.0), searched(22.0, 1), searched(24.0, 2))
     assert len(table) == 1
-    assert table[["highest", "between", "searches", "probes"]].to_numpy().tolist() == [["22", "17–27", 3, "60"]]
+    assert table[["highest", "between", "searches", "probes"]].to_numpy().tolist() == [["22 at once", "17–27", 3, "60"]]
     assert sentence == (
         "llama8b within TTFT ≤ 500 ms: 1xh100 · tp1, 22 requests at once (mean of 3 searches, 95 % interval 17–27)."
     )
@@ -271,3 +277,55 @@ def test_searches_are_compared_by_their_intervals(low, decided):
     sentence = said_of(*both)[1]
     assert f"2xh100 · tp2, 26 requests at once (99 % of requests meet it up to {low:g}–28, 90 % sure)" in sentence
     assert sentence.endswith(f"The next: 1xh100 · tp1, 22 {decided}.")
+
+
+# ---- words
+
+
+def test_each_bound_of_a_system_has_its_own_grounds():
+    watched = {"server_max_requests_running": 90.0, "server_frontend_limited": 0.6, "client_busiest_cpu_share": 0.95}
+    _, said = asked(measured(records.record(), **watched))
+    client, front_end = said["What bounds the systems"]
+    what = "at its highest load: llama8b · 1xh100 · tp1."
+    assert client == f"Client, {what} A process of the load client used 95% of a core: the server may bear more."
+    assert front_end == f"Front end, {what} The event loop of a front end filled a core for 60% of the run."
+
+
+def test_an_interval_is_never_said_to_be_0():
+    assert f"{Interval(54.66, 0.04, 3):,.1f}" == "54.7 ± 0.04"
+    assert f"{Interval(54.66, 0.06, 3):,.1f}" == "54.7 ± 0.1"
+
+
+def test_a_speed_up_has_its_interval():
+    one, two = compared.repeated((1000, 1010)), compared.repeated((1900, 1930), gpus=2, tp=2)
+    sections, _ = asked(*one, *two)
+    cell = sections["scaling"].table["2 GPUs"].iloc[0]
+    assert cell.startswith("1.91 [1.")
+    assert cell.endswith("] · 95%")
+    assert "in brackets its 95 % interval" in sections["scaling"].caption
+
+
+def test_a_result_without_a_load_is_said_to_have_none():
+    unknown = records.record(model="other", num_prompts=None, source="imported")
+    unknown.metrics["output_throughput"] = 700.0
+    sections, _ = asked(records.record(), unknown)
+    assert sections["throughput-latency"].notes == ("[a] its load is not known",)
+
+
+def test_what_there_is_instead_of_an_itl_is_named():
+    made = measured(records.record(num_prompts=320))
+    made.metrics.pop("median_itl_ms")
+    sections, _ = asked(made)
+    assert "What they have: x=p99_itl_ms, x=median_tpot_ms, x=" in sections["curves-llama8b"].notes[0]
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(90, False), (200, True)])
+def test_a_table_too_wide_for_the_terminal_keeps_its_words_whole(columns, lines):
+    names = ["sessions", "measured", "infinite", "lost to eviction", "turn 1", "computed prompts", "users a GPU"]
+    table = pd.DataFrame([["1,000,000"] * len(names)], columns=names, index=pd.Index(["1xh200"], name="system"))
+    console = Console(width=columns, file=io.StringIO())
+    print_section(console, Section("s", "title", "caption", table))
+    written = console.file.getvalue()
+    assert "1,000,000" in written
+    assert "eviction" in written
+    assert ("│" in written) == lines

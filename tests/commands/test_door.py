@@ -14,6 +14,8 @@ REFUSALS = {
     "~workload.num_promts": "workload.num_promts: no such key; did you mean workload.num_prompts?",
     "~workload.num_prompts": "workload.num_prompts: a key that is always there",
     "num_prompts=3,4": "num_prompts: no such key; did you mean workload.num_prompts?",
+    "slo={ttft_ms: 100}": "slo: no such key; did you mean workload.slo?",
+    "ttft_ms=100": "ttft_ms: no such key; did you mean workload.slo.ttft_ms?",
     "worklod.seed=3,4": "worklod.seed: no such key; did you mean workload?",
     "model.num_hiden_layers=range(3,5)": "did you mean model.num_hidden_layers?",
     "engine.env.FOO=1": "+engine.env.FOO=… adds it",

@@ -19,6 +19,7 @@ from vbench.schema.record import RECORD, Failure, Reason, Record
 from vbench.schema.series import Series
 from vbench.tracking.curves import points
 from vbench.tracking.mapping import COLUMN_NAMES, flatten, restore
+from vbench.tracking.note import note
 
 pytestmark = [
     pytest.mark.usefixtures("store"),
@@ -195,3 +196,15 @@ def test_no_series_has_two_points_at_one_time_and_step_of_which_mlflow_shows_the
     found = points(twice)
     assert [point.value for point in found] == [3.0, 4.0]
     assert len({(point.key, point.at_ms, point.step) for point in found}) == len(found)
+
+
+def test_the_note_of_a_run_tells_no_percentile_of_too_few_replies():
+    assert "| p99_itl_ms | needs 299 |" in note(records.record(num_prompts=80))
+    assert "| p99_itl_ms | 42 |" in note(records.record(num_prompts=320))
+
+
+def test_the_note_of_a_search_has_its_answer():
+    found = records.record(metrics={"slo_max_concurrency": 22.0, "slo_capacity_low": 21.5, "probes": 9.0})
+    assert note(found).splitlines()[-3:] == [
+        "| slo_max_concurrency | 22 |", "| slo_capacity_low | 21.5 |", "| probes | 9 |",
+    ]  # fmt: skip

@@ -149,3 +149,15 @@ def test_a_rehearsals_progress_is_written_twice_a_minute_and_printed(tmp_path, m
     assert (
         "rehearsing: 30 of 100 step sizes, at most 1 min left; kernels that it compiles stay" in capsys.readouterr().out
     )
+
+
+def test_a_point_that_takes_longer_than_was_thought_has_time_left_by_its_replies():
+    board = Board({"a": session(8, 80)})
+    progress = board.sessions["a"]
+    measured(board, "a", 0, 0.0, 0.1)
+    run = progress.session.runs[1]
+    progress.update(Event(10.0, "measuring", {"run": run.key, "name": run.name, "replies": 80}))
+    progress.update(Event(20.0, "tick", {"run": run.key, "replies": 30, "tokens": 300}))
+    assert board.session_left_s("a", 22.0) == 0.0
+    progress.update(Event(30.0, "tick", {"run": run.key, "replies": 40, "tokens": 400}))
+    assert board.session_left_s("a", 32.0) == pytest.approx(20.0 - 2.0)

@@ -3,7 +3,8 @@
 from records import record
 from rich.console import Console
 
-from vbench.watch.outcome import summary
+from vbench.schema.record import Failure
+from vbench.watch.outcome import result_line, summary
 
 
 def printed(capsys, found):
@@ -41,3 +42,7 @@ def test_a_small_campaign_shows_a_percentile_that_can_be_quoted_under_its_name(c
     assert "p95 ITL ms" in said
     assert "p99 ITL ms" not in said
     assert "needs" not in said
+
+
+def test_a_run_that_failed_says_of_what():
+    assert result_line(record(failure=Failure("oom_load", "out of memory"))) == "[red]FAILED[/] oom_load"

@@ -89,7 +89,7 @@ def runs(table: pd.DataFrame, prices: Mapping[str, float] | None = None) -> Runs
     """
     named = _add_derived(_rename(table), prices or {})
     whole = named["verdict"].notna() & (named["status"] != "RUNNING") & named["parent"].isna()
-    ours = named[whole].sort_values("start_time", ascending=False)
+    ours = named[whole].sort_values("start_time", ascending=False).copy()  # in one piece, as below
     found = ours[ours["verdict"] == "VALID"]
     later = found.duplicated(KEY)
     valid, superseded = found[~later], found[later]

@@ -39,7 +39,8 @@ def nearest(word: str, choices: Sequence[str]) -> str:
 def _nearest_key(parts: Sequence[str], known: Sequence[str]) -> str:
     """Of the keys where the first unknown part stands; a key given without its part is looked for in every part."""
     given = ".".join(parts)
-    whole = [each for each in known if each.partition(".")[2] == given]
+    groups = {name for each in known for name in _beginnings(each.split("."))}
+    whole = [each for each in groups if each.endswith(f".{given}")]
     if len(whole) == 1:
         return f"did you mean {whole[0]}?"
     depth = 1 + max((len(each.split(".")) for each in _beginnings(parts) if _is_part(each, known)), default=0)

@@ -105,7 +105,7 @@ def _kv_cache(row: Mapping[str, Any]) -> Bound | None:
         return None
     told = [f"up to {waiting:,.0f} requests waited"] if waiting > 0 else []
     told += [f"{preempted:,.0f} preemptions"] if preempted > 0 else []
-    return Bound(KV_CAPACITY, f"{usage:.0%} full while {' and '.join(told)}")
+    return Bound(KV_CAPACITY, f"the KV cache was {usage:.0%} full while {' and '.join(told)}")
 
 
 def _scheduler(row: Mapping[str, Any]) -> Bound | None:

@@ -26,7 +26,10 @@ class Interval:
 
     def __format__(self, spec: str) -> str:
         """`9,612 ± 50`, both numbers by the same spec; the mean alone if the half-width is unknown."""
-        return format(self.mean, spec) + ("" if math.isnan(self.half_width) else f" ± {self.half_width:{spec}}")
+        if math.isnan(self.half_width):
+            return format(self.mean, spec)
+        half = format(self.half_width, spec)
+        return f"{self.mean:{spec}} ± {half if half.strip('0.') else format(self.half_width, '.1g')}"  # never ± 0.0
 
 
 def interval(samples: Iterable[float]) -> Interval:

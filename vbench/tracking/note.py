@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from vbench.metrics.quantiles import needs_text
 from vbench.plan.naming import say_name
 from vbench.schema.text import one_line
 from vbench.tracking.markdown import escape_markdown
-from vbench.tracking.view import HEADLINES
+from vbench.tracking.view import ANSWERS, HEADLINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,5 +45,7 @@ def _bullets(title: str, reasons: Iterable[Reason]) -> list[str]:
 
 
 def _table(record: Record) -> list[str]:
-    rows = [f"| {key} | {record.metrics[key]:,.5g} |" for key in HEADLINES if key in record.metrics]
+    found = record.metrics
+    few = {key: needs_text(key, found.get("completed", math.inf)) for key in HEADLINES}
+    rows = [f"| {key} | {few.get(key) or f'{found[key]:,.5g}'} |" for key in (*ANSWERS, *HEADLINES) if key in found]
     return ["| metric | value |", "|---|---:|", *rows] if rows else []

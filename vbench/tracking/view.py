@@ -30,6 +30,11 @@ HEADLINES = (
     "steady_duration",
 )
 
+ANSWERS = (  # of a search
+    *("slo_max_concurrency", "slo_request_rate", "slo_sessions", "slo_capacity_low", "slo_capacity_high"),
+    *("slo_request_goodput", "slo_output_throughput", "probes"),
+)
+
 COLUMNS = (
     "tags.`vbench.validity`",
     "params.`model.name`",

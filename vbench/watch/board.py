@@ -34,6 +34,13 @@ class CurrentRun:
     ttft_ms: float | None = None  # of the latest requests
     itl_ms: float | None = None
 
+    def left_s(self, now: float) -> float:
+        """Seconds that its other replies take at the pace so far; 0 before half of them came: most may come at once."""
+        if 2 * self.replies < self.expected_replies or not self.replies:
+            return 0.0
+        each_s = (self.counted_at - self.began_at) / self.replies
+        return max(each_s * (self.expected_replies - self.replies) - (now - self.counted_at), 0.0)
+
 
 @dataclass
 class SessionProgress:
@@ -139,8 +146,9 @@ class Board:
             return None if pace is None else 0.0
         points_s = pace * sum(s for key, s in progress.estimated_s.items() if key not in progress.verdicts)
         if progress.state == MEASURING and (run := progress.current_run):
-            planned_s = pace * progress.estimated_s.get(run.key, math.inf)  # a probe is part of its search's estimate
-            return max(points_s - min(now - run.began_at, planned_s), 0.0)
+            # A probe is part of its search's estimate.
+            planned_s = min(pace * progress.estimated_s.get(run.key, math.inf), points_s)
+            return points_s - planned_s + max(planned_s - (now - run.began_at), run.left_s(now))
         spent = now - progress.state_since if progress.state == STARTING else 0.0
         start_s = 0.0 if progress.state in (WARMING, MEASURING) else max(self._mean_start_s() - spent, 0.0)
         return points_s + start_s

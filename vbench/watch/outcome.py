@@ -77,6 +77,8 @@ def result_line(record: Record) -> str:
         return f"{answer_line(record)}  {verdict}"
     if is_probe(record) and "slo_level" in record.metrics:
         return f"{probe_line(record)}  {verdict}"
+    if record.failure:
+        return f"{verdict} {literal(record.failure.kind)}"
     if "output_throughput" not in record.metrics:
         return verdict
     metrics = record.metrics

@@ -18,11 +18,16 @@ def sentences(_: Runs, found: list[Section], __: Options) -> list[str]:
     data = find_data(found, "bounds")
     if data.empty:
         return []
-    kinds = data.assign(bound=data["bound"].str.split(", ")).explode("bound")
+    each_kind = {key: data[key].str.split(mark) for key, mark in (("bound", ", "), ("grounds", "; "))}
+    told_of = data["bound"] != NOT_TOLD  # the grounds of these are a list of what was looked at
+    kinds = data.assign(**each_kind)[told_of].explode(["bound", "grounds"])
     told = []
     for kind, rows in sorted(kinds.groupby("bound"), key=lambda each: -len(each[1])):
         names = (rows["model_label"] + " · " + rows["system_label"]).tolist()
-        if kind != NOT_TOLD:
-            told.append(f"{kind[0].upper()}{kind[1:]}, of {len(rows)} of {len(data)} systems at their highest load: "
-                        f"{join_names(names)}. The first of them: {data.loc[rows.index[0], 'grounds']}.")  # fmt: skip
+        systems = (
+            f"of {len(rows)} of {len(data)} systems at their highest load" if len(data) > 1 else "at its highest load"
+        )
+        first = "The first of them: " if len(rows) > 1 else ""
+        grounds = first + rows["grounds"].iloc[0]
+        told.append(f"{kind[0].upper()}{kind[1:]}, {systems}: {join_names(names)}. {grounds[0].upper()}{grounds[1:]}.")
     return told

@@ -34,7 +34,7 @@ def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
         span = f"{row.points} load{'s' if row.points > 1 else ''}"
         told.append(
             f"{name}: {row.split} gives {ratio_text(row)} of {row.baseline}'s {y.short} over {span}: "
-            f"{_verdict(row, y)}.{loads}"
+            f"{'on average ' if loads else ''}{_verdict(row, y)}.{loads}"
         )
     return shorten(told, "Tensor against data parallel")
 
@@ -44,7 +44,7 @@ def _verdict(row: object, y: Axis) -> str:
     if not getattr(row, "interval_from"):  # noqa: B009  a row has whatever fields its table has
         return "not known, one load without repeats"
     if low <= 1 <= high:
-        return "on average not decided, the 95 % interval holds 1"
+        return "not decided, the 95 % interval holds 1"
     return f"{split if (low > 1) != y.less_is_better else baseline} is better"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vbench.analysis.axes import axis
+from vbench.analysis.axes import AXES, axis
 from vbench.analysis.frame import UNKNOWN
 from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
 from vbench.analysis.loads import NUM_PROMPTS
@@ -17,6 +17,7 @@ from vbench.metrics.quantiles import needs_text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vbench.analysis.axes import Axis
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
 
@@ -49,7 +50,7 @@ def _section(name: str, subject: str, rows: pd.DataFrame, options: Options) -> S
     title, subtitle = f"{subject}: {_quantity(y.key)} against {_quantity(x.key)}", shared_conditions(rows)
     drawable = withhold_untold(found, [x.key, y.key]).dropna(subset=[x.key, y.key])
     if drawable.empty:
-        note = f"No run has both {y.short} and {x.short}: nothing to draw. {_hint(found, x.key, y.key)}".strip()
+        note = f"No run has both {y.short} and {x.short}: nothing to draw. {_hint(found, x, y)}".strip()
         return Section(name, title, f"{subtitle}.", data=found, notes=(note,))
     drawable = drawable.assign(pareto=pareto_front(drawable, x, y))
     notes = [] if len(drawable) > drawable["system_label"].nunique() else ["One load a system: points, not yet curves."]
@@ -68,7 +69,8 @@ def _quantity(key: str) -> str:
     return {"dollars_per_million_tokens": "cost", "output_tokens_per_joule": "tokens a joule"}.get(key, "throughput")
 
 
-def _hint(found: pd.DataFrame, *keys: str) -> str:
+def _hint(found: pd.DataFrame, x: Axis, y: Axis) -> str:
+    keys = (x.key, y.key)
     few = [(key, needs) for key in keys for count in found.get("replies", ()) if (needs := needs_text(key, count))]
     if few:
         return f"A {few[0][0].partition('_')[0]} {few[0][1]} replies."
@@ -76,4 +78,9 @@ def _hint(found: pd.DataFrame, *keys: str) -> str:
         return "Dollars need one price of each GPU: 'prices={h100: 2.5}', $ an hour."
     if "output_tokens_per_joule" in keys:
         return "Joules need a GPU whose power can be read while a run is measured."
+    others = [
+        each.key for each in AXES if each.key.endswith("_ms") and found[[each.key, y.key]].notna().all(axis=1).any()
+    ]
+    if others:
+        return f"What they have: x={', x='.join(others)}."
     return "Replies of one token have no time between tokens."

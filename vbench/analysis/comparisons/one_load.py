@@ -103,6 +103,8 @@ def _why_missing(everything: pd.DataFrame, at_load: pd.Series, system: str, mode
     if at.empty:
         if (here["verdict"] == "FAILED").all():
             return f"FAILED at every load: {', '.join(sorted(set(here['failure'].dropna())))}"
+        if here["load"].isna().all():
+            return "its load is not known"
         name = load_axis(here).name
         return f"measured only at {name}={', '.join(f'{n:g}' for n in sorted(set(here['load'].dropna())))}"
     latest = at.iloc[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -45,8 +45,9 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     data = _data(labels[labels["load"] == load], y.key)
     if data.empty:
         return []
+    interval = ", in brackets its 95 % interval" if data["interval_from"].any() else " (single runs: no interval)"
     caption = (
-        f"Speed-up of {y.short} over the fewest GPUs measured, and how much of the ideal it is, at "
+        f"Speed-up of {y.short} over the fewest GPUs measured{interval}, and how much of the ideal it is, at "
         f"{swept.name}={load:g}"
         f"{f' ({why})' if why else ''}. The growing size: tp splits a model, dp copies it. {shared_conditions(labels)}."
     )
@@ -86,9 +87,14 @@ def _data(labels: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _table(data: pd.DataFrame) -> pd.DataFrame:
     names = data["model_label"] + " · " + data["system_label"]
     rows = zip(names, data.itertuples(), strict=True)
-    cells = {(name, row.gpus): f"{row.value:.2f} · {row.efficiency:.0%}" for name, row in rows}
+    cells = {(name, row.gpus): f"{_speed_up(row)} · {row.efficiency:.0%}" for name, row in rows}
     order, sizes = list(dict.fromkeys(names)), sorted(set(data["gpus"]))
     bases = dict(zip(names, data["base"], strict=True))
     table = pd.DataFrame({"of": [f"{bases[name]} GPU{'s' if bases[name] > 1 else ''}" for name in order]}, index=order)
     table.index.name = "model · GPU · what grows"
     return table.assign(**{f"{n} GPUs": [cells.get((name, n), "") for name in order] for n in sizes})
+
+
+def _speed_up(row: Any) -> str:
+    """`1.44 [1.40, 1.48]`."""
+    return f"{row.value:.2f}" + (f" [{row.low:.2f}, {row.high:.2f}]" if row.interval_from else "")

@@ -28,6 +28,7 @@ TP, PP, DP = SIZES
 SETTING = ["model_label", "hardware", "conditions_label"]  # the same model on the same GPUs under the same conditions
 POINT = [*SETTING, "parallelism", "load"]
 MOST_FIGURES = 4
+IDEAL = " Of ideal: divided by whole copies, each under its share of the load (dashed; one copy was measured)."
 
 
 def sections(runs: Runs, options: Options) -> list[Section]:
@@ -46,8 +47,8 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     data = mean_ratios(found, [*SETTING, "split", "baseline"])
     everything = mean_points(labels, by=POINT)
     caption = (
-        "Each split divided by the one with the most tensor parallelism, on the same GPUs at the same number of "
-        f"requests. {ratio_caption(data)} At equal limits: which split has the best {y.short} within them. "
+        "Each split divided by the one with the most tensor parallelism, on the same GPUs at the same load. "
+        f"{ratio_caption(data)} At equal limits: which split has the best {y.short} within them. "
         f"{shared_conditions(several)}."
     )
     table = _table(data, everything, options)
@@ -147,9 +148,7 @@ def _detail(
     data = mean_ratios(found[(found[SETTING] == setting).all(axis=1)], ["split", "baseline", "load"])
     data = data.assign(load_axis=load_axis(drawn).column)
     title = f"{_name(*setting)}: by parallelism"
-    caption = (
-        "By load; of ideal: divided by whole copies, each under its share of the load (dashed; one copy was measured)."
-    )
+    caption = "By load." + (IDEAL if len(ideal) else "")
     figure = Plot(pd.concat([drawn, ideal], ignore_index=True), title, shared_conditions(here), x, y)
     return Section(slug("splits", *setting), title, caption, _by_load(data, drawn, ideal, x, y), data, figure)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 OBJECTIVES = {"workload.slo.ttft_ms": "TTFT", "workload.slo.tpot_ms": "TPOT", "workload.slo.e2el_ms": "E2EL"}
 USERS = {"users_per_gpu": "{:,.1f}", "users_per_dollar": "{:,.1f}"}  # of a search for sessions; $ of an hour
+UNITS = {"max_concurrency": " at once", "request_rate": " req/s", "sessions": " sessions"}
 RATES = {"request_goodput": "{:,.2f}", "output_throughput": "{:,.0f}"}
 CAPACITY = ("slo_capacity_low", "slo_capacity_high")  # of a search: between them lies the load that 99 % met
 POINT = ["model_label", "system_label", "objectives", "search"]
@@ -107,12 +108,14 @@ def _table(data: pd.DataFrame) -> pd.DataFrame:
     def cells(key: str, form: str) -> pd.Series:
         return data[key].map(form.format).where(data[key].notna(), "")
 
-    columns = {"system": data["system_label"], "within": data["objectives"], "searched": data["search"]}
-    columns |= {"highest": data["highest"].map(short_number), "between": data.apply(say_between, axis=1)}
+    units = data["search"].map(UNITS).fillna("")
+    columns = {"system": data["system_label"], "within": data["objectives"]}
+    columns |= {"highest": data["highest"].map(short_number) + units, "between": data.apply(say_between, axis=1)}
     for key, form in RATES.items():
         words = cells(key, form)
         columns[metric_name(key)] = words.where(~data["at_most"] | (words == ""), "≤ " + words)
     columns |= {metric_name(key): cells(key, form) for key, form in USERS.items() if key in data}
-    columns |= {"searches": data["searches"], "probes": cells("probes", "{:.0f}")}
+    columns |= {"searches": data["searches"]} if (data["searches"] > 1).any() else {}
+    columns |= {"probes": cells("probes", "{:.0f}")}
     table = pd.DataFrame(columns)
     return table.set_index(pd.Index(data["model_label"], name="model"))

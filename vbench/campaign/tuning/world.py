@@ -42,7 +42,7 @@ class Sessions:
         configs = [self.make_config(trial) for trial in trials]
         missing = any(task.find_missing_runs() for task in _find_tasks(configs))
         if missing:
-            print(f"\nmeasuring {', '.join(map(self._name, trials))}")  # noqa: T201
+            print(f"\nmeasuring {'; '.join(map(self._name, trials))}")  # noqa: T201
             if story.carry_out(configs, backend(self._launcher)) == story.INTERRUPTED:
                 raise KeyboardInterrupt
         tasks = _find_tasks(configs)
