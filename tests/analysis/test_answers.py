@@ -147,7 +147,7 @@ def test_bounds_are_counted_by_kind_and_what_is_open_is_said():
     _, found = parts(*made)
     [told] = found["What bounds the systems"]
     assert told.startswith("Front end, of 1 of 2 systems at their highest load: llama8b · 1xh100 · tp1. The")
-    assert told.endswith("the event loop of a front end filled a core for 50% of the run.")
+    assert told.endswith("event loop of a front end filled a core for 50% of the run.")
     assert any(
         each.startswith("What bounds llama8b · 2xh100 · tp2: nothing") for each in found["What this cannot tell"]
     )

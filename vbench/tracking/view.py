@@ -40,7 +40,8 @@ COLUMNS = (
     "params.`model.name`",
     "params.`hardware.name`",
     "params.`parallelism.name`",
-    "params.`workload.num_prompts`",
+    *(f"params.`workload.{key}`" for key in ("num_prompts", "request_rate", "max_concurrency", "sessions")),
+    *(f"metrics.`{key}`" for key in ANSWERS[:3]),  # MLflow shows none of which no run has a value
     *(f"metrics.`{key}`" for key in HEADLINES[:7]),
     "tags.`vbench.reasons`",
     "tags.`vbench.failure`",
