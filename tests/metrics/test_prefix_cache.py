@@ -55,7 +55,7 @@ def test_a_prompt_can_be_hit_as_soon_as_it_is_admitted_and_a_reply_once_it_has_e
 
 
 def test_at_one_instant_a_reply_ends_before_the_turn_that_carries_it_is_admitted():
-    turns = content([1] * 8, [1] * 12 + [5], replies=[[1] * 8, []], output=8)
+    turns = content([1] * 8, [1] * 12 + [5], replies=[[1] * 5, []], output=5)  # its third block is full at its end
     times = Timeline(np.array([0.0, 2.0]), np.array([0.5, 2.5]), np.array([2.0, 3.0]), np.arange(2))
     assert simulate(turns, times, [100]).tolist() == infinite_hits(turns, times).tolist() == [0, 12]
 
