@@ -50,6 +50,19 @@ def test_mbu_is_the_weights_of_each_step_and_the_kv_cache_over_what_the_memory_c
     assert found["mbu"] == pytest.approx(found["mbu_weights"] + found["mbu_kv"])
 
 
+@pytest.mark.parametrize("model", [{}, {"sliding_window": 300}])
+def test_mfu_is_what_a_forward_pass_of_each_part_takes_without_what_the_cache_had(model):
+    """Prompts of 4,000 tokens, of which 0 and 3,600 were cached; the last token of a reply is not computed."""
+    run = requests(reply(1.0, 2.0, 3.0), reply(1.0, 2.0, 3.0), input_tokens=np.full(2, 4000))
+    kind = config(model=model)
+    cost = compute_model_cost(kind.model)
+    whole, rest = cost.flops(4002, 0, sampled=3), cost.flops(402, 3600, sampled=3)
+    assert cost.attention_flops(402, 3600) > 0.01 * rest
+    found = reach(run, kind, np.array([0.0, 3600.0]))
+    assert found["mfu"] == pytest.approx((whole + rest) / (3.0 * 100e12), rel=1e-3)
+    assert reach(run, kind)["mfu"] == pytest.approx(2 * whole / (3.0 * 100e12), rel=1e-3)
+
+
 def test_two_gpus_have_twice_the_bandwidth_and_replicas_each_read_the_weights():
     pair = {"hardware": {"gpus": 2, "gpu": GPU | {"link_gb_s": 900.0}}}
     run = requests(reply(1.0, 2.0, 3.0), reply(1.0, 2.0, 3.0), replica=np.array([0, 1]))

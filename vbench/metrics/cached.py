@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vbench.metrics.prefix_cache import content_of, infinite_hits, shares_parts, simulate, timeline
-from vbench.schema.record import Ints, Requests
+from vbench.schema.record import Floats, Ints, Requests
 
 Bools = npt.NDArray[np.bool_]
 
@@ -119,12 +119,15 @@ def hit_metrics(
     return found
 
 
-def count_cached(hits: Hits | None, counted: Bools, found: Mapping[str, float]) -> float:
-    """Prompt tokens of the requests that count, (n,), which a prefix cache had: their part of the whole run's.
+def count_cached(hits: Hits | None, counted: Bools, found: Mapping[str, float]) -> Floats | None:
+    """Prompt tokens of each request that counts, (n,) of which `counted` is true, which a prefix cache had.
 
-    `found` are the metrics of `hit_metrics`. Requests that only warm up find less in the cache than those that count.
+    `found` are the metrics of `hit_metrics`: what was cached in the whole run is dealt out as the nearest cache has it.
     """
     if hits is None:
-        return 0.0
-    theirs, whole = float(hits.nearest[counted].sum()), float(hits.nearest.sum())
-    return found.get("cached_input_tokens", whole) * theirs / whole if whole else 0.0
+        return None
+    nearest = hits.nearest.astype(np.float64)
+    whole = float(nearest.sum())
+    scale = found.get("cached_input_tokens", whole) / whole if whole else 0.0
+    share: Floats = nearest[counted] * scale
+    return share

@@ -46,10 +46,10 @@ class _Device:
     size: int
 
 
-def reach(requests: Requests, config: RunConfig, cached_tokens: float = 0.0) -> dict[str, float]:
+def reach(requests: Requests, config: RunConfig, cached: Floats | None = None) -> dict[str, float]:
     """The metrics of a run; empty where its model, GPUs or engine options leave them unknown.
 
-    `cached_tokens`: prompt tokens that the prefix cache had.
+    `cached`, (n,): the tokens at the beginning of each prompt that the prefix cache had; None: of no prompt.
     """
     device = _find_device(config)
     ok = is_success(requests)
@@ -61,17 +61,18 @@ def reach(requests: Requests, config: RunConfig, cached_tokens: float = 0.0) -> 
     except ValueError:  # a quantization that is not known
         return {}
     alike = routes_alike(config.model, config.engine)
-    served = requests.select(ok)
-    replicas = [served.select(served.replica == replica) for replica in np.unique(served.replica)]
+    served, cached = requests.select(ok), (np.zeros(len(requests)) if cached is None else cached)[ok]
+    parts = [served.replica == replica for replica in np.unique(served.replica)]
+    replicas = [(served.select(part), cached[part]) for part in parts]
     count = max(config.parallelism.data_parallel_size or 1, len(replicas))
-    weights = sum(_read_weights(each, cost, alike) for each in replicas) / device.bandwidth
-    kv = sum(_read_kv(each, cost) for each in replicas) / device.bandwidth
-    flops = sum(_compute_seconds(each, cost, device, cached_tokens / count) for each in replicas)
-    least = max(_find_least_seconds(each, config, cost, device, cached_tokens) for each in replicas)
+    weights = sum(_read_weights(each, cost, alike) for each, _ in replicas) / device.bandwidth
+    kv = sum(_read_kv(each, cost) for each, _ in replicas) / device.bandwidth
+    flops = sum(_compute_seconds(each, cost, device, known) for each, known in replicas)
+    least = max(_find_least_seconds(each, config, cost, device, known) for each, known in replicas)
     whole = duration * count
     found = {"mbu": (weights + kv) / whole, "mbu_weights": weights / whole, "mbu_kv": kv / whole, "mfu": flops / whole}
     if device.link:
-        tokens = int(served.input_tokens.sum() + served.output_tokens.sum() - cached_tokens)
+        tokens = int(served.input_tokens.sum() + served.output_tokens.sum() - cached.sum())
         found["link_share"] = cost.all_reduce_bytes(tokens) * _hops(device.size) / device.link / whole
     return found | {"pct_of_roofline": 100 * least / duration}
 
@@ -147,22 +148,28 @@ def _read_kv(requests: Requests, cost: ModelCost) -> float:
     return total
 
 
-def _compute_seconds(requests: Requests, cost: ModelCost, device: _Device, cached: float) -> float:
-    """Seconds of all FLOPs at the peaks."""
+def _compute_seconds(requests: Requests, cost: ModelCost, device: _Device, cached: Floats) -> float:
+    """Seconds of all FLOPs at the peaks. What was `cached`, (n,), is attended to, but attends to nothing again."""
     prompts, replies = requests.input_tokens.astype(np.float64), requests.output_tokens.astype(np.float64)
-    tokens = float((prompts + np.maximum(replies - 1, 0.0)).sum()) - cached
-    layers = tokens * (cost.layer_flops_per_token + cost.state_flops_per_token)
     whole = prompts + np.maximum(replies - 1, 0.0)
-    attention = cost.attention_flops_full * float((whole**2).sum()) / 2
-    attention += sum(
-        flops * float(np.minimum(whole**2 / 2, whole * window).sum()) for window, flops in cost.attention_flops_windowed
+    layers = float((whole - cached).sum()) * (cost.layer_flops_per_token + cost.state_flops_per_token)
+    attention = sum(
+        flops * float((_count_pairs(whole, window) - _count_pairs(cached, window)).sum())
+        for window, flops in ((None, cost.attention_flops_full), *cost.attention_flops_windowed)
     )
     wide = cost.head_flops * float(replies.sum()) + attention
     return max(layers, 0.0) / device.layer_flops + wide / device.wide_flops
 
 
+def _count_pairs(tokens: Floats, window: int | None) -> Floats:
+    """Shape (n,): pairs of so many tokens and those that they attend to: all before them, or within the window."""
+    within = tokens if window is None else np.minimum(tokens, window)
+    pairs: Floats = within * tokens - within**2 / 2
+    return pairs
+
+
 def _find_least_seconds(
-    requests: Requests, config: RunConfig, cost: ModelCost, device: _Device, cached: float
+    requests: Requests, config: RunConfig, cost: ModelCost, device: _Device, cached: Floats
 ) -> float:
     """The least duration that the data sheet allows one replica for its requests."""
     replies, sequences = requests.output_tokens, config.engine.max_num_seqs
