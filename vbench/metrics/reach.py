@@ -61,7 +61,8 @@ def reach(requests: Requests, config: RunConfig, cached: Floats | None = None) -
     except ValueError:  # a quantization that is not known
         return {}
     alike = routes_alike(config.model, config.engine)
-    served, cached = requests.select(ok), (np.zeros(len(requests)) if cached is None else cached)[ok]
+    served = requests.select(ok)
+    cached = np.zeros(len(served)) if cached is None else np.minimum(cached[ok], served.input_tokens)
     parts = [served.replica == replica for replica in np.unique(served.replica)]
     replicas = [(served.select(part), cached[part]) for part in parts]
     count = max(config.parallelism.data_parallel_size or 1, len(replicas))
@@ -158,7 +159,7 @@ def _compute_seconds(requests: Requests, cost: ModelCost, device: _Device, cache
         for window, flops in ((None, cost.attention_flops_full), *cost.attention_flops_windowed)
     )
     wide = cost.head_flops * float(replies.sum()) + attention
-    return max(layers, 0.0) / device.layer_flops + wide / device.wide_flops
+    return layers / device.layer_flops + wide / device.wide_flops
 
 
 def _count_pairs(tokens: Floats, window: int | None) -> Floats:
