@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import records
 from doors import vbench
 from published import H200, read_published
 
@@ -78,6 +79,14 @@ def test_what_a_log_says_of_its_memory_replaces_the_terms_one_by_one():
     said = {name: round(size / 2**30, 2) for name, size in measured.spent.parts.items()}
     assert said == {"weights": 87.0, "activations": 1.87, "CUDA graphs": 0.54, "CUDA context": 0.23}
     assert measured.spent.total / 2**30 == pytest.approx(87.0 + 1.87 + 0.54 + 0.23, abs=0.1)
+
+
+def test_a_log_with_bytes_that_are_no_text_is_read(tmp_path):
+    record = next(each for each in read_published(H200 / "records.zip") if each.server.get("kv_cache_tokens"))
+    folder = records.saved(record, tmp_path)
+    (folder / "server.log").write_bytes(b"\xff\n(Worker) Model loading took 15.0 GiB memory and 2.1 seconds\n")
+    (start,) = read_starts([tmp_path])
+    assert start.spent.parts == {"weights": 15.0 * 2**30}
 
 
 def test_a_system_is_the_same_under_another_name_but_not_on_another_gpu(starts):

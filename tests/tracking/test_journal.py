@@ -62,6 +62,11 @@ def test_a_store_made_on_a_network_file_system_by_an_earlier_build_leaves_wal_on
     assert mode(path) == "delete"
 
 
+def test_a_mount_point_in_another_encoding_hides_no_other(tmp_path, mounts):
+    mounts.write_bytes(b"46 45 0:41 / /m\xfcll rw - cifs //server/x rw\n" + mounts.read_bytes())
+    assert journal.find_file_system(tmp_path / "my home", mounts) == "nfs4"
+
+
 def test_an_unknown_file_system_is_not_taken_for_a_local_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(journal, "MOUNTS", tmp_path / "missing")
     journal.set_journal(tmp_path / "mlflow.db")

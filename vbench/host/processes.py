@@ -79,7 +79,7 @@ def wait_until_gone(variable: str, value: str) -> EndedProcesses:
 def describe(pid: int) -> str:
     """The process in words, as far as it is visible from here: "pid 4711 (python3, user alice)"."""
     try:
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
         return f"pid {pid} ({name}, user {Path(f'/proc/{pid}').owner()})"
     except (OSError, KeyError):  # it is in another container, has ended, or its user has no name
         return f"pid {pid}"

@@ -14,7 +14,7 @@ UNITS_PER_S = {"throttled_usec": 1e6, "throttled_time": 1e9}  # version 2, versi
 def find_throttle_counters(pid: int, proc: Path = PROC, mount: Path = MOUNT) -> list[Path]:
     """The `cpu.stat` files of the process's group and of the groups around it: a quota on any of them holds it back."""
     try:
-        lines = (proc / str(pid) / "cgroup").read_text().splitlines()
+        lines = (proc / str(pid) / "cgroup").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return []
     found = []

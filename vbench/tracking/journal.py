@@ -26,7 +26,7 @@ def find_file_system(path: Path, mounts: Path) -> str:
     """The type of the file system that holds the path: ext4, nfs4, …; "unknown" if no table of mounts tells it."""
     found, most, resolved = "unknown", -1, path.resolve()
     with suppress(OSError):
-        for line in mounts.read_text().splitlines():
+        for line in mounts.read_text(errors="surrogateescape").splitlines():
             mounted, _, kind = line.partition(" - ")
             point = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), mounted.split()[4]))
             if resolved.is_relative_to(point) and len(point.parts) >= most:  # a later mount covers an earlier one

@@ -15,7 +15,7 @@ from vbench.plan.memory.estimate import count_usable, find_pool
 from vbench.plan.memory.terms import GIB, Spent
 from vbench.schema import RunConfig, from_plain, to_plain
 from vbench.schema.archives import walk_runs
-from vbench.schema.record import Record, find_record, read_text
+from vbench.schema.record import Record, find_record
 
 LOG = "server.log"
 NOT_THE_SYSTEM = ("name", "hub_id", "weight_bytes")  # keys of the model that the memory of an engine does not depend on
@@ -86,7 +86,7 @@ def describe_system(config: RunConfig) -> str:
 def _read_log(folder: Path) -> dict[str, float]:
     """Bytes by term from the server's log, which lies beside the record or in the session's folder."""
     logs = [place / LOG for place in (folder, folder.parent) if (place / LOG).is_file()]
-    return {name: gib * GIB for name, gib in read_memory(read_text(logs[0])).items()} if logs else {}
+    return {name: gib * GIB for name, gib in read_memory(logs[0].read_text(errors="replace")).items()} if logs else {}
 
 
 def _read_start(record: Record, parts: Mapping[str, float]) -> Start | None:
