@@ -163,3 +163,33 @@ def test_a_model_of_the_hub_is_measured_by_its_config_and_index_and_no_weights_a
     assert absent.returncode == 2
     assert absent.stderr.startswith(f"vbench: model=hf:org/Other: not on {hub.url}, or private; check the name")
     assert absent.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b'{"a'),
+        ("config.json", b"\xff\xfe"),
+        ("config.json", b"[1]"),
+        ("config.json", json.dumps(LLAMA | {"hidden_size": "wide"}).encode()),
+        ("config.json", json.dumps(LLAMA | {"architectures": 7}).encode()),
+        ("config.json", json.dumps(LLAMA | {"rope_theta": "x"}).encode()),
+        ("model.safetensors.index.json", b"[]"),
+        ("model.safetensors.index.json", b'{"metadata": {"total_size": "x"}}'),
+        ("model.safetensors", b""),
+        ("model.safetensors", struct.pack("<Q", 2) + b"[]"),
+    ],
+)
+def test_a_damaged_file_of_a_model_is_refused_in_one_line(tmp_path, name, content):
+    folder = write_folder(tmp_path / "model", LLAMA)
+    (folder / name).write_bytes(content)
+    with pytest.raises(Refused, match=f"^model=path:{folder}: .*is damaged: ") as refused:
+        read_model(f"path:{folder}")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_weights_that_git_lfs_has_not_brought_are_told_as_that(tmp_path):
+    folder = write_folder(tmp_path / "model", LLAMA)
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(Refused, match="`git lfs pull` brings the file"):
+        read_model(f"path:{folder}")

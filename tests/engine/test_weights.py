@@ -91,3 +91,11 @@ def test_a_server_that_loads_no_weights_or_has_them_from_elsewhere_is_not_judged
     model = run_config(model={"hub_id": "/no/such/folder"}).model
     weights.require(model, engine)
     assert weights.build_environment(model, engine) == {}
+
+
+def test_a_folder_whose_index_is_damaged_is_not_whole(tmp_path):
+    for name in ("config.json", "tokenizer.json", "model-00001-of-00001.safetensors"):
+        (tmp_path / name).touch()
+    for text in ("{", "[]", "{}", '{"weight_map": 7}'):
+        (tmp_path / "model.safetensors.index.json").write_text(text)
+        assert weights.find_missing(tmp_path) == "a whole model.safetensors.index.json"

@@ -85,6 +85,7 @@ def run(words: Sequence[str]) -> int:
     try:
         check_words(words)
         compose.check_quoting(words)
+        compose.check_choices(words)
         hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_fail_if_called)()
     except Refused as refused:
         return refuse(str(refused))

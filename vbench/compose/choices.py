@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from omegaconf import OmegaConf
 
 from vbench.compose import configfiles
 from vbench.compose.containers import make_container
+from vbench.compose.unknown import nearest
 from vbench.host import gpus
 from vbench.schema import Gpu, Model, RunConfig, from_plain
+from vbench.schema.errors import Refused
 
 SIZES = (1, 2, 4, 8)
 _beside, _inside = Path(__file__).parents[2] / "conf", Path(__file__).parents[1] / "conf"
@@ -54,6 +57,14 @@ def groups() -> dict[str, dict[str, str]]:
     sizes = {f"{size}x{gpu}": "" for gpu in gpu_names() for size in SIZES}
     found["hardware"] = {"auto": MADE["auto"], **found["hardware"], **sizes, "remote": MADE["remote"]}
     return {**found, "hydra/launcher": LAUNCHERS}
+
+
+def check_choices(words: Sequence[str]) -> None:
+    """Raises Refused if one of these overrides chooses null of a group, on which Hydra gives up with a traceback."""
+    for word in words:
+        group, _, choice = word.partition("=")
+        if "null" in (each.strip().lower() for each in choice.split(",")) and group in groups():
+            raise Refused(f"{group}=null: no such choice; {nearest('null', list(groups()[group]))}")
 
 
 @cache

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,17 @@ ALIASES = {  # facts of ours that families name differently in config.json; the 
     "num_experts": ("num_local_experts", "num_experts", "n_routed_experts"),
     "num_experts_per_tok": ("num_experts_per_tok", "num_experts_per_token", "moe_topk"),
 }
+ODD = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    IndexError,
+    OSError,
+    OverflowError,
+    RecursionError,
+    struct.error,
+)
 QUANTIZED = {"awq": "int4", "gptq": "int4", "mxfp4": "mxfp4", "nvfp4": "nvfp4", "modelopt_fp4": "nvfp4"}
 
 
@@ -30,8 +42,25 @@ def is_published(choice: str) -> bool:
     return choice.startswith((HUB, FOLDER))
 
 
+@contextmanager
+def _refusing(choice: str) -> Iterator[None]:
+    """In the block, files that hold something else than those of a published model are refused."""
+    try:
+        yield
+    except ODD as error:
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise Refused(
+            f"model={choice}: its {CONFIG}, or the index or header of its weights, is damaged: {why}"
+        ) from error
+
+
 def read_model(choice: str) -> Model:
     """The model that the choice names. Raises Refused if it cannot be had, or its config.json lacks what is needed."""
+    with _refusing(choice):
+        return _read_model(choice)
+
+
+def _read_model(choice: str) -> Model:
     if choice.startswith(HUB):
         hub_id, _, revision = choice.removeprefix(HUB).partition("@")
         try:
@@ -53,7 +82,17 @@ def read_model(choice: str) -> Model:
 def make_model(
     choice: str, hub_id: str, config: Mapping[str, Any], weight_bytes: int | None, revision: str | None
 ) -> Model:
-    """The facts of a config.json; all of it is kept as `config_json`, so that the dummy model is built of the same."""
+    """The facts of a config.json; all of it is kept as `config_json`, so that the dummy model is built of the same.
+
+    Raises Refused if it is not one of a model that vbench knows.
+    """
+    with _refusing(choice):
+        return _make_model(choice, hub_id, config, weight_bytes, revision)
+
+
+def _make_model(
+    choice: str, hub_id: str, config: Mapping[str, Any], weight_bytes: int | None, revision: str | None
+) -> Model:
     text: Mapping[str, Any] = {**config, **(config.get("text_config") or {})}
     heads = _require(choice, text, "num_attention_heads")
     hidden = _require(choice, text, "hidden_size")
@@ -131,6 +170,10 @@ def count_header_bytes(path: Path) -> int:
     """Bytes of the tensors of one safetensors file, from its header alone."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
+        if length > path.stat().st_size:
+            raise ValueError(
+                f"{path.name} has no header; if it is a pointer of Git LFS, `git lfs pull` brings the file"
+            )
         header = json.loads(file.read(length))
     header.pop("__metadata__", None)
     return sum(end - start for start, end in (each["data_offsets"] for each in header.values()))

@@ -48,7 +48,10 @@ def find_missing(folder: Path) -> str | None:
         return "weights"
     index = next(file for kind, file in KINDS.items() if fnmatch(weights[0], kind))
     if index in names:
-        listed = set(json.loads((folder / index).read_text())["weight_map"].values())
+        try:
+            listed = set(json.loads((folder / index).read_text())["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"a whole {index}"
         return min(listed - names, default=None)
     numbered = [match for name in weights if (match := re.match(r"(.*)-\d+-of-(\d+)\.", name))]
     there = Counter((match[1], int(match[2])) for match in numbered)
