@@ -10,6 +10,7 @@ from builders import run_config
 from vbench.campaign import claims
 from vbench.campaign.jobfile import JOB, JobFile
 from vbench.campaign.jobs import JobEnd, JobPhase, JobState
+from vbench.campaign.jobs.local import Local
 from vbench.campaign.jobs.queue import parse_listing
 from vbench.campaign.submitting import Submitter
 from vbench.campaign.task import Task, TaskState
@@ -152,6 +153,11 @@ def test_a_job_file_that_is_cut_or_foreign_names_no_job(queue, text):
     assert command.jobs() == [None] * 3
     command.submitter.submit_admitted()
     assert len(queue.jobs) == 3
+
+
+def test_the_id_of_a_local_job_that_is_no_pid_is_of_no_process(tmp_path):
+    for job in ("x@", "²@", "", "@", "-1@"):
+        assert Local().states([f"{job}{tmp_path}"]).popitem()[1].phase is JobPhase.ended
 
 
 @pytest.fixture

@@ -126,6 +126,7 @@ def test_a_zip_without_records_is_refused_if_named_and_passed_over_below_a_folde
         ([], "archive: name one folder, such as multirun/published (--help has examples)"),
         (["multirun", "other"], "archive: name one folder, such as multirun/published (--help has examples)"),
         (["nowhere"], "nowhere: no such folder"),
+        (["/"], "/: an archive has its folder's name, and the root has none; name a folder below it"),
         (["mlruns"], "mlruns: no record.json there or below"),
     ],
 )

@@ -5,6 +5,8 @@ from doors import TIMEOUT_S, host, vbench
 REFUSALS = {
     "model=lama70b": "model=lama70b: no such choice; did you mean llama70b?",
     "parallelism=tp,null": "parallelism=null: no such choice; choose from ",
+    "hardware=4": "hardware=4: no such choice; did you mean 4x",
+    "+=1": "+=1: a key is missing",
     "hardware=3xh100": "hardware=3xh100: no such choice",
     "workload.num_promts=3": "workload.num_promts: no such key; did you mean workload.num_prompts?",
     "parallelism.tensor_parallel_size=3": "tensor_parallel_size=3 uses 3 devices, but hardware=cpu has 1",

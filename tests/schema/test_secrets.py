@@ -10,7 +10,8 @@ from vbench.schema.secrets import is_secret_name, redact, redact_plain
 @pytest.mark.parametrize(
     "name",
     ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "--api-key", "api_key", "X-Api-Key", "AWS_SECRET_ACCESS_KEY", "SSH_KEY",
-     "AWS_ACCESS_KEY_ID", "DB_PASSWORD", "Authorization", "GOOGLE_APPLICATION_CREDENTIALS", "SITE_AUTH"],
+     "AWS_ACCESS_KEY_ID", "DB_PASSWORD", "Authorization", "GOOGLE_APPLICATION_CREDENTIALS", "SITE_AUTH",
+     "PROXY_PASS"],
 )  # fmt: skip
 def test_a_name_of_a_secret(name):
     assert is_secret_name(name)
@@ -20,7 +21,7 @@ def test_a_name_of_a_secret(name):
     "name",
     ["TOKENIZERS_PARALLELISM", "--tokenizer", "bos_token_id", "eos_token", "--max-num-batched-tokens", "run_key",
      "VLLM_MAX_TOKENS_PER_EXPERT", "num_key_value_heads", "api_key_env", "HF_TOKEN_PATH", "--ssl-keyfile", "key",
-     "encoder_cudagraph_token_budgets", "engine.env_from", ""],
+     "encoder_cudagraph_token_budgets", "engine.env_from", "pass_config", "--bypass", ""],
 )  # fmt: skip
 def test_a_name_of_no_secret(name):
     assert not is_secret_name(name)

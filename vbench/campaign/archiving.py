@@ -44,6 +44,8 @@ def archive(words: list[str]) -> str:
     given = Path(words[0])
     if not given.is_dir():
         raise Refused(f"{given}: no such folder")
+    if not given.resolve().name:
+        raise Refused(f"{given}: an archive has its folder's name, and the root has none; name a folder below it")
     folder = given if given.name.strip(".") else given.resolve()  # "." and ".." have no name of their own
     target = folder.with_name(f"{folder.name}{SUFFIX}")
     runs = write_archive(folder, target)

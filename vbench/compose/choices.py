@@ -20,6 +20,7 @@ from vbench.schema import Gpu, Model, RunConfig, from_plain
 from vbench.schema.errors import Refused
 
 SIZES = (1, 2, 4, 8)
+NO_TEXT = re.compile(r"null|true|false|nan|[+-]?(inf|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)", re.IGNORECASE)  # to Hydra
 _beside, _inside = Path(__file__).parents[2] / "conf", Path(__file__).parents[1] / "conf"
 CONF = _inside if _inside.is_dir() else _beside  # a wheel carries conf/ inside the package, a checkout beside it
 LAUNCHERS = {
@@ -60,11 +61,14 @@ def groups() -> dict[str, dict[str, str]]:
 
 
 def check_choices(words: Sequence[str]) -> None:
-    """Raises Refused if one of these overrides chooses null of a group, on which Hydra gives up with a traceback."""
+    """Raises Refused for what Hydra answers with a traceback: a group that is to be null or a number, and no key."""
     for word in words:
-        group, _, choice = word.partition("=")
-        if "null" in (each.strip().lower() for each in choice.split(",")) and group in groups():
-            raise Refused(f"{group}=null: no such choice; {nearest('null', list(groups()[group]))}")
+        group, equals, choice = word.lstrip("+~").partition("=")
+        if equals and not group:
+            raise Refused(f"{word}: a key is missing in front of the =")
+        odd = [each for each in map(str.strip, choice.split(",")) if NO_TEXT.fullmatch(each)]
+        if odd and "." not in group and group in groups():
+            raise Refused(f"{group}={odd[0]}: no such choice; {nearest(odd[0], list(groups()[group]))}")
 
 
 @cache

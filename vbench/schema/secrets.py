@@ -86,7 +86,7 @@ def is_secret_name(name: str) -> bool:
             return True
         if word in {"KEY", "KEYS"} and before in KEY_KINDS:
             return True
-    return words[-1] == "AUTH" or (words[-1] == "KEY" and name == name.upper())
+    return words[-1] in {"AUTH", "PASS"} or (words[-1] == "KEY" and name == name.upper())
 
 
 def declare(value: str) -> str:

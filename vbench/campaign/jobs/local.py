@@ -103,6 +103,8 @@ def _state(pid: int, folder: Path, our_child: bool, silent: JobEnd) -> JobState:
 
 def _belongs_to_job(pid: int, folder: Path) -> bool:
     """Whether this process belongs to the session's job (submitit's does): the pid alone may have been reused."""
+    if not folder.is_absolute():  # the id is none of ours: any process could seem to belong to it
+        return False
     try:
         return os.fsencode(_log_folder(folder)) in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -130,7 +132,7 @@ def _python_command(setup: Sequence[str]) -> str:
 
 def _split_id(job_id: str) -> tuple[int, Path]:
     pid, _, folder = job_id.partition("@")
-    return int(pid or 0), Path(folder)
+    return int(pid) if pid.isdecimal() else 0, Path(folder)
 
 
 @contextmanager
