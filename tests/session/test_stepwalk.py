@@ -5,6 +5,7 @@ from test_session import executed, session
 from test_warm import codes
 
 from vbench.session import stepwalk
+from vbench.session.rehearsal_facts import Rehearsal
 from vbench.session.stepwalk import Finding, Step, judge_sample, one_step, sample_sizes, walk_sizes
 
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2}
@@ -136,6 +137,20 @@ def test_more_than_half_of_the_sampled_sizes_must_compile(lines, seconds, exact,
     finding = judge_sample(first, sent(*((size, 0.1, 0) for size in tokens)), exact)
     assert (finding.odd, finding.divisible) == (follows, False)
     assert finding.tokens_per_s == pytest.approx(5050)
+
+
+@pytest.mark.parametrize(("compiled", "follows"), [(5, False), (6, True)])
+def test_half_of_ten_sampled_sizes_are_not_more_than_half(compiled, follows):
+    first = sent(*((505 + 32 * place, 0.1, int(place < compiled)) for place in range(10)))
+    again = sent(*((505 + 32 * place, 0.1, 0) for place in range(10)))
+    assert judge_sample(first, again, exact=True).odd is follows
+
+
+@pytest.mark.parametrize(("extra_s", "cold_s"), [(0.2, 0.2), (0.199, 0.0)])
+def test_a_step_that_took_as_much_longer_as_a_compilation_at_least_extends_the_budget(extra_s, cold_s):
+    done = Rehearsal(began=0.0, budget_s=20.0)
+    assert done.add_cold(extra_s, 0.2) is bool(cold_s)
+    assert (done.cold_s, done.budget_s) == (cold_s, 20.0 + cold_s)
 
 
 def test_a_step_beyond_the_context_is_several_prompts_behind_one_that_is_a_step_of_its_own():

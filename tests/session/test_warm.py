@@ -160,6 +160,7 @@ def test_the_replies_of_a_rehearsed_shape_end_one_after_another_down_to_the_last
     running = [(made.output_len > step).sum() for step in range(made.output_len.max())]
     assert set(running) == set(range(1, 21))
     assert made.at_once == 20
+    assert made.output_len.max() == 64
 
 
 def test_a_shape_that_is_rehearsed_keeps_to_the_context_and_its_prompts_to_a_few_full_steps():
@@ -180,6 +181,7 @@ def test_a_shape_that_is_rehearsed_keeps_to_the_context_and_its_prompts_to_a_few
         (Pace(1.79, 0.45), False),
         (Pace(1.80, 0.449), False),
         (Pace(1.80, 0.0199), True),  # of so short a TTFT a tenth is nothing
+        (Pace(1.80, 0.0201), False),
         (Pace(3.00, 0.90), True),
     ],
 )
