@@ -155,6 +155,12 @@ def test_an_engine_that_cannot_be_started_at_all_is_a_recorded_failure(tmp_path)
     assert found[2].failure == Failure("engine_error", "engine.command=/nowhere/python: No such file or directory")
 
 
+def test_a_secret_that_is_named_is_masked_even_if_it_reads_like_a_word(tmp_path, monkeypatch):
+    monkeypatch.setenv("SITE_TOKEN", "quietlymeasured")
+    executed(session("--log-line", "it is quietlymeasured", env_from=["SITE_TOKEN"], loads=(2,)), tmp_path)
+    assert "\nit is ***\n" in (tmp_path / "server.log").read_text()
+
+
 def test_what_failed_for_a_passing_reason_is_taken_up_again_and_what_failed_for_a_lasting_one_is_not(tmp_path):
     made = session()
     first = executed(made, tmp_path)

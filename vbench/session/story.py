@@ -21,6 +21,7 @@ from vbench.loadgen import ClientLost, Workers, choose_count
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import Refused, ServerFailed
 from vbench.schema.record import Failure, find_record, put_aside
+from vbench.schema.secrets import declare
 from vbench.session import sessionfile
 from vbench.session.context import SessionContext
 from vbench.session.failures import infeasible_reason, record_failure, record_unstarted
@@ -41,6 +42,8 @@ def execute(session: Session, folder: Path, events: Events) -> None:
     Waits for any other process that executes this session, so that no run is measured twice. Raises Interrupted if a
     signal ends it: the servers are stopped, and unfinished runs stay unrecorded.
     """
+    for name in session.engine.env_from:
+        declare(os.environ.get(name, ""))
     with Interrupts() as interrupts, sessionfile.hold(folder):
         left = deque(run for run in session.runs if not _is_done(folder / run.folder))
         for run in left:
