@@ -164,5 +164,8 @@ def test_probes_of_an_unfinished_search_and_runs_of_few_requests_tell_no_capacit
     whole = [paced(10.0, 50.0), paced(40.0, 5000.0)]
     assert find_measured(config(1), whole).basis is Basis.interpolated
     assert find_measured(config(1), [replace(each, parent="search") for each in whole]) is None
+    capped = [replace(each, config={**each.config, "workload": {**each.config["workload"], "max_concurrency": 4}})
+              for each in whole]  # fmt: skip
+    assert find_measured(config(1), capped) is None
     few = [Reason("few_samples", "x")]
     assert find_measured(config(1), [replace(each, warnings=few) for each in whole]) is None

@@ -9,7 +9,7 @@ from builders import run_config
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.record import Reason, Record
-from vbench.session import probing
+from vbench.session import measuring, probing
 from vbench.session.measuring import measure_until_trusted
 
 (SESSION,) = plan([(check_run(run_config(workload={"num_prompts": 4})), "vllm 1")])
@@ -83,3 +83,16 @@ def test_a_run_that_is_clean_at_last_names_the_folders_of_the_measurements_befor
 def test_a_probe_that_ended_early_decides_its_level_unless_the_server_was_slowed(code, outgrown):
     probe = SimpleNamespace(metrics={"ended_early_s": 3.0}, invalid=[Reason("ended_early", ""), Reason(code, "")])
     assert probing._is_saturated(probe) is outgrown
+
+
+@pytest.mark.parametrize(
+    ("load", "probe", "rate"),
+    [
+        ({"request_rate": 8.0, "max_concurrency": 4}, True, float("inf")),  # the rate only fills the places
+        ({"request_rate": 8.0, "max_concurrency": 4}, False, 8.0),
+        ({"request_rate": 8.0}, True, 8.0),
+    ],
+)
+def test_the_rate_at_which_a_probe_fills_its_places_is_not_held_against_it(load, probe, rate):
+    early_end = SimpleNamespace(metrics={}) if probe else None
+    assert measuring._judged_load(run_config(workload=load).workload, early_end).request_rate == rate

@@ -71,6 +71,7 @@ def judge(
         briefly,
         contended_host(found),
         _preemptions(found),
+        _held_arrivals(requests, load),
         _saturated(found),
         _stalled_by_prefill(found),
         _stalled_by_front_end(found),
@@ -119,15 +120,25 @@ def _late_client(requests: Requests, load: Workload) -> Reason | None:
 
 
 def _slow_arrivals(requests: Requests, load: Workload) -> Reason | None:
-    if not load.paced or load.max_concurrency or len(requests) < RATE_SAMPLES:
+    sentence = None if load.max_concurrency else _find_slow_arrivals(requests, load)
+    return Reason("slow_arrivals", sentence) if sentence else None
+
+
+def _held_arrivals(requests: Requests, load: Workload) -> Reason | None:
+    sentence = _find_slow_arrivals(requests, load) if load.max_concurrency else None
+    if not sentence:
         return None
+    held = f"requests waited in the client for one of {load.max_concurrency} places, which TTFT and E2EL do not count"
+    return Reason("held_arrivals", f"{sentence}: {held}")
+
+
+def _find_slow_arrivals(requests: Requests, load: Workload) -> str | None:
+    """That the arrivals took longer than was asked, as a sentence; None if they did not."""
     was_sent = ~np.isnan(requests.sent)
-    if not was_sent.any():
+    if not load.paced or len(requests) < RATE_SAMPLES or not was_sent.any():
         return None
     wanted, sent = np.ptp(requests.scheduled), np.ptp(requests.sent[was_sent])
-    if sent * RATE_SHARE <= wanted:
-        return None
-    return Reason("slow_arrivals", f"arrivals took {sent:.2f} s where {wanted:.2f} s were asked")
+    return f"arrivals took {sent:.2f} s where {wanted:.2f} s were asked" if sent * RATE_SHARE > wanted else None
 
 
 def _lagging_client(found: dict[str, float]) -> Reason | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import secrets
 import time
 from collections import Counter
@@ -147,7 +148,13 @@ async def measure(
     # New prompts have only the chat template's leading text in common.
     of_template = OF_TEMPLATE if nonce and context.session.engine.chat else frozenset[str]()
     judged = {key: value for key, value in found.items() if key not in of_template}
-    judgement = judge(requests, workload, judged, [each.kernel for each in compiled], _compiles_on_demand(servers))
+    judgement = judge(
+        requests,
+        _judged_load(workload, early_end),
+        judged,
+        [each.kernel for each in compiled],
+        _compiles_on_demand(servers),
+    )
     record = context.record(run, began)
     return replace(
         record,
@@ -159,6 +166,11 @@ async def measure(
         warnings=judgement.warnings,
         invalid=judgement.invalid,
     )
+
+
+def _judged_load(load: Workload, early_end: EarlyEnd | None) -> Workload:
+    """The load as it is judged: the rate at which a probe fills the places of its closed loop is nobody's wish."""
+    return replace(load, request_rate=math.inf) if early_end and load.max_concurrency else load
 
 
 def _compiles_on_demand(servers: Servers) -> bool:

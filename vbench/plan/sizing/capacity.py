@@ -125,9 +125,13 @@ def _of_system(config: RunConfig, records: Iterable[Record]) -> Iterator[tuple[R
 
 
 def _tells_a_share(record: Record, config: RunConfig) -> bool:
-    """Whether it is a run at a rate with enough requests for a 99th percentile; a search's probes are not."""
+    """Whether it is a run at a rate with enough requests for a 99th percentile; a search's probes are not.
+
+    Nor is one that also limits its requests in flight: they wait in the client, which no latency counts.
+    """
     few = any(warning.code == "few_samples" for warning in record.warnings)
-    return math.isfinite(config.workload.request_rate) and record.parent is None and not few
+    open_loop = math.isfinite(config.workload.request_rate) and config.workload.max_concurrency is None
+    return open_loop and record.parent is None and not few
 
 
 def _interpolate(passed: Mapping[float, float], failed: Mapping[float, float]) -> Estimate | None:
