@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 
 import compared
 import pandas as pd
@@ -317,6 +318,39 @@ def test_what_there_is_instead_of_an_itl_is_named():
     made.metrics.pop("median_itl_ms")
     sections, _ = asked(made)
     assert "What they have: x=p99_itl_ms, x=median_tpot_ms, x=" in sections["curves-llama8b"].notes[0]
+
+
+def test_points_that_lack_an_axis_are_said_not_to_be_drawn():
+    made = [records.record(num_prompts=n, output_throughput=100.0 * n) for n in (10, 80, 320)]
+    made[1].metrics.pop("median_itl_ms")
+    sections, _ = asked(*made)
+    assert "Not drawn: 1 of 3 points without median ITL in ms." in sections["curves-llama8b"].notes
+    sections, _ = asked(*made, x="p99_itl_ms")
+    told = "Not drawn: 2 of 3 points without p99 ITL in ms (A p99 needs 299 replies)."
+    assert told in sections["curves-llama8b"].notes
+
+
+def test_a_slow_system_is_not_said_to_give_0():
+    assert f"{Interval(0.41, math.nan, 1):,.0f}" == "0.41"
+    assert f"{Interval(12.4, math.nan, 1):,.0f}" == "12"
+
+
+def test_an_empty_list_that_earlier_records_lack_is_no_difference():
+    new = compared.repeated((1000, 1010), experiment="new")
+    old = [
+        dataclasses.replace(
+            each,
+            config=each.config
+            | {"engine": {key: value for key, value in each.config["engine"].items() if value != []}},
+        )
+        for each in compared.repeated((1000, 1010), experiment="old")
+    ]
+    assert "They differ in nothing that was asked for." in compare(new, old).caption
+    sections, _ = asked(*new, *old)
+    assert set(sections["throughput-latency"].table.index) == {
+        "1xh100 · tp1 · experiment=new",
+        "1xh100 · tp1 · experiment=old",
+    }
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(90, False), (200, True)])

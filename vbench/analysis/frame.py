@@ -24,6 +24,7 @@ METADATA = "imported."  # what the file of an imported run says of itself; absen
 METADATA_TAGS = ("tags.env.backend", "tags.env.label", "tags.env.metadata.")
 TOKENS_IN, TOKENS_OUT = f"{METADATA}input_len", f"{METADATA}output_len"
 SAME_LENGTH = 1.1  # repeats of one workload draw other prompts: mean lengths within 10 % count as one
+NO_WORDS = "[]"  # a list without words says what its absence says; records of earlier versions lack newer ones
 UNKNOWN = "unknown"  # an imported run may not say what it ran on
 PRICE = "hardware.gpu.price_per_hour"
 ADDRESS = "engine.base_url"
@@ -147,6 +148,8 @@ def _rename(table: pd.DataFrame) -> pd.DataFrame:
     named = table[[*RUN, *chosen]].rename(columns=chosen)
     lacking = dict.fromkeys(WORDS) | dict.fromkeys(NUMBERS, math.nan)
     named = named.assign(**{name: value for name, value in lacking.items() if name not in named})
+    empty = [each for each in named if each.startswith("engine.") and (named[each] == NO_WORDS).any()]
+    named = named.assign(**{each: named[each].mask(named[each] == NO_WORDS, None) for each in empty})
     known = {name: named[name].where(named[name].notna(), UNKNOWN) for name in ("model", "hardware", "parallelism")}
     # An imported file may not say how many prompts it asked for: what was completed is the nearest to it.
     prompts = pd.to_numeric(named["num_prompts"], errors="coerce").fillna(named["completed"])

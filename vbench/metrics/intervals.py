@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 CONFIDENCE = 0.95
+FEW = 9.95  # a number below it has a digit behind the point
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Interval:
 
     def __format__(self, spec: str) -> str:
         """`9,612 ± 50`, both numbers by the same spec; the mean alone if the half-width is unknown."""
+        if spec.endswith(".0f") and 0 < abs(self.mean) < FEW:
+            spec = ".2g"  # 0.4 tokens/s are not 0
         if math.isnan(self.half_width):
             return format(self.mean, spec)
         half = format(self.half_width, spec)

@@ -54,12 +54,22 @@ def _section(name: str, subject: str, rows: pd.DataFrame, options: Options) -> S
         return Section(name, title, f"{subtitle}.", data=found, notes=(note,))
     drawable = drawable.assign(pareto=pareto_front(drawable, x, y))
     notes = [] if len(drawable) > drawable["system_label"].nunique() else ["One load a system: points, not yet curves."]
+    notes += [f"Not drawn: {_describe_lacking(found, x, y)}."] if len(drawable) < len(found) else []
     notes += describe_join(rows)
     repeats = repeats_caption(drawable)
     swept = "" if load is NUM_PROMPTS else f" ({load.name})"
     caption = f"One point a load{swept}{f': {repeats}' if repeats else ''}. {subtitle}."
     figure = Plot(drawable, title, subtitle, x, y)
     return Section(name, title, caption, data=drawable, figure=figure, notes=tuple(notes))
+
+
+def _describe_lacking(found: pd.DataFrame, x: Axis, y: Axis) -> str:
+    """`2 of 8 points without p99 ITL in ms (a p99 needs 299 replies)`, for each axis that some lack."""
+    told = withhold_untold(found, [x.key, y.key])
+    counts = {of: int(told[of.key].isna().sum()) for of in (y, x)}
+    words = [f"{count} of {len(found)} points without {of.short}" for of, count in counts.items() if count]
+    few = any(found[of.key].notna().sum() > told[of.key].notna().sum() for of in (y, x))
+    return " and ".join(words) + (f" ({_hint(found, x, y).rstrip('.')})" if few else "")
 
 
 def _quantity(key: str) -> str:
