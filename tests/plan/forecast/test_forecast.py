@@ -92,6 +92,13 @@ def test_only_valid_measurements_of_vbench_tell_anything(change):
     assert History([replace(record(config(10), 1000.0), **change)]).find(config(10)) is None
 
 
+def test_a_rate_whose_requests_wait_in_the_client_tells_nothing_of_the_rate_alone():
+    held = record(config(50, request_rate=8.0, max_concurrency=4), 1000.0)
+    assert History([held]).find(config(50, request_rate=8.0)) is None
+    assert History([held]).find(config(50, request_rate=8.0, max_concurrency=4)).output_throughput.value == 1000
+    assert History([record(config(50, max_concurrency=4), 9.0)]).find(config(4)).output_throughput.value == 9
+
+
 def sure(value):
     return Estimate(value, value, value, Basis.measured, "")
 

@@ -72,12 +72,13 @@ def _is_usable(record: Record) -> bool:
 
 def _group(config: Mapping[str, Any]) -> str:
     """Names everything that shapes a result but the height of the load."""
-    load = {
-        key: value for key, value in config["workload"].items() if key not in LEVELS | REPEATED and value is not None
-    }
+    paced = config["workload"]["request_rate"] != "inf"
+    # At a rate the places are no level: they keep requests waiting in the client.
+    left_out = REPEATED | (LEVELS - {"max_concurrency"} if paced else LEVELS)
+    load = {key: value for key, value in config["workload"].items() if key not in left_out and value is not None}
     servers = server_facts(dict(config))
     servers["engine"] = {key: value for key, value in servers["engine"].items() if key not in SERVERS}
-    return json.dumps([servers, load, config["workload"]["request_rate"] == "inf"], sort_keys=True, default=str)
+    return json.dumps([servers, load, not paced], sort_keys=True, default=str)
 
 
 def name_system(config: RunConfig) -> str:
