@@ -369,3 +369,10 @@ def test_a_server_that_does_not_answer_from_here_is_not_taken_for_the_placeholde
     monkeypatch.setattr(external, "_ask_cards", lambda *_: (_ for _ in ()).throw(asyncio.TimeoutError))
     assert asked("http://host:1", served_model_name="gpt")[1].model.hub_id == "gpt"
     assert asked("http://host:1")[1].model.is_unknown
+
+
+def test_a_tokenizer_that_was_given_is_that_of_the_unknown_model(monkeypatch):
+    monkeypatch.setattr(external, "_ask_cards", lambda *_: {"prod": {"id": "prod", "root": "org/other-7b"}})
+    run, named = asked("http://host:1", {"hub_id": "/my/tokenizer"})
+    assert (run.model.name, named.model.name, named.model.hub_id) == ("tiny", "prod", "/my/tokenizer")
+    assert named.model.is_unknown

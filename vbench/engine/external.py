@@ -74,7 +74,8 @@ def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunC
     the server does not answer from here, or lists no models, its word is `engine.served_model_name`.
 
     A model that the config names keeps the config's facts, under the served name. If the config names none, the facts
-    are unknown; the load keeps the placeholder's `vocab_size` to draw prompts from.
+    are unknown; the load keeps the placeholder's `vocab_size` to draw prompts from. A `hub_id` that was given, whose
+    tokenizer the load may need, stays.
     """
     if run.engine.base_url is None:
         return run
@@ -92,7 +93,9 @@ def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunC
         return replace(run, model=replace(run.model, name=_make_name(served)))
     length = card.get("max_model_len")
     known_length = length if isinstance(length, int) and length > 0 else None
-    hub_id = names[-1] if names else UNKNOWN
+    usual = {model.hub_id for model in known() if model.name == PLACEHOLDER}
+    given = usual and run.model.hub_id not in usual
+    hub_id = run.model.hub_id if given else names[-1] if names else UNKNOWN
     return replace(run, model=make_unknown(_make_name(served), hub_id, run.model.vocab_size, known_length))
 
 
