@@ -1,5 +1,6 @@
 """Loads whose prompts share parts: what hangs together in them, by their numbers."""
 
+import copy
 import dataclasses
 import json
 
@@ -176,6 +177,30 @@ def test_recorded_agents_keep_their_blocks_waits_and_subagents(tmp_path):
     own = [made.structure.own_parts(index).tolist() for index in range(6)]
     assert own[1] == own[2] == own[3]
     assert own[0][0] == own[4][0] != own[5][0]  # hash ids are of one conversation
+
+
+@pytest.mark.parametrize("begins", [0.0, 3.0])
+def test_what_follows_subagents_does_not_wait_for_their_recorded_time_once_more(tmp_path, begins):
+    """The subagents begin at 3 s and end at 5.5 s, by times of their own or of the conversation; the next is at 8 s."""
+    recorded = copy.deepcopy(RECORDED[:1])
+    main = recorded[0]["requests"]
+    del main[3]["think_time"]
+    for place, second in enumerate(main[1]["requests"]):
+        second["t"] = begins + 1.5 * place
+        second["api_time"] = 1.0
+    (tmp_path / "agents.jsonl").write_text(json.dumps(recorded[0]))
+    values = {"lengths": "agent_trace", "path": str(tmp_path / "agents.jsonl"), "num_prompts": None, "sessions": 1}
+    waits = find_script(check_run(run_config(workload=values)).workload).structure.wait_s
+    assert waits.tolist() == [0, 0, 0.5, 0, 2.5]  # was 6, which the subagents had taken part of already
+
+
+def test_a_recording_that_tells_neither_a_wait_nor_a_time_is_refused(tmp_path):
+    recorded = copy.deepcopy(RECORDED[:1])
+    del recorded[0]["requests"][0]["t"], recorded[0]["requests"][3]["think_time"]
+    (tmp_path / "agents.jsonl").write_text(json.dumps(recorded[0]))
+    values = {"lengths": "agent_trace", "path": str(tmp_path / "agents.jsonl"), "num_prompts": None, "sessions": 1}
+    with pytest.raises(Refused, match=r"conversation 1 is not one of an agent \(KeyError\('t'\)\)"):
+        check_run(run_config(workload=values))
 
 
 def span(operation, start, end, told, answer, counts, **more):

@@ -5,9 +5,9 @@ A file of the latter has one conversation, or one on each line: {"id", "block_si
 `requests` of its own: they follow the request ahead of it, beside those of the subagents next to it, and the request
 behind waits for all of them. Subagents with no request ahead are left out, as by aiperf.
 
-A request is sent `think_time` after the one before it has ended; where that is not recorded, after what is left of the
-recorded gap without `api_time`. Equal hash ids are equal tokens within a conversation, or, where `hash_id_scope` is
-global, in all of them.
+A request is sent `think_time` after the one before it has ended; where that is not recorded, as long after what it
+follows had ended (`t` and `api_time`) as in the recording, subagents included. Equal hash ids are equal tokens within a
+conversation, or, where `hash_id_scope` is global, in all of them.
 """
 
 from __future__ import annotations
@@ -98,26 +98,28 @@ class _Conversations:
         return self._rows
 
     def _write(self, entries: list[Entry], scope: Any, block: int) -> None:
-        last, ends, before = -1, list[int](), None
+        last, ends, ended = -1, list[int](), None
         for entry in entries:
             if self._is_full():
                 return
             if entry.get("type") != "subagent":
-                last = self._add(entry, before, [last, *ends] if last >= 0 else [], scope, block)
-                ends, before = [], entry
+                last = self._add(entry, ended, [last, *ends] if last >= 0 else [], scope, block)
+                ends, ended = [], _end_s(entry)
             elif last >= 0:
                 ends.append(self._write_chain(entry["requests"], last, scope, block))
+                ended = float(np.maximum(np.nan if ended is None else ended, _subagent_end_s(entry)))
 
     def _write_chain(self, entries: list[Entry], parent: int, scope: Any, block: int) -> int:
         """Writes a subagent's requests; returns its last."""
-        last, before = parent, None
+        last, ended = parent, None
         for entry in entries:
             if not self._is_full() and entry.get("type") != "subagent":
-                last = self._add(entry, before, [last], scope, block)
-                before = entry
+                last = self._add(entry, ended, [last], scope, block)
+                ended = _end_s(entry)
         return last
 
-    def _add(self, entry: Entry, before: Entry | None, after: list[int], scope: Any, block: int) -> int:
+    def _add(self, entry: Entry, ended: float | None, after: list[int], scope: Any, block: int) -> int:
+        """Writes a request; what it follows had `ended` then in the recording, None at the beginning of a chain."""
         own, left = [], max(int(entry["in"]), 1)
         for hash_id in entry.get("hash_ids") or ():
             tokens = min(block, left)
@@ -129,7 +131,7 @@ class _Conversations:
             left -= tokens
         own += [self._rows.new_part(left)] if left else []
         reply, waits = max(int(entry["out"]), 1), sorted(set(after))
-        index = self._rows.add(self._session, self._turn, -1, waits, _wait_s(entry, before), own, reply)
+        index = self._rows.add(self._session, self._turn, -1, waits, _wait_s(entry, ended), own, reply)
         self._turn += 1
         return index
 
@@ -137,12 +139,28 @@ class _Conversations:
         return self._limit is not None and len(self._rows) >= self._limit
 
 
-def _wait_s(entry: Entry, before: Entry | None) -> float:
+def _wait_s(entry: Entry, ended: float | None) -> float:
     if entry.get("think_time") is not None:
         return max(float(entry["think_time"]), 0.0)
-    if before is None:
+    if ended is None:
         return 0.0
-    return max(float(entry["t"]) - float(before["t"]) - float(before.get("api_time") or 0.0), 0.0)
+    if np.isnan(ended):
+        raise KeyError("t")
+    return max(float(entry["t"]) - ended, 0.0)
+
+
+def _end_s(entry: Entry) -> float:
+    """When the request had ended in the recording; NaN if that does not tell."""
+    return float(entry.get("t", np.nan)) + float(entry.get("api_time") or 0.0)
+
+
+def _subagent_end_s(entry: Entry) -> float:
+    """When the last of a subagent's requests had ended; their times count from its own, or from the conversation's."""
+    began, requests = float(entry.get("t", np.nan)), entry["requests"]
+    if not requests:
+        return began
+    ended = float(np.max(list(map(_end_s, requests))))
+    return ended if float(requests[0].get("t", np.nan)) >= began else began + ended
 
 
 @lru_cache(maxsize=2)
