@@ -161,7 +161,22 @@ def test_ctrl_c_twice_and_yes_ends_the_job_and_keeps_what_it_measured(tmp_path):
     assert measured.failure is None
     assert cancelled.failure
     assert cancelled.failure.kind == "cancelled"
-    assert "next: run the same command again to retry 1 run: a transient failure" in said
+    assert "next: run the same command again to measure 1 run: cancelled" in said
+    assert "transient" not in said
+
+
+def test_what_ctrl_c_leaves_running_is_said_and_ends_by_the_line_that_it_prints(tmp_path):
+    endless = ("workload.num_prompts=1000", "workload.max_concurrency=1", "workload=random", fake())
+    with driver(*endless, "workload.output_len=100", cwd=tmp_path) as campaign:
+        until(lambda: events(tmp_path, "measuring"))
+        os.killpg(campaign.pid, signal.SIGINT)
+        said, _ = campaign.communicate(timeout=TIMEOUT_S)
+    assert "detaching: 1 job goes on in the background" in said
+    assert pids(tmp_path)
+    (stop,) = re.findall("to stop what goes on:  (.+)", said)
+    subprocess.run(stop, shell=True, check=True)
+    until(lambda: not pids(tmp_path))
+    assert [event["how"] for event in events(tmp_path, "ended")] == ["SIGTERM"]
 
 
 def test_detached_sessions_are_submitted_and_the_same_command_collects_them(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """The progress of a campaign and its remaining time, from the events of its sessions."""
 
+from pathlib import Path
+
 import pytest
 from builders import run_config
 from records import record
@@ -161,3 +163,22 @@ def test_a_point_that_takes_longer_than_was_thought_has_time_left_by_its_replies
     assert board.session_left_s("a", 22.0) == 0.0
     progress.update(Event(30.0, "tick", {"run": run.key, "replies": 40, "tokens": 400}))
     assert board.session_left_s("a", 32.0) == pytest.approx(20.0 - 2.0)
+
+
+def test_points_that_are_measured_again_have_no_verdict_and_are_still_to_come():
+    board = Board({"a": session(8, 80)})
+    progress = board.sessions["a"]
+    measured(board, "a", 0, 0.0, 10.0)
+    failed = progress.session.runs[1]
+    progress.update(Event(11.0, "recorded", {"run": failed.key, "folder": failed.folder, "verdict": "FAILED"}))
+    progress.put_back([failed.key])
+    assert progress.state == MISSING
+    assert dict(board.count_verdicts()) == {"VALID": 1}
+
+
+def test_after_cancelling_nothing_is_said_to_start(capsys):
+    screen = Screen({Path("a"): session(8)})
+    screen.leave_out_beginnings()
+    screen.show_event(Path("a"), Event(0.0, "starting", {"servers": 1, "points": 1, "url": None}))
+    screen.print("the end")
+    assert capsys.readouterr().out.split("\n") == ["the end", ""]

@@ -15,21 +15,27 @@ SECOND_CTRL_C_S = 3.0
 
 def confirm_cancelling(tasks: Sequence[Task], screen: Screen, watcher: Watcher) -> bool:
     """Waits for a second Ctrl-C; cancels the jobs and waits for their end if the user then says yes."""
+    jobs = len(in_state(tasks, TaskState.in_flight))
     try:
-        screen.print(f"detaching; Ctrl-C again within {SECOND_CTRL_C_S:.0f} s to cancel the jobs instead")
+        goes_on = "1 job goes on" if jobs == 1 else f"{jobs} jobs go on"
+        asked = f"Ctrl-C again within {SECOND_CTRL_C_S:.0f} s to cancel instead"
+        screen.print(f"detaching: {goes_on} in the background; {asked}")
         time.sleep(SECOND_CTRL_C_S)
     except KeyboardInterrupt:
-        if _ask_confirmation(len(in_state(tasks, TaskState.in_flight))):
+        if _ask_confirmation(jobs):
+            screen.leave_out_beginnings()
             _cancel(tasks, watcher)
             return True
     return False
 
 
 def print_remaining_jobs(tasks: Sequence[Task], screen: Screen) -> None:
-    """Prints how to check on jobs that go on by themselves, and how to collect what they measure."""
-    for task in in_state(tasks, TaskState.in_flight):
-        if task.job:
-            screen.print(fill_markup("{}: {}/events.jsonl", task.job.file.name, task.folder))
+    """Prints how to check on jobs that go on by themselves, how to stop them, and how to collect what they measure."""
+    jobs = [task.job for task in in_state(tasks, TaskState.in_flight) if task.job]
+    for job in jobs:
+        screen.print(fill_markup("{}: {}/events.jsonl", job.file.name, job.folder))
+    if stop := [command for job in jobs if (command := job.backend.describe_stop(job.file.id))]:
+        screen.print(fill_markup("to stop what goes on:  {}", "; ".join(stop)))
     left = len(to_submit(tasks))
     if left:
         screen.print("1 session is not submitted" if left == 1 else f"{left} sessions are not submitted")

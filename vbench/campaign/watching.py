@@ -16,7 +16,7 @@ from vbench.plan.resources import Resources
 from vbench.schema.record import RECORD, Failure
 from vbench.tracking.delivery import Delivery
 from vbench.watch import Event
-from vbench.watch.board import ENDED, MISSING
+from vbench.watch.board import ENDED
 from vbench.watch.markup import fill_markup
 from vbench.watch.screen import Screen
 
@@ -99,8 +99,9 @@ class Watcher:
 
     def _retry_or_give_up(self, task: Task, ended: JobState) -> None:
         if ended.end is not JobEnd.cancelled and task.submissions <= self._retries:
-            self._screen.progress_of(task.folder).state = MISSING
-            count = len(task.find_missing_runs())
+            missing = task.find_missing_runs()
+            self._screen.progress_of(task.folder).put_back(run.key for run in missing)
+            count = len(missing)
             runs = "1 run" if count == 1 else f"{count} runs"
             why = task.why_missing(ended)
             told = "" if self._screen.has_shown(task.folder, why) else f": {why}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import mean
@@ -74,6 +74,13 @@ class SessionProgress:
             self._enter(QUEUED, t)
         if self.state == QUEUED:
             self.state_since, self.detail = self.state_since or t, detail
+
+    def put_back(self, keys: Iterable[str]) -> None:
+        """These points are to be measured again, in another job: what they were given no longer counts."""
+        self._enter(MISSING, 0.0)
+        for key in keys:
+            self.verdicts.pop(key, None)
+            self.measured_s.pop(key, None)
 
     def update(self, event: Event) -> None:
         """Applies an event of the session. A session that is resumed in a new job starts again from `waiting`."""

@@ -24,6 +24,7 @@ COLUMNS = {
     "ITL ms": "median_itl_ms",
     "p99 ITL ms": "p99_itl_ms",
 }
+CANCELLED = "cancelled"  # the kind of failure that the user asked for
 COLOURS = {"VALID": "green", "INVALID": "yellow", "FAILED": "red"}
 
 
@@ -60,10 +61,12 @@ def summary(records: Sequence[Record]) -> Iterator[RenderableType]:
 def advice(records: Sequence[Record]) -> Iterator[str]:
     """Says how many runs the same command would measure again, for each value of `rerun`, and if given unchanged."""
     points = [record for record in records if not is_probe(record)]
+    passing = [record.failure.kind for record in points if record.failure and not record.final]
     counts = {
         "add rerun=invalid to measure {} again: INVALID": sum(record.verdict == "INVALID" for record in points),
         "add rerun=failed to measure {} again: FAILED": sum(bool(record.failure) and record.final for record in points),
-        "run the same command again to retry {}: a transient failure": sum(not record.final for record in points),
+        "run the same command again to retry {}: a transient failure": sum(kind != CANCELLED for kind in passing),
+        "run the same command again to measure {}: cancelled": sum(kind == CANCELLED for kind in passing),
     }
     for step, count in counts.items():
         if count:

@@ -43,6 +43,7 @@ COLUMNS = ("session", "state", "points", "run", "replies", "tok/s so far", "TTFT
 WIDTHS = {"TTFT now": 120, "ITL now": 120, "replies": 72, "tok/s so far": 72, "points": 60}
 NUMBERS = COLUMNS[4:]
 REST_OF_ROW = 80  # characters that the other cells need beside what a starting server says
+BEGINNINGS = {"waiting", "starting", "rehearsing", "ready"}
 LINES_KEPT_FREE = 8  # of the terminal, for the events above the table
 
 
@@ -57,6 +58,7 @@ class Screen:
         self.board = Board({str(folder): session for folder, session in sessions.items()})
         self._repeats = number_repeats(run.name for session in sessions.values() for run in session.runs)
         self._last_printed: Path | None = None
+        self._beginnings_shown = True
         self._failures: set[tuple[Path, str]] = set()  # that were printed in full
         self._heartbeats = {folder: Heartbeat() for folder in sessions}
         self._live = Live(
@@ -97,10 +99,16 @@ class Screen:
         if reused == total:
             progress.state = REUSED
 
+    def leave_out_beginnings(self) -> None:
+        """From now on prints of no session that it begins: all were cancelled, but one may begin before it ends."""
+        self._beginnings_shown = False
+
     def show_event(self, folder: Path, event: Event) -> None:
         """Updates the progress of the session in this folder and prints the event."""
         progress = self.progress_of(folder)
         progress.update(event)
+        if event.kind in BEGINNINGS and not self._beginnings_shown:
+            return
         if event.kind == "starting":
             self._last_printed = folder
             self.print(fill_markup("[bold]{}[/]: {}", folder.name, _starting_text(folder, progress.session, event)))

@@ -95,6 +95,10 @@ class Jobs(Protocol):
         """Asks these jobs to end, and returns at once."""
         ...
 
+    def describe_stop(self, job_id: str) -> str:
+        """The shell command that ends the job as `cancel` does, for people; empty if there is none to paste."""
+        ...
+
     def log(self, job_id: str, folder: Path) -> Path | None:
         """The file that the job of the session in this folder prints to, created when it starts. None: no log."""
         ...

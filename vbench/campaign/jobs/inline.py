@@ -27,6 +27,10 @@ class Inline:
     def cancel(self, ids: Sequence[str]) -> None:
         """Does nothing: all jobs have ended."""
 
+    def describe_stop(self, job_id: str) -> str:  # noqa: ARG002
+        """Empty: all jobs have ended."""
+        return ""
+
     def log(self, job_id: str, folder: Path) -> None: ...
 
 

@@ -65,6 +65,10 @@ class Local:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
 
+    def describe_stop(self, job_id: str) -> str:
+        pid, _ = _split_id(job_id)
+        return f"kill {pid}" if pid else ""
+
     def log(self, job_id: str, folder: Path) -> Path:
         pid, _ = _split_id(job_id)
         return _log_folder(folder) / f"{pid}_0_log.out"

@@ -71,6 +71,9 @@ class Slurm:
     def cancel(self, ids: Sequence[str]) -> None:
         queue.cancel(ids)
 
+    def describe_stop(self, job_id: str) -> str:
+        return f"scancel {job_id}" if job_id[:1].isdigit() else ""  # else it is being submitted
+
     def log(self, job_id: str, folder: Path) -> Path:
         return log_path(job_id, folder)
 
