@@ -338,6 +338,17 @@ def test_a_job_whose_host_lacks_what_the_driver_saw_fails_with_a_line_of_its_own
     assert [record.failure.kind for record in records(tmp_path) if record.failure] == ["gpu_lost"]
 
 
+@pytest.mark.parametrize("found", ["", "NVIDIA A100-SXM4-80GB"])
+def test_a_node_that_has_no_such_gpu_is_not_tried_again(tmp_path, found):
+    node = ("hardware=1xh100", setup("export SLURM_JOB_ID=1", f"export FAKE_GPUS='{found}'"))
+    ended = vbench(*POINT, *node, cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3")
+    assert ended.returncode == 1
+    assert [record.failure.kind for record in records(tmp_path) if record.failure] == ["no_gpu"]
+    assert "retrying" not in ended.stdout
+    assert "transient" not in ended.stdout
+    assert "next: add rerun=failed to measure 1 run again: FAILED" in ended.stdout
+
+
 def test_a_job_whose_file_it_cannot_read_says_so_in_one_line(tmp_path):
     # What becomes of a job that waits in a queue while vbench is replaced by another version.
     spoil = setup("sed -i s/num_prompts/number_of_prompts/ multirun/*/*/session.json")

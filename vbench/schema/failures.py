@@ -18,6 +18,7 @@ Kind = Literal[
     "startup_timeout",
     "server_died",
     "gpu_lost",
+    "no_gpu",
     "port_taken",
     "unreachable",
     "client_failed",
@@ -38,6 +39,7 @@ MEANING: Mapping[Kind, str] = {
     "startup_timeout": "the server was not ready within engine.start_timeout_s",
     "server_died": "the server ended or stopped answering, without a reason in its log",
     "gpu_lost": "a GPU, its driver or a link between GPUs failed, or another process holds its memory",
+    "no_gpu": "SLURM gave the job its GPUs, but the node has none of the kind that `hardware` names",
     "port_taken": "another process listens on the server's port",
     "unreachable": "engine.base_url, or the hub that the engine loads from, does not answer",
     "client_failed": "a load process of vbench died",
@@ -49,6 +51,6 @@ MEANING: Mapping[Kind, str] = {
     "cancelled": "the job was cancelled",
 }
 
-PERMANENT: frozenset[Kind] = frozenset({"infeasible", "oom_load", "oom_kv", "skipped_larger", "engine_error"})
+PERMANENT: frozenset[Kind] = frozenset({"infeasible", "oom_load", "oom_kv", "skipped_larger", "engine_error", "no_gpu"})
 TRANSIENT: frozenset[Kind] = frozenset(MEANING) - PERMANENT
 OUT_OF_MEMORY: frozenset[Kind] = frozenset({"oom_load", "oom_kv"})

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from vbench.engine import environment
 from vbench.engine.command import find_unset_variable
-from vbench.host import cores
+from vbench.host import cores, gpus
 from vbench.host.interrupts import Interrupted, Interrupts
 from vbench.host.leases import HostLease, hold_lease
 from vbench.loadgen import ClientLost, Workers, choose_count
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import Refused, ServerFailed
+from vbench.schema.failures import Kind
 from vbench.schema.record import Failure, find_record, put_aside
 from vbench.schema.secrets import declare
 from vbench.session import sessionfile
@@ -56,8 +57,8 @@ def execute(session: Session, folder: Path, events: Events) -> None:
                     events.write_leased(lease.uuids)
                     if not _give_up(session, folder, events, left):  # sessions that it waited for may have failed
                         _measure_runs(session, folder, events, lease, left, interrupts)
-        except Refused as refused:  # the host has changed since the driver looked at it
-            record_unstarted(session, folder, events, left, Failure("gpu_lost", str(refused)))
+        except Refused as refused:
+            record_unstarted(session, folder, events, left, Failure(_why_refused(session), str(refused)))
         except Interrupted as interrupted:
             events.write_ended(interrupted.signal.name)
             raise
@@ -112,6 +113,12 @@ def _give_up(session: Session, folder: Path, events: Events, left: deque[Run]) -
     if reason:
         record_unstarted(session, folder, events, left, reason)
     return reason is not None
+
+
+def _why_refused(session: Session) -> Kind:
+    """A node of SLURM without such a GPU was never looked at, and stays so; elsewhere the driver saw GPUs just now."""
+    gpu = session.hardware.gpu
+    return "no_gpu" if gpu and os.environ.get("SLURM_JOB_ID") and not gpus.count_matching(gpu) else "gpu_lost"
 
 
 def _is_done(folder: Path) -> bool:
