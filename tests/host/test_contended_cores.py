@@ -1,6 +1,7 @@
 """What /proc and control groups tell of a server that competes for its cores."""
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -8,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 from doors import until
 
-from vbench.host.contention import ContentionMeter, read_core_times
-from vbench.host.cputime import USER, read_stats
+from vbench.host.contention import PROCESSOR, ContentionMeter, read_core_times
+from vbench.host.cputime import PARENT, SYSTEM, TICKS_PER_S, USER, read_stats
 from vbench.host.throttling import find_throttle_counters, read_throttled_s
 
 
@@ -51,6 +52,23 @@ def test_the_client_is_not_others_where_it_shares_the_servers_cores(own_proc):
         alone, shared = (ContentionMeter([server], {core}, shared=each).read(stats) for each in (False, True))
     assert shared["server_s"] == alone["server_s"]
     assert shared["client_s"] > alone["client_s"] == 0
+
+
+def test_the_process_that_uses_the_servers_cores_is_named_and_no_other(own_proc):
+    (core, *_), stats = sorted(os.sched_getaffinity(0)), read_stats()
+    meter, ticks = ContentionMeter([os.getpid()], {core}, shared=False), 10 * TICKS_PER_S
+    there, elsewhere = 2**30, 2**30 + 1  # above any pid
+
+    def add(used):
+        model = [*stats[os.getpid()]]
+        model[PARENT], model[USER], model[SYSTEM] = "1", str(used), "0"
+        places = {there: core, elsewhere: core + 1, os.getppid(): core}
+        return stats | {pid: [*model[:PROCESSOR], str(at), *model[PROCESSOR + 1 :]] for pid, at in places.items()}
+
+    meter.read(add(0) | {os.getppid(): add(ticks)[os.getppid()]})
+    assert meter.describe_others() == ""
+    meter.read(add(ticks))
+    assert re.fullmatch(rf"pid {there} \d+\.\d cores", meter.describe_others())
 
 
 def test_the_times_of_cores_are_told_apart_from_idle_ones(tmp_path, monkeypatch):

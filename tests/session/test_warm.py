@@ -11,6 +11,7 @@ from doors import until
 from test_session import executed, happened, load_processes, session
 
 from vbench.engine.counters import parse
+from vbench.host.contention import ContentionMeter
 from vbench.metrics import compile_rules
 from vbench.metrics.host_rules import STARVED_SHARE
 from vbench.schema.record import REQUESTS, Record
@@ -119,6 +120,16 @@ def test_a_run_says_how_long_its_server_waited_for_a_cpu(tmp_path, monkeypatch):
     assert 0 <= share <= 1
     assert ("starved_host" in codes(first.invalid)) is (share >= STARVED_SHARE)
     assert 0 < first.metrics["host_cpu_busy_share"] <= 1.05
+
+
+def test_a_starved_run_names_the_process_that_used_its_servers_cpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOST_PROC", "/proc")
+    monkeypatch.setattr("vbench.metrics.host_rules.STARVED_SHARE", 0.0)
+    monkeypatch.setattr(ContentionMeter, "describe_others", lambda _: "pid 7 (stress) 1.9 cores")
+    monkeypatch.setattr("vbench.metrics.host_rules.OTHERS", {"host_cpu_others_share": "other processes used {:.0%}"})
+    record, _ = measured(tmp_path, count=4)
+    (reason,) = [each for each in record.invalid if each.code == "starved_host"]
+    assert "(most: pid 7 (stress) 1.9 cores)" in reason.sentence
 
 
 def test_an_engine_that_compiles_under_every_measurement_leaves_an_invalid_run(tmp_path):

@@ -14,11 +14,15 @@ OTHERS = {
 CLIENT = {"host_cpu_client_share": "the load client, which has no cores of its own here, used {:.0%} of its cores"}
 
 
-def starved_host(found: dict[str, float]) -> Reason | None:
+def starved_host(found: dict[str, float], others: str = "") -> Reason | None:
+    """`others` names the processes that used most, where they can be seen."""
     share = found.get("server_starved_share", 0.0)
     if share < STARVED_SHARE:
         return None
-    sentence = f"for {share:.0%} of the run the server was ready to run and got no CPU: {_find_cause(found, OTHERS)}"
+    cause = _find_cause(found, OTHERS)
+    if others and cause.startswith("other processes"):
+        cause += f" (most: {others})"
+    sentence = f"for {share:.0%} of the run the server was ready to run and got no CPU: {cause}"
     return Reason("starved_host", f"{sentence}; its throughput is lower, and its latencies longer, by as much or more")
 
 

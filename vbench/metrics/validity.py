@@ -41,11 +41,14 @@ def judge(
     found: dict[str, float],
     compiled: Sequence[str] = (),
     compiles_on_demand: bool = False,
+    others: str = "",
 ) -> Judgement:
     """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts).
 
     `compiled` names the kernels that the engine compiled during the run, by its log. `compiles_on_demand`: it compiled
     kernels after its start, so an unexplained pause counts as another compilation.
+
+    `others` says which other processes used the server's cores most, if that is known.
 
     What compilations cost is known only if the log has every one of them (`compile_share` is among the metrics).
     """
@@ -57,7 +60,7 @@ def judge(
         _failed_requests(requests),
         _late_client(requests, load),
         _slow_arrivals(requests, load),
-        starved_host(found),
+        starved_host(found, others),
         _buffered_replies(requests) or _lagging_client(found),  # a reply in one piece has no ITL to compare with
         nothing_measured(requests, load),
         _no_tokens(requests),

@@ -154,6 +154,7 @@ async def measure(
         judged,
         [each.kernel for each in compiled],
         _compiles_on_demand(servers),
+        watch.describe_others(),
     )
     record = context.record(run, began)
     return replace(

@@ -33,8 +33,10 @@ Source = Callable[[], Awaitable[dict[str, float] | None]]  # current values by c
 class Watch:
     """What has been sampled so far. A sample's time (`time.perf_counter`) is when it arrived."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], describe_others: Callable[[], str] = str) -> None:
+        """`describe_others` says which other processes use the servers' cores most."""
         self._sources = sources
+        self.describe_others = describe_others
         self._rows: list[Sample] = []
         self._missed = 0
 
@@ -92,7 +94,8 @@ async def watch(
         async def read_processes() -> dict[str, float] | None:
             return await asyncio.to_thread(_read_processes, processes, contention) or None
 
-        found = Watch([read_servers, *([read_processes] if processes.roots else []), *([read_gpus] if uuids else [])])
+        sources = [read_servers, *([read_processes] if processes.roots else []), *([read_gpus] if uuids else [])]
+        found = Watch(sources, contention.describe_others)
         await found.sample()
         sampling = asyncio.create_task(found.keep_sampling(interval_s))
         try:
