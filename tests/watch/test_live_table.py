@@ -31,7 +31,7 @@ def table(width: int) -> str:
         Event(now - 1, "tick", {"run": run.key, "replies": 33, "tokens": 1900, "ttft_ms": 412.3, "itl_ms": 22.31}),
     ):
         screen.progress_of(MEASURING).update(event)
-    start = {"servers": 1, "points": 1, "url": None, "usual_s": 55.0}
+    start = {"servers": 1, "points": 1, "url": None, "fastest_s": 26.0, "slowest_s": 55.0}
     screen.progress_of(STARTING).update(Event(now - 12, "starting", start))
     screen.progress_of(STARTING).update(Event(now - 2, "loading", {"line": "Loading [2/4] shards"}))
     with screen.console.capture() as shown:
@@ -47,7 +47,7 @@ def test_a_wide_terminal_shows_latencies_and_what_the_log_says():
         "100",
         "412 ms",
         "22.3 ms",
-        "starting 12 s (usually 55 s)",
+        "starting 12 s (usually 26 s to 55 s)",
         "Loading [2/4] shards",
     ):
         assert text in shown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from statistics import median
 
 from vbench.engine.identity import ask_engine_version
 from vbench.engine.server import find_cache
@@ -15,15 +14,19 @@ LATEST = 5  # starts that count
 STARTS = "starts.jsonl"
 
 
-def find_usual_start_s(session: Session) -> float | None:
-    """Median seconds of the latest starts of the same engine, model, weights, GPUs and split; None if there is none."""
+def find_usual_starts(session: Session) -> tuple[float, float] | None:
+    """The fastest and the slowest, in seconds, of the latest starts of the same engine, model, weights, GPUs and split.
+
+    None if there is none.
+    """
     kind, seconds = _kind(session), list[float]()
     with suppress(OSError):
         for line in (find_cache() / STARTS).read_text(errors="replace").splitlines():
             with suppress(ValueError, KeyError, TypeError):
                 start = json.loads(line)
                 seconds += [float(start["s"])] if start["kind"] == kind else []
-    return median(seconds[-LATEST:]) if seconds else None
+    latest = seconds[-LATEST:]
+    return (min(latest), max(latest)) if latest else None
 
 
 def remember_start(session: Session, start_s: float) -> None:

@@ -30,7 +30,7 @@ from vbench.session.measuring import measure_until_trusted, record_start
 from vbench.session.probing import search
 from vbench.session.rehearsal import rehearse
 from vbench.session.serving import ready_servers
-from vbench.session.starts import find_usual_start_s
+from vbench.session.starts import find_usual_starts
 from vbench.watch import Events
 from vbench.workload.search import streams
 
@@ -90,7 +90,7 @@ def _measure_runs(
 
 async def _measure_on_servers(context: SessionContext, left: deque[Run]) -> None:
     """Takes each run off `left` as it begins, and records it as it ends. Raises ServerFailed, ClientLost, Refused."""
-    context.events.write_starting(context.session, find_usual_start_s(context.session))
+    context.events.write_starting(context.session, find_usual_starts(context.session))
     async with ready_servers(context) as cold:
         servers = replace(cold, facts=cold.facts | await rehearse(context, cold, left))
         context.events.write_ready(servers.facts)

@@ -52,7 +52,7 @@ class SessionProgress:
     detail: str = ""
     state_since: float = 0.0  # seconds since 1970
     start_s: float | None = None  # how long its servers took to start
-    usual_start_s: float | None = None  # how long such starts took on its host before
+    usual_start_s: tuple[float, float] | None = None  # the fastest and slowest such starts on its host before
     verdicts: dict[str, str] = field(default_factory=dict)  # of its points, by run key
     measured_s: dict[str, float] = field(default_factory=dict)  # how long each measured point took, by run key
     current_run: CurrentRun | None = None
@@ -88,7 +88,7 @@ class SessionProgress:
         if event.kind == "waiting":
             self._enter(WAITING, event.t, facts["wanted"])
         elif event.kind in ("leased", "starting"):
-            self.usual_start_s = facts.get("usual_s", self.usual_start_s)
+            self.usual_start_s = find_usual(event) or self.usual_start_s
             self._enter(STARTING, event.t)
         elif event.kind == "loading":
             self.detail = facts["line"]
@@ -118,6 +118,13 @@ class SessionProgress:
             if self.current_run:
                 self.measured_s[key] = event.t - self.current_run.began_at
         self.current_run = None
+
+
+def find_usual(event: Event) -> tuple[float, float] | None:
+    """The fastest and the slowest of the earlier starts that the event tells of; None if it tells of none."""
+    if "fastest_s" in event.facts and "slowest_s" in event.facts:
+        return event.facts["fastest_s"], event.facts["slowest_s"]
+    return None
 
 
 def describe_rehearsal(event: Event) -> str:

@@ -15,6 +15,9 @@ def say_milliseconds(value: float) -> str:
     return f"{value:,.1f} ms" if value < 100 else f"{value:,.0f} ms"
 
 
-def say_usual(seconds: float | None) -> str:
-    """` (usually 40 s)`; nothing if it is not known, or too short to wait for."""
-    return f" (usually {say_duration(seconds)})" if seconds and seconds >= 1 else ""
+def say_usual(seconds: tuple[float, float] | None) -> str:
+    """` (usually 26 s to 1 min)`; nothing if none is known, or if all were too short to wait for."""
+    if not seconds or seconds[1] < 1:
+        return ""
+    fastest, slowest = map(say_duration, seconds)
+    return f" (usually {slowest if fastest == slowest else f'{fastest} to {slowest}'})"

@@ -2,7 +2,7 @@
 
     waiting   wanted                         it waits for these GPUs and cores
     leased    gpus                           it holds these GPUs (UUIDs)
-    starting  servers, points, url           url: of a server that already runs, else null; usual_s: of earlier starts
+    starting  servers, points, url           url: of a running server, else null; fastest_s, slowest_s of earlier starts
     rehearsing steps, of, left_s             progress of a long rehearsal: prefill steps sent, of how many
     ready     start_s, version, …            the servers answer; facts that they report
     measuring run, name, replies             a run begins: its key and name, and the number of replies to expect
@@ -52,7 +52,7 @@ FACTS: dict[str, dict[str, Any]] = {  # required facts and their types, by kind
     "ended": {"how": str},
 }
 OPTIONAL: dict[str, dict[str, Any]] = {  # facts that are shown if they are there
-    "starting": {"usual_s": NUMBER},
+    "starting": {"fastest_s": NUMBER, "slowest_s": NUMBER},
     "tick": {"ttft_ms": NUMBER, "itl_ms": NUMBER},
     "ready": {"start_s": NUMBER, "kv_cache_tokens": NUMBER, "max_model_len": (int, type(None))},
 }
@@ -142,11 +142,11 @@ class Events:
     def write_leased(self, gpus: Sequence[str]) -> None:
         self._write("leased", gpus=list(gpus))
 
-    def write_starting(self, session: Session, usual_s: float | None = None) -> None:
-        """`usual_s`: how long starts like this one took on this host."""
-        usual = {} if usual_s is None else {"usual_s": round(usual_s, 1)}
+    def write_starting(self, session: Session, usual: tuple[float, float] | None = None) -> None:
+        """`usual`: seconds of the fastest and the slowest of the latest starts like this one on this host."""
+        known = {"fastest_s": round(usual[0], 1), "slowest_s": round(usual[1], 1)} if usual else {}
         servers = session.parallelism.data_parallel_size or 1
-        self._write("starting", servers=servers, points=len(session.runs), url=session.engine.base_url, **usual)
+        self._write("starting", servers=servers, points=len(session.runs), url=session.engine.base_url, **known)
 
     def write_loading(self, line: str) -> None:
         self._write("loading", line=line)

@@ -29,6 +29,7 @@ from vbench.watch.board import (
     Board,
     SessionProgress,
     describe_rehearsal,
+    find_usual,
 )
 from vbench.watch.console import open_console
 from vbench.watch.durations import say_duration, say_milliseconds, say_usual
@@ -202,7 +203,7 @@ def _starting_text(folder: Path, session: Session, event: Event) -> str:
     if session.is_external:
         return f"{points} on the server at {facts['url']}"
     servers = "1 server" if facts["servers"] == 1 else f"{facts['servers']} servers"
-    usual = say_usual(facts.get("usual_s"))
+    usual = say_usual(find_usual(event))
     return f"starting {servers} for {points}{usual}, log {folder}/server.log"
 
 
