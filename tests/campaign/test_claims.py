@@ -45,6 +45,9 @@ class Queue:
 
     def cancel(self, ids): ...
 
+    def describe_stop(self, job_id):
+        return f"scancel {job_id}"
+
     def log(self, job_id, folder): ...
 
 

@@ -84,3 +84,9 @@ def test_an_option_of_sbatch_that_is_false_is_left_out_and_a_true_one_is_a_flag(
     asked = slurm.parameters(Submission(session, Path("x/session.json"), resources(session)))
     assert asked["additional_parameters"] == {"requeue": True, "contiguous": True, "begin": "16:00"}
     assert asked["time"] == 90
+
+
+def test_only_a_job_that_slurm_has_numbered_can_be_stopped_by_a_pasted_line():
+    jobs = slurm.Slurm()
+    assert jobs.describe_stop("123_4") == "scancel 123_4"
+    assert jobs.describe_stop(queue.provisional_id("vbench 1", 0)) == ""

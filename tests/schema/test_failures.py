@@ -21,5 +21,5 @@ def test_a_kind_that_is_not_in_the_taxonomy_is_no_failure():
 
 
 def test_what_would_fail_again_is_permanent_and_what_the_host_or_the_scheduler_did_is_not():
-    assert {"infeasible", "oom_load", "oom_kv", "skipped_larger", "engine_error"} == PERMANENT
+    assert {"infeasible", "oom_load", "oom_kv", "skipped_larger", "engine_error", "no_gpu"} == PERMANENT
     assert {"startup_timeout", "server_died", "oom_host", "node_failed", "time_limit", "preempted"} < TRANSIENT
