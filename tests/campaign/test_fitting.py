@@ -1,6 +1,7 @@
 """`vbench fit`: its words, its pages, and what it learns from records."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,32 @@ def test_the_exit_code_is_1_if_no_point_fits(capsys):
     assert command.main(["model=mixtral8x22b", "hardware=1xh100"]) == 1
     assert "does not fit" in capsys.readouterr().out
     assert command.main(["model=mixtral8x22b", "hardware=1xh100,8xh100"]) == 0
+
+
+def fit_words(capsys, *words):
+    from vbench.campaign.fitting import command
+
+    command.main(list(words))
+    return capsys.readouterr().out
+
+
+def test_a_point_that_does_not_fit_names_the_smallest_number_of_its_gpu_that_does(capsys):
+    told = fit_words(capsys, "model=llama70b", "hardware=1xl4")
+    named = re.search(r"Of 1, 2, 4 and 8 l4 the fewest that fit: hardware=(\d)xl4 \(tp(\d)\)", told)
+    assert named, told
+    assert named[1] == named[2]
+    assert "−47" not in told
+    assert "= missing" in told
+    assert "Longest context" not in told
+    assert ": fits" in fit_words(capsys, "model=llama70b", f"hardware={named[1]}xl4")
+    assert ": fits" not in fit_words(capsys, "model=llama70b", f"hardware={int(named[1]) // 2}xl4")
+    assert "larger" in fit_words(capsys, "model=llama70b", "hardware=1xl4", "format=json")
+
+
+def test_more_gpus_are_not_advised_where_the_split_gains_nothing_by_them(capsys):
+    split = ("parallelism.tensor_parallel_size=1", "parallelism.data_parallel_size=null")
+    told = fit_words(capsys, "model=llama70b", "hardware=1xl4", *split)
+    assert "No number of l4 up to 8 fits with this split" in told
 
 
 def test_hardware_without_gpus_and_unknown_words_are_refused_in_one_line(tmp_path):

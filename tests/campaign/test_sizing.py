@@ -139,6 +139,11 @@ def test_a_system_that_could_not_be_measured_is_named_and_no_dearer_one_is_measu
     assert told == "1xh100 could not be measured; rerun=invalid or rerun=failed tries it again"
 
 
+def test_gpus_with_a_price_are_not_ranked_with_gpus_that_have_none():
+    with pytest.raises(Refused, match=r"prices: other has none and others have"):
+        Sizing([config(1), config(1, "other")], 50.0, {"h100": 2.0})
+
+
 def test_sessions_that_nobody_waits_for_are_refused(home):
     asked = Sizing([config(1, launcher={"detach": True})], 50.0, {"h100": 2.0})
     with pytest.raises(Refused, match=r"launcher.detach=true: measure=true waits"):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from builders import run_config
 
-from vbench.campaign.planning.size_table import show_systems
+from vbench.campaign.planning.size_table import describe, show_systems
 from vbench.campaign.planning.size_words import explain
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.sizing.systems import System
@@ -23,7 +23,7 @@ def test_the_answer_is_a_sentence_with_its_cost_range_and_basis():
         "answer: h100 tp2 with 3 replicas (6 GPUs) is the cheapest, $15 ($10 to $20) an hour; its capacity is predicted"
     )
     free = replace(MEASURED, price=None)
-    assert told(free)[0] == "answer: h100 tp2 with 3 replicas needs the fewest GPUs, 6.0; its capacity is measured"
+    assert told(free)[0] == "answer: h100 tp2 with 3 replicas needs the fewest GPUs: 6; its capacity is measured"
     assert told(MISFIT)[0] == "answer: none of these systems bears the load within the SLO"
 
 
@@ -42,3 +42,24 @@ def test_a_system_that_does_not_fit_has_no_row_and_says_why():
     lines = list(show_systems([PREDICTED, MISFIT], (250.0, 195.0)))
     assert "h100 tp1: does not fit: 131.4 GiB of weights" in lines
     assert [line.split()[1] for line in lines if line.startswith("h100  ")] == ["tp2"]
+
+
+def test_without_prices_gpus_are_the_cost_and_nothing_speaks_of_money():
+    free = replace(PREDICTED, price=None)
+    head, row, *below = show_systems([free], (250.0, 195.0))
+    assert "$" not in head + row
+    assert head.split()[:5] == ["GPU", "split", "replicas", "GPUs", "headroom"]
+    assert "6 (4 to 8)" in row
+    assert "8" in row.split("bears 80%")[1].split()[0]  # GPUs with a spare
+    assert below[-1] == "no price set, so GPUs are the cost: 'prices={h100: …}' sets $ an hour of one GPU"
+    (plain,) = describe([free], (250.0, 195.0))
+    assert plain["gpus"] == 6
+    assert {value for key, value in plain.items() if "cost" in key or "dollar" in key} == {None}
+
+
+def test_with_prices_the_money_is_shown_and_what_is_lost_with_a_replica_explained():
+    head, row, *below = show_systems([PREDICTED], (250.0, 195.0))
+    assert all(each in head for each in ("$/h", "$/M out", "$/M in", "$/h with a spare"))
+    assert "bears 80%" in row
+    assert any(line.startswith("one lost: ") for line in below)
+    assert not any("no price set" in line for line in below)

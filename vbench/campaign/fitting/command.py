@@ -14,6 +14,7 @@ from vbench import compose
 from vbench.campaign import launcher
 from vbench.campaign.fitting import page
 from vbench.campaign.fitting.evidence import Start, find_measured, read_known_starts, read_starts
+from vbench.campaign.fitting.larger import say_what_fits
 from vbench.engine.identity import ask_engine_version
 from vbench.plan.memory.estimate import Verdict, estimate_fit
 from vbench.plan.rules import check_run
@@ -109,7 +110,8 @@ def estimate(configs: Iterable[RunConfig], starts: list[Start]) -> list[page.Poi
     """The fit of each point. Raises Refused for a point without a GPU, or with a model of an unknown kind."""
     points, versions = [], {}
     for composed in configs:
-        config = check_run(replace(composed, workload=Workload(lengths=Lengths.none, num_prompts=0)))
+        idle = replace(composed, workload=Workload(lengths=Lengths.none, num_prompts=0))
+        config = check_run(idle)
         if config.hardware.gpu is None or config.engine.base_url is not None:
             raise Refused(f"hardware={config.hardware.name}: a fit needs GPUs, as hardware=2xh100")
         command = tuple(config.engine.command)
@@ -120,7 +122,8 @@ def estimate(configs: Iterable[RunConfig], starts: list[Start]) -> list[page.Poi
             fit = estimate_fit(config, versions[command], measured.spent if measured else None)
         except ValueError as error:
             raise Refused(f"model={config.model.name}: {error}") from error
-        points.append(page.Point(config, fit, measured))
+        larger = say_what_fits(idle, versions[command]) if fit.verdict is Verdict.too_large else ""
+        points.append(page.Point(config, fit, measured, larger))
     return points
 
 

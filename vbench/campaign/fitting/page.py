@@ -21,6 +21,7 @@ class Point:
     config: RunConfig
     fit: Fit
     measured: Measured | None
+    larger: str = ""  # what of this GPU would fit, where the point does not
 
     @property
     def basis(self) -> str:
@@ -52,6 +53,7 @@ def describe(point: Point) -> dict[str, Any]:
         "available_gib": round(max(fit.available, 0.0) / GIB, 3),
         "kv_bytes_per_token": fit.kv_bytes_per_token,
         "basis": point.basis,
+        **({"larger": point.larger} if point.larger else {}),
         "terms": [
             {
                 "name": term.name,
@@ -70,7 +72,8 @@ def write_terms(point: Point) -> str:
     fit, config = point.fit, point.config
     rows = [("usable", fit.usable.gib, "", fit.usable.formula, fit.usable.source)]
     rows += [(f"− {term.name}", term.gib, term.basis.value, term.formula, term.source) for term in fit.terms]
-    rows += [("= left for the KV cache", fit.available / GIB, "", "", "")]
+    left = fit.available / GIB
+    rows += [("= left for the KV cache", left, "", "", "") if left >= 0 else ("= missing", -left, "", "", "")]
     wide = max(len(row[0]) for row in rows)
     lines = [f"{_name_system(config)}: {fit.verdict.value}", ""]
     for name, gib, basis, formula, source in rows:
@@ -82,7 +85,10 @@ def write_terms(point: Point) -> str:
         lines += [f"  KV cache: {fit.kv_cache_tokens:,} tokens at max_model_len {fit.max_model_len:,}."]
     if fit.blocks_override is not None:
         lines += [f"  --num-gpu-blocks-override sets the KV cache to {fit.blocks_override:,} blocks."]
-    lines += [f"  Longest context: {fit.max_context_tokens:,} tokens."]
+    if fit.max_context_tokens:
+        lines += [f"  Longest context: {fit.max_context_tokens:,} tokens."]
+    if point.larger:
+        lines += ["", f"  {point.larger}"]
     if fit.verdict is Verdict.near:
         lines += ["  Within the error of the estimate: only a start tells."]
     return "\n".join(lines)

@@ -37,13 +37,20 @@ def _describe_answer(best: System) -> str:
     system = f"{best.gpu} tp{best.split} with {count(best.replicas, 'replica')}"
     basis = f"its capacity is {best.capacity.basis.name}"
     if best.price is None:
-        return f"{system} needs the fewest GPUs, {_show_cost(best, '')}; {basis}"
-    return f"{system} ({count(best.gpus, 'GPU')}) is the cheapest, {_show_cost(best, '$')} an hour; {basis}"
+        return f"{system} needs the fewest GPUs: {_show_gpus(best)}; {basis}"
+    return f"{system} ({count(best.gpus, 'GPU')}) is the cheapest, {_show_cost(best)} an hour; {basis}"
 
 
-def _show_cost(best: System, sign: str) -> str:
-    value, low = (f"{sign}{show_number(cost)}" for cost in (best.cost, best.least_cost))
+def _show_cost(best: System) -> str:
+    value, low = (f"${show_number(cost)}" for cost in (best.cost, best.least_cost))
     if best.least_cost == best.most_cost:
         return value
-    high = f"{sign}{show_number(best.most_cost)}" if math.isfinite(best.most_cost) else "any"
+    high = f"${show_number(best.most_cost)}" if math.isfinite(best.most_cost) else "any"
     return f"{value} ({low} to {high})"
+
+
+def _show_gpus(best: System) -> str:
+    """Its cost, which without a price is a number of GPUs."""
+    if best.least_cost == best.most_cost:
+        return f"{best.cost:g}"
+    return f"{best.cost:g} ({best.least_cost:g} to {f'{best.most_cost:g}' if math.isfinite(best.most_cost) else 'any'})"

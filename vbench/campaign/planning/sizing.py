@@ -52,6 +52,7 @@ class Sizing:
         for gpu, price in prices.items():
             if not 0 < price < math.inf:
                 raise Refused(f"prices: {gpu}: {price}: must be $ an hour, above 0")
+        _check_priced_alike(self._configs, prices)
         self._predictor = CapacityPredictor(Predictor.default())
 
     def carry_out(self, launcher: str | None, budget_gpu_hours: float | None) -> int:
@@ -142,6 +143,14 @@ class Sizing:
                 json.dumps(describe([each.system for each in found], self._mean_tokens()), indent=1) + "\n"
             )
         return folder / "size.json"
+
+
+def _check_priced_alike(configs: Sequence[RunConfig], prices: Mapping[str, float]) -> None:
+    """Raises Refused if some GPUs have a price and others have none: dollars and GPUs cannot be ranked together."""
+    gpus = {each.hardware.gpu.name: each.hardware.gpu for each in configs if each.hardware.gpu}
+    free = [name for name, gpu in gpus.items() if prices.get(name, gpu.price_per_hour) is None]
+    if free and len(free) < len(gpus):
+        raise Refused(f"prices: {free[0]} has none and others have; add {free[0]}: $ an hour, or name no prices at all")
 
 
 def _explain_end(systems: Sequence[System]) -> str:
