@@ -8,7 +8,9 @@ import records
 from vbench import tracking
 from vbench.analysis import __main__ as door
 from vbench.analysis.gate import parse_gate
-from vbench.schema import Weights
+from vbench.plan.sessions import plan
+from vbench.schema import RunConfig, Weights, from_plain
+from vbench.session import sessionfile
 
 
 def repeated(rates, **what):
@@ -50,6 +52,20 @@ def test_the_gate_ends_with_one_line_and_a_code_after_the_report(store, tmp_path
     assert ("more repeats (workload.repeats)" in last) == (code == 3)
     assert "Against old" in said
     assert (tmp_path / "report" / "new" / "report.html").exists()
+
+
+def test_a_campaign_that_still_runs_is_said_to_be_unfinished_and_repeats_are_not_advised(store, tmp_path, capsys):
+    store(*campaign("old", (1000, 1005, 1010)), *campaign("new", (1000,)))
+    configs = [from_plain(RunConfig, each.config) for each in campaign("new", (1000, 1000, 1000))]
+    (planned, *_) = plan((each, "vllm 0.26.0") for each in configs)
+    sessionfile.write(planned, tmp_path / "multirun" / "new" / planned.folder)
+    assert door.main(["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]) == 3
+    said = capsys.readouterr().out
+    assert "points to come" in said
+    last = said.splitlines()[-1]
+    assert "the new side: unfinished: " in last.lower()
+    assert "run the same command again" in last
+    assert "workload.repeats" not in last
 
 
 def test_a_version_is_compared_with_another_of_the_same_store(store, capsys):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import records
-from sections import OOM, curve
+from sections import OOM, curve, section
 
 from vbench.analysis import comparisons, frame, report
 from vbench.analysis.answers import answer
 from vbench.analysis.options import Options
 from vbench.metrics.bounds import FACTS, GAUGES, find_bounds
 from vbench.metrics.names import metric_name
+from vbench.metrics.remedies import REMEDY
 from vbench.schema.record import Reason
 
 
@@ -36,6 +39,34 @@ def test_the_answer_names_the_campaign_and_counts_the_verdicts():
     assert "Runs that enter no answer, by reason: oom_load 1, late_client 1 (see Left out)." in [
         *found["What this cannot tell"]
     ]
+
+
+def test_what_was_left_out_says_what_to_do_about_it_as_the_run_does():
+    lagging = records.record(num_prompts=80, invalid=[Reason("lagging_client", "")])
+    late = records.record(num_prompts=10, invalid=[Reason("late_client", "")])
+    _, found = parts(*curve(loads=(320,)), lagging, late, records.record(gpus=4, tp=4, failure=OOM))
+    cannot = "\n".join(found["What this cannot tell"])
+    assert REMEDY["lagging_client"] in cannot
+    assert "rerun=invalid" in cannot
+    assert cannot.count(REMEDY["late_client"]) == 1  # it is the same remedy
+    assert "rerun=failed measures it again" in cannot
+    runs = frame.runs(records.table([lagging, late]))
+    notes = section(comparisons.sections(runs, Options(experiment="grid", figures=[])), "left-out").notes
+    assert any(REMEDY["lagging_client"] in note for note in notes)
+
+
+def test_a_point_that_was_measured_once_because_its_repeats_are_missing_is_not_told_to_repeat():
+    late = records.record(workload={"seed": 1}, invalid=[Reason("late_client", "")])
+    _, found = parts(*curve(loads=(320,)), late)
+    [single] = [each for each in found["What this cannot tell"] if "measured once" in each]
+    assert single.endswith("the same command with rerun=invalid measures 1 INVALID again.")
+    runs = dataclasses.replace(frame.runs(records.table(curve(loads=(320,)))), to_come=2)
+    chosen = Options(experiment="grid", figures=[])
+    first = answer(runs, comparisons.sections(runs, chosen), chosen)
+    assert first.measured == "1 VALID, 0 INVALID, 0 FAILED; unfinished: 2 of 3 points to come"
+    cannot = "\n".join(dict(first.parts)["What this cannot tell"])
+    assert "Unfinished: 2 of 3 points to come: wait for the campaign's end, or run the same command again" in cannot
+    assert "workload.repeats" not in cannot
 
 
 def test_the_best_is_told_with_its_interval_and_whether_it_is_decided():

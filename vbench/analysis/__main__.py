@@ -17,6 +17,7 @@ from vbench.analysis.comparisons import against, sections
 from vbench.analysis.gate import Outcome
 from vbench.analysis.options import Options, parse_options
 from vbench.analysis.terminal import print_answer, print_files, print_outcome, print_section
+from vbench.analysis.unfinished import count_to_come
 from vbench.schema.errors import Refused, VbenchError
 from vbench.watch.console import open_console
 from vbench.watch.pipes import end_quietly
@@ -24,6 +25,7 @@ from vbench.watch.pipes import end_quietly
 if TYPE_CHECKING:
     from vbench.analysis.section import Section
 
+MULTIRUN = Path("multirun")  # what campaigns write here
 STORE_FAILED = 4  # the exit code; 1 is a gate that failed, and a CI must tell the two apart
 
 HELP = f"""\
@@ -100,7 +102,7 @@ def make_report(chosen: Options, command: list[str]) -> Report:
     if runs.all.empty:
         raise Refused(_explain_empty(chosen, runs.foreign))
     found = sections(runs, chosen)
-    outcome = against.judge_sections(found, chosen.fail_if) if chosen.fail_if else None
+    outcome = against.judge_sections(runs, found, chosen.fail_if) if chosen.fail_if else None
     origin = report.provenance(runs, command, tracking.store())
     first = answer(runs, found, chosen)
     files = report.write(first, found, origin, Path(chosen.folder), chosen.figures, _collect_points(found, chosen))
@@ -132,7 +134,7 @@ def _query_runs(chosen: Options) -> frame.Runs:
     """The runs that were asked for, with their baseline."""
     table = tracking.query(chosen.experiment, chosen.where)
     if chosen.against is None:
-        return frame.runs(table, chosen.prices)
+        return _read(table, chosen, chosen.experiment)
     versions = table.get("tags.vbench.engine_version", pd.Series(index=table.index, dtype=object))
     if (versions == chosen.against).any():
         new, old = table[versions != chosen.against], table[versions == chosen.against]
@@ -140,7 +142,17 @@ def _query_runs(chosen: Options) -> frame.Runs:
         raise Refused(f"against={chosen.against}: it is the experiment itself; name another one, or an engine version")
     else:
         new, old = table[table["experiment"] != chosen.against], _query_baseline(chosen, versions)
-    return dataclasses.replace(frame.runs(new, chosen.prices), baseline=frame.runs(old, chosen.prices))
+    baseline = _read(old, chosen, None if len(old) and (versions == chosen.against).any() else chosen.against)
+    return dataclasses.replace(_read(new, chosen, chosen.experiment), baseline=baseline)
+
+
+def _read(table: pd.DataFrame, chosen: Options, experiment: str | None) -> frame.Runs:
+    """The runs of the table; of a whole experiment also how many of its points are to come."""
+    found = frame.runs(table, chosen.prices)
+    if experiment is None or chosen.where:
+        return found
+    measured = {*found.all["run_key"], *found.superseded["run_key"]}
+    return dataclasses.replace(found, to_come=count_to_come(MULTIRUN / experiment, measured))
 
 
 def _query_baseline(chosen: Options, versions: pd.Series) -> pd.DataFrame:

@@ -66,6 +66,7 @@ class Runs:
     conditions: tuple[str, ...]  # those of them in which any of these runs differ
     foreign: int  # runs in the store that are not vbench's
     baseline: Runs | None = None
+    to_come: int = 0  # planned on this host, not measured (`vbench.analysis.unfinished`)
 
     @property
     def all(self) -> pd.DataFrame:

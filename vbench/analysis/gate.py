@@ -54,22 +54,28 @@ def parse_gate(words: str) -> Gate:
     return Gate(found[1], found[2], float(found[3]))
 
 
-def judge(data: pd.DataFrame | None, why: str, words: str) -> Outcome:
+def judge(data: pd.DataFrame | None, why: str, words: str, first: str = "") -> Outcome:
     """Judges the rows of `mean_ratios`: model_label, system_label, metric, and the ratio with its interval.
 
-    One row that fails is enough to fail; all must pass to pass. `why` says why there is no data, where there is none.
+    One row that fails is enough to fail; all must pass to pass. `why` says why there is no data, where there is none;
+    `first` what to do before more is measured, where runs are missing.
     """
     gate = parse_gate(words)
     rows = [] if data is None else list(data[data["metric"] == gate.metric].itertuples())
     if not rows:
-        return Outcome(UNDECIDED, f"{words}: {why or 'no point was measured on both sides'}")
+        line = f"{words}: {why or 'no point was measured on both sides'}"
+        return Outcome(UNDECIDED, f"{line}. {_begin(first)}" if first else line)
     verdicts = [gate.judge(row.low, row.high) if row.interval_from else UNDECIDED for row in rows]
     verdict = next(each for each in (FAILED, UNDECIDED, PASSED) if each in verdicts)
     deciding = [row for row, each in zip(rows, verdicts, strict=True) if each == verdict]
     named = "; ".join(_describe(row) for row in deciding[:MOST_NAMED])
     more = f"; and {len(deciding) - MOST_NAMED} more" if len(deciding) > MOST_NAMED else ""
-    advice = f". {_next_step(deciding, gate)}" if verdict == UNDECIDED else ""
+    advice = f". {_begin(first) or _next_step(deciding, gate)}" if verdict == UNDECIDED else ""
     return Outcome(verdict, f"{words}: {named}{more}{advice}")
+
+
+def _begin(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _describe(row: Any) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vbench.analysis.answers import best_system, bounds, parallelism, unanswered
+from vbench.analysis.unfinished import say_unfinished
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -50,6 +51,7 @@ def _title(runs: Runs, options: Options) -> str:
 def _measured(runs: Runs) -> str:
     counts = {"VALID": len(runs.used_runs), **{each: (runs.left_out["verdict"] == each).sum() for each in LEFT_OUT}}
     told = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
+    told += f"; {say_unfinished(runs)}" if runs.to_come else ""
     return f"{told} (INVALID: measured, not to be trusted; FAILED: not measured)" if len(runs.left_out) else told
 
 

@@ -26,6 +26,7 @@ from vbench.analysis.labels import (
 )
 from vbench.analysis.ratios import log_means, match_points, mean_ratios
 from vbench.analysis.section import Section
+from vbench.analysis.unfinished import advise, say_unfinished
 from vbench.metrics.names import metric_name
 from vbench.metrics.quantiles import needed, percentile_of
 from vbench.schema.errors import Refused
@@ -152,16 +153,24 @@ def _leave_out_unlike_prices(
     return [each for each in metrics if each not in dollars], (sentence,)
 
 
-def judge_sections(found: list[Section], fail_if: str) -> Outcome:
-    """Judges the table of ratios by `fail_if`."""
+def judge_sections(runs: Runs, found: list[Section], fail_if: str) -> Outcome:
+    """Judges the table of ratios by `fail_if`. Before more repeats it advises to finish those that were asked for."""
     section = next(each for each in found if each.slug == SLUG)
     if section.data is None:
-        return judge(None, " ".join(section.notes), fail_if)
+        return judge(None, " ".join(section.notes), fail_if, _advise_first(runs))
     metric = parse_gate(fail_if).metric
     percent = percentile_of(metric)
     few = f", from {needed(percent)} replies or more" if percent else ""
     why = next((note for note in section.notes if metric_name(metric) in note), "")
-    return judge(section.data, why or f"no point that both sides measured has it on both{few}", fail_if)
+    missing = why or f"no point that both sides measured has it on both{few}"
+    return judge(section.data, missing, fail_if, _advise_first(runs))
+
+
+def _advise_first(runs: Runs) -> str:
+    """For each side that lacks runs: that it is unfinished, and what measures them."""
+    sides = (("the new side", runs), ("the baseline", runs.baseline))
+    told = [(side, say_unfinished(each), advise(each)) for side, each in sides if each is not None and advise(each)]
+    return ". ".join(": ".join(filter(None, words)) for words in told)
 
 
 def _metrics(options: Options, *sides: pd.DataFrame) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from vbench.analysis.section import Section
+from vbench.metrics.remedies import REMEDY
 from vbench.plan.naming import say_name
+from vbench.schema.failures import MEANING, PERMANENT
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -27,7 +30,30 @@ def sections(runs: Runs, _: Options) -> list[Section]:
         "FAILED: not measured. INVALID: measured, but not to be trusted, and therefore in no table or figure above. "
         "A run with several reasons counts under each."
     )
-    return [Section("left-out", "Left out", caption, table.set_index("verdict"), table, notes=notes)]
+    remedies = tuple(say_remedies(list(dict.fromkeys(table["reason"]))))
+    return [Section("left-out", "Left out", caption, table.set_index("verdict"), table, notes=(*remedies, *notes))]
+
+
+def say_remedies(codes: Sequence[str]) -> Iterator[str]:
+    """What to do about each reason or kind of failure, as the run itself prints it; codes that share it share a line.
+
+    Reasons of other tools' files that are not known here are left out.
+    """
+    by_remedy: dict[str, list[str]] = {}
+    for code in codes:
+        if remedy := _find_remedy(code):
+            by_remedy.setdefault(remedy, []).append(code)
+    yield from (f"{', '.join(names)}: {remedy}" for remedy, names in by_remedy.items())
+
+
+def _find_remedy(code: str) -> str | None:
+    if code in REMEDY:
+        return REMEDY[code]
+    kind = next((each for each in MEANING if each == code), None)
+    if kind is None:
+        return None
+    again = "after a change, rerun=failed" if kind in PERMANENT else "the same command"
+    return f"{MEANING[kind]}; {again} measures it again"
 
 
 def _describe_superseded(rows: pd.DataFrame) -> list[str]:
