@@ -42,7 +42,7 @@ from vbench.schema.archives import read_records  # noqa: E402
 from vbench.schema.record import Record  # noqa: E402
 
 SLOS = tuple({"ttft_ms": ttft, "tpot_ms": tpot} for ttft, tpot in ((1000, 25), (2000, 25), (4000, 50), (8000, 100)))
-RATES = (10.0, 30.0, 100.0, 300.0)
+RATES = (10.0, 30.0, 60.0, 100.0, 300.0)
 
 
 @dataclass(frozen=True)
