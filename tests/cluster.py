@@ -1,7 +1,7 @@
 """A real SLURM on this one host, for tests: a controller and four virtual nodes with fake GPUs, up in some seconds.
 
     with cluster() as slurm: ...        in a test; `slurm.env` makes sbatch, squeue and vbench speak to it
-    python tests/cluster.py             by hand: prints the exports to paste, runs until Ctrl-C
+    python tests/cluster.py             by hand: prints an export and a first job to paste, runs until Ctrl-C
     python tests/cluster.py accounted   the same with accounting
 
     partition   nodes     GPUs of each   preempted by urgent
@@ -40,6 +40,7 @@ PRODUCTS = {"h100": "NVIDIA H100 80GB HBM3", "a100": "NVIDIA A100-SXM4-80GB"}
 GRACE_S = 8
 KILL_WAIT_S = 30  # SLURM's own default: the time between TERM and KILL
 UP_S, DOWN_S = 180, 60
+FAKES = Path(__file__).resolve().parent / "fakes"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
 ACCOUNTING = ("slurmdbd", "mariadbd")
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge", "slurmdbd", "mariadb-server-core")
@@ -174,7 +175,8 @@ class Cluster:
             f"{name}) export FAKE_GPUS='{','.join([PRODUCTS[gpu]] * count)}' FAKE_GPU_HOST={name} ;;"
             for name, (gpu, count) in NODES.items()
         ]
-        (self.root / "site.sh").write_text("\n".join(["case $SLURMD_NODENAME in", *cases, "esac", ""]))
+        fakes = f"export PYTHONPATH={FAKES}${{PYTHONPATH:+:$PYTHONPATH}}"  # where NVML is the fake one
+        (self.root / "site.sh").write_text("\n".join([fakes, "case $SLURMD_NODENAME in", *cases, "esac", ""]))
 
     def _start_accounting(self) -> None:
         """MariaDB on a socket, and slurmdbd in front of it; slurmctld makes its cluster known to them by itself."""
@@ -302,5 +304,11 @@ if __name__ == "__main__":
     if why := missing(accounted):
         sys.exit(why)
     with cluster(accounted=accounted) as slurm, contextlib.suppress(KeyboardInterrupt):
-        print(f"export SLURM_CONF={slurm.conf}    # and launcher.setup=['{slurm.setup}']", flush=True)
+        print(f"export SLURM_CONF={slurm.conf}")
+        print(
+            "python -m vbench hydra/launcher=slurm model=llama8b hardware=1xh100 engine.weights=dummy "
+            f"engine.command=[python,{FAKES.with_name('fake_vllm.py')}] workload.num_prompts=10 experiment=try "
+            f"\"launcher.setup=['{slurm.setup}']\"",
+            flush=True,
+        )
         signal.pause()

@@ -6,6 +6,7 @@ import pytest
 from builders import run_config
 from records import record
 
+from vbench.plan.resources import point_s
 from vbench.plan.reusable import is_reusable
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import Session, plan
@@ -13,6 +14,7 @@ from vbench.schema import Rerun
 from vbench.schema.record import Failure, Reason
 from vbench.watch import Event, Events
 from vbench.watch.board import ENDED, MEASURING, MISSING, STARTING, WAITING, WARMING, Board
+from vbench.watch.durations import say_duration
 from vbench.watch.events import EventReader
 from vbench.watch.screen import Screen
 
@@ -182,3 +184,12 @@ def test_after_cancelling_nothing_is_said_to_start(capsys):
     screen.show_event(Path("a"), Event(0.0, "starting", {"servers": 1, "points": 1, "url": None}))
     screen.print("the end")
     assert capsys.readouterr().out.split("\n") == ["the end", ""]
+
+
+def test_a_session_on_a_running_server_says_how_long_a_slow_one_would_take(capsys):
+    made = session(8, 80, base_url="http://host:8000")
+    screen = Screen({Path("a"): made})
+    screen.progress_of(Path("a")).verdicts[made.runs[0].key] = "VALID"
+    left = say_duration(point_s(made.runs[1]))
+    screen.show_event(Path("a"), Event(0.0, "starting", {"servers": 1, "points": 1, "url": "http://host:8000"}))
+    assert f"1 point on the server at http://host:8000; a slow one would take {left}" in capsys.readouterr().out

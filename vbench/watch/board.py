@@ -59,8 +59,13 @@ class SessionProgress:
 
     @cached_property
     def estimated_s(self) -> dict[str, float]:
-        """Seconds that each point would take on a slow server, by run key. Only their ratios are used here."""
+        """Seconds that each point would take on a slow server, by run key. Their ratios tell the time that is left."""
         return {run.key: point_s(run) for run in self.session.runs}
+
+    @property
+    def slow_s(self) -> float:
+        """Seconds that the points without a verdict would take on a slow server."""
+        return sum(seconds for key, seconds in self.estimated_s.items() if key not in self.verdicts)
 
     @property
     def tokens_per_s(self) -> float | None:

@@ -112,7 +112,7 @@ class Screen:
             return
         if event.kind == "starting":
             self._last_printed = folder
-            self.print(fill_markup("[bold]{}[/]: {}", folder.name, _starting_text(folder, progress.session, event)))
+            self.print(fill_markup("[bold]{}[/]: {}", folder.name, _starting_text(folder, progress, event)))
         elif event.kind == "waiting":
             self._print_below_name(folder, fill_markup("waiting: {}", event.facts["wanted"]))
         elif event.kind == "rehearsing":
@@ -197,11 +197,11 @@ class Screen:
         return f"{sessions} · points: {points or 'none yet'} of {total} · {left} left"
 
 
-def _starting_text(folder: Path, session: Session, event: Event) -> str:
+def _starting_text(folder: Path, progress: SessionProgress, event: Event) -> str:
     facts = event.facts
     points = "1 point" if facts["points"] == 1 else f"{facts['points']} points"
-    if session.is_external:
-        return f"{points} on the server at {facts['url']}"
+    if progress.session.is_external:
+        return f"{points} on the server at {facts['url']}; a slow one would take {say_duration(progress.slow_s)}"
     servers = "1 server" if facts["servers"] == 1 else f"{facts['servers']} servers"
     usual = say_usual(find_usual(event))
     return f"starting {servers} for {points}{usual}, log {folder}/server.log"
