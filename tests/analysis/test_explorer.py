@@ -127,6 +127,17 @@ def test_axes_are_switched_series_hidden_and_points_hovered(page):
         window.picture(Path(folder) / "explorer.png")
 
 
+def test_choices_made_at_once_leave_one_figure(page):
+    window, _ = page
+    window.script(
+        "const by = (name) => document.getElementById(`explore-${name}`);"
+        "for (const key of ['median_ttft_ms', 'median_e2el_ms', 'median_itl_ms', 'median_tpot_ms']) {"
+        "  by('x').value = key; by('x').dispatchEvent(new Event('change')) }"
+    )
+    window.until(lambda: "|median_tpot_ms|" in drawn(window), "the last choice")
+    assert window.script("return document.querySelectorAll('.bk-Figure').length") == 1
+
+
 @pytest.mark.parametrize("width", [1280, 500])
 def test_the_page_fits_the_screen_and_only_wide_tables_scroll(page, width):
     window, _ = page

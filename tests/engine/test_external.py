@@ -206,6 +206,22 @@ def test_a_key_that_a_refusal_repeats_is_struck_out(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
 
 
+class Loading(Bare):
+    """Lists its model, but is not ready for requests."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(503, {"error": {"message": "Loading model"}})
+
+
+def test_a_server_that_lists_its_model_before_it_is_ready_is_asked_again_by_the_same_command(tmp_path):
+    with serving(Loading) as url:
+        ended = at(url, "engine.chat=true", home=tmp_path)
+    assert ended.returncode == 1
+    assert recorded(tmp_path)[1].failure.kind == "unreachable"
+    assert "run the same command again to retry 1 run: a transient failure" in ended.stdout
+
+
 def test_of_several_models_one_must_be_named(tmp_path):
     with serving(Two) as url:
         refused = at(url, home=tmp_path)

@@ -22,7 +22,7 @@ from vbench.schema.model import PLACEHOLDER, make_unknown
 from vbench.schema.secrets import declare
 
 CHECK_S = 5.0
-NOT_READY = (502, 503, 504)  # what servers and proxies answer while the model loads, or when the server behind is away
+NOT_READY = (429, 502, 503, 504)  # what servers and proxies answer while the model loads, or are busy or away
 NO_MODELS = (KeyError, TypeError, ValueError, AttributeError)  # what reading a reply of another shape raises
 
 

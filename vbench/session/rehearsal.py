@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from vbench.engine.compilelog import LogPosition
+from vbench.engine.external import NOT_READY
 from vbench.loadgen import Load
 from vbench.metrics.definitions import is_success, latencies, metrics
 from vbench.metrics.prefill import peak_prefill_rate
@@ -90,7 +91,8 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
         requests, _ = await _round(context, servers, burst, done)
         if not is_success(requests).all():
             line = f"a warm-up request failed: {requests.error[~is_success(requests)][0]}"
-            raise ServerFailed("engine_error", line, servers.servers[0].log)
+            passes = session.is_external and np.isin(requests.status, NOT_READY).any()
+            raise ServerFailed("unreachable" if passes else "engine_error", line, servers.servers[0].log)
     if session.is_external:
         return {}
     if compiles_by_step(session, done):

@@ -86,7 +86,13 @@
     return [...new Set(data.points.filter((point) => point.model === model).map((point) => point.system))].sort()
   }
 
-  async function draw() {
+  // One figure at a time: two that are drawn at once would both stay on the page.
+  let drawing = Promise.resolve()
+  function draw() {
+    drawing = drawing.then(render, render)
+  }
+
+  async function render() {
     const [model, x, y] = ["model", "x", "y"].map((name) => part(name).value)
     const here = data.points.filter((point) =>
       point.model === model && valueAt(point, x) !== null && valueAt(point, y) !== null &&
