@@ -244,6 +244,7 @@ def test_a_session_can_be_run_by_hand_from_its_file(campaign, tmp_path):
     assert Record.load(tmp_path / session["runs"][0]["folder"]).failure is None
 
 
+@pytest.mark.alone  # what it searches for is a latency
 def test_a_search_finds_the_highest_concurrency_that_meets_the_slo(tmp_path, monkeypatch):
     words = (
         "workload=slo_search", "workload.lengths=random", "workload.input_len=16", "workload.output_len=2",
