@@ -65,3 +65,8 @@ def test_an_open_loop_that_outgrows_its_server_ends_as_saturated():
         if watch(Progress(index / 2, 0, 0, 20 + 3 * index, answered=((index / 2, wait),))):
             break
     assert watch.metrics == {"saturated": 1.0, "ended_early_s": index / 2}
+
+
+@pytest.mark.parametrize(("kind", "report_s"), [("max_concurrency", 0.1), ("request_rate", 0.5)])
+def test_a_probe_is_reported_often_but_an_overload_is_judged_by_as_many_looks_as_of_any_load(kind, report_s):
+    assert early_end(kind).report_s == report_s

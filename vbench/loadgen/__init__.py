@@ -6,7 +6,18 @@
 `Requests` are the facts of the run; `Client` says how far the instrument itself can be believed.
 """
 
-from vbench.loadgen.load import Client, Ended, Endpoint, Load, Progress
+from vbench.loadgen.load import REPORT_S, Client, Ended, Endpoint, Load, Progress
 from vbench.loadgen.workers import ClientLost, Workers, choose_count, count_needed
 
-__all__ = ["Client", "ClientLost", "Ended", "Endpoint", "Load", "Progress", "Workers", "choose_count", "count_needed"]
+__all__ = [
+    "REPORT_S",
+    "Client",
+    "ClientLost",
+    "Ended",
+    "Endpoint",
+    "Load",
+    "Progress",
+    "Workers",
+    "choose_count",
+    "count_needed",
+]

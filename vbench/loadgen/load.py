@@ -13,6 +13,7 @@ from vbench.schema.record import Floats, Ints, Requests
 from vbench.schema.structure import Structure
 
 NEVER = -1  # instant of what did not happen
+REPORT_S = 0.5  # between two reports of a load's progress
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Load:
     sending_s: float | None = None  # after the start; then nothing more is sent, and what is in flight ends by itself
     cache_salt: str | None = None  # vLLM's: only requests of the same salt share its prefix cache
     structure: Structure | None = None  # None: each request is alone, and its prompt is one of `prompts`
+    report_s: float = REPORT_S  # between two reports of the progress
     sessions: int | None = None  # at once; the next begins where one has ended. None: each begins as scheduled
     routing: Routing | None = None  # None: least_loaded
     returns_ids: bool = False  # whether the server can be asked for the token ids of its replies, as vLLM can
@@ -76,7 +78,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a running load, reported by its processes twice a second."""
+    """The progress of a running load, reported by its processes every `Load.report_s`."""
 
     elapsed_s: float  # since the start
     completed: int

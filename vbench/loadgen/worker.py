@@ -6,7 +6,7 @@ pickled plain data over the socket FD:
     →  (Load, int)                   what to prepare, and which of the processes this is
     ←  ("ready",)
     →  int                           the start, an instant of CLOCK_MONOTONIC in ns
-    ←  ("progress", Progress)         twice a second
+    ←  ("progress", Progress)         every `Load.report_s`
     →  None                          break off (may arrive after the load has ended)
     ←  ("result", Requests, facts)   or ("failed", text)
 """
@@ -31,8 +31,6 @@ from vbench.loadgen.echo import measure_skew_s
 from vbench.loadgen.load import NEVER, Load, Outcome, Progress
 from vbench.loadgen.reading import Reading, read
 from vbench.schema.record import ENDED_EARLY, Floats, Ints, Requests
-
-PROGRESS_S = 0.5
 
 
 def main(fd: int) -> None:
@@ -66,7 +64,9 @@ def run(
     gc.collect()
     gc.disable()
     try:
-        outcome = loop.run_until_complete(drive(load, number, lambda sender: wait_at_barrier(sender, parent, loop)))
+        outcome = loop.run_until_complete(
+            drive(load, number, lambda sender: wait_at_barrier(sender, parent, loop, load.report_s))
+        )
     finally:
         loop.remove_reader(parent.fileno())
         gc.enable()
@@ -74,7 +74,7 @@ def run(
     return "result", requests(load, outcome, parent), facts
 
 
-async def wait_at_barrier(sender: Sender, parent: Connection, loop: asyncio.AbstractEventLoop) -> int:
+async def wait_at_barrier(sender: Sender, parent: Connection, loop: asyncio.AbstractEventLoop, report_s: float) -> int:
     """Reports that all is prepared and waits for the start. From here on, losing the parent ends this process."""
     start: asyncio.Future[int] = loop.create_future()
 
@@ -91,13 +91,13 @@ async def wait_at_barrier(sender: Sender, parent: Connection, loop: asyncio.Abst
     def report() -> None:
         if not sender.over.is_set():
             parent.send(("progress", sender.progress()))
-            loop.call_later(PROGRESS_S, report)
+            loop.call_later(report_s, report)
 
     loop.add_reader(parent.fileno(), on_message)
     os.set_blocking(parent.fileno(), True)  # add_reader has cleared it
     parent.send(("ready",))
     started = await start  # other processes may take long to be ready, and until then there is no progress
-    loop.call_later(PROGRESS_S, report)
+    loop.call_later(report_s, report)
     return started
 
 

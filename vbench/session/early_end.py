@@ -10,10 +10,13 @@ import math
 
 import numpy as np
 
+from vbench.loadgen import REPORT_S as USUAL_REPORT_S
 from vbench.loadgen import Ended, Progress
 from vbench.schema import Workload
 from vbench.session.saturation import OverloadDetector
 from vbench.workload.probe import Plan, ended_enough
+
+REPORT_S = 0.1  # between two reports of a closed loop: a probe is seldom longer than some seconds
 
 
 class EarlyEnd:
@@ -25,6 +28,11 @@ class EarlyEnd:
         self._limits = plan.config.workload.slo.limits
         self._overload = _overload_detector(plan.config.workload)
         self._times: list[tuple[float, float, bool]] = []  # of the requests that have ended: sent, finished, SLO met
+
+    @property
+    def report_s(self) -> float:
+        """Seconds between two reports of the load's progress; an overload is judged by as many looks as of any load."""
+        return USUAL_REPORT_S if self._overload else REPORT_S
 
     def __call__(self, progress: Progress) -> bool:
         self._times += [(each.sent_s, each.sent_s + each.e2el_s, _meets(each, self._limits)) for each in progress.ended]

@@ -16,7 +16,7 @@ import numpy as np
 
 from vbench.engine.compilelog import VERBOSE_MONITOR, Compilation, LogPosition
 from vbench.engine.counters import compute_changes, count_earlier_requests, parse_hit_shares
-from vbench.loadgen import Client, Load, count_needed
+from vbench.loadgen import REPORT_S, Client, Load, count_needed
 from vbench.metrics.cached import CacheFacts, count_cached, find_hits, hit_metrics
 from vbench.metrics.compiling import compile_share
 from vbench.metrics.conversing import session_metrics, ttft_by_cached_share, ttft_by_turn
@@ -100,7 +100,13 @@ async def measure(
     if nonce:
         is_text = workload.lengths is Lengths.sharegpt_file
         asked = (replace_beginnings if is_text else redraw)(asked, model.vocab_size, nonce)
-    load = _load(run, servers, asked, cache_salt=None if context.session.is_external else secrets.token_hex(16))
+    load = _load(
+        run,
+        servers,
+        asked,
+        cache_salt=None if context.session.is_external else secrets.token_hex(16),
+        report_s=early_end.report_s if early_end else REPORT_S,
+    )
     await servers.check_unchanged()
 
     pages, before, began = await servers.read_metrics(), await servers.counters(), datetime.now(timezone.utc)
@@ -223,7 +229,7 @@ def longest_context(servers: Servers, model: Model) -> int:
     return int(servers.facts["max_model_len"] or default_context(model))
 
 
-def _load(run: Run, servers: Servers, asked: Prompts, cache_salt: str | None) -> Load:
+def _load(run: Run, servers: Servers, asked: Prompts, cache_salt: str | None, report_s: float) -> Load:
     load = run.config.workload
     carries_replies = asked.structure is not None and bool((asked.structure.extends >= 0).any())
     return Load(
@@ -237,6 +243,7 @@ def _load(run: Run, servers: Servers, asked: Prompts, cache_salt: str | None) ->
         sending_s=load.sending_s,
         processes=load.client_processes or count_needed(streams(load)),
         cache_salt=cache_salt,
+        report_s=report_s,
         structure=asked.structure,
         sessions=load.sessions,
         routing=load.routing,
