@@ -94,6 +94,36 @@ def test_limits_with_one_winner_are_told_once_and_a_limit_that_nothing_keeps_say
     )
 
 
+def test_a_limit_is_not_decided_by_less_than_what_is_printed_or_than_the_interval():
+    one = records.record(median_itl_ms=20.0, output_throughput=786)
+    other = records.record(gpus=2, tp=2, median_itl_ms=20.01, output_throughput=900)
+    _, found = parts(one, other, slo=[20.0, 30.0])
+    assert found["Which system gives the most"][1] == (
+        "llama8b within median ITL ≤ 20 ms: not decided: 2xh100 · tp2 is at the limit at num_prompts=320; surely "
+        "within it: none; median ITL ≤ 30 ms: 2xh100 · tp2, 900 output tokens/s (n = 1) at num_prompts=320."
+    )
+    wide = [
+        records.record(median_itl_ms=itl, output_throughput=786, workload={"seed": seed})
+        for seed, itl in enumerate((18.0, 19.0, 22.0))
+    ]
+    _, found = parts(*wide, records.record(gpus=2, tp=2, median_itl_ms=10.0, output_throughput=700), slo=[20.0])
+    assert "not decided: 1xh100 · tp1 is at the limit" in found["Which system gives the most"][1]
+    assert "surely within it: 2xh100 · tp2, 700 output" in found["Which system gives the most"][1]
+
+
+def test_one_point_nought_nought_is_said_in_words():
+    _, found = parts(*repeats(9600), *repeats(9601, gpus=2, tp=2), slo=[50.0])
+    at_the_load, within, *_ = found["Which system gives the most"]
+    assert "no difference that was measured to the next, 1xh100" in at_the_load
+    assert "1.00 ×" not in at_the_load
+    assert "(no difference that was measured to 1xh100 · tp1)" in within
+
+
+def test_the_headline_says_that_the_engine_was_not_vllm():
+    first, _ = parts(records.record(engine={"command": ["python", "tests/fake_vllm.py"]}))
+    assert first.title == "grid (not vLLM's own server: python tests/fake_vllm.py)"
+
+
 def test_tensor_against_data_parallel_says_where_each_leads():
     tensor = [records.record(gpus=2, tp=2, num_prompts=n, output_throughput=v) for n, v in ((10, 200), (320, 9000))]
     data = [records.record(gpus=2, dp=2, num_prompts=n, output_throughput=v) for n, v in ((10, 100), (320, 18000))]
@@ -178,7 +208,7 @@ def test_bounds_are_counted_by_kind_and_what_is_open_is_said():
     _, found = parts(*made)
     [told] = found["What bounds the systems"]
     assert told.startswith("Front end, of 1 of 2 systems at their highest load: llama8b · 1xh100 · tp1. The")
-    assert told.endswith("event loop of a front end filled a core for 50% of the run.")
+    assert told.endswith("event loop of a front end (an HTTP process of the server) filled a core for 50% of the run.")
     assert any(
         each.startswith("What bounds llama8b · 2xh100 · tp2: nothing") for each in found["What this cannot tell"]
     )

@@ -289,7 +289,8 @@ def test_each_bound_of_a_system_has_its_own_grounds():
     client, front_end = said["What bounds the systems"]
     what = "at its highest load: llama8b · 1xh100 · tp1."
     assert client == f"Client, {what} A process of the load client used 95% of a core: the server may bear more."
-    assert front_end == f"Front end, {what} The event loop of a front end filled a core for 60% of the run."
+    grounds = "The event loop of a front end (an HTTP process of the server) filled a core for 60% of the run."
+    assert front_end == f"Front end, {what} {grounds}"
 
 
 def test_an_interval_is_never_said_to_be_0():

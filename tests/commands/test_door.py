@@ -7,7 +7,10 @@ REFUSALS = {
     "parallelism=tp,null": "parallelism=null: no such choice; choose from ",
     "hardware=4": "hardware=4: no such choice; did you mean 4x",
     "+=1": "+=1: a key is missing",
-    "hardware=3xh100": "hardware=3xh100: no such choice",
+    "hardware=3xh100": "the sizes are 1, 2, 4, 8; for 3 GPUs: hardware=1xh100 hardware.gpus=3",
+    "hardware=2xh10": "no GPU h10 is known: did you mean h100?",
+    "hardware=2xzzzz": "a file conf/gpu/zzzz.yaml adds it (docs/own-gpu.md",
+    "model=mixtral8x7": "did you mean mixtral8x7b? (or mixtral8x22b",
     "workload.num_promts=3": "workload.num_promts: no such key; did you mean workload.num_prompts?",
     "parallelism.tensor_parallel_size=3": "tensor_parallel_size=3 uses 3 devices, but hardware=cpu has 1",
     "workload.num_prompts=abc": "workload.num_prompts: Value 'abc'",
@@ -46,6 +49,15 @@ def test_bad_input_gets_one_line_that_names_the_key_and_starts_nothing(override,
     assert len(ended.stderr.splitlines()) == 1
     assert ended.stdout == ""
     assert not list(tmp_path.glob("multirun/*/*/"))
+
+
+def test_long_lists_are_cut_to_the_near_ones_and_what_is_advised_for_three_gpus_works(tmp_path):
+    ended = vbench("model=lama70b", cwd=tmp_path)
+    assert len(ended.stderr) < 160
+    assert "vbench --help lists all" in ended.stderr
+    three = vbench("model=llama8b", "hardware=1xh100", "hardware.gpus=3", "--cfg", "job", cwd=tmp_path)
+    assert three.returncode == 0
+    assert "gpus: 3" in three.stdout
 
 
 def test_a_wrong_key_beside_a_grid_and_a_flag_is_named(tmp_path):

@@ -7,7 +7,7 @@ from builders import requests, run_config
 
 from vbench.metrics import validity
 from vbench.metrics.quantiles import needs_text
-from vbench.metrics.remedies import REMEDY
+from vbench.metrics.remedies import REMEDY, find_remedy
 from vbench.metrics.validity import judge
 
 
@@ -138,6 +138,24 @@ def test_a_front_end_at_its_limit_is_a_warning(share, warned):
 def test_a_load_that_was_ended_early_is_no_measurement_of_it_and_what_was_broken_off_has_not_failed():
     made = many(error=np.array(["ended early"] * 60 + [""] * 60))
     assert codes(made, {"ended_early_s": 4.5, "saturated": 1.0}) == ({"ended_early"}, {"saturated"})
+
+
+@pytest.mark.parametrize(
+    ("cores", "used", "told"),
+    [
+        (2, 1, "host of 2 cores: more processes do not help"),
+        (16, 2, "workload.client_processes=4, then rerun=invalid"),
+        (16, 6, "workload.client_processes=8, then rerun=invalid"),
+        (16, 8, "more processes do not help"),
+    ],
+)
+def test_a_client_without_cpu_is_told_a_number_of_processes_or_that_more_do_not_help(cores, used, told):
+    where = {"server_cores": list(range(cores)), "client_cores": list(range(cores))}
+    said = find_remedy("lagging_client", where, {"client_processes": used})
+    assert told in said
+    assert ("set workload.client_processes" in said) == ("more processes" not in said)
+    assert find_remedy("lagging_client", {}, {}) == REMEDY["lagging_client"]
+    assert find_remedy("short_replies", where, {"client_processes": used}) == REMEDY["short_replies"]
 
 
 def test_every_reason_to_call_a_run_invalid_says_what_to_do():

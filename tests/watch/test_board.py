@@ -151,7 +151,8 @@ def test_a_rehearsals_progress_is_written_twice_a_minute_and_printed(tmp_path, m
     assert EventReader(tmp_path).read()[0].kind == "rehearsing"
     Screen({tmp_path: session(8)}).show_event(tmp_path, told[0])
     assert (
-        "rehearsing: 30 of 100 step sizes, at most 1 min left; kernels that it compiles stay" in capsys.readouterr().out
+        "rehearsing the loads to warm up the server: 30 of 100 step sizes, at most 1 min left; kernels"
+        in capsys.readouterr().out
     )
 
 

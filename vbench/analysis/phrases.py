@@ -11,6 +11,7 @@ from vbench.engine.command import starts_vllm
 from vbench.schema import Engine
 from vbench.schema.model import UNKNOWN
 
+NOT_VLLM = "not vLLM's own server"
 WORDS = {
     "sharegpt": "ShareGPT lengths",
     "random": "random lengths",
@@ -49,7 +50,7 @@ def _command_phrase(command: Sequence[str]) -> str:
     if command == Engine().command:
         return ""
     words = " ".join(command).replace("python -m vllm.entrypoints.cli.main ", "vllm ")
-    return words if starts_vllm(command) else f"not vLLM's own server: {words}"
+    return words if starts_vllm(command) else f"{NOT_VLLM}: {words}"
 
 
 def _type_phrase(what: str, value: str) -> str:

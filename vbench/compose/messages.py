@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from vbench.compose.choices import LAUNCHERS, groups
+from vbench.compose.choices import LAUNCHERS, SIZES, gpu_names, groups
 from vbench.compose.unknown import explain_unknown_key, nearest
 
 UNQUOTED = re.compile(r"""=.*[\[,]([^\[\]{}"',=]+=[^\[\]{}"',]*)[\],]""")  # of the words of a list: one with a `=`
@@ -20,7 +20,11 @@ def explain(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException) and (named := re.search(r"Could not find '([\w/]+)/([^']*)'", text)):
         offered = LAUNCHERS if named[1] == "hydra/launcher" else error.options or []  # Hydra has a launcher of its own
-        near = _describe_own_file(named[1], named[2]) or nearest(named[2], list(offered))
+        near = (
+            _describe_own_file(named[1], named[2])
+            or _describe_size(*named.groups())
+            or nearest(named[2], list(offered))
+        )
         return f"{named[1]}={named[2]}: no such choice; {near}"
     if isinstance(error, ConfigCompositionException) and (composition := _explain_composition(error)):
         return composition
@@ -65,6 +69,21 @@ def _how_to_add(group: str, override: str) -> str:
     """`override` is what would add the choice that was asked for, if there is one: "+campaign=smoke"."""
     choices = [f"+{group}={name}" for name in groups()[group]]
     return f"add it: {override}" if override in choices else nearest(override, choices)
+
+
+def _describe_size(group: str, choice: str) -> str | None:
+    """How to get a number of GPUs that is no choice, or a GPU that has no file; None for another word."""
+    asked = re.fullmatch(r"([1-9]\d*)x(\w+)", choice)
+    if group != "hardware" or asked is None:
+        return None
+    count, gpu = asked.groups()
+    if gpu in gpu_names():
+        sizes = ", ".join(map(str, SIZES))
+        return f"the sizes are {sizes}; for {count} GPUs: hardware=1x{gpu} hardware.gpus={count}"
+    near = nearest(gpu, gpu_names()) if gpu_names() else ""
+    return (
+        f"no GPU {gpu} is known: {near}; a file conf/gpu/{gpu}.yaml adds it (docs/own-gpu.md; vbench new gpu writes it)"
+    )
 
 
 def _describe_own_file(group: str, choice: str) -> str | None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from vbench.schema import RunConfig, keys
 
+MOST_LISTED = 8  # choices in a line
+MOST_NEAR = 4  # of more choices than that
 ALIKE = 0.5  # of 1.0, for a choice that was probably meant
 
 
@@ -27,13 +29,25 @@ def explain_unknown_key(key: str) -> str:
 
 
 def nearest(word: str, choices: Sequence[str]) -> str:
-    """Which of the choices was probably meant, and all of them."""
+    """Which of the choices was probably meant, and all of them; of many the nearest."""
     begin = [choice for choice in choices if choice.startswith(word)]
     likeness = {choice: difflib.SequenceMatcher(None, choice, word).ratio() for choice in choices}
     alike = [choice for choice in choices if likeness[choice] >= ALIKE]
     near = sorted(alike, key=lambda choice: -likeness[choice]) or begin  # of equals, the first
+    if len(choices) > MOST_LISTED:
+        return _cut(near, choices)
     listed = f"choose from {', '.join(choices)}" if choices else "see --help"
     return f"did you mean {near[0]}? ({listed})" if near else listed
+
+
+def _cut(near: Sequence[str], choices: Sequence[str]) -> str:
+    """The nearest of many choices, and where all of them stand."""
+    everything = f"vbench --help lists all {len(choices)}"
+    if not near:
+        return f"choose from {', '.join(choices[:MOST_LISTED])}, …; {everything}"
+    first, *others = near[:MOST_NEAR]
+    further = f"or {', '.join(others)}; " if others else ""
+    return f"did you mean {first}? ({further}{everything})"
 
 
 def _nearest_key(parts: Sequence[str], known: Sequence[str]) -> str:

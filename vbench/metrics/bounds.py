@@ -95,7 +95,10 @@ def _front_end(row: Mapping[str, Any]) -> Bound | None:
     share = _number(row, "server_frontend_limited")
     if not share >= LIMITED_SHARE:
         return None
-    return Bound(FRONT_END, f"the event loop of a front end filled a core for {share:.0%} of the run")
+    return Bound(
+        FRONT_END,
+        f"the event loop of a front end (an HTTP process of the server) filled a core for {share:.0%} of the run",
+    )
 
 
 def _kv_cache(row: Mapping[str, Any]) -> Bound | None:
@@ -167,7 +170,7 @@ def _is_queued(row: Mapping[str, Any]) -> bool:
 def describe_row(row: Mapping[str, Any]) -> str:
     """What was recorded of a system of which nothing was at its limit."""
     shares = {
-        "front end's loop at most": "server_max_frontend_loop",
+        "event loop of the server's busiest HTTP process at most": "server_max_frontend_loop",
         "KV cache at most": "server_max_kv_cache_usage",
         "load client": "client_busiest_cpu_share",
     }

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-MORE_CPU = "the client had too little CPU: free the host or set workload.client_processes, then rerun=invalid"
+MORE_CPU = (
+    "the client had too little CPU: free the host, or set workload.client_processes to at most half of its cores (more "
+    "does not help), then rerun=invalid"
+)
 REMEDY: Mapping[str, str] = {  # by code of the reason
     "compiled_under_load": "run the same command with rerun=invalid: the kernels are compiled now",
     "ended_early": "nothing: the server does not bear this rate; measure a lower workload.request_rate",
@@ -26,3 +30,18 @@ REMEDY: Mapping[str, str] = {  # by code of the reason
     "broken_replies": "nothing: the file counts failed replies as completed; measure again with its tool",
     "no_duration": "nothing: the file tells no duration; measure again with its tool",
 }
+
+
+def find_remedy(code: str, environment: Mapping[str, Any], metrics: Mapping[str, float]) -> str | None:
+    """What to do about a reason of one run; how many load processes help follows from its cores, where they are known.
+
+    Half of the cores is the most, because the server needs the others.
+    """
+    cores = {core for key in ("server_cores", "client_cores") for core in environment.get(key) or ()}
+    used, most = int(metrics.get("client_processes", 0)), len(cores) // 2
+    if REMEDY.get(code) != MORE_CPU or not cores or not used:
+        return REMEDY.get(code)
+    told = f"the client had too little CPU, with workload.client_processes={used} on a host of {len(cores)} cores"
+    if used >= most:
+        return f"{told}: more processes do not help; free the host or give it more cores, then rerun=invalid"
+    return f"{told}: free the host or set workload.client_processes={min(2 * used, most)}, then rerun=invalid"

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
-from vbench.metrics.remedies import REMEDY
+from vbench.metrics.remedies import find_remedy
 from vbench.plan.naming import NO_REPEATS, number_repeats, say_load, say_name
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
@@ -116,7 +116,7 @@ class Screen:
         elif event.kind == "waiting":
             self._print_below_name(folder, fill_markup("waiting: {}", event.facts["wanted"]))
         elif event.kind == "rehearsing":
-            text = "rehearsing: {}; kernels that it compiles stay in this host's cache"
+            text = "rehearsing the loads to warm up the server: {}; kernels that it compiles stay in this host's cache"
             self._print_below_name(folder, fill_markup(text, describe_rehearsal(event)))
         elif event.kind == "ready":
             self._print_below_name(folder, fill_markup("{}", _ready_text(event)))
@@ -161,7 +161,8 @@ class Screen:
         self._print_below_name(folder, fill_markup("{}: ", say_name(record.name, self._repeats)) + result_line(record))
         for reason in record.invalid:
             self._print_below_name(folder, fill_markup("  [yellow]{}[/]: {}", reason.code, reason.sentence))
-        for remedy in dict.fromkeys(REMEDY[reason.code] for reason in record.invalid if reason.code in REMEDY):
+        found = (find_remedy(reason.code, record.environment, record.metrics) for reason in record.invalid)
+        for remedy in dict.fromkeys(filter(None, found)):
             self._print_below_name(folder, fill_markup("  → {}", remedy))
 
     def _print_below_name(self, folder: Path, line: str) -> None:

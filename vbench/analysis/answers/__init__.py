@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vbench.analysis.answers import best_system, bounds, parallelism, unanswered
+from vbench.analysis.conditions import find_values
+from vbench.analysis.phrases import NOT_VLLM, label_phrase
 from vbench.analysis.unfinished import say_unfinished
 
 if TYPE_CHECKING:
@@ -45,7 +47,16 @@ def answer(runs: Runs, found: list[Section], options: Options) -> Answer:
 def _title(runs: Runs, options: Options) -> str:
     names = sorted(set(runs.all["experiment"]))
     whole = options.experiment or (names[0] if len(names) == 1 else f"{len(names)} experiments: {', '.join(names)}")
-    return f"{whole} against {options.against}" if options.against else whole
+    named = f"{whole} against {options.against}" if options.against else whole
+    engines = sorted(_name_other_engines(runs))
+    return f"{named} ({'; '.join(engines)})" if engines else named
+
+
+def _name_other_engines(runs: Runs) -> set[str]:
+    """What served the runs where it was not vLLM: a fake server's figures are no measurement of an engine."""
+    sides = [each.all for each in (runs, runs.baseline) if each is not None]
+    commands = {value for rows in sides if COMMAND in rows for value in find_values(rows, COMMAND)}
+    return {words for value in commands if (words := label_phrase(COMMAND, value)).startswith(NOT_VLLM)}
 
 
 def _measured(runs: Runs) -> str:
@@ -55,4 +66,5 @@ def _measured(runs: Runs) -> str:
     return f"{told} (INVALID: measured, not to be trusted; FAILED: not measured)" if len(runs.left_out) else told
 
 
+COMMAND = "engine.command"
 LEFT_OUT = ("INVALID", "FAILED")

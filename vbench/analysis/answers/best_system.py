@@ -34,11 +34,14 @@ def compare(best: Any, other: Any, y: Axis) -> str:
     """How far the better of two points is ahead, and whether their intervals decide."""
     one, two = float(best[y.key]), float(other[y.key])
     halves = float(best[y.key + HALF_WIDTH]), float(other[y.key + HALF_WIDTH])
+    single = any(math.isnan(half) for half in halves)
+    apart = not single and abs(one - two) > sum(halves)
     ahead = f"{one / two:.2f} × the next" if two else "ahead of the next"
-    if any(math.isnan(half) for half in halves):
+    if ahead.startswith("1.00 "):
+        ahead = "less than 1 % from the next" if apart else "no difference that was measured to the next"
+    if single:
         decided = "not every point was repeated, so whether they differ is not known"
     else:
-        apart = abs(one - two) > sum(halves)
         decided = "their 95 % intervals do not overlap" if apart else "not decided: their 95 % intervals overlap"
     return f"{ahead}, {other['system_label']} with {format_value(other, y)}; {decided}"
 
@@ -90,11 +93,33 @@ def _within_limits(found: list[Section], x: Axis, y: Axis, limits: list[float]) 
 
 
 def _best_within(points: pd.DataFrame, limit: float, x: Axis, y: Axis) -> str:
-    kept = points[points[x.key] <= limit] if x.less_is_better else points[points[x.key] >= limit]
-    if kept.empty:
+    """The best of the points that keep the limit, unless one that may or may not keep it would be better."""
+    room = (limit - points[x.key]) * (1 if x.less_is_better else -1)
+    unsure = points[x.key + HALF_WIDTH].fillna(0.0).clip(lower=_printed_step(x) / 2)
+    surely, perhaps = points[room >= unsure], points[room > -unsure]
+    if perhaps.empty:
         return "none"
-    best = _ranked(kept, y).iloc[0]
-    return f"{best['system_label']}, {format_value(best, y)} {describe_load(best)}"
+    best = _ranked(perhaps, y).iloc[0]
+    told = f"{best['system_label']}, {format_value(best, y)} {describe_load(best)}"
+    if best.name in surely.index:
+        return told + _name_equal(best, surely, y)
+    certain = "none" if surely.empty else _best_within(surely, limit, x, y)
+    return f"not decided: {best['system_label']} is at the limit {describe_load(best)}; surely within it: {certain}"
+
+
+def _name_equal(best: pd.Series, kept: pd.DataFrame, y: Axis) -> str:
+    """That the best point of another system gives as much, where no difference was measured; else ""."""
+    others = kept[kept["system_label"] != best["system_label"]]
+    if others.empty:
+        return ""
+    other = _ranked(others, y).iloc[0]
+    same = compare(best, other, y).startswith("no difference")
+    return f" (no difference that was measured to {other['system_label']})" if same else ""
+
+
+def _printed_step(x: Axis) -> float:
+    """The smallest difference that a cell of this axis shows: 0.1 of `,.1f`."""
+    return 10.0 ** -int(x.digits.strip(",.f") or 0)
 
 
 def _limit_text(limits: list[float], x: Axis) -> str:

@@ -153,20 +153,20 @@ def _leave_out_unlike_prices(
     return [each for each in metrics if each not in dollars], (sentence,)
 
 
-def judge_sections(runs: Runs, found: list[Section], fail_if: str) -> Outcome:
-    """Judges the table of ratios by `fail_if`. Before more repeats it advises to finish those that were asked for."""
+def judge_sections(found: list[Section], fail_if: str, first: str = "") -> Outcome:
+    """Judges the table of ratios by `fail_if`; `first` is what to do before more is measured, of `advise_first`."""
     section = next(each for each in found if each.slug == SLUG)
     if section.data is None:
-        return judge(None, " ".join(section.notes), fail_if, _advise_first(runs))
+        return judge(None, " ".join(section.notes), fail_if, first)
     metric = parse_gate(fail_if).metric
     percent = percentile_of(metric)
     few = f", from {needed(percent)} replies or more" if percent else ""
     why = next((note for note in section.notes if metric_name(metric) in note), "")
     missing = why or f"no point that both sides measured has it on both{few}"
-    return judge(section.data, missing, fail_if, _advise_first(runs))
+    return judge(section.data, missing, fail_if, first)
 
 
-def _advise_first(runs: Runs) -> str:
+def advise_first(runs: Runs) -> str:
     """For each side that lacks runs: that it is unfinished, and what measures them."""
     sides = (("the new side", runs), ("the baseline", runs.baseline))
     told = [(side, say_unfinished(each), advise(each)) for side, each in sides if each is not None and advise(each)]

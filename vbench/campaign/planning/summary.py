@@ -91,7 +91,8 @@ def describe_session(each: PlannedSession) -> str:
     held = f", {show_number(each.gpu_hours.value)} GPU hours" if each.gpus else ""
     basis = each.basis.name if each.basis else ""
     return (
-        f"{name_session(each)}: start and rehearsal {show_span(ready)} ({each.start.basis.name}), "
+        f"{name_session(each)}: start and warm-up (rehearsal of the loads) "
+        f"{show_span(ready)} ({each.start.basis.name}), "
         f"{count(len(each.missing), 'point')} in {show_span(load_s)} ({basis}){held}"
     )
 
