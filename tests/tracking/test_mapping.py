@@ -13,13 +13,16 @@ import records
 from stored_runs import client, runs
 
 from vbench import tracking
+from vbench.metrics.remedies import REMEDY
 from vbench.plan.naming import dotted_leaves
 from vbench.schema import RunConfig, Weights, keys
 from vbench.schema.record import RECORD, Failure, Reason, Record
 from vbench.schema.series import Series
 from vbench.tracking.curves import points
 from vbench.tracking.mapping import COLUMN_NAMES, flatten, restore
+from vbench.tracking.markdown import escape_markdown
 from vbench.tracking.note import note
+from vbench.tracking.view import ABOUT
 
 pytestmark = [
     pytest.mark.usefixtures("store"),
@@ -201,6 +204,14 @@ def test_no_series_has_two_points_at_one_time_and_step_of_which_mlflow_shows_the
 def test_the_note_of_a_run_tells_no_percentile_of_too_few_replies():
     assert "| p99_itl_ms | needs 299 |" in note(records.record(num_prompts=80))
     assert "| p99_itl_ms | 42 |" in note(records.record(num_prompts=320))
+
+
+def test_the_note_of_an_invalid_run_says_why_mlflow_calls_it_failed_and_what_to_do():
+    told = note(records.record(invalid=[Reason("short_replies", "3 replies ended early")]))
+    assert "MLflow's status FAILED means here: measured, not to be trusted" in told
+    assert "- what to do: " + escape_markdown(REMEDY["short_replies"]) in told
+    assert "MLflow's status" not in note(records.record())
+    assert "status is FAILED for INVALID runs too" in ABOUT
 
 
 def test_the_note_of_a_search_has_its_answer():

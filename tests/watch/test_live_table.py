@@ -1,5 +1,6 @@
 """The live table of a campaign on narrow and wide terminals."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,37 @@ def test_a_wide_terminal_shows_latencies_and_what_the_log_says():
         "Loading [2/4] shards",
     ):
         assert text in shown
+
+
+def test_a_line_is_broken_between_words_and_a_path_stays_whole(monkeypatch):
+    screen = Screen({MEASURING: session(8)})
+    path = "/home/me/study/multirun/published/llama70b-2xh100-tp2-4f5a6f96/server.log"
+    shown = []
+    for terminal in (True, False):
+        screen.console = Console(width=60, force_terminal=terminal, no_color=True, highlight=False)
+        with screen.console.capture() as captured:
+            screen.print(
+                f"  [bold]starting[/] 1 server for 2 points (usually 26 s to 55 s), log {path} and rerun=invalid"
+            )
+        shown.append(re.sub(r"\x1b\[[0-9;]*m", "", captured.get()).splitlines())
+    wrapped, piped = shown
+    assert wrapped == [
+        "  starting 1 server for 2 points (usually 26 s to 55 s), log",
+        f"  {path}",
+        "  and rerun=invalid",
+    ]
+    assert len(piped) == 1
+
+
+def test_the_column_of_names_does_not_move_as_sessions_end(monkeypatch):
+    short = Path("m-1")
+    screen = Screen({MEASURING: session(8), short: session(8, max_num_seqs=4)})
+    screen.console = Console(width=80, height=40, highlight=False)
+    screen.progress_of(short).update(Event(NOW - 12, "waiting", {"wanted": "1 GPU"}))
+    with screen.console.capture() as shown:
+        screen.console.print(screen._status_table())
+    row = next(line for line in shown.get().splitlines() if line.startswith("m-1"))
+    assert row.index("waiting") == len(MEASURING.name) + 2
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])

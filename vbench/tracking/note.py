@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from vbench.metrics.quantiles import needs_text
+from vbench.metrics.remedies import find_remedy
 from vbench.plan.naming import say_name
 from vbench.schema.text import one_line
 from vbench.tracking.markdown import escape_markdown
@@ -22,7 +23,14 @@ LONGEST_LINE = 500  # of a log line: short enough for the page and for MLflow's 
 def note(record: Record) -> str:
     """The verdict, why it is not VALID, and the metrics that people look at first."""
     title = f"**{record.verdict}** · {escape_markdown(say_name(record.name))}"
-    return "\n".join([title, "", *_failure(record), *_reasons(record), *_table(record)])
+    return "\n".join([title, "", *_status(record), *_failure(record), *_reasons(record), *_table(record)])
+
+
+def _status(record: Record) -> list[str]:
+    """Why MLflow calls a run failed that was measured: a green tick would say that it can be trusted."""
+    if record.verdict != "INVALID":
+        return []
+    return ["MLflow's status FAILED means here: measured, not to be trusted.", ""]
 
 
 def _failure(record: Record) -> list[str]:
@@ -33,7 +41,9 @@ def _failure(record: Record) -> list[str]:
 
 
 def _reasons(record: Record) -> list[str]:
-    lines = [*_bullets("not to be trusted", record.invalid), *_bullets("warning", record.warnings)]
+    found = (find_remedy(reason.code, record.environment, record.metrics) for reason in record.invalid)
+    remedies = [f"- what to do: {escape_markdown(each)}" for each in dict.fromkeys(filter(None, found))]
+    lines = [*_bullets("not to be trusted", record.invalid), *remedies, *_bullets("warning", record.warnings)]
     return [*lines, ""] if lines else []
 
 

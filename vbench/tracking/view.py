@@ -50,7 +50,8 @@ COLUMNS = (
 ABOUT = (
     "LLM serving benchmarks by vbench: one run is one measured point.\n\n"
     "- `vbench.validity`: VALID; INVALID (measured, not to be trusted: `vbench.reasons`); "
-    "FAILED (not measured: `vbench.failure`); only VALID runs have MLflow's green tick\n"
+    "FAILED (not measured: `vbench.failure`)\n"
+    "- MLflow's own status is FAILED for INVALID runs too, so that only VALID runs have its green tick\n"
     "- metrics carry the keys of `vllm bench serve`; throughput in tokens a second, latencies in milliseconds\n"
     "- `record.json` among a run's artifacts has everything about it, `requests.npz` the raw samples\n"
     "- group the runs by the tags `vbench.session` (one server) or `vbench.point` (one load on it, all repeats)\n"

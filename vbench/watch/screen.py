@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -37,6 +38,7 @@ from vbench.watch.events import EVENTS, Event
 from vbench.watch.heartbeat import Heartbeat
 from vbench.watch.markup import fill_markup, literal
 from vbench.watch.outcome import COLOURS, result_line
+from vbench.watch.wrapping import wrap_words
 
 REDRAWN_PER_S = 2
 COLUMNS = ("session", "state", "points", "run", "replies", "tok/s so far", "TTFT now", "ITL now", "left")
@@ -58,6 +60,7 @@ class Screen:
         self.console = open_console()
         self.board = Board({str(folder): session for folder, session in sessions.items()})
         self._repeats = number_repeats(run.name for session in sessions.values() for run in session.runs)
+        self._longest_name = max((cell_len(folder.name) for folder in sessions), default=0)
         self._last_printed: Path | None = None
         self._beginnings_shown = True
         self._failures: set[tuple[Path, str]] = set()  # that were printed in full
@@ -80,8 +83,14 @@ class Screen:
         return self.board.sessions[str(folder)]
 
     def print(self, *lines: RenderableType) -> None:
+        """On a terminal long lines are broken between words; in a pipe or file each stays one line."""
         for line in lines:
-            self.console.print(line, soft_wrap=isinstance(line, str))
+            if not isinstance(line, str):
+                self.console.print(line)
+                continue
+            text = Text.from_markup(line)
+            for part in wrap_words(text, self.console.width) if self.console.is_terminal else (text,):
+                self.console.print(part, soft_wrap=True)
 
     def show_reused(self, folder: Path, records: Iterable[Record]) -> None:
         """Counts and shows the points of a session whose records from earlier are reused."""
@@ -179,6 +188,7 @@ class Screen:
         for column in columns:
             table.add_column(column, overflow="fold", no_wrap=column in NUMBERS)
             table.columns[-1].justify = "right" if column in NUMBERS else "left"
+        table.columns[0].width = min(self._longest_name, self.console.width * 2 // 5)  # the same at each redraw
         in_flight = {name: each for name, each in self.board.sessions.items() if each.state in IN_FLIGHT}
         shown = sorted(in_flight, key=lambda name: in_flight[name].state not in RUNNING)
         for name in shown[: max(self.console.height - LINES_KEPT_FREE, 1)]:
