@@ -18,7 +18,7 @@ from vbench.workload.prompts import draw_lengths
 from vbench.workload.search import Probe, answer, is_whole, next_question
 from vbench.workload.sharing import find_script
 
-REPORT_S = 0.5  # between two reports of a load's progress
+REPORT_S = 0.1  # between two reports of a load's progress
 
 
 @dataclass
@@ -63,7 +63,7 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int,
 def end_early(plan, requests, slo):
     """The requests as a probe's record holds them: broken off at the first report after which it has told enough."""
     met = meets_slo(requests, slo)
-    for now in np.arange(REPORT_S, requests.finished.max(), max(REPORT_S, requests.finished.max() / 100)):
+    for now in np.arange(REPORT_S, requests.finished.max(), max(REPORT_S, requests.finished.max() / 400)):
         cut = broken_off(requests, now)
         judged = is_steady(plan, cut)
         if plan.has_told_enough(int((met & judged).sum()), int(judged.sum())):

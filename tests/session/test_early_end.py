@@ -53,7 +53,7 @@ def test_it_ends_where_the_level_fails_by_any_objective(missed):
 
 def test_a_load_that_tells_nothing_goes_on():
     watch = early_end(exploring=False)
-    assert ended_at(watch, reports(300)) is None
+    assert ended_at(watch, reports(100)) is None
     assert watch.metrics == {}
     assert not watch(Progress(elapsed_s=1.0, completed=0, reads=0, in_flight=1))
 

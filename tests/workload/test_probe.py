@@ -39,14 +39,25 @@ def test_a_closed_loop_is_filled_at_twice_the_rate_at_which_the_level_below_was_
     assert probe_plan(config(request_rate=3.0), question(16), 4.0).config.workload.request_rate == 3.0
 
 
-@pytest.mark.parametrize(("exploring", "least"), [(False, 1024), (True, 512)])
-def test_a_closed_loop_judges_two_requests_for_each_place_and_one_where_it_explores(exploring, least):
-    plan = probe_plan(config(), question(512, exploring), 4.0)
-    assert plan.least == least
-    assert plan.config.workload.num_prompts == 3 * 512 + max(MOST_JUDGED, least)
-    assert not plan.has_told_enough(least - 1, least - 1)
-    assert plan.has_told_enough(least, least)
-    assert plan.has_told_enough(0, 8)  # it fails, which more requests would not change
+@pytest.mark.parametrize(("level", "exploring"), [(512, False), (512, True), (1024, False)])
+def test_a_closed_loop_judges_a_request_for_each_place(level, exploring):
+    plan = probe_plan(config(), question(level, exploring), 4.0)
+    assert plan.least == level
+    assert plan.config.workload.num_prompts == 3 * level + max(MOST_JUDGED, level)
+    assert not plan.has_told_enough(level - 1, level - 1)
+    assert plan.has_told_enough(level, level)
+
+
+@pytest.mark.parametrize("kind", ["max_concurrency", "sessions"])
+def test_a_level_fails_before_that_only_if_hardly_a_request_meets_the_slo(kind):
+    """A moment's pause lets all requests miss that are in flight together."""
+    plan = probe_plan(config(kind, **({"lengths": "conversations"} if kind == "sessions" else {})), question(64), 4.0)
+    assert plan.has_told_enough(0, 8)
+    assert plan.has_told_enough(3, 40)
+    assert not plan.has_told_enough(4, 40)
+    assert not plan.has_told_enough(32, 63)
+    assert plan.has_told_enough(32, 64)
+    assert probe_plan(config("request_rate"), question(64.0), 4.0).has_told_enough(4, 40)
 
 
 def test_a_probe_judges_no_more_than_a_bound_and_what_is_asked_for_where_it_decides():
@@ -240,7 +251,7 @@ def test_answers_are_within_a_tenth_of_the_true_capacity(name, kind):
 # ------------------------------------------------------------------------------------------------------------ sessions
 
 
-@pytest.mark.parametrize(("exploring", "least"), [(False, 40), (True, 20)])
+@pytest.mark.parametrize(("exploring", "least"), [(False, 20), (True, 20)])
 def test_a_probe_of_sessions_leaves_out_the_requests_that_fill_the_cache_and_those_that_keep_the_load_up(
     exploring, least
 ):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -32,6 +32,9 @@ SLOPES = np.array([2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 22.0, 33.0, 50.0])
 
 _LOGS = np.arange(math.log(LOWEST / 2), math.log(HIGHEST * 2), STEP)
 _CAPACITIES = np.exp(_LOGS)
+_FAILS_FROM = (_CAPACITIES[:, None] * (FAILING / ALLOWED) ** (1 / SLOPES)).ravel()  # by capacity and slope
+_BY_FAILING = np.argsort(_FAILS_FROM)
+_FAILING_LEVELS = _FAILS_FROM[_BY_FAILING]
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,25 @@ class Belief:
         missed, met_ = _log_shares(level)
         return Belief(self.likelihood + ((of - met) * missed + met * met_) / effect)
 
-    @property
+    @cached_property
     def weights(self) -> Floats:
         """The probability of each capacity and slope, (capacities, slopes)."""
         weights: Floats = np.exp(self.likelihood - self.likelihood.max())
         normalised: Floats = weights / weights.sum()
         return normalised
+
+    def chances_between(self, low: Floats, high: Floats) -> Floats:
+        """The probabilities that the capacity is at least `low` and below `high`, both (k,)."""
+        until = np.concatenate([[0.0], self.weights.sum(axis=1).cumsum()])
+        ends = (np.searchsorted(_LOGS, np.log(each) - STEP / 2) for each in (low, high))
+        begin, end = (until[each] for each in ends)
+        found: Floats = end - begin
+        return found
+
+    def find_level(self, fails: float) -> float:
+        """The level of which 98 % or fewer of the requests meet the SLO with this probability."""
+        weights = self.weights.ravel()[_BY_FAILING]
+        return float(_FAILING_LEVELS[np.searchsorted(weights.cumsum(), fails).clip(max=len(weights) - 1)])
 
     def describe(self, level: float) -> Chances:
         """Everything that a search asks about a level."""

@@ -10,8 +10,10 @@ of the first WARM_UP durations only build it, and those of the last one only kee
 Sessions begin in mid-life and keep their number, but the cache is empty: their first COLD requests each only fill it,
 and as many as there are sessions keep the load up at the end. What is judged are turns.
 
-A probe ends as soon as it has told enough. Its requests are then judged in the order in which they were sent, up to the
-first that had not ended: which of them are judged does not depend on how long they took.
+A probe ends as soon as it has told enough. Requests in flight together may miss together, by a moment's pause; so
+unless hardly any meets the SLO, a closed loop judges one for each place before its level fails. A probe's requests are
+judged in the order in which they were sent, up to the first that had not ended: which of them are judged does not
+depend on how long they took.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ from vbench.workload.grouping import Grouping, find_grouping
 from vbench.workload.search import MOST_JUDGED, Question
 
 FILLING = 2.0  # rate at which the places of a closed loop are filled, over that at which the level below was served
-GENERATIONS = 2  # requests that a closed loop judges for each place, at least; one where it only explores
 COLD = 2  # requests of each session until its prompt is in the cache, and those of the others have taken their room
 # Of an open loop, in times of a request's duration:
 WARM_UP = 12  # until the queue has built up
@@ -49,11 +50,13 @@ class Plan:
     building: int | None  # the first requests; None: those before the first `max_concurrency` replies have ended
     holding: int  # the last requests
     least: int  # requests to judge before the level can pass
+    fewest: int = 0  # … before it can fail while one in ten meets the SLO: those in flight together may miss together
 
     def has_told_enough(self, met: int, of: int) -> bool:
         """Whether a probe of which `met` of `of` requests met the SLO so far may end: its level fails, or it passes."""
         verdict = self.question.verdict(met, of)
-        return verdict is False or (verdict is True and of >= self.least)
+        clear = of >= self.fewest or met < of / 10
+        return (verdict is False and clear) or (verdict is True and of >= self.least)
 
 
 def probe_plan(config: RunConfig, question: Question, duration_s: float | None) -> Plan:
@@ -62,17 +65,17 @@ def probe_plan(config: RunConfig, question: Question, duration_s: float | None) 
     asked = 1 if question.exploring else load.request_count
     if config.workload.search is Search.max_concurrency:
         places = int(question.level)
-        least = max(asked, places if question.exploring else GENERATIONS * places)
+        least = max(asked, places)
         filling = _filling_rate(load, places, duration_s)
         count = 3 * places + max(MOST_JUDGED, least)
         load = replace(load, max_concurrency=places, request_rate=filling, num_prompts=count)
-        return Plan(replace(config, workload=load), question, None, places, least)
+        return Plan(replace(config, workload=load), question, None, places, least, places)
     if config.workload.search is Search.sessions:
         users = int(question.level)
-        least = max(asked, users if question.exploring else GENERATIONS * users)
+        least = max(asked, users)
         building = COLD * users
         load = replace(load, sessions=users, num_prompts=building + max(MOST_JUDGED, least) + users)
-        return Plan(replace(config, workload=load), question, building, users, least)
+        return Plan(replace(config, workload=load), question, building, users, least, users)
     during = question.level * (duration_s or UNKNOWN_S)
     least = max(asked, math.ceil((LOOK if question.exploring else WINDOW) * during))
     building, holding = math.ceil(WARM_UP * during), math.ceil(during)

@@ -1,10 +1,11 @@
 """The highest load that meets the objectives: which level to probe next, and the answer. Pure: probes in, level out.
 
 A level is a number of requests at once (max_concurrency) or a second (request_rate), or of sessions at once (sessions).
-Levels double, each with a short probe, until one fails; where in the bracket the capacity lies is then estimated from
-all probes together (`vbench.workload.capacity`). The search ends when the interval of the capacity is narrow and the
-level that it names has itself been measured and hardly can be one of which 98 % or fewer meet the SLO. A server whose
-share falls slowly with the level needs many requests for that; after MOST the answer is given with a wide interval.
+Levels rise, each with a short probe, until one fails: twofold, fourfold while the latencies leave room, and no further
+than to where the latencies of the last two levels point. Where the capacity lies is then estimated from all probes
+together (`vbench.workload.capacity`). First the median of that estimate is measured, until the capacity is probably
+within a tenth of some level; then that level, until it hardly can be one of which 98 % or fewer meet the SLO. A server
+whose share falls slowly with the level needs many requests for that; after MOST the answer has a wide interval.
 """
 
 from __future__ import annotations
@@ -13,24 +14,30 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from vbench.schema import Search, Workload
+from vbench.schema.record import Floats
 from vbench.workload.capacity import ALLOWED, HIGHEST, LOWEST, Belief, Chances
 from vbench.workload.grouping import DESIGN_EFFECT, NOTHING, Grouping, estimate_effect
 
-RECIPE = 4  # part of the key of every search: raise it when the same search would have another meaning
+RECIPE = 5  # part of the key of every search: raise it when the same search would have another meaning
 FEWEST = 4  # requests that can fail a level
 EXPLORING = 8  # requests that a short probe judges, at least
 MOST_JUDGED = 800  # requests that any probe judges, at most
 MOST, MOST_PROBES = 8000, 40  # judged requests and probes of a search, about
 MOST_TRIES = 3  # probes of a level that are INVALID, or in which the queue grew
-SURE = 0.9  # probability at which a probe has told that its level meets the SLO, or that it does not
+SURE = 0.8  # probability at which a probe has told that its level meets the SLO, or that it does not
 ERROR = 0.02  # probability that 98 % or fewer of the requests of the level that is named meet the SLO
-NARROW = 0.2  # width of the interval of the capacity, over its lower end: about 10 % to either side
+TENTH, CLOSE = 0.1, 0.9  # the capacity is within a tenth of the level that is named, with this probability
+LIKELY_ERROR = 0.1  # … of a level that is measured in order to name it, at most
+LIKELY = 0.3  # probability that such a level, once measured, meets the SLO, at least
 OWN = 100  # requests of the level that is named, at least
 WIDE = 1.5  # a bracket that is halved by short probes
 RESOLUTION = 0.025  # of a rate: closer ones are taken as the same level
 FIRST_PLACES = 4.0  # level of the first probe of a closed loop
-LONG_STEP, ROOM = 4.0, 0.5  # from a level whose latencies leave this much room, the next is so many times as high
+SHORT_STEP, STEP = 1.1, 2.0  # the next level up is so many times as high, at least and at most
+LONG_STEP, ROOM = 4.0, 0.6  # … from a level of a closed loop whose pressure is at most this, at most
 MOSTLY = 0.9  # share of requests that meet the SLO: of probes with fewer, groups of misses run into each other
 EDGE = 0.2  # of a bracket: so near to its ends no level is chosen
 OVERLOAD = 20  # misses, in groups, as which an overload counts, and a level that was given up
@@ -55,11 +62,11 @@ class Question:
     """What to measure next: a level, and when its probe has told enough."""
 
     level: float
-    exploring: bool  # until it seems to pass, or fails; otherwise until the search can end
+    exploring: bool  # until it seems to pass, or fails
     attempt: int = 0  # how many probes of the level there were before
     judged: int = 0  # requests of these probes
     whole: bool = True  # whether levels are integers
-    leads_up: bool = False  # whether the next level is asked for once this one seems to pass
+    confirming: bool = False  # until the level hardly fails
     effect: float = DESIGN_EFFECT  # of misses that come in groups
     belief: Belief = field(default_factory=lambda: Belief.from_counts({}, DESIGN_EFFECT), repr=False, compare=False)
 
@@ -67,15 +74,20 @@ class Question:
         """Of the level, by a probe of which so far `met` of `of` requests met the SLO; None while it must go on."""
         if of < FEWEST:
             return None
-        chances = self.belief.update(self.level, met, of, self.effect).describe(self.level)
+        belief = self.belief.update(self.level, met, of, self.effect)
+        chances = belief.describe(self.level)
         if chances.meets <= 1 - SURE:
             return False
-        if self.exploring:
-            return True if of >= EXPLORING and (met == of or chances.meets >= SURE) else None
-        if self.judged + of < OWN:
+        # Of a level that is asked for again, a few requests would not tell what those before did not.
+        if of < (EXPLORING if self.exploring and not self.judged else OWN):
             return None
-        too_low = self.leads_up or (not self.whole and chances.middle >= self.level * (1 + 2 * RESOLUTION))
-        return True if (too_low and chances.meets >= SURE) or _is_known(chances, self.whole) else None
+        if self.exploring:
+            told = met == of or chances.meets >= SURE
+        elif self.confirming:
+            told = chances.fails <= ERROR
+        else:
+            told = chances.meets >= SURE or _closest(belief, self.whole)[1] >= CLOSE
+        return True if told else None
 
 
 def streams(load: Workload) -> int:
@@ -146,8 +158,9 @@ class _State:
     def answer(self) -> Answer:
         if not self.probes:
             return Answer(0.0, math.inf, 0.0, math.inf)
-        named = [level for level in self.levels if level <= self._nearest() and self.chances[level].fails <= 0.5]
-        level = max(named, default=0.0)
+        known = [level for level in self.levels if self._is_known(level)]
+        rather = [level for level in self.levels if self.chances[level].fails <= 0.5]
+        level = max(known or rather, key=self._closeness, default=0.0)
         failed = [each for each in self.levels if each > level and self._missed(each)]
         return Answer(level, min(failed, default=math.inf), self.capacity.low, self.capacity.high)
 
@@ -156,56 +169,54 @@ class _State:
         if top >= HIGHEST:
             sure = self.chances[top].meets >= SURE and self.chances[top].fails <= ERROR
             return None if sure or self._is_given_up(top) else self._ask(top, exploring=False)
-        step = LONG_STEP if self.whole and self._pressure(top) <= ROOM else 2.0
-        return self._ask(min(top * step, HIGHEST), exploring=True)
+        step = LONG_STEP if self.whole and self._pressure(top) <= ROOM else STEP
+        level = min(top * step, max(self._extrapolate(), top * SHORT_STEP), HIGHEST)
+        return self._ask(float(math.floor(level)) if self.whole else float(f"{level:.3g}"), exploring=True)
+
+    def _extrapolate(self) -> float:
+        """The level at which the pressure should reach 1 if it grows as between the two highest; inf if it does not."""
+        if len(self.levels) < 2:
+            return math.inf
+        low, high = self.levels[-2:]
+        growth = (self._pressure(high) - self._pressure(low)) / (high - low)
+        return high + (1 - self._pressure(high)) / growth if growth > 0 else math.inf
 
     def _settle(self, lowest: float) -> Question | None:
-        """Measures the level that the search would name now, until it can end."""
-        level = max(self._nearest(), lowest)
-        while self._leads_up(level) and self._has_own(level) and self.chances[level].meets >= SURE:
-            level = self._next_above(level)
-        found = self._probes_at(level)
-        if not found:
-            return self._ask(level, exploring=False)
-        is_known = _is_known(self.chances[level], self.whole) and self._has_own(level) and not found[-1].growing
-        none_meets = level == lowest and self.chances[level].meets <= 1 - SURE
-        if is_known or none_meets or self._is_given_up(level):
+        """Narrows the capacity down, then measures the level that is probably within a tenth of it."""
+        if any(map(self._is_known, self.levels)):
             return None
-        return self._ask(level, exploring=False)
+        level, close = _closest(self.belief, self.whole)
+        confirming = close >= CLOSE
+        if confirming:
+            level = max(filter(self._is_close, self.levels), key=lambda each: self.counts[each][1], default=level)
+        else:
+            level = self._as_level(self.capacity.middle)
+        level = max(level, lowest)
+        none_meets = level == lowest and self._misses_surely(level)
+        return None if none_meets or self._is_given_up(level) else self._ask(level, False, confirming)
 
-    def _is_pinned(self) -> bool:
-        return _is_narrow(self.capacity, self.whole, 2 * RESOLUTION)
+    def _passes(self, level: float) -> bool:
+        found = self._probes_at(level)
+        return self.chances[level].fails <= ERROR and self.counts[level][1] >= OWN and not found[-1].growing
 
-    def _leads_up(self, level: float) -> bool:
-        failed = [each for each in self.levels if self.chances[each].meets <= 1 - SURE]
-        return self.whole and not self._is_pinned() and self._next_above(level) < min(failed, default=math.inf)
+    def _is_known(self, level: float) -> bool:
+        return self._passes(level) and self._closeness(level) >= CLOSE
 
-    def _next_above(self, level: float) -> float:
-        return max(level + 1, float(math.floor(level * (1 + RESOLUTION))))
+    def _is_close(self, level: float) -> bool:
+        chances = self.chances[level]
+        return chances.fails <= LIKELY_ERROR and chances.meets >= LIKELY and self._closeness(level) >= CLOSE
 
-    def _has_own(self, level: float) -> bool:
-        return self.counts.get(level, (0, 0))[1] >= OWN
+    def _closeness(self, level: float) -> float:
+        return float(_closeness(self.belief, np.array([level]), self.whole)[0])
 
     def _is_given_up(self, level: float) -> bool:
         return sum(not probe.trusted for probe in self._probes_at(level)) >= MOST_TRIES
 
-    def _nearest(self) -> float:
-        """The level nearest to the capacity, or the next below if that level rather fails.
-
-        Where the capacity is known to the resolution, no level is named that fails with a probability of ERROR.
-        """
-        level = self._as_level(self.capacity.middle)
-        fails = self.belief.describe(level).fails
-        if fails > ERROR and self._is_pinned():
-            return min(self._as_level(math.floor(self.capacity.low) if self.whole else self.capacity.low), level)
-        if fails > 0.5:
-            return self._as_level(math.floor(self.capacity.middle)) if self.whole else self._as_level(self.capacity.low)
-        return level
-
     def _as_level(self, capacity: float) -> float:
         if self.whole:
-            return min(max(float(round(capacity)), 1.0), HIGHEST)
-        near = min(self.levels, key=lambda level: abs(math.log(level / capacity)))
+            capacity = min(max(float(math.floor(capacity + 0.5)), 1.0), HIGHEST)
+        open_ = [level for level in self.levels if 1 - SURE < self.chances[level].meets < SURE]
+        near = min(open_, key=lambda level: abs(math.log(level / capacity)), default=math.inf)
         return near if abs(math.log(near / capacity)) < RESOLUTION else float(f"{capacity:.3g}")
 
     def _cut(self, passed: float, failed: float) -> float | None:
@@ -217,11 +228,9 @@ class _State:
             level = min(max(math.floor(level), passed + 1), failed - 1)
         return float(f"{level:.3g}") if passed < level < failed else None
 
-    def _ask(self, level: float, exploring: bool) -> Question:
+    def _ask(self, level: float, exploring: bool, confirming: bool = False) -> Question:
         found, judged = self._probes_at(level), self.counts.get(level, (0, 0))[1]
-        return Question(
-            level, exploring, len(found), judged, self.whole, self._leads_up(level), self.effect, self.belief
-        )
+        return Question(level, exploring, len(found), judged, self.whole, confirming, self.effect, self.belief)
 
     def _count(self, level: float) -> tuple[int, int]:
         probes = self._probes_at(level)
@@ -231,6 +240,9 @@ class _State:
         grows = probes[-1].growing and sum(probe.growing for probe in probes) >= MOST_TRIES
         fails = given_up or grows or any(probe.saturated for probe in probes)
         return met, of + round(OVERLOAD * self.effect) * fails
+
+    def _misses_surely(self, level: float) -> bool:
+        return level in self.levels and self._missed(level) and self.chances[level].meets <= 1 - SURE
 
     def _missed(self, level: float) -> bool:
         """Whether a level rather misses the SLO, by its own requests too."""
@@ -255,10 +267,19 @@ def is_whole(search: Search | None) -> bool:
     return search in (Search.max_concurrency, Search.sessions)
 
 
-def _is_known(chances: Chances, whole: bool) -> bool:
-    """Whether the interval of the capacity is narrow, and the level of these chances hardly fails."""
-    return chances.fails <= ERROR and _is_narrow(chances, whole, NARROW)
+def _closest(belief: Belief, whole: bool) -> tuple[float, float]:
+    """The level that is most probably within a tenth of the capacity, and how probably, of those that may be named."""
+    at = belief.describe(LOWEST)
+    low, high = at.low, max(min(belief.find_level(LIKELY_ERROR), at.middle), at.low)
+    levels = np.exp(np.arange(math.log(low), math.log(high) + 0.01, 0.01))
+    if whole:
+        levels = np.unique(np.floor(levels).clip(1.0, HIGHEST))
+    close = _closeness(belief, levels, whole)
+    best = int(close.argmax())
+    return float(f"{levels[best]:.3g}"), float(close[best])
 
 
-def _is_narrow(chances: Chances, whole: bool, share: float) -> bool:
-    return chances.high - chances.low <= max(float(whole), share * chances.low)
+def _closeness(belief: Belief, levels: Floats, whole: bool) -> Floats:
+    """How probably the capacity is within a tenth of each of these levels, (k,)."""
+    low, high = levels / (1 + TENTH), levels / (1 - TENTH)
+    return belief.chances_between(low, np.maximum(np.floor(high), levels + 1) if whole else high)

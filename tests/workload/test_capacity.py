@@ -1,0 +1,28 @@
+"""What is believed of a capacity."""
+
+import numpy as np
+import pytest
+
+from vbench.workload.capacity import Belief
+
+BELIEF = Belief.from_counts({16: (400, 400), 20: (360, 400)}, effect=2.0)
+
+
+def test_the_chances_of_all_capacities_are_one_and_those_of_parts_add_up():
+    low, high = np.array([1e-3, 17.0, 17.0, 18.0]), np.array([1e5, 19.0, 18.0, 19.0])
+    whole, both, first, second = BELIEF.chances_between(low, high)
+    assert whole == pytest.approx(1)
+    assert both == pytest.approx(first + second)
+    assert 0 < first < both < 1
+
+
+@pytest.mark.parametrize("level", [14.0, 17.0, 25.0])
+def test_the_chance_of_a_capacity_above_a_level_is_that_the_level_meets_the_slo(level):
+    (above,) = BELIEF.chances_between(np.array([level]), np.array([1e5]))
+    assert above == pytest.approx(BELIEF.describe(level).meets)
+
+
+@pytest.mark.parametrize("fails", [0.02, 0.1, 0.5, 0.9])
+def test_the_level_of_a_chance_to_fail_has_that_chance(fails):
+    level = BELIEF.find_level(fails)
+    assert BELIEF.describe(level * 0.999).fails <= fails <= BELIEF.describe(level * 1.001).fails
