@@ -55,3 +55,10 @@ def test_without_such_gpus_the_refusal_names_the_plan(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(Refused, match="hydra/launcher=plan"):
         find_matching(Hardware(2, Gpu("h100", "^NVIDIA H100", 81559)))
+
+
+def test_a_server_that_runs_already_is_planned_without_a_start(tmp_path):
+    there = ("engine=openai", "engine.base_url=http://127.0.0.1:9", "workload.num_prompts=8")
+    ended = doors.vbench("hydra/launcher=plan", *there, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ": 1 point in" in ended.stdout  # right behind its name

@@ -90,9 +90,9 @@ def describe_session(each: PlannedSession) -> str:
     ready = each.start.value + each.rehearsal.value
     held = f", {show_number(each.gpu_hours.value)} GPU hours" if each.gpus else ""
     basis = each.basis.name if each.basis else ""
+    start = f"start and warm-up (rehearsal of the loads) {show_span(ready)} ({each.start.basis.name}), "
     return (
-        f"{name_session(each)}: start and warm-up (rehearsal of the loads) "
-        f"{show_span(ready)} ({each.start.basis.name}), "
+        f"{name_session(each)}: {'' if each.session.is_external else start}"
         f"{count(len(each.missing), 'point')} in {show_span(load_s)} ({basis}){held}"
     )
 
