@@ -1,15 +1,17 @@
 """Which points of a plan are predicted: as many as the plan's content allows, on any host."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from builders import run_config
 
-from vbench.campaign.planning import page
+from vbench.campaign.planning import figures, page
 from vbench.campaign.planning.expecting import POINT, QUEUED, Expectations
 from vbench.campaign.planning.summary import describe_coverage
-from vbench.plan.forecast.campaign import Forecast, forecast
-from vbench.plan.forecast.performance import History
+from vbench.plan.forecast.campaign import Forecast, PlannedRun, forecast
+from vbench.plan.forecast.estimate import Basis, Estimate
+from vbench.plan.forecast.performance import History, Performance
 from vbench.plan.reach.predictor import Predictor
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
@@ -70,3 +72,43 @@ def test_the_prediction_of_a_load_with_shared_beginnings_says_that_nothing_is_ta
     assert said in write_plan(load)
     assert said not in write_plan(load, enable_prefix_caching=False)
     assert said not in write_plan({"lengths": "random", "input_len": 8, "output_len": 16, "num_prompts": 20})
+
+
+def test_the_page_says_how_many_requests_run_at_once_where_others_wait():
+    load = {"lengths": "random", "input_len": 8, "output_len": 16, "num_prompts": 20}
+    said = "Requests that a replica runs at once, at most: 4 on h100"
+    assert said in write_plan(load, max_num_seqs=4)
+    assert "Requests that a replica runs at once" not in write_plan(load)
+
+
+def test_the_page_counts_the_sessions_that_cannot_work():
+    session = make_session({"lengths": "random", "input_len": 8, "output_len": 16, "num_prompts": 20})
+    expectations = Expectations(History([]), Predictor.default(), math.inf)
+    found = forecast([session], (), {session.folder: "too large"}, [], expectations.find, {})
+    told = page.write(found, {}, "x", [])
+    assert "| sessions that cannot work, so not started | 1, with 1 point (below: what is left out) |" in told
+    assert "cannot work" not in write_plan({"lengths": "random", "input_len": 8, "output_len": 16, "num_prompts": 20})
+
+
+@pytest.mark.parametrize(
+    ("bases", "said"),
+    [
+        ([Basis.predicted], "predicted, not measured"),
+        ([Basis.predicted, Basis.measured], "hollow: predicted, not measured; filled: measured or interpolated"),
+        ([Basis.measured], "measured or interpolated"),
+    ],
+)
+def test_a_figure_says_by_itself_what_is_predicted(bases, said):
+    made = check_run(run_config(hardware={"gpus": 1, "gpu": H100}, workload={"num_prompts": 20}))
+    found = Estimate(1.0, 0.5, 2.0, Basis.measured, "x")
+    drawn = []
+    for level, basis in enumerate(bases, start=1):
+        (session,) = plan([(made, "vllm 0.32.0")])
+        throughput = replace(found, basis=basis)
+        drawn.append((float(level), PlannedRun(session.runs[0], Performance(throughput, found, found), None)))
+    figure = figures.draw_curves({"llama8b": {"1xh100": drawn}, "tiny": {"2xh100": drawn, "1xh100": drawn}})
+    assert figure.get_suptitle() == said
+    one, two = figure.axes
+    colours = {line.get_label(): line.get_color() for line in two.lines}
+    assert one.lines[0].get_color() == colours["1xh100"]
+    assert len(set(colours.values())) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from vbench.plan.forecast.estimate import Basis
 from vbench.plan.naming import DOT
 from vbench.workload.search import streams
 
-# Okabe and Ito's palette, told apart by every kind of eye; without its yellow, which vanishes on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#7F7F7F")
+# Okabe and Ito's palette, told apart by every kind of eye; without its yellow, which vanishes on white. No grey: the
+# pale part of a black bar is grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#7B2D26")
 INK, FAINT = "#222222", "#666666"
 COLUMNS, PANEL_IN = 3, (4.2, 3.1)
 MOST_CURVES = 8  # in one panel: more cannot be told apart
@@ -41,7 +42,7 @@ def draw_all(found: Forecast, sizes: Mapping[str, int], folder: Path) -> list[tu
         curves = _curves(found)
         if curves:
             caption = "Output throughput by load. Filled: measured or interpolated. Hollow: predicted, with its range."
-            drawn.append((_save(_draw_curves(curves), folder, "curves.png"), caption))
+            drawn.append((_save(draw_curves(curves), folder, "curves.png"), caption))
         for pool, sessions in found.pools.items():
             if pool not in ("cpu", "external"):
                 size = list_pool_sizes(sessions, sizes.get(pool))[0]
@@ -69,16 +70,25 @@ def _curves(found: Forecast) -> dict[str, dict[str, list[Point]]]:
     return curves
 
 
-def _draw_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]]) -> Figure:
+def draw_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]]) -> Figure:
     columns = min(COLUMNS, len(curves))
     rows = math.ceil(len(curves) / columns)
     figure = Figure(figsize=(PANEL_IN[0] * columns, PANEL_IN[1] * rows), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
+    bases = {
+        run.expected.output_throughput.basis
+        for model in curves.values()
+        for points in model.values()
+        for _, run in points
+        if run.expected
+    }
+    figure.suptitle(_say_bases(bases), color=INK, fontsize=10)
+    colours = _share_colours(curves)
     for place, (model, systems) in enumerate(curves.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         ranked = sorted(systems.items(), key=lambda item: -_highest(item[1]))
-        for colour, (system, points) in zip(COLOURS, ranked[:MOST_CURVES], strict=False):
-            _draw_curve(axes, system, points, colour)
+        for system, points in ranked[:MOST_CURVES]:
+            _draw_curve(axes, system, points, colours[model, system])
         left_out = len(ranked) - MOST_CURVES
         axes.set_title(model + (f" ({left_out} lower curves left out)" if left_out > 0 else ""), color=INK, loc="left")
         axes.set_xscale("log", base=2)
@@ -89,6 +99,28 @@ def _draw_curves(curves: Mapping[str, Mapping[str, Sequence[Point]]]) -> Figure:
         axes.set_ylabel("output tokens/s", color=FAINT)
         axes.legend(frameon=False, fontsize=7)
     return figure
+
+
+def _say_bases(bases: Collection[Basis]) -> str:
+    """What the points of a figure are: it may be seen without its page."""
+    if all(basis in FIRM for basis in bases):
+        return "measured or interpolated"
+    if any(basis in FIRM for basis in bases):
+        return "hollow: predicted, not measured; filled: measured or interpolated"
+    return "predicted, not measured"
+
+
+def _share_colours(curves: Mapping[str, Mapping[str, Sequence[Point]]]) -> dict[tuple[str, str], str]:
+    """The colour of each model's systems: a system has one in all panels, if there are colours enough."""
+    names = list(dict.fromkeys(system for systems in curves.values() for system in systems))
+    if len(names) <= len(COLOURS):
+        of_name = dict(zip(names, COLOURS, strict=False))
+        return {(model, system): of_name[system] for model, systems in curves.items() for system in systems}
+    found: dict[tuple[str, str], str] = {}
+    for model, systems in curves.items():
+        ranked = sorted(systems, key=lambda system: -_highest(systems[system]))
+        found |= {(model, system): COLOURS[place % len(COLOURS)] for place, system in enumerate(ranked)}
+    return found
 
 
 def _highest(points: Sequence[Point]) -> float:

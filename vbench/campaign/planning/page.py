@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from vbench.campaign.planning.summary import describe_bases, describe_coverage, describe_left_out, name_session
+from vbench.campaign.planning.summary import (
+    describe_bases,
+    describe_coverage,
+    describe_left_out,
+    describe_waiting,
+    name_session,
+)
 from vbench.campaign.planning.wording import count, show_number, show_range, show_span
 from vbench.plan.forecast.campaign import Forecast, PlannedRun, PlannedSession, list_pool_sizes, pack_pool
 from vbench.plan.forecast.estimate import Basis, Estimate
@@ -53,11 +59,23 @@ def _overview(found: Forecast, experiment: str) -> str:
     rows = [
         ("sessions to start", str(len(started))),
         ("points to measure", f"{points:,}"),
+        *_count_left_out(found),
         ("GPU hours", f"{show_range(found.gpu_hours)}{describe_bases(found)}"),
         ("dollars", show_range(dollars) if dollars else "no price is set (`'prices={h100: 2.5}'`)"),
     ]
     lines = [f"# Plan of {experiment}", "", "Nothing was started for this page. Ranges in parentheses.", ""]
     return "\n".join([*lines, *_table(("", ""), rows)])
+
+
+def _count_left_out(found: Forecast) -> Iterator[tuple[str, str]]:
+    """Rows on what is recorded, and on what cannot work; none where there is none of it."""
+    infeasible = [each for each in found.sessions if each.infeasible]
+    recorded = sum(len(each.runs) - len(each.missing) for each in found.sessions if not each.infeasible)
+    if recorded:
+        yield "points that are recorded, so skipped", f"{recorded:,}"
+    if infeasible:
+        points = count(sum(len(each.runs) for each in infeasible), "point")
+        yield "sessions that cannot work, so not started", f"{len(infeasible)}, with {points} (below: what is left out)"
 
 
 def _wall_times(found: Forecast, sizes: Mapping[str, int]) -> str:
@@ -117,7 +135,8 @@ def _expected(found: Forecast) -> str:
         return ""
     head = ("session", "load", "output, tokens/s", "TTFT, ms", "TPOT, ms", "basis")
     told = "Medians over requests, at the lowest and the highest load of each session; plan.json has every point."
-    return "\n".join(["## What it should show", "", told, "", *_table(head, rows)])
+    waiting = describe_waiting(found)
+    return "\n".join(["## What it should show", "", told, "", *([waiting, ""] if waiting else []), *_table(head, rows)])
 
 
 def _expected_rows(each: PlannedSession) -> Iterator[tuple[str, ...]]:

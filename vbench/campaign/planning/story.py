@@ -43,12 +43,8 @@ def carry_out(
     console = Console(highlight=False, soft_wrap=True)
     for line in summarise(found, sizes, ", ".join(experiments)):
         console.print(line, markup=False)
-    points = sum(len(each.runs) for each in found.sessions)
     took = time.perf_counter() - began
-    console.print(
-        f"written: {written}, {folder / document.NAME}; {points:,} point{'s' * (points != 1)} in {took:.1f} s",
-        markup=False,
-    )
+    console.print(f"written: {written}, {folder / document.NAME}; planned in {took:.1f} s", markup=False)
     budget = tasks[0].session.launcher.budget_gpu_hours
     if budget is not None and found.gpu_hours.value > budget:
         raise Refused(

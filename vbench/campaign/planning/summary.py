@@ -8,7 +8,9 @@ from vbench.campaign.planning.wording import count, show_number, show_range, sho
 from vbench.plan.forecast.campaign import Forecast, PlannedSession, list_pool_sizes, pack_pool
 from vbench.plan.forecast.estimate import Basis
 from vbench.plan.forecast.packing import wall_s
+from vbench.plan.memory.steps import find_steps
 from vbench.plan.naming import DOT
+from vbench.workload.search import streams
 
 MOST = 12  # sessions shown; the page has all
 NAMED = 2  # sessions named with one reason
@@ -77,6 +79,28 @@ def describe_coverage(found: Forecast) -> str:
     return (
         f"predicted: {found.predicted:,} of {count(asked, 'point')} without a record; the grid is too large to predict "
         "all, so the other points have no throughput or latency here, and their time is what their limits assume"
+    )
+
+
+def describe_waiting(found: Forecast) -> str:
+    """Why a slower GPU may show less TPOT and more TTFT: it runs fewer requests at once. Empty where none waits."""
+    told, waits = dict[tuple[str, int], None](), False
+    for each in found.sessions:
+        gpu = each.session.hardware.gpu
+        loads = [streams(run.run.config.workload) for run in each.runs if run.expected is not None]
+        if gpu is None or not loads:
+            continue
+        split = each.session.parallelism
+        replicas = split.data_parallel_size or 1
+        most = find_steps(each.session.engine, gpu, split.pipeline_parallel_size or 1).sequences
+        told[gpu.name, most] = None
+        waits = waits or max(loads) > most * replicas
+    if not waits:
+        return ""
+    places = ", ".join(f"{most:,} on {name}" for name, most in told)
+    return (
+        f"Requests that a replica runs at once, at most: {places} (`engine.max_num_seqs`, else vLLM's default for the "
+        "GPU). Others wait: that adds to their TTFT, not to the TPOT of those that run."
     )
 
 
