@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from vbench.plan.extra_args import BLOCKS_OVERRIDE, find_number
 from vbench.plan.memory.estimate import Fit, count_usable, estimate_fit, find_pool
 from vbench.plan.memory.terms import GIB
 from vbench.schema import RunConfig, from_plain
@@ -52,12 +53,17 @@ def main(folders: list[str]) -> int:
 
 
 def read_starts(folders: list[Path]) -> list[Start]:
-    """The recorded starts below these folders, one of each system, max_model_len and number of tokens."""
+    """The recorded starts below these folders, one of each system, max_model_len and number of tokens.
+
+    Without those that were told how many blocks to use: their tokens say nothing of what memory holds.
+    """
     found: dict[tuple[str, object, int], Start] = {}
     for record in (record for folder in folders for record in read_records(folder)):
         if not record.server.get("kv_cache_tokens"):
             continue
         config: RunConfig = from_plain(RunConfig, record.config)
+        if find_number(config.engine.extra_args, BLOCKS_OVERRIDE) is not None:
+            continue
         tokens, version = record.server["kv_cache_tokens"], record.environment["engine"]
         name = f"{record.session.rpartition('-')[0]} max_model_len={config.engine.max_model_len}"
         fit = estimate_fit(config, version)

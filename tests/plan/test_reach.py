@@ -136,7 +136,7 @@ def test_a_larger_system_is_not_slower(change):
 
 def test_the_defaults_predict_the_records_that_they_rest_on_as_well_as_they_say():
     seen = observe(read_published())
-    assert len(seen) >= 78
+    assert f" {len(seen)} points of " in Predictor.default().basis  # else: benchmarks/reach.py --save
     assert not [each for each in seen if each.system.startswith("mixtral8x7b · 2xh100") and each.prompts <= 20]  # cold
     default = Predictor.default()
     errors = np.median(np.abs(compute_errors(seen, default.efficiencies)), axis=0)
