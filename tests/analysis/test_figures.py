@@ -192,6 +192,17 @@ def test_no_two_words_of_a_figure_overlap(curves, noise):
         assert box.top <= drawing.height
 
 
+def test_a_load_is_written_nearer_to_its_point_than_to_any_other_of_its_curve():
+    loads = (8, 10, 12, 20, 30, 40, 60, 80, 640)  # the smallest lie close together
+    drawing = figures.draw(Plot(points(["a", "b", "c"], loads, spread=0.6), "m", "what", ITL, RATE))
+    for line in drawing.lines:
+        written = [each for each in within(drawing) if each.colour == line.look.colour and each.text.isdigit()]
+        assert written
+        for each in written:
+            distances = [math.dist(each.box.nearest(spot), spot) for spot in line.points]
+            assert loads[distances.index(min(distances))] == int(each.text)
+
+
 @pytest.mark.parametrize("length", [40, 60, 200])
 def test_curves_too_close_for_their_names_get_a_key_that_fits(length):
     names = [f"2xh100 · tp2dp2 · {k} · {'long' * 50}"[:length] for k in range(10)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -206,9 +207,10 @@ def _leader(place: Place, colour: str) -> Segments:
 
 def _write_loads(pen: _Pen, paper: Paper, loads: Sequence[str], points: npt.NDArray[np.float64], colour: str) -> None:
     """Writes each load beside its point. One without room is left out: its neighbours show about what it is."""
-    for spot, load in zip(points, loads, strict=True):
+    for number, (spot, load) in enumerate(zip(points, loads, strict=True)):
+        find = partial(paper.place_load, others=np.delete(points, number, axis=0))
         for text in dict.fromkeys((load, load.partition(" ")[0])):  # without its unit, if that leaves more room
-            if pen.place(paper.place_load, text, spot, (LOAD_SIZE, colour, False)):
+            if pen.place(find, text, spot, (LOAD_SIZE, colour, False)):
                 break
 
 

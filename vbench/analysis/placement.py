@@ -23,6 +23,7 @@ STEP = 4.0  # between the samples of a line
 DIRECTIONS = (0, 45, 315, 90, 270, 135, 225, 180, 20, 340, 70, 290)  # degrees; right of the point is read most easily
 BESIDE = (14, 20)  # pixels from a point: clear of its ring beside and above it, and at a slant
 AWAY = (30, 48, 70, 96, 126, 160, 200, 250, 300, 360)  # from here on a thin line leads back to the point
+NOTHING = np.empty((0, 2))
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ class Paper:
         if len(ends):
             self._occupy(_squares(_sample(ends), LINE))
 
-    def place_load(self, width: float, height: float, spot: Spot) -> Place | None:
-        """Room for a load beside its point, or None."""
-        return self._first(width, height, [spot], BESIDE)
+    def place_load(self, width: float, height: float, spot: Spot, others: Any) -> Place | None:
+        """Room for a load beside its point, nearer to it than to any of `others`, shape (n, 2); or None."""
+        return self._first(width, height, [spot], BESIDE, np.asarray(others, dtype=np.float64).reshape(-1, 2))
 
     def place_name(self, width: float, height: float, spots: Sequence[Spot]) -> Place | None:
         """Room for a name: beside one of the spots, the earliest first; else away from the first, with a line to it."""
@@ -89,14 +90,16 @@ class Paper:
             self._parts = [np.concatenate(self._parts)]
         return self._parts[0] if self._parts else np.empty((0, 4))
 
-    def _first(self, width: float, height: float, spots: Sequence[Spot], radii: Sequence[int]) -> Place | None:
+    def _first(
+        self, width: float, height: float, spots: Sequence[Spot], radii: Sequence[int], others: Any = NOTHING
+    ) -> Place | None:
         for radius in radii:
             for spot in spots:
                 boxes = _candidate_boxes(spot, width, height, radius)
                 around = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
                 near = self.occupied[_overlap(around, self.occupied)]
                 free = self._inside(boxes) & ~_overlap(boxes[:, None], near[None]).any(axis=1)
-                for each in boxes[free]:
+                for each in boxes[free & _names_only(boxes, spot, others)]:
                     box = Box(*each.tolist())
                     if radius in BESIDE or self._sees(box, spot):
                         return self._put(box, spot)
@@ -125,6 +128,14 @@ class Paper:
 
     def _occupy(self, boxes: Boxes) -> None:
         self._parts.append(boxes)
+
+
+def _names_only(boxes: Boxes, spot: Spot, others: Any) -> Any:
+    """Whether each box is nearer to its spot than to the others: beside a neighbour it would be read as that one's."""
+    spots = np.concatenate([[spot], others])
+    away = np.maximum(np.maximum(boxes[:, None, :2] - spots, spots - boxes[:, None, 2:]), 0.0)
+    distances = np.hypot(away[..., 0], away[..., 1])
+    return (distances[:, :1] < distances[:, 1:]).all(axis=1)
 
 
 def _directions() -> tuple[Any, Any]:
