@@ -5,6 +5,7 @@ import pytest
 from builders import requests, run_config
 
 from vbench.metrics.compiling import compile_share
+from vbench.metrics.conversing import spans_of_sessions, spans_of_ttft, ttft_by_turn
 from vbench.metrics.definitions import metrics
 from vbench.metrics.steady import steady_metrics
 from vbench.metrics.validity import judge
@@ -206,3 +207,53 @@ def test_a_run_of_which_only_the_warm_up_could_be_sent_lost_nothing():
     made = requests(reply(0.0, 500, pauses={250: 2.0}), [], sent=[0.0, np.nan], finished=np.array([7.0, np.nan]))
     assert compile_share(made, np.array([2.0])) > 0.0
     assert compile_share(made, np.array([2.0]), np.array([False, True])) == 0.0
+
+
+def talking():
+    """400 sessions of 3 turns, in mid-life; then 5 more, whose first turn waited for a compilation.
+
+    TTFT is 0.1 s in 1,200 requests and 0.2 s in 5: its mean is 0.4 % better without, no percentile is.
+    """
+    replies, sent, session, turn = [], [], [], []
+    for number in range(1205):
+        start, begins = 1.0 * number, number >= 1200
+        sent.append(start)
+        replies.append([(start + 0.1 + 0.1 * begins, 1), (start + 0.11 + 0.1 * begins, 1)])
+        session.append(number - 800 if begins else number // 3)
+        turn.append(0 if begins else number % 3 + 1)
+    made = requests(
+        *replies, sent=sent, session=np.array(session), turn=np.array(turn), wait_s=np.full(1205, 0.1),
+        extends=np.full(1205, -1),
+    )  # fmt: skip
+    return made, np.arange(1200.0, 1205.0)
+
+
+WAITED = 0.19 / 0.2  # less a usual gap
+
+
+def test_a_pause_weighs_by_the_ttft_of_the_turn_that_it_met():
+    made, logged = talking()
+    assert compile_share(made, logged) < 0.01
+    assert ttft_by_turn(made)["p99_ttft_turn1_ms"] == pytest.approx(200.0)
+    spans = spans_of_ttft(made, None, None)
+    assert [len(each.begins) for each in spans] == [5, 400, 400]
+    assert compile_share(made, logged, None, spans) == pytest.approx(WAITED, rel=0.01)
+    assert spans_of_ttft(made, np.arange(1205) < 1200, None)[0].begins.tolist() == made.sent[1:1200:3].tolist()
+
+
+def test_a_pause_weighs_by_the_ttft_of_those_of_whose_prompts_as_much_was_cached():
+    made, logged = talking()
+    cached = np.array([8, 8, 0] * 400 + [0] * 5)
+    *by_turn, uncached, whole = spans_of_ttft(made, made.sent > 1190, cached)
+    assert [len(each.begins) for each in by_turn] == [5, 3, 3]
+    assert (len(uncached.begins), len(whole.begins)) == (8, 6)
+    assert compile_share(made, logged, None, [whole]) < 0.01
+    assert compile_share(made, logged, None, [uncached]) == pytest.approx(WAITED, rel=0.01)
+
+
+def test_a_pause_weighs_by_the_durations_of_sessions():
+    made, logged = talking()
+    durations, together = spans_of_sessions(made, np.empty(0, np.int64))
+    assert len(durations.begins) == 5
+    assert compile_share(made, logged, None, [together]) < 0.01
+    assert compile_share(made, logged, None, [durations]) == pytest.approx(0.19 / 0.21, rel=0.01)

@@ -8,11 +8,13 @@ upper bound: pauses of another cause may be counted, none of a compilation is mi
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from vbench.metrics.conversing import Spans
 from vbench.metrics.definitions import hidden_tokens
 from vbench.metrics.stalls import LOG_S, ends_of_replies, find_silences
 from vbench.metrics.steady import began_steadily
@@ -38,13 +40,16 @@ class Losses(NamedTuple):
         return total
 
 
-def compile_share(requests: Requests, compiled_at: Floats, counted: Bools | None = None) -> float:
+def compile_share(
+    requests: Requests, compiled_at: Floats, counted: Bools | None = None, spans: Iterable[Spans] = ()
+) -> float:
     """The largest share by which any quoted figure would be better without the compilations; 0 if there were none.
 
     The figures are the run's duration, and mean and percentiles of TTFT, TPOT, ITL and E2EL; and the same of the steady
     window, which may be so short that a pause in it weighs many times as much. `compiled_at`, shape (k,): the second of
     each line of the log, in seconds since the run's start. `counted`, shape (n,): the requests that the figures are of,
-    by default all; the others, sent to warm up, only show the pauses.
+    by default all; the others, sent to warm up, only show the pauses. `spans` are times of some requests or
+    sessions, of which a record tells mean and percentiles too: of so few that a pause may weigh many times as much.
     """
     lost = _find_losses(requests, compiled_at)
     counted = ~np.isnan(requests.sent) if counted is None else counted & ~np.isnan(requests.sent)
@@ -52,6 +57,7 @@ def compile_share(requests: Requests, compiled_at: Floats, counted: Bools | None
         return 0.0
     shares = [_share_of_span(lost, np.nanmin(requests.sent[counted]), np.nanmax(requests.finished[counted]))]
     shares += _shares_of_latencies(requests, lost, counted)
+    shares += [_largest_change(each.ends - each.begins, lost.within(*each)) for each in spans if len(each.begins)]
     steady = counted.copy()
     steady[counted] = began_steadily(requests.select(counted))
     if steady.sum() > 1:

@@ -19,7 +19,13 @@ from vbench.engine.counters import compute_changes, count_earlier_requests, pars
 from vbench.loadgen import REPORT_S, Client, Load, count_needed
 from vbench.metrics.cached import CacheFacts, count_cached, find_hits, hit_metrics
 from vbench.metrics.compiling import compile_share
-from vbench.metrics.conversing import session_metrics, ttft_by_cached_share, ttft_by_turn
+from vbench.metrics.conversing import (
+    session_metrics,
+    spans_of_sessions,
+    spans_of_ttft,
+    ttft_by_cached_share,
+    ttft_by_turn,
+)
 from vbench.metrics.definitions import is_measured, is_success, metrics
 from vbench.metrics.front_end import find_front_ends
 from vbench.metrics.goodput import goodput, is_saturated
@@ -135,18 +141,19 @@ async def measure(
     found = metrics(measured, engine) | steady_metrics(measured)
     if len(measured) < len(requests):
         found |= {"warmup_requests": len(requests) - len(measured)} | stalls(requests, engine)
-    if compiled or "kernel_monitor" in servers.facts:
-        found["compilations"] = float(len(compiled))
-    if compiled and _logs_every_compilation(servers, compiled):
-        found["compile_share"] = compile_share(requests, engine.compiled_at, counts)
     hits = find_hits(requests, CacheFacts.of(servers.facts))
     found |= (
         hit_metrics(requests, hits, counted, by_engine)
         | session_metrics(requests, incomplete, workload.warmup_s or 0.0)
         | ttft_by_turn(requests, counts)
+        | (ttft_by_cached_share(requests, hits.nearest, counts) if hits else {})
     )
-    if hits:
-        found |= ttft_by_cached_share(measured, hits.nearest[counts])
+    if compiled or "kernel_monitor" in servers.facts:
+        found["compilations"] = float(len(compiled))
+    if compiled and _logs_every_compilation(servers, compiled):
+        of_sessions = spans_of_sessions(requests, incomplete, workload.warmup_s or 0.0)
+        of_ttft = spans_of_ttft(requests, counts, hits.nearest if hits else None)
+        found["compile_share"] = compile_share(requests, engine.compiled_at, counts, [*of_ttft, *of_sessions])
     found |= goodput(measured, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not (workload.max_concurrency or workload.sessions):
         found["saturated"] = float(is_saturated(requests))
