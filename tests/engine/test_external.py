@@ -395,3 +395,41 @@ def test_a_tokenizer_that_was_given_is_that_of_the_unknown_model(monkeypatch):
     run, named = asked("http://host:1", {"hub_id": "/my/tokenizer"})
     assert (run.model.name, named.model.name, named.model.hub_id) == ("tiny", "prod", "/my/tokenizer")
     assert named.model.is_unknown
+
+
+PAGE = 'vllm:request_success_total{finished_reason="length"} %d\n'
+
+
+class Moody(Bare):
+    """Has /metrics, which answers 503 for the first `sulks` times after each load."""
+
+    sulks = 3  # telemetry's last sample is one
+    sulking = 0
+    served = 0
+
+    def do_GET(self):
+        kind = type(self)
+        if self.path != "/metrics":
+            super().do_GET()
+        elif kind.sulking:
+            kind.sulking -= 1
+            self.answer(503, {"error": {"message": "busy"}})
+        else:
+            self.send_response(200)
+            page = (PAGE % kind.served).encode()
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+    def do_POST(self):
+        super().do_POST()
+        type(self).served += 1
+        type(self).sulking = self.sulks
+
+
+def test_a_scrape_that_fails_once_after_the_load_costs_no_run(tmp_path):
+    with serving(Moody) as url:
+        ended = at(url, "engine.chat=true", "workload.ignore_eos=false", home=tmp_path)
+    _, record = recorded(tmp_path)
+    assert record.failure is None, ended.stdout + ended.stderr
+    assert record.metrics["server_requests_finished"] == record.metrics["completed"] == 4

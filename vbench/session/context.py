@@ -20,6 +20,7 @@ from vbench.loadgen import Client, Endpoint, Load, Progress, Workers
 from vbench.plan.sessions import Run, Session
 from vbench.schema import effective_config
 from vbench.schema.record import Record, Requests
+from vbench.session import patience
 from vbench.watch import Events
 
 IDLE_S = 30.0
@@ -119,7 +120,7 @@ class Servers:
         """Raises ServerFailed if a server has ended, or if another one answers in its place."""
         for server in self.servers:
             server.check_alive()
-            await server.check_identity()
+            await patience.ask(server, "/v1/models", server.check_identity)
 
     async def wait_until_idle(self) -> None:
         """Waits, at most IDLE_S, until the servers have dropped aborted requests."""
@@ -130,12 +131,12 @@ class Servers:
             await asyncio.sleep(0.1)
 
     async def counters(self) -> dict[str, float]:
-        """Returns the servers' counters, summed."""
+        """Returns the servers' counters, summed. Raises ServerFailed if one of them does not answer."""
         total: Counter[str] = Counter()
         for server in self.servers:
-            total.update(await server.control.read_counters())
+            total.update(await patience.ask(server, "/metrics", server.control.read_counters))
         return dict(total)
 
     async def read_metrics(self) -> list[str]:
-        """The text of each server's /metrics."""
-        return [await server.control.read_metrics() for server in self.servers]
+        """The text of each server's /metrics. Raises as `counters`."""
+        return [await patience.ask(server, "/metrics", server.control.read_metrics) for server in self.servers]

@@ -13,6 +13,7 @@ from vbench.engine import compilelog, external, identity, prefixcache, routing, 
 from vbench.engine.external import ExternalServer
 from vbench.engine.server import Server, start_replicas
 from vbench.plan.sessions import Session
+from vbench.session import patience
 from vbench.session.context import Servers, SessionContext
 from vbench.session.starts import remember_start
 
@@ -64,10 +65,11 @@ def _start_or_attach(context: SessionContext) -> AbstractAsyncContextManager[Seq
 
 
 async def _facts(session: Session, servers: Sequence[Server | ExternalServer]) -> dict[str, Any]:
-    context_lengths = [await server.check_identity() for server in servers]
+    context_lengths = [await patience.ask(server, "/v1/models", server.check_identity) for server in servers]
     log, control = servers[0].log, servers[0].control
-    text, version = log.read_text(errors="replace") if log else "", await control.ask_version()
-    pages = [await server.control.read_metrics() for server in servers]
+    text = log.read_text(errors="replace") if log else ""
+    version = await patience.ask(servers[0], "/version", control.ask_version)
+    pages = [await patience.ask(server, "/metrics", server.control.read_metrics) for server in servers]
     return {
         "version": version,
         "engine": identity.describe_reported(version, await control.ask_owner(), text),
