@@ -54,8 +54,8 @@ LOADS = {
 }
 BLOCKS_OF = {"mooncake": 512, "bailian": 16}  # tokens of one of a trace's hash_ids
 BOUND = 0.01  # between two shares that should be the same
-WIDTHS = (14, 9, 13, 8, 10, 10, 10, 10, 10)
-HEADER = ("load", "replicas", "routing", "blocks", "implied", "routed", "simulated", "measured", "verdict")
+WIDTHS = (14, 9, 13, 8, 10, 10, 10, 10, 10, 0)
+HEADER = ("load", "replicas", "routing", "blocks", "implied", "routed", "simulated", "measured", "verdict", "")
 
 
 def main() -> int:
@@ -171,7 +171,12 @@ def _measure(session: Session, folder: Path) -> Iterator[tuple[str, Record, Path
 def _row(name: str, record: Record, blocks: int, replicas: int) -> tuple[str, ...]:
     routing = record.config["workload"]["routing"]
     shares = [f"{record.metrics[f'prefix_hits_{name}']:.1%}" for name in ("implied", "routed", "simulated", "measured")]
-    return (name, str(replicas), routing, str(blocks), *shares, record.verdict)
+    return (name, str(replicas), routing, str(blocks), *shares, record.verdict, _say_why(record))
+
+
+def _say_why(record: Record) -> str:
+    """The codes of what makes it INVALID: a busy host does, without touching a hit."""
+    return ",".join(dict.fromkeys(reason.code for reason in record.invalid))
 
 
 def _unique_tokens(folder: Path) -> int:
@@ -189,7 +194,7 @@ def _gap(record: Record, holds_all: bool) -> float:
 
 
 def _print_row(cells: tuple[str, ...]) -> None:
-    print(" ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True)), flush=True)
+    print(" ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip(), flush=True)
 
 
 def _arguments() -> argparse.Namespace:

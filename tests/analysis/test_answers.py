@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import compared
 import pytest
 import records
 from sections import OOM, curve, section
@@ -234,3 +235,14 @@ def test_metrics_have_names_that_people_read():
     assert metric_name("p99_ttft_ms") == "p99 time to first token (ms)"
     assert metric_name("std_e2el_ms") == "standard deviation of end-to-end latency (ms)"
     assert metric_name("other_thing") == "other thing"
+
+
+def test_a_bound_at_a_lower_load_is_not_told_of_the_highest_whose_run_was_too_short_to_be_watched():
+    low, high = records.record(num_prompts=80), records.record(num_prompts=320)
+    low.metrics.update({"server_frontend_limited": 0.5, "server_max_requests_running": 64.0})
+    sections_of, found = parts(low, high), compared.found(low, high)
+    [told] = sections_of[1]["What bounds the systems"]
+    assert told.startswith("Front end, at its highest load that was watched: llama8b · 1xh100 · tp1. The")
+    assert found["bounds"].table["at"].tolist() == ["num_prompts=80 of 320"]
+    assert "that was its highest load, which ended before its server was looked at" in found["bounds"].caption
+    assert "looked at" not in compared.found(low)["bounds"].caption

@@ -24,9 +24,8 @@ def sentences(_: Runs, found: list[Section], __: Options) -> list[str]:
     told = []
     for kind, rows in sorted(kinds.groupby("bound"), key=lambda each: -len(each[1])):
         names = (rows["model_label"] + " · " + rows["system_label"]).tolist()
-        systems = (
-            f"of {len(rows)} of {len(data)} systems at their highest load" if len(data) > 1 else "at its highest load"
-        )
+        load = "highest load" if (rows["load"] == rows["highest"]).all() else "highest load that was watched"
+        systems = f"of {len(rows)} of {len(data)} systems at their {load}" if len(data) > 1 else f"at its {load}"
         first = "The first of them: " if len(rows) > 1 else ""
         grounds = first + rows["grounds"].iloc[0]
         told.append(f"{kind[0].upper()}{kind[1:]}, {systems}: {join_names(names)}. {grounds[0].upper()}{grounds[1:]}.")

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
 
+SYSTEM = ["model_label", "system_label"]
 CAPTION = "At each system's highest load, what its servers, GPUs and load client recorded beside the replies."
+SHORT = "Where a number stands behind `of`, that was its highest load, which ended before its server was looked at."
 UNTOLD = "At no system's highest load was anything that was recorded at its limit."
 AT_SPEED = "at the data sheet's speed this alone takes three tenths of the run or more, and more than the others"
 MEANINGS = {
@@ -56,16 +58,20 @@ MEANINGS = {
 def sections(runs: Runs, _: Options) -> list[Section]:
     """One row for each system; no section if no run recorded what its server did."""
     rows = ensure_columns(runs.valid, (*GAUGES, *FACTS))
-    rows = rows[rows[["server_max_requests_running", "server_frontend_limited"]].notna().any(axis=1)]
-    if rows.empty:
+    watched = rows[["server_max_requests_running", "server_frontend_limited"]].notna().any(axis=1)
+    if not watched.any():
         return []
-    labels = add_labels(rows, runs.conditions)
+    every = add_labels(rows, runs.conditions)
+    every["highest"] = every.groupby(SYSTEM)["load"].transform("max")
+    labels = every[watched]
     data = bounds(labels)
     words = data["load_axis"].map(lambda column: load_axis_named(column).name) + "=" + data["load"].map("{:g}".format)
+    short = data["load"] < data["highest"]
+    words += data["highest"].map(" of {:g}".format).where(short, "")
     table = pd.DataFrame({"at": words, "bounded by": data["bound"], "grounds": data["grounds"]})
     table.index = pd.Index(data["model_label"] + " · " + data["system_label"], name="system")
     told = f"{CAPTION} {explain(data['bound'])}" if set(data["bound"]) != {NOT_TOLD} else UNTOLD
-    caption = f"{told} {shared_conditions(labels)}."
+    caption = f"{told} {f'{SHORT} ' if short.any() else ''}{shared_conditions(labels)}."
     return [Section("bounds", "What bounds each system", caption, table, data)]
 
 
@@ -81,20 +87,20 @@ def explain(bounds: Iterable[str]) -> str:
 
 
 def bounds(labels: pd.DataFrame) -> pd.DataFrame:
-    """One row for each system at its highest load: model_label, system_label, load, load_axis, bound, grounds.
+    """One row for each system at its highest load of these: SYSTEM, load, highest, load_axis, bound, grounds.
 
-    Takes labelled VALID rows with GAUGES and FACTS. `bound` is NOT_TOLD if nothing recorded is at its limit; the
-    grounds then say what was looked at.
+    Takes labelled VALID rows with GAUGES and FACTS, and `highest`, the load of its highest run, watched or not. `bound`
+    is NOT_TOLD if nothing recorded is at its limit; the grounds then say what was looked at.
     """
-    keys = ["model_label", "system_label"]
-    highest = labels[labels["load"] == labels.groupby(keys)["load"].transform("max")]
-    gauges = highest[[*keys, *GAUGES]].astype(dict.fromkeys(GAUGES, float)).groupby(keys).mean()
-    facts = highest.groupby(keys)[["load", "load_axis", *FACTS]].first()
+    top = labels[labels["load"] == labels.groupby(SYSTEM)["load"].transform("max")]
+    gauges = top[[*SYSTEM, *GAUGES]].astype(dict.fromkeys(GAUGES, float)).groupby(SYSTEM).mean()
+    facts = top.groupby(SYSTEM)[["load", "highest", "load_axis", *FACTS]].first()
     made = []
     for (model, system), row in gauges.join(facts).iterrows():
         found = find_bounds(row.to_dict()) or [Bound(NOT_TOLD, describe_row(row.to_dict()))]
         made.append({
-            "model_label": model, "system_label": system, "load": row["load"], "load_axis": row["load_axis"],
+            "model_label": model, "system_label": system, "load": row["load"], "highest": row["highest"],
+            "load_axis": row["load_axis"],
             "bound": ", ".join(each.what for each in found), "grounds": "; ".join(each.grounds for each in found),
         })  # fmt: skip
     return pd.DataFrame(made)
