@@ -13,6 +13,7 @@ from servers import served, session
 from vbench.engine import identity
 from vbench.engine.command import (
     build_server_argv,
+    build_server_env,
     choose_variables,
     find_package_position,
     find_unreachable_program,
@@ -228,6 +229,21 @@ def test_a_revision_is_asked_of_the_hub_but_not_of_a_dummy_model():
         )
         argv = build_server_argv(made, "org/name", "name", 1)
         assert (argv[argv.index("--model") + 2 :][:2] == ["--revision", "v1"]) is asked
+
+
+@pytest.mark.parametrize(
+    ("inherited", "chosen", "is_wrapped", "kept"),
+    [
+        ({"HOME": "/home/me"}, {}, False, "/home/me/.triton/cache"),
+        ({"HOME": "/home/me", "TRITON_HOME": "/scratch"}, {}, False, "/scratch/.triton/cache"),
+        ({"HOME": "/home/me", "TRITON_CACHE_DIR": "/mine"}, {}, False, "/mine"),
+        ({"HOME": "/home/me"}, {"TRITON_CACHE_DIR": "/asked"}, False, "/asked"),
+        ({"HOME": "/home/me"}, {}, True, None),
+        ({}, {}, False, None),
+    ],
+)
+def test_kernels_are_kept_in_one_folder_for_sessions_of_all_options(inherited, chosen, is_wrapped, kept):
+    assert build_server_env(inherited, chosen, is_wrapped).get("TRITON_CACHE_DIR") == kept
 
 
 def test_the_choice_of_experts_is_simulated_where_asked_and_the_server_says_so(tmp_path):

@@ -58,6 +58,14 @@ def test_a_warm_cache_makes_the_walk_short_although_the_log_has_the_same_lines(c
     assert record.metrics["compilations"] == 0
 
 
+def test_a_start_without_a_load_rehearses_nothing(cold, tmp_path):
+    made = session("--compile-steps", "--captured", "256", loads=(0,), model=EXPERTS, workload={"lengths": "none"})
+    (record,) = executed(made, tmp_path).values()
+    assert record.verdict == "VALID"
+    assert record.server["rehearsal_rounds"] == 1
+    assert "rehearsal_steps" not in record.server
+
+
 def test_a_log_of_first_compilations_is_made_up_for_by_the_seconds_of_each_step(tmp_path):
     compile_s = 0.8  # the first time that a size is sent is told from the second by its seconds alone
     record, kernels = walked(tmp_path, tmp_path, verbose=False, compile_s=compile_s)

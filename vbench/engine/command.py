@@ -155,9 +155,16 @@ def find_unset_variable(engine: Engine, surroundings: Mapping[str, str]) -> str 
     return f"{unset[0][0]}: {unset[0][1]} is not set in the environment; export it" if unset else None
 
 
-def build_server_env(surroundings: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """The environment of one replica: what it inherits, and what `choose_variables` gives."""
-    return {name: value for name, value in surroundings.items() if name not in NOT_INHERITED} | dict(chosen)
+def build_server_env(surroundings: Mapping[str, str], chosen: Mapping[str, str], is_wrapped: bool) -> dict[str, str]:
+    """The environment of one replica: what it inherits, what `choose_variables` gives, and Triton's own cache folder.
+
+    vLLM 0.26 and torch would move that folder to one for each `max_model_len` and other options: a session with other
+    options compiled every kernel again. The host's home may not exist behind a wrapper, as in a container.
+    """
+    inherited = {name: value for name, value in surroundings.items() if name not in NOT_INHERITED}
+    home = inherited.get("TRITON_HOME") or inherited.get("HOME")
+    kernels = {"TRITON_CACHE_DIR": str(PurePath(home, ".triton", "cache"))} if home and not is_wrapped else {}
+    return kernels | inherited | dict(chosen)
 
 
 def choose_variables(session: Session, gpus: Sequence[str], mark: str) -> dict[str, str]:

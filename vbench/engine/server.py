@@ -151,8 +151,9 @@ async def _start_server(session: Session, model: str, share: HostLease, log: Pat
     chosen = weights.build_environment(session.model, session.engine)
     chosen |= choose_variables(session, share.uuids, mark=name) | {LEASE: share.lease}
     argv = build_server_argv(session, model, name, port, identity.ask_engine_version(session.engine))
-    argv = pass_variables(argv, find_wrapper_length(session.engine.command), chosen)
-    env = build_server_env(os.environ, chosen)
+    wrapper_length = find_wrapper_length(session.engine.command)
+    argv = pass_variables(argv, wrapper_length, chosen)
+    env = build_server_env(os.environ, chosen, is_wrapped=wrapper_length > 0)
     _rotate(log)
     with LogPipe(log) as printed:
         on_end = lambda: _wait_until_gone(name, share.uuids, printed)  # noqa: E731

@@ -8,7 +8,8 @@ each shape until the log shows no compilation, no pause is unexplained, and the 
 vLLM does not log a kernel's second compilation for other constants, and the first bursts through a new front end reach
 the engine more slowly (median TTFT of 160 requests at once on an H200: 648, 510, 471 ms, with nothing compiled).
 
-A server without a log (it was already running, and is not ours) gets one request, to check that it answers.
+A server without a log (it was already running, and is not ours) and one that gets no load (`workload=none`) get one
+request, to check that they answer.
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
             raise ServerFailed("unreachable" if passes else "engine_error", line, servers.servers[0].log)
     if session.is_external:
         return {}
+    if not group_runs(session):  # starts without a load: nothing will be measured that could be cold
+        return done.facts
     if compiles_by_step(session, done):
         await walk_step_sizes(context, servers, done)
     if session.hardware.gpus or done.compiled:
@@ -118,10 +121,10 @@ def _failing(runs: Sequence[Run], left: deque[Run]) -> Iterator[None]:
 def bursts(session: Session, context: int) -> list[tuple[int, int, int]]:
     """The bursts that warm every server up: (requests at once, tokens of each prompt, of each reply), within `context`.
 
-    On GPUs they include prefills of growing size.
+    On GPUs they include prefills of growing size. Without a load that follows, one request shows that a server answers.
     """
     wanted = [(count, max(1, min(length, context - reply)), reply) for count, length, reply in BURSTS]
-    if session.is_external:
+    if session.is_external or not group_runs(session):
         return wanted[:1]
     if session.hardware.gpus and not session.model.num_experts:
         wanted += [(count, length, 1) for count, length in (one_step(tokens, context) for tokens in PREFILLS)]
