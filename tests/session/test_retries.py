@@ -4,8 +4,9 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from builders import run_config
+from builders import requests, run_config
 
+from vbench.metrics.remedies import find_remedy
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.record import Reason, Record
@@ -78,11 +79,36 @@ def test_a_run_that_is_clean_at_last_names_the_folders_of_the_measurements_befor
 
 
 @pytest.mark.parametrize(
-    ("code", "outgrown"), [("ended_early", True), ("compiled_under_load", False), ("starved_host", False)]
+    ("codes", "lag_s", "outgrown"),
+    [
+        ("ended_early", 0.0, True),
+        ("ended_early failed_requests", 0.0, True),
+        ("ended_early compiled_under_load", 0.0, False),
+        ("ended_early starved_host", 0.0, False),
+        ("ended_early late_client", 0.0, False),
+        ("ended_early buffered_replies", 0.0, False),
+        ("ended_early lagging_client", 1.0, False),
+        ("ended_early lagging_client", 0.001, True),  # of a TTFT of 500 ms
+        ("ended_early lagging_client starved_host", 0.001, False),
+    ],
 )
-def test_a_probe_that_ended_early_decides_its_level_unless_the_server_was_slowed(code, outgrown):
-    probe = SimpleNamespace(metrics={"ended_early_s": 3.0}, invalid=[Reason("ended_early", ""), Reason(code, "")])
-    assert probing._is_saturated(probe) is outgrown
+def test_a_probe_that_ended_early_decides_its_level_unless_server_or_client_were_disturbed(codes, lag_s, outgrown):
+    found = [Reason(code, "") for code in codes.split()]
+    config = {"workload": {"slo": {"ttft_ms": 500.0, "tpot_ms": None}}}
+    metrics = {"ended_early_s": 3.0, "client_loop_lag_p99_s": lag_s}
+    probe = SimpleNamespace(metrics=metrics, invalid=found, config=config, failure=None)
+    assert probing._is_saturated(probe, requests([(0.1, 1), (0.2, 1)])) is outgrown
+
+
+def test_a_search_that_could_trust_no_probe_says_what_disturbed_them_and_how():
+    starved, late, early = Reason("starved_host", "a"), Reason("late_client", "b"), Reason("ended_early", "c")
+    probes = [(4.0, []), (2.0, [starved, early]), (2.0, [Reason("starved_host", "d")]), (1.0, [late]), (3.0, [late])]
+    found = probing.explain_untrusted([1.0, 2.0], probes)
+    assert [reason.code for reason in found] == ["untrusted_probes", "starved_host", "late_client"]
+    assert "no probe of 1, 2 could be trusted" in found[0].sentence
+    assert [reason.sentence for reason in found[1:]] == ["the probe of 2: d", "the probe of 1: b"]
+    assert all(find_remedy(reason.code, {}, {}) for reason in found)
+    assert probing.explain_untrusted([], probes) == []
 
 
 @pytest.mark.parametrize(

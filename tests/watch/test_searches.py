@@ -85,6 +85,14 @@ def test_answers_are_those_of_searches_and_say_where_they_are_not_trusted():
     assert "misses" not in line
 
 
+def test_a_search_of_which_no_probe_could_be_trusted_has_no_answer_and_not_the_answer_none():
+    none = {**FOUND, "slo_max_concurrency": 0.0, "slo_level_failed": 1.0}
+    line = answer_line(record(none, invalid=["untrusted_probes", "starved_host"]))
+    assert line.startswith("no answer: ")
+    assert "misses" not in line
+    assert answer_line(record(none)).startswith("no level meets ")
+
+
 def test_a_level_that_misses_is_told_by_an_objective_only_if_that_is_beyond_its_limit():
     within = FOUND | {key: 1.0 for key in FOUND if key.startswith("slo_p99_")}
     assert "p99" not in answer_line(record(within))

@@ -8,7 +8,7 @@ or the client disturbed is measured again at once, as any run is.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -19,7 +19,7 @@ from vbench.plan.sessions import Run, plan_run
 from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record, put_aside
 from vbench.session.context import Servers, SessionContext
 from vbench.session.early_end import EarlyEnd
-from vbench.session.measuring import SLOWED, measure, measure_until_trusted
+from vbench.session.measuring import RETRIES, measure, measure_until_trusted
 from vbench.watch.searches import LEVEL_FORMATS
 from vbench.workload.probe import (
     Plan,
@@ -61,7 +61,7 @@ async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
         context.record(run, began),
         server=servers.facts,
         metrics=found.metrics,
-        invalid=_explain_untrusted(found.probes),
+        invalid=explain_untrusted(find_unproven(found.probes), found.reasons),
     )
 
 
@@ -76,6 +76,7 @@ class _Progress:
 
     run: Run
     probes: list[Probe] = field(default_factory=list)
+    reasons: list[tuple[float, list[Reason]]] = field(default_factory=list)  # a probe's level, and why it is INVALID
     records: dict[float, Record] = field(default_factory=dict)  # of each level, the probe that judged most requests
     durations: dict[float, float] = field(default_factory=dict)  # seconds of a request, by level
 
@@ -100,12 +101,13 @@ class _Progress:
             met=int(meets_slo(requests, limits)[judged].sum()),
             of=int(judged.sum()),
             trusted=_is_trusted(record, requests),
-            saturated=_is_saturated(record),
+            saturated=_is_saturated(record, requests),
             growing=is_growing(plan, requests),
             pressure=compute_pressure(requests, judged, limits),
             grouping=measure_grouping(requests, judged, limits),
         )
         self.probes.append(probe)
+        self.reasons.append((probe.level, record.invalid))
         record = replace(
             record,
             metrics=record.metrics
@@ -158,14 +160,26 @@ def _bracket_metrics(found: Answer) -> dict[str, float]:
     return {"slo_capacity_low": found.low, "slo_capacity_high": found.high} | failed
 
 
-def _explain_untrusted(probes: Sequence[Probe]) -> list[Reason]:
-    levels = ", ".join(f"{level:g}" for level in find_unproven(probes))
-    sentence = f"no probe of {levels} could be trusted, so the answer may be higher"
-    return [Reason("untrusted_probes", sentence)] if levels else []
+def explain_untrusted(levels: Sequence[float], reasons: Iterable[tuple[float, list[Reason]]]) -> list[Reason]:
+    """Why the search is INVALID if no probe of these levels was trusted: that, and what disturbed them, each reason
+    as the latest of these probes has it. `reasons` has the level of each probe and why it was INVALID.
+    """
+    if not levels:
+        return []
+    causes = {
+        reason.code: Reason(reason.code, f"the probe of {level:g}: {reason.sentence}")
+        for level, found in reasons
+        for reason in found
+        if level in levels and reason.code != "ended_early"  # a consequence
+    }
+    named = ", ".join(f"{level:g}" for level in levels)
+    sentence = f"no probe of {named} could be trusted, so the answer may be higher"
+    return [Reason("untrusted_probes", sentence), *causes.values()]
 
 
 def _is_decisive(context: SessionContext, probe: Run, record: Record) -> bool:
-    return _is_saturated(record) or _is_trusted(record, _load_requests(context, probe))
+    requests = _load_requests(context, probe)
+    return _is_saturated(record, requests) or _is_trusted(record, requests)
 
 
 def _load_requests(context: SessionContext, probe: Run) -> Requests:
@@ -174,13 +188,20 @@ def _load_requests(context: SessionContext, probe: Run) -> Requests:
 
 def _is_trusted(record: Record, requests: Requests) -> bool:
     """Whether a probe tells which requests met the SLO: VALID, or INVALID by a lag that hardly matters there."""
+    return not _find_disturbances(record, requests)
+
+
+def _is_saturated(record: Record, requests: Requests) -> bool:
+    """Whether the probe ended early because its load had outgrown the server, and not because something passing, such
+    as a host without CPU, had slowed the server or the client meanwhile.
+    """
+    return "ended_early_s" in record.metrics and not RETRIES.keys() & _find_disturbances(record, requests)
+
+
+def _find_disturbances(record: Record, requests: Requests) -> set[str]:
+    """The codes for which the record is INVALID or FAILED, without that of a lag that hardly matters to the SLO."""
     limits = {key: limit for key, limit in record.config["workload"]["slo"].items() if limit is not None}
-    lagged = {reason.code for reason in record.invalid} == {"lagging_client"}
-    return record.verdict == "VALID" or (
-        lagged and is_negligible(record.metrics["client_loop_lag_p99_s"], requests, limits)
-    )
-
-
-def _is_saturated(record: Record) -> bool:
-    """Whether the probe ended early because its load had outgrown the server, which was not SLOWED meanwhile."""
-    return "ended_early_s" in record.metrics and not SLOWED & {reason.code for reason in record.invalid}
+    codes = {reason.code for reason in record.invalid} | ({record.failure.kind} if record.failure else set())
+    if "lagging_client" in codes and is_negligible(record.metrics["client_loop_lag_p99_s"], requests, limits):
+        codes.remove("lagging_client")
+    return codes

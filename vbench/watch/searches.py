@@ -49,10 +49,13 @@ def answer_line(record: Record) -> str:
     slo = ", ".join(f"{_objective_name(key)} ≤ {limit:g} ms" for key, limit in limits.items())
     failed = metrics.get("slo_level_failed")
     level = metrics[ANSWER_METRICS[load]]
+    untrusted = any(each.code == "untrusted_probes" for each in record.invalid)
+    if untrusted and not level:
+        return f"no answer: probes could not be trusted, so whether any level meets {slo} is not known"
     passed = f"{LEVEL_FORMATS[load].format(level)} meets {slo}" if level else f"no level meets {slo}"
     if failed is None:
         return f"{passed}; nothing higher was tried"
-    if any(each.code == "untrusted_probes" for each in record.invalid):
+    if untrusted:
         return f"{passed}; no higher probe could be trusted"
     reason = "".join(f": {text}" for text in _binding_objective(metrics, limits, least=1.0))
     return f"{passed}; {failed:g} misses{reason}{_describe_interval(metrics)}"
