@@ -36,13 +36,16 @@ def vbench(
     )
 
 
-def driver(*words: str, cwd: Path, module: str = "vbench", gpus: str = "", **env: str) -> subprocess.Popen[str]:
+def driver(
+    *words: str, cwd: Path, module: str = "vbench", gpus: str = "", **env: str
+) -> warm.Command | subprocess.Popen[str]:
     """The command under way, as at a terminal: in a process group of its own, which Ctrl-C reaches as a whole."""
     furnish(cwd)
-    return subprocess.Popen(
+    surroundings = host(cwd, gpus) | env
+    return warm.start(module, words, cwd, surroundings) or subprocess.Popen(
         [sys.executable, "-m", module, *words],
         cwd=cwd,
-        env=host(cwd, gpus) | env,
+        env=surroundings,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

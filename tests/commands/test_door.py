@@ -1,3 +1,7 @@
+import os
+import signal
+import subprocess
+
 import pytest
 import warm
 from doors import TIMEOUT_S, host, vbench
@@ -135,3 +139,16 @@ def test_a_command_forked_from_a_warm_process_ends_as_one_with_an_interpreter_of
         forked = warm.run("vbench", words, tmp_path, host(tmp_path), TIMEOUT_S)
         own = vbench(*words, cwd=tmp_path, PYTHONUNBUFFERED="1")  # set, so it is not forked
         assert (forked.returncode, forked.stdout, forked.stderr) == (own.returncode, own.stdout, own.stderr)
+        with warm.start("vbench", words, tmp_path, host(tmp_path)) as driver:
+            said, _ = driver.communicate(timeout=TIMEOUT_S)
+        assert (driver.returncode, said) == (own.returncode, own.stdout + own.stderr)
+
+
+def test_a_forked_command_that_is_killed_tells_the_signal_and_one_under_way_no_code(tmp_path):
+    with warm.start("http.server", ["--bind", "127.0.0.1", "0"], tmp_path, host(tmp_path)) as driver:
+        assert driver.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            driver.wait(0.01)
+        assert os.getpgid(driver.pid) == driver.pid
+        driver.kill()
+        assert driver.wait() == -signal.SIGKILL
