@@ -20,7 +20,14 @@ STARTERS = re.compile(
     re.MULTILINE,
 )
 
-LONGEST_FIRST = ("import cluster", "crash_walk.py", "mlflow_server", "from doors import", "test_session import")
+LONGEST_FIRST = (
+    "pytest.mark.vllm",
+    "import cluster",
+    "crash_walk.py",
+    "mlflow_server",
+    "from doors import",
+    "test_session import",
+)
 
 # The suite starts hundreds of processes: none should compile what another has compiled, whatever the shell asks for.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

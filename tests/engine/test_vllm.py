@@ -1,30 +1,68 @@
-"""Real vLLM on this CPU, end to end: the one test that nothing fake can replace."""
+"""Real vLLM on this CPU, end to end: what nothing fake can replace.
+
+A start takes most of a minute, so there are two: a campaign's of three points, and one of a session file of what else
+is to be seen. Nothing here depends on how busy the host is: a run that it disturbs is measured again.
+"""
 
 import importlib.util
-import json
+from dataclasses import replace
 
 import pytest
 from doors import vbench
 
+from vbench.plan.rules import check_run
+from vbench.plan.sessions import plan
+from vbench.schema import Conversations, Lengths, Routing, Workload
 from vbench.schema.record import REQUESTS, Record, Requests, is_aside
+from vbench.session import sessionfile
 
 pytestmark = [
     pytest.mark.vllm,
-    pytest.mark.alone,  # the engine computes on every core, and its client is judged by what is left
     pytest.mark.skipif(not importlib.util.find_spec("vllm"), reason="vLLM is not installed: make setup"),
 ]
+TALK = Workload(
+    lengths=Lengths.conversations, num_prompts=12, sessions=2, output_len=40, routing=Routing.sticky,
+    conversations=Conversations(turns=4, first_len=100, next_len=30, think_time_s=0.2),
+)  # fmt: skip
 
 
-def test_three_points_on_one_real_server(tmp_path):
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory):
+    """What a command of three points printed, and its folder."""
+    home = tmp_path_factory.mktemp("campaign")
     ended = vbench(
         "-m", "hardware=cpu", "workload=random", "workload.input_len=200", "workload.output_len=32",
-        "workload.num_prompts=1,2,4", cwd=tmp_path,
+        "workload.num_prompts=1,2,4", cwd=home,
     )  # fmt: skip
-    found = sorted(path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
+    return ended.stdout + ended.stderr, home
+
+
+@pytest.fixture(scope="module")
+def caching(campaign, tmp_path_factory):
+    """Folders of three runs on one server that caches: the same prompts twice, and users who talk in turns."""
+    (file,) = campaign[1].glob("multirun/*/*/session.json")
+    point = sessionfile.read(file).runs[0]
+    config = replace(point.config, engine=replace(point.config.engine, enable_prefix_caching=True))
+    version = Record.load(file.parent / point.folder).environment["engine"]
+    (session,) = plan((check_run(each), version) for each in (config, replace(config, workload=TALK)))
+    once, talk = session.runs
+    twice = replace(once, folder="again", key=once.key[::-1])
+    home = tmp_path_factory.mktemp("caching")
+    ended = vbench(
+        str(sessionfile.write(replace(session, runs=(once, twice, talk)), home)), cwd=home, module="vbench.session"
+    )
+    folders = [home / run.folder for run in (once, twice, talk)]
+    assert all((folder / REQUESTS).exists() for folder in folders), ended.stdout + ended.stderr
+    return folders
+
+
+def test_three_points_on_one_real_server(campaign):
+    said, home = campaign
+    found = sorted(path.parent for path in home.glob("multirun/*/*/*/record.json"))
     folders = [folder for folder in found if not is_aside(folder)]  # a run that a busy host disturbed is measured again
     records = [Record.load(folder) for folder in folders]
-    assert len(records) == 3, ended.stdout + ended.stderr
-    assert len(list(tmp_path.glob("multirun/*/*/server.log"))) == 1
+    assert len(records) == 3, said
+    assert len(list(home.glob("multirun/*/*/server.log"))) == 1
     for folder, record in zip(folders, records, strict=True):
         requests = Requests.load(folder / REQUESTS)
         assert record.failure is None
@@ -33,32 +71,18 @@ def test_three_points_on_one_real_server(tmp_path):
         assert record.metrics["server_generation_tokens"] == 32 * len(requests)
         assert record.environment["engine"].startswith("vllm")
         assert record.server["kv_cache_tokens"] > 0
-    assert "processes gone" in next(tmp_path.glob("multirun/*/*/server.log")).read_text(errors="replace")
-    check_that_equal_prompts_share_no_cache(next(tmp_path.glob("multirun/*/*/session.json")), tmp_path / "twice")
+    assert "processes gone" in next(home.glob("multirun/*/*/server.log")).read_text(errors="replace")
 
 
-def check_that_equal_prompts_share_no_cache(file, folder):
-    """Runs one point twice on one server: the second run sends the prompts that the first has left in the cache."""
-    session = json.loads(file.read_text())
-    run = session["runs"][0]
-    session["runs"] = [run, {**run, "folder": f"{run['folder']}-again", "key": run["key"][::-1]}]
-    folder.mkdir()
-    (folder / "session.json").write_text(json.dumps(session))
-    ended = vbench(str(folder / "session.json"), cwd=folder, module="vbench.session")
-    found = [Record.load(folder / each["folder"]).metrics for each in session["runs"]]
-    assert all(each["server_prefix_cache_queries"] for each in found), ended.stdout + ended.stderr
-    assert [each["server_prefix_cache_hits"] for each in found] == [0, 0]
+def test_equal_prompts_of_two_runs_share_no_cache(caching):
+    once, twice, _ = (Record.load(folder) for folder in caching)
+    assert [len(Requests.load(folder / REQUESTS)) for folder in caching[:2]] == [1, 1]
+    assert all(each.metrics["server_prefix_cache_queries"] for each in (once, twice))
+    assert [each.metrics["server_prefix_cache_hits"] for each in (once, twice)] == [0, 0]
 
 
-def test_later_turns_hit_the_blocks_of_earlier_ones_and_of_their_replies(tmp_path):
-    ended = vbench(
-        "hardware=cpu", "workload=conversations", "workload.num_prompts=12", "workload.sessions=2",
-        "workload.output_len=40", "workload.conversations={turns: 4, first_len: 100, next_len: 30, think_time_s: 0.2}",
-        "engine.enable_prefix_caching=true", cwd=tmp_path,
-    )  # fmt: skip
-    found = [path.parent for path in tmp_path.glob("multirun/*/*/*/record.json") if not is_aside(path.parent)]
-    assert len(found) == 1, ended.stdout + ended.stderr
-    requests, record = Requests.load(found[0] / REQUESTS), Record.load(found[0])
+def test_later_turns_hit_the_blocks_of_earlier_ones_and_of_their_replies(caching):
+    requests, record = Requests.load(caching[2] / REQUESTS), Record.load(caching[2])
     assert requests.error.tolist() == [""] * 12
     assert requests.input_tokens.tolist() == requests.usage_input_tokens.tolist()
     places = {pair: place for place, pair in enumerate(zip(requests.session, requests.turn, strict=True))}
