@@ -74,6 +74,10 @@ KINDS = {
     "host's CPU": ("EPYC 9654", ({}, _facts("environment", cpu="Xeon 8480")), ({}, None)),
     "driver": ("580", ({}, _facts("environment", driver="580.1")), ({}, None)),
     "torch": ("2.11", ({}, _facts("environment", torch="2.11.0")), ({}, _facts("environment", torch="2.10.0"))),
+    "python": ("3.10", ({}, _facts("environment", python="3.12.3")), ({}, _facts("environment", python="3.10.1"))),
+    "kernel": ("5.15", ({}, _facts("environment", kernel="6.8.0")), ({}, _facts("environment", kernel="5.15.0"))),
+    "model's file": ("config_json", ({}, _facts("model", config_json={"block": 128})),
+                     ({}, _facts("model", config_json={"block": 64}))),
     "neighbours": ("alone", ({}, lambda made: dataclasses.replace(
         made, config=made.config | {"launcher": made.config["launcher"] | {"exclusive": True}})), ({}, None)),
 }  # fmt: skip

@@ -21,6 +21,9 @@ SCOPES = {
     "host_cpu": "gpu_type",
     "driver": "gpu_type",
     "torch": "engine_version",
+    "python": "engine_version",
+    "kernel": "gpu_type",
+    "config_json": "model",
     "prompts": "workload.lengths",  # a digest, which only says that two files, or two recipes, of one kind differ
 }
 

@@ -18,7 +18,19 @@ from vbench.tracking.mapping import COLUMN_NAMES
 
 SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 # Found, not asked for: a run without one is unknown, not different.
-FACTS = ("device", "engine_version", "source", "host_cpu", "driver", "torch", "prompts", HOST)
+FACTS = (
+    "device",
+    "engine_version",
+    "source",
+    "host_cpu",
+    "driver",
+    "torch",
+    "python",
+    "kernel",
+    "config_json",
+    "prompts",
+    HOST,
+)
 ALONE = "launcher.exclusive"  # whether the session had the whole host
 METADATA = "imported."  # what the file of an imported run says of itself; absent is a value
 METADATA_TAGS = ("tags.env.backend", "tags.env.label", "tags.env.metadata.")

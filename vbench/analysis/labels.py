@@ -57,6 +57,9 @@ TAGS = {
     "host_cpu": "vbench.cpu",
     "driver": "env.driver",
     "torch": "env.torch",
+    "python": "env.python",
+    "kernel": "env.kernel",
+    "config_json": "vbench.config_json",
     "prompts": "env.prompts",
     HOST: "vbench.session",
 }

@@ -19,7 +19,7 @@ WORDS = {
     "none": "no load",
 }
 RATE, CONCURRENCY = "workload.request_rate", "workload.max_concurrency"
-NAMED_FACTS = {"driver", "torch", "prompts"}  # facts whose value alone says nothing
+NAMED_FACTS = {"driver", "torch", "python", "kernel", "config_json", "prompts"}  # facts whose value alone says nothing
 
 
 def label_phrase(condition: str, value: str) -> str:

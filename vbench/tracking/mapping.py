@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import json
 import math
 import re
 import types
@@ -71,6 +72,14 @@ def _gpu(record: Record) -> str:
     return " + ".join(sorted(set(record.environment.get("gpus", []))))
 
 
+def _config_digest(record: Record) -> str | None:
+    """What tells two published files of one model apart; None where the record has none."""
+    published = record.config.get("model", {}).get("config_json")
+    if not published:
+        return None
+    return hashlib.sha256(json.dumps(published, sort_keys=True).encode(errors="replace")).hexdigest()[:12]
+
+
 def _bound(record: Record) -> Bound:
     return find_bound(record) or Bound("", "")
 
@@ -105,6 +114,9 @@ FACTS = (
     Fact("tags.env.vbench", name="vbench"),
     Fact("tags.env.driver", name="driver"),
     Fact("tags.env.torch", name="torch"),
+    Fact("tags.env.python", name="python"),
+    Fact("tags.env.kernel", name="kernel"),
+    Fact("tags.vbench.config_json", _config_digest, "config_json"),
     Fact("tags.env.prompts", name="prompts"),
     Fact("tags.env.held_since", name="held_since"),
     Fact("tags.mlflow.note.content", note),

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SLUG = "against"
 POINT = ("model_label", "system_label", "load")
 ALL = "all"
-SURROUNDINGS = ("driver", "torch", "host_cpu", ALONE)  # what a host may have of its own
+SURROUNDINGS = ("driver", "torch", "python", "kernel", "host_cpu", ALONE)  # what a host may have of its own
 
 
 def sections(runs: Runs, options: Options) -> list[Section]:
