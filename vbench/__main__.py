@@ -42,7 +42,7 @@ def _run(words: list[str]) -> int:
     if {"-h", "--help"} & set(words):
         return _help([word for word in words if not word.startswith("-")])
     if first and "=" not in first and first[0] not in "-~+":
-        return _unknown(first)
+        return _unknown(first, rest)
 
     from vbench.campaign import launcher
 
@@ -86,6 +86,8 @@ def _completion(words: list[str]) -> int:
 
 
 def _help(words: list[str]) -> int:
+    if words and words[0] in COMMANDS:
+        return _run_command(words[0], ["--help"])
     from vbench.compose import help as pages
     from vbench.schema.errors import Refused
 
@@ -104,12 +106,20 @@ def _refuse_nothing_asked() -> int:
     return _refuse(f"nothing was asked, so nothing was started; {_invocation()} --help lists every choice and key")
 
 
-def _unknown(word: str) -> int:
+def _unknown(word: str, rest: list[str]) -> int:
     from vbench.compose import choices, nearest
+    from vbench.schema import RunConfig, keys
 
     groups = choices.groups()
+    value = next((each.lstrip("=") for each in rest if each.strip("=")), "")
     if word in groups:
-        return _refuse(f"{word}: a choice is missing, as {word}={next(iter(groups[word]))}; see --help {word}")
+        choice = value if value in groups[word] else choices.defaults().get(word, next(iter(groups[word])))
+        added = "" if word in choices.defaults() else "+"
+        return _refuse(f"{word}: a choice is missing, as {added}{word}={choice}; see --help {word}")
+    if word in {key.name for key in keys(RunConfig)}:
+        return _refuse(f"{word}: its value follows a =, without spaces, as {word}={value or 'VALUE'}")
+    if word == "help":
+        return _refuse(f"{word}: no such command; did you mean --help?")
     near = nearest(word, list(COMMANDS))
     return _refuse(f"{word}: no such command; {near}, or a key with its value, as workload.seed=1; see --help")
 

@@ -87,7 +87,7 @@ class Tally:
     filed: int = 0
     already_there: int = 0  # this record, or a better one of the same run key
     unreadable: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)  # by the store
+    refused: dict[str, list[str]] = field(default_factory=dict)  # by the store: its reasons, and what it refused
     wasted_s: float = 0.0  # on a store that refused
     experiments: set[str] = field(default_factory=set)
 
@@ -97,7 +97,8 @@ class Tally:
         self.already_there += not filed.new
 
     def __str__(self) -> str:
-        refused = f", refused by the store {len(self.refused)}" if self.refused else ""
+        count = sum(map(len, self.refused.values()))
+        refused = f", refused by the store {count}" if count else ""
         return f"filed {self.filed}, already there {self.already_there}, unreadable {len(self.unreadable)}{refused}"
 
 
@@ -113,13 +114,21 @@ def main(arguments: list[str]) -> int:
     except VbenchError as error:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
         return 2 if isinstance(error, Refused) else 1
-    for what, lines in (("unreadable", tally.unreadable), ("not filed", tally.refused)):
+    for what, lines in (("unreadable", tally.unreadable), ("not filed", _describe_refused(tally.refused))):
         for line in lines:
             print(f"{what}: {one_line(line)}", file=sys.stderr)  # noqa: T201
     print(f"{tally} · {redact(tracking.store())}")  # noqa: T201
     for line in _next_steps(sorted(tally.experiments)):
         print(one_line(line))  # noqa: T201
     return 1 if tally.unreadable or tally.refused else 0
+
+
+def _describe_refused(refused: Mapping[str, list[str]]) -> list[str]:
+    """A line for each reason of the store: one that holds for every record is said once."""
+    return [
+        f"{sources[0]}: {reason}" + (f" (and {len(sources) - 1} more for this reason)" if len(sources) > 1 else "")
+        for reason, sources in refused.items()
+    ]
 
 
 def _next_steps(experiments: list[str]) -> list[str]:
@@ -200,7 +209,8 @@ def _file_record(folder: Path, chosen: Options, tally: Tally, source: Path | Non
     except tracking.UnreadableRecord as error:
         tally.unreadable.append(str(error).replace(str(folder), str(source or folder)))
     except tracking.TrackingFailed as error:
-        tally.refused.append(f"{source or folder}: {str(error).removeprefix(f'cannot file {folder}: ')}")
+        reason = str(error).removeprefix(f"cannot file {folder}: ")
+        tally.refused.setdefault(reason, []).append(str(source or folder))
         tally.wasted_s += time.monotonic() - began
         if not tally.experiments and tally.wasted_s > PATIENCE_S:
             raise

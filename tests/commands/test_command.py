@@ -104,6 +104,12 @@ def test_the_first_word_is_another_command(word, module, tmp_path):
     assert f"python -m {module} " not in told.stdout
 
 
+def test_help_takes_a_command_as_it_takes_a_group(tmp_path):
+    told = vbench("--help", "analyze", cwd=tmp_path)
+    assert told.stdout == vbench("analyze", "--help", cwd=tmp_path).stdout
+    assert told.returncode == 0
+
+
 def test_another_command_gets_the_words_that_follow(tmp_path):
     ended = vbench("session", str(tmp_path / "session.json"), cwd=tmp_path)
     assert ended.returncode == 2
@@ -112,7 +118,12 @@ def test_another_command_gets_the_words_that_follow(tmp_path):
 
 REFUSALS = {
     ("analize",): "analize: no such command; did you mean analyze?",
-    ("model",): "model: a choice is missing, as model=",
+    ("model",): "model: a choice is missing, as model=tiny;",
+    ("model", "=", "llama8b"): "model: a choice is missing, as model=llama8b;",
+    ("campaign", "smoke"): "campaign: a choice is missing, as +campaign=smoke;",
+    ("workload.seed", "1"): "workload.seed: its value follows a =, without spaces, as workload.seed=1",
+    ("help",): "help: no such command; did you mean --help?",
+    ("plan", "gpus=8"): "gpus=8: name the GPUs, as 'gpus={h100: 8}'",
     ("--help", "wrkload"): "--help wrkload: no such group; did you mean workload?",
     ("--completion", "fish"): "--completion: name the shell, bash or zsh",
     ("hardware=cpu", "-m", "model"): "model: a value is missing, as model=VALUE",

@@ -17,8 +17,16 @@ REFUSALS = {
     "model=mixtral8x7": "did you mean mixtral8x7b? (or mixtral8x22b",
     "workload.num_promts=3": "workload.num_promts: no such key; did you mean workload.num_prompts?",
     "parallelism.tensor_parallel_size=3": "tensor_parallel_size=3 uses 3 devices, but hardware=cpu has 1",
-    "workload.num_prompts=abc": "workload.num_prompts: Value 'abc'",
-    "engine.weights=foo": "engine.weights: Invalid value 'foo', expected one of [hub, dummy]",
+    "workload.num_prompts=abc": "workload.num_prompts=abc: must be a whole number; 1 or more",
+    "workload.num_prompts=[4,8]": "several points are given as workload.num_prompts=A,B",
+    "workload.num_prompts=4,8,": "workload.num_prompts=4,8,: a value is missing after the last comma",
+    "workload.request_rate=8rps": "workload.request_rate=8rps: must be a number; above 0",
+    "workload.slo={ttft_ms: 5": "its { and } do not pair; quote the whole for the shell: 'workload.slo=…'",
+    "workload.slo=500": "workload.slo: it holds keys, not a value; set them one by one, as workload.slo.ttft_ms=…",
+    "workload.path=a (1).json": """quote it, and for the shell the whole: 'workload.path="a (1).json"'""",
+    "engine.extra_args=--seed": "engine.extra_args: must be [list]: further arguments of the server, as [--seed,7]",
+    "engine.enforce_eager=maybe": "engine.enforce_eager=maybe: must be true or false",
+    "engine.weights=foo": "engine.weights=foo: must be hub or dummy",
     "workload.num_promts=3,4": "workload.num_promts: no such key; did you mean workload.num_prompts?",
     "+workload.num_promts=3,4": "workload.num_promts: no such key; did you mean workload.num_prompts?",
     "~workload.num_promts": "workload.num_promts: no such key; did you mean workload.num_prompts?",
@@ -53,6 +61,16 @@ def test_bad_input_gets_one_line_that_names_the_key_and_starts_nothing(override,
     assert len(ended.stderr.splitlines()) == 1
     assert ended.stdout == ""
     assert not list(tmp_path.glob("multirun/*/*/"))
+
+
+@pytest.mark.parametrize("words", [("model=tiny", "hardware=cpu"), ("plan", "model=llama8b", "hardware=1xh100")])
+def test_a_file_where_the_folder_of_results_would_be_is_refused_before_anything_starts(words, tmp_path):
+    (tmp_path / "multirun").write_text("")
+    ended = vbench(*words, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert f"{tmp_path / 'multirun'} is no folder; move it away" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert ended.stdout == ""
 
 
 def test_long_lists_are_cut_to_the_near_ones_and_what_is_advised_for_three_gpus_works(tmp_path):

@@ -94,14 +94,14 @@ def test_a_bad_path_is_one_line_and_exit_code_two(capsys, arguments, line):
 
 
 def test_a_store_that_fails_is_one_line_and_exit_code_one(tmp_path, capsys, monkeypatch):
-    measured(tmp_path, 10)
+    measured(tmp_path, 10, 20)
     (tmp_path / "broken.db").write_text("no database " * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/broken.db")
     assert ingest.main(["multirun"]) == 1
     said = capsys.readouterr()
     [line] = [line for line in said.err.splitlines() if line.startswith("not filed:")]
-    assert "not a database" in line
-    assert said.out.startswith("filed 0, already there 0, unreadable 0, refused by the store 1")
+    assert "not a database (and 1 more for this reason)" in line
+    assert said.out.startswith("filed 0, already there 0, unreadable 0, refused by the store 2")
 
 
 def test_a_record_that_the_store_refuses_is_named_and_the_others_are_filed(tmp_path, capsys):

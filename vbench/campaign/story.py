@@ -28,6 +28,7 @@ from vbench.plan.reusable import is_reusable
 from vbench.plan.sessions import Session
 from vbench.schema import Launcher, RunConfig
 from vbench.schema.errors import Refused
+from vbench.schema.files import refuse_if_unwritable
 from vbench.tracking.delivery import Delivery
 from vbench.watch.markup import fill_markup
 from vbench.watch.outcome import advice, exit_code, summary
@@ -47,6 +48,8 @@ def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
     """
     tasks = make_tasks(configs)
     launcher = _one_launcher([task.session for task in tasks], jobs)
+    for task in tasks:
+        refuse_if_unwritable(task.folder)
     with Delivery(look_up_store([task.results for task in tasks])) as delivery:
         if launcher.budget_gpu_hours is not None:
             refuse_above_budget(tasks, launcher.budget_gpu_hours)

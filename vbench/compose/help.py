@@ -140,10 +140,10 @@ def describe_key(key: Key) -> str:
     """Meaning, unit, allowed values and default of a key, in a line."""
     unit = f" [{key.unit}]" if key.unit else ""
     default = "set by the choice" if key.default == MISSING else f"default {_text(key.default)}"
-    return f"{key.meaning}{unit}; {'; '.join(filter(None, (_values(key), key.allowed, default)))}"
+    return f"{key.meaning}{unit}; {'; '.join(filter(None, (describe_values(key), key.allowed, default)))}"
 
 
-def _values(key: Key) -> str:
+def describe_values(key: Key) -> str:
     """Which values the key's type takes."""
     # In the order of KINDS: typing gives the parts of a union in the order in which the program first met it.
     kinds = [text for kind, text in KINDS.items() if kind in key.kinds and not (kind is str and key.choices)]

@@ -9,9 +9,14 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from vbench.compose.choices import LAUNCHERS, SIZES, gpu_names, groups
+from vbench.compose.help import describe_values
 from vbench.compose.unknown import explain_unknown_key, nearest
+from vbench.schema import RunConfig, keys
 
 UNQUOTED = re.compile(r"""=.*[\[,]([^\[\]{}"',=]+=[^\[\]{}"',]*)[\],]""")  # of the words of a list: one with a `=`
+UNFIT = re.compile(
+    r"[Vv]alue '(.*?)'(?: of type|,? is not a valid|, expected)", re.DOTALL
+)  # of OmegaConf: of a wrong type
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -30,16 +35,46 @@ def explain(error: BaseException) -> str:
         return composition
     if key := _find_misplaced_key(error):
         return explain_unknown_key(key)
-    if isinstance(error, OmegaConfBaseException) and error.full_key == "launcher":
-        return f"launcher: its keys are set one by one; where sessions run is hydra/launcher={'|'.join(LAUNCHERS)}"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
-        return f"{error.full_key}: {(error.msg or text).splitlines()[0]}"
-    if isinstance(error, OverrideParseException) and "missing EQUAL" in text:
-        text = f"{error.override}: a value is missing, as {error.override}=VALUE"
-    if isinstance(error, OverrideParseException) and (unquoted := UNQUOTED.search(error.override)):
-        key, word = error.override.partition("=")[0], unquoted[1]
-        text = f"{key}: quote what holds a '=' in a list, and for the shell the whole: '{key}=[…,\"{word}\",…]'"
+        text = _explain_unfit_value(error)
+    if isinstance(error, OverrideParseException):
+        text = _explain_unreadable(error.override) or text
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _explain_unfit_value(error: OmegaConfBaseException) -> str:
+    """What a key takes whose value is of another type."""
+    name, why = str(error.full_key), (error.msg or str(error)).splitlines()[0]
+    if name == "launcher":
+        return f"launcher: its keys are set one by one; where sessions run is hydra/launcher={'|'.join(LAUNCHERS)}"
+    if within := [each.name for each in keys(RunConfig) if each.name.startswith(f"{name}.")]:
+        return f"{name}: it holds keys, not a value; set them one by one, as {within[0]}=…, or as '{name}={{…}}'"
+    key = next((each for each in keys(RunConfig) if each.name == name), None)
+    if key is None:
+        return f"{name}: {why}"
+    takes = re.sub("^(whole )?number", r"a \g<0>", "; ".join(filter(None, (describe_values(key), key.allowed))))
+    if (told := UNFIT.search(error.msg or "")) is None:
+        return f"{name}: must be {takes}: {key.meaning}"
+    several = f"; several points are given as {name}=A,B" if told[1].startswith("[") else ""
+    return f"{name}={told[1]}: must be {takes}{several}"
+
+
+def _explain_unreadable(word: str) -> str | None:
+    """What to do of a word that Hydra's grammar cannot read; None if that is not known."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return f"{word}: a value is missing, as {word}=VALUE"
+    if unquoted := UNQUOTED.search(word):
+        inner = unquoted[1]
+        return f"{key}: quote what holds a '=' in a list, and for the shell the whole: '{key}=[…,\"{inner}\",…]'"
+    for opening, closing in ("{}", "[]"):
+        if value.count(opening) != value.count(closing):
+            return f"{word}: its {opening} and {closing} do not pair; quote the whole for the shell: '{key}=…'"
+    if value.rstrip().endswith(","):
+        return f"{word}: a value is missing after the last comma"
+    if not set(value) & set("{}[]'\""):
+        return f"{word}: it cannot be read as it stands; quote it, and for the shell the whole: '{key}=\"{value}\"'"
+    return None
 
 
 def _explain_composition(error: ConfigCompositionException) -> str | None:

@@ -17,6 +17,7 @@ from vbench.schema.text import one_line
 
 DISK_FAULTS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EMFILE}
+    | {errno.ENOTDIR}
 )
 
 

@@ -82,4 +82,6 @@ def _translate(word: str) -> str:
     if word.startswith(GIVEN_TWICE):
         raise Refused(f"{word}: a plan starts nothing; leave it out")
     name, equals, value = word.partition("=")
+    if equals and OPTIONS.get(name) == "+" and not value.startswith("{"):
+        raise Refused(f"{word}: name the GPUs, as '{name}={{h100: 8}}'")
     return f"{OPTIONS[name]}hydra.launcher.{name}={value}" if equals and name in OPTIONS else word

@@ -18,6 +18,7 @@ from vbench.host import gpus
 from vbench.plan.forecast.campaign import Forecast
 from vbench.schema import RunConfig
 from vbench.schema.errors import Refused
+from vbench.schema.files import refuse_if_unwritable
 from vbench.schema.record import atomic
 
 FOLDER = "plan"  # below the experiment's
@@ -34,11 +35,12 @@ def carry_out(
     """
     began = time.perf_counter()
     tasks = make_tasks(configs)
+    experiments = sorted({task.session.experiment for task in tasks})
+    folder = out or (ROOT / experiments[0] / FOLDER if len(experiments) == 1 else ROOT / FOLDER)
+    refuse_if_unwritable(folder)
     look_up_store([task.results for task in tasks])
     found = make_forecast(tasks, prices)
     sizes = _find_pool_sizes(found, given)
-    experiments = sorted({task.session.experiment for task in tasks})
-    folder = out or (ROOT / experiments[0] / FOLDER if len(experiments) == 1 else ROOT / FOLDER)
     written = _write(folder, found, sizes, ", ".join(experiments))
     console = Console(highlight=False, soft_wrap=True)
     for line in summarise(found, sizes, ", ".join(experiments)):
