@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vbench.compose.help import describe_key
+from vbench.metrics.grades import GRADES
+from vbench.metrics.grades import REMEDIES as GRADE_REMEDIES
 from vbench.metrics.remedies import REMEDY
 from vbench.schema import RunConfig, keys
 from vbench.schema.failures import MEANING, PERMANENT
@@ -62,6 +64,14 @@ def verdicts_page() -> str:
         "| reason | what to do |",
         "|---|---|",
         *(_row(f"`{code}`", text) for code, text in REMEDY.items()),
+        "",
+        "## VALID, with a reservation",
+        "",
+        "The screen and reports put these words beside the verdict, because no number of the run would show it.",
+        "",
+        "| warning | said | what to do |",
+        "|---|---|---|",
+        *(_row(f"`{code}`", words, GRADE_REMEDIES[code]) for code, words in GRADES.items()),
         "",
         "## FAILED: kinds",
         "",

@@ -125,6 +125,14 @@ def test_the_headline_says_that_the_engine_was_not_vllm():
     assert first.title == "grid (not vLLM's own server: python tests/fake_vllm.py)"
 
 
+def test_the_count_of_runs_says_how_many_others_may_have_disturbed():
+    unwatched = [Reason("few_samples", ""), Reason("others_unknown", "")]
+    made = [records.record(num_prompts=n, warnings=unwatched if n < 3 else []) for n in (1, 2, 3)]
+    late = records.record(num_prompts=4, invalid=[Reason("late_client", "")], warnings=unwatched)
+    first, _ = parts(*made, late)
+    assert first.measured.startswith("3 VALID, 1 INVALID, 0 FAILED; other load cannot be told of 2 VALID")
+
+
 def test_tensor_against_data_parallel_says_where_each_leads():
     tensor = [records.record(gpus=2, tp=2, num_prompts=n, output_throughput=v) for n, v in ((10, 200), (320, 9000))]
     data = [records.record(gpus=2, dp=2, num_prompts=n, output_throughput=v) for n, v in ((10, 100), (320, 18000))]

@@ -122,6 +122,7 @@ def test_a_running_server_is_measured_with_its_key_which_is_written_nowhere(tmp_
     assert {key: record.server[key] for key in said} == said
     assert len(record.server["prompt_nonce"]) == 16
     assert record.metrics["server_generation_tokens"] == record.metrics["total_output_tokens"] == 40
+    assert "others_unknown" not in [reason.code for reason in record.warnings]
     assert KEY not in ended.stdout + ended.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
     assert not list(folder.parent.glob("*.log"))
@@ -197,6 +198,8 @@ def test_an_api_without_metrics_and_version_is_measured_by_chat(tmp_path):
     said = {"version": "unknown", "engine": "unknown unknown", "max_model_len": None}
     assert {key: record.server[key] for key in said} == said
     assert not [key for key in record.metrics if key.startswith("server_")]
+    assert "others_unknown" in [reason.code for reason in record.warnings]
+    assert "VALID, other load cannot be told" in ended.stdout
     assert Requests.load(folder / REQUESTS).output_tokens.tolist() == [10] * 4
 
 

@@ -277,3 +277,22 @@ def test_few_samples_counts_what_was_measured():
     sent, load = np.array([0.0] * 20 + [5.0] * 299), run_config(workload={"warmup_s": 1.0}).workload
     assert judge(many(319, sent=sent), load, {}).warnings == []
     assert [each.code for each in judge(many(318, sent=sent[:-1]), load, {}).warnings] == ["few_samples"]
+
+
+@pytest.mark.parametrize(
+    ("found", "usage", "unknown"),
+    [
+        ({}, 8, True),
+        ({"server_preemptions": 0.0, "server_requests_before": 0.0}, 8, True),  # they tell nothing of others
+        ({"server_generation_tokens": 240.0}, 8, False),
+        ({"server_requests_finished": 120.0}, 8, False),
+        ({"server_prompt_tokens": 960.0}, 8, False),
+        ({"server_prompt_tokens": 960.0}, 0, True),  # nothing to compare them with
+    ],
+)
+def test_a_server_of_others_is_valid_without_a_word_only_if_its_counters_would_show_them(found, usage, unknown):
+    made = many(usage_input_tokens=np.full(120, usage))
+    judged = judge(made, run_config().workload, found, is_shared=True)
+    assert judged.invalid == []
+    assert ("others_unknown" in [reason.code for reason in judged.warnings]) is unknown
+    assert "others_unknown" not in codes(made, found)  # it was started for this run

@@ -122,3 +122,9 @@ def test_a_search_that_could_trust_no_probe_says_what_disturbed_them_and_how():
 def test_the_rate_at_which_a_probe_fills_its_places_is_not_held_against_it(load, probe, rate):
     early_end = SimpleNamespace(metrics={}) if probe else None
     assert measuring._judged_load(run_config(workload=load).workload, early_end).request_rate == rate
+
+
+def test_a_search_carries_what_its_probes_leave_open():
+    warned = [Reason("few_samples", "a"), Reason("others_unknown", "b")]
+    probes = [SimpleNamespace(warnings=each) for each in ([], warned, warned)]
+    assert probing.find_qualifying(probes) == [Reason("others_unknown", "b")]

@@ -1,11 +1,13 @@
 """What people read of a search, and what its probes do to the exit code."""
 
+from dataclasses import replace
+
 import pytest
 from builders import run_config
 
 from vbench.schema import to_plain
 from vbench.schema.record import Reason, Record
-from vbench.watch.outcome import advice, exit_code, result_line
+from vbench.watch.outcome import advice, exit_code, result_line, summary
 from vbench.watch.searches import answer_line, answer_lines, probe_line
 
 
@@ -96,3 +98,23 @@ def test_a_search_of_which_no_probe_could_be_trusted_has_no_answer_and_not_the_a
 def test_a_level_that_misses_is_told_by_an_objective_only_if_that_is_beyond_its_limit():
     within = FOUND | {key: 1.0 for key in FOUND if key.startswith("slo_p99_")}
     assert "p99" not in answer_line(record(within))
+
+
+def test_a_verdict_that_others_may_have_changed_says_so_wherever_it_stands():
+    unwatched = [Reason("others_unknown", "x"), Reason("few_samples", "y")]
+    search = replace(record(FOUND), warnings=unwatched)
+    assert answer_lines([search]) == [f"tiny · slo: {answer_line(search)} (VALID, other load cannot be told)"]
+    assert result_line(search).endswith("[green]VALID, other load cannot be told[/]")
+    run = replace(record({"output_throughput": 3.0, "median_ttft_ms": 2.0}), warnings=unwatched)
+    assert result_line(run).endswith("[green]VALID, other load cannot be told[/]")
+    invalid = replace(run, invalid=[Reason("late_client", "z")])
+    assert result_line(invalid).endswith("[yellow]INVALID[/]")
+    table = next(iter(summary([run])))
+    assert [*table.columns[-1].cells] == ["[green]VALID, other load cannot be told[/] "]
+    repeats = [replace(run, config=run_with_seed(seed)) for seed in range(2)]
+    table = next(iter(summary([*repeats, replace(invalid, config=run_with_seed(2))])))
+    assert [*table.columns[-1].cells] == ["[yellow]2 of 3 VALID, other load cannot be told[/] late_client"]
+
+
+def run_with_seed(seed):
+    return record(FOUND, seed=seed).config

@@ -50,6 +50,17 @@ def other_requests(requests: Requests, found: dict[str, float]) -> Reason | None
     return Reason("other_requests", f"the server counted {' and '.join(more)}: others used it during the run")
 
 
+def others_unknown(requests: Requests, found: dict[str, float]) -> Reason | None:
+    """No counter of the server can be compared with ours: others' load would not show."""
+    counted = ["server_generation_tokens", "server_requests_finished"]
+    if _count_prompt_tokens(requests) is not None:
+        counted.append("server_prompt_tokens")
+    if any(key in found for key in counted):
+        return None
+    sentence = "the server shows no counters of requests or tokens (vLLM's /metrics): other load cannot be told"
+    return Reason("others_unknown", f"{sentence}, and may have slowed this run")
+
+
 def _count_prompt_tokens(requests: Requests) -> float | None:
     """Tokens of all prompts that were sent, as the server counts them; None if its usage never tells.
 

@@ -15,7 +15,7 @@ from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compile
 from vbench.metrics.coverage import empty_replies, few_samples, nothing_measured, out_of_prompts
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
 from vbench.metrics.host_rules import contended_host, starved_host
-from vbench.metrics.server_rules import COUNT_SHARE, other_requests, token_mismatch
+from vbench.metrics.server_rules import COUNT_SHARE, other_requests, others_unknown, token_mismatch
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
@@ -42,6 +42,7 @@ def judge(
     compiled: Sequence[str] = (),
     compiles_on_demand: bool = False,
     others: str = "",
+    is_shared: bool = False,
 ) -> Judgement:
     """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts).
 
@@ -49,6 +50,8 @@ def judge(
     kernels after its start, so an unexplained pause counts as another compilation.
 
     `others` says which other processes used the server's cores most, if that is known.
+
+    `is_shared`: others may use the server too, as it was not started for this run.
 
     What compilations cost is known only if the log has every one of them (`compile_share` is among the metrics).
     """
@@ -72,6 +75,7 @@ def judge(
     )
     warnings = (
         briefly,
+        others_unknown(requests, found) if is_shared else None,
         contended_host(found),
         _preemptions(found),
         _held_arrivals(requests, load),

@@ -168,6 +168,7 @@ async def measure(
         [each.kernel for each in compiled],
         _compiles_on_demand(servers),
         watch.describe_others(),
+        context.session.is_external,
     )
     record = context.record(run, began)
     return replace(

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from functools import partial
 
 from vbench.metrics.goodput import meets_slo, slo_metrics
+from vbench.metrics.grades import GRADES
 from vbench.plan.naming import replace_load
 from vbench.plan.sessions import Run, plan_run
 from vbench.schema.record import REQUESTS, Reason, Record, Requests, find_record, put_aside
@@ -61,6 +62,7 @@ async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
         context.record(run, began),
         server=servers.facts,
         metrics=found.metrics,
+        warnings=find_qualifying(found.records.values()),
         invalid=explain_untrusted(find_unproven(found.probes), found.reasons),
     )
 
@@ -175,6 +177,11 @@ def explain_untrusted(levels: Sequence[float], reasons: Iterable[tuple[float, li
     named = ", ".join(f"{level:g}" for level in levels)
     sentence = f"no probe of {named} could be trusted, so the answer may be higher"
     return [Reason("untrusted_probes", sentence), *causes.values()]
+
+
+def find_qualifying(probes: Iterable[Record]) -> list[Reason]:
+    """The warnings of the probes that qualify a verdict, and so the search's: one of each code."""
+    return list({each.code: each for record in probes for each in record.warnings if each.code in GRADES}.values())
 
 
 def _is_decisive(context: SessionContext, probe: Run, record: Record) -> bool:

@@ -99,7 +99,7 @@ FACTS = (
     Fact("tags.vbench.validity", lambda record: record.verdict, "verdict"),
     Fact("tags.vbench.failure", lambda record: record.failure.kind if record.failure else None, "failure"),
     Fact("tags.vbench.reasons", lambda record: " ".join(each.code for each in record.invalid), "reasons"),
-    Fact("tags.vbench.warnings", lambda record: " ".join(each.code for each in record.warnings)),
+    Fact("tags.vbench.warnings", lambda record: " ".join(each.code for each in record.warnings), "warnings"),
     Fact("tags.vbench.session", lambda record: record.session, "session"),
     Fact("tags.vbench.point", _point),
     Fact("tags.vbench.campaign", lambda record: record.experiment),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
+from vbench.metrics.grades import find_grades, say_verdict
 from vbench.metrics.intervals import interval
 from vbench.metrics.quantiles import needs_text, percentile_of, quotable, upper_key
 from vbench.plan.naming import say_name
@@ -75,7 +76,7 @@ def advice(records: Sequence[Record]) -> Iterator[str]:
 
 def result_line(record: Record) -> str:
     """A record in one line: its key metrics and its verdict."""
-    verdict = f"[{COLOURS[record.verdict]}]{record.verdict}[/]"
+    verdict = f"[{COLOURS[record.verdict]}]{say_verdict(record)}[/]"
     if is_search(record):
         return f"{answer_line(record)}  {verdict}"
     if is_probe(record) and "slo_level" in record.metrics:
@@ -161,10 +162,12 @@ def _verdict_cell(records: list[Record]) -> str:
     reasons += [reason.code for each in records if not each.failure for reason in each.invalid]
     why = literal(", ".join(dict.fromkeys(reasons)))
     if len(records) == 1:
-        return f"[{COLOURS[records[0].verdict]}]{records[0].verdict}[/] {why}"
+        return f"[{COLOURS[records[0].verdict]}]{say_verdict(records[0])}[/] {why}"
     valid = len(_valid_records(records))
+    grades = find_grades(each.code for record in _valid_records(records) for each in record.warnings)
     colour = COLOURS["VALID" if valid == len(records) else "INVALID" if valid else "FAILED"]
-    return f"[{colour}]{valid} of {len(records)} VALID[/] {why}"
+    told = ", ".join([f"{valid} of {len(records)} VALID", *grades])
+    return f"[{colour}]{told}[/] {why}"
 
 
 def _valid_records(records: list[Record]) -> list[Record]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from vbench.metrics.grades import say_verdict
 from vbench.plan.naming import number_repeats, say_name
 from vbench.schema.record import Record
 from vbench.schema.text import short_number
@@ -62,12 +63,12 @@ def answer_line(record: Record) -> str:
 
 
 def answer_lines(records: Sequence[Record]) -> list[str]:
-    """One line for each search among the records: its name, its answer and, unless VALID, its verdict."""
+    """One line for each search among the records: its name, its answer and, unless plainly VALID, its verdict."""
     searches = [record for record in records if is_search(record)]
     repeats = number_repeats(record.name for record in searches)
     return [
         f"{say_name(record.name, repeats)}: {answer_line(record)}"
-        + ("" if record.verdict == "VALID" else f" ({record.verdict})")
+        + ("" if (verdict := say_verdict(record)) == "VALID" else f" ({verdict})")
         for record in searches
     ]
 

@@ -7,6 +7,7 @@ sentences, and add it to QUESTIONS.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from vbench.analysis.answers import best_system, bounds, parallelism, unanswered
 from vbench.analysis.conditions import find_values
 from vbench.analysis.phrases import NOT_VLLM, label_phrase
 from vbench.analysis.unfinished import say_unfinished
+from vbench.metrics.grades import find_grades
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -61,9 +63,16 @@ def _name_other_engines(runs: Runs) -> set[str]:
 
 def _measured(runs: Runs) -> str:
     counts = {"VALID": len(runs.used_runs), **{each: (runs.left_out["verdict"] == each).sum() for each in LEFT_OUT}}
-    told = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items())
+    told = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) + _grades(runs)
     told += f"; {say_unfinished(runs)}" if runs.to_come else ""
     return f"{told} (INVALID: measured, not to be trusted; FAILED: not measured)" if len(runs.left_out) else told
+
+
+def _grades(runs: Runs) -> str:
+    """What could not be told of VALID runs, and of how many, the baseline's among them."""
+    sides = [each.used_runs["warnings"].dropna() for each in (runs, runs.baseline) if each is not None]
+    counts = Counter(words for side in sides for codes in side for words in find_grades(codes.split()))
+    return "".join(f"; {words} of {count:,} VALID" for words, count in counts.items())
 
 
 COMMAND = "engine.command"
