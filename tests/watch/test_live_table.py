@@ -89,8 +89,30 @@ def test_the_column_of_names_does_not_move_as_sessions_end(monkeypatch):
 def test_no_line_is_longer_than_the_terminal_and_no_number_is_cut(width):
     shown = table(width)
     assert max(map(len, shown.splitlines())) <= width
-    assert "…" not in shown
     assert "1/2" in shown
+    [cut] = [line for line in shown.splitlines() if "…" in line]
+    assert re.search("starting 12 s .*…  0/1  ", cut)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_session_that_waits_with_a_long_reason_takes_one_line(width):
+    screen = Screen({MEASURING: session(8)})
+    screen.console = Console(width=width, height=40, highlight=False)
+    wanted = "another session has the GPU; leased to llama70b-2xh100-tp2-abb5c329 (pid 18837)"
+    screen.progress_of(MEASURING).update(Event(NOW - 12, "waiting", {"wanted": wanted}))
+    with screen.console.capture() as shown:
+        screen.console.print(screen._status_table())
+    _, heads, row, totals = shown.get().splitlines()
+    assert heads.split()[:3] == ["session", "state", "points"]
+    assert row.startswith(f"{MEASURING.name}  waiting 12 s")
+    assert "0/1" in row
+    assert totals.startswith("sessions: ")
+
+
+def test_when_all_sessions_have_ended_no_time_is_left():
+    screen = Screen({MEASURING: session(8)})
+    screen.progress_of(MEASURING).update(Event(NOW, "ended", {}))
+    assert screen._totals_line(NOW).endswith("points: none yet of 1")
 
 
 def test_time_left_is_never_nothing_while_a_run_is_measured():

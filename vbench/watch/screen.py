@@ -42,10 +42,11 @@ from vbench.watch.wrapping import wrap_words
 
 REDRAWN_PER_S = 2
 COLUMNS = ("session", "state", "points", "run", "replies", "tok/s so far", "TTFT now", "ITL now", "left")
-# A terminal narrower than this leaves the column out.
-WIDTHS = {"TTFT now": 120, "ITL now": 120, "replies": 72, "tok/s so far": 72, "points": 60}
+# With fewer characters than this beside the names, a terminal leaves the column out.
+WIDTHS = {"TTFT now": 88, "ITL now": 88, "tok/s so far": 72, "replies": 56, "run": 46}
 NUMBERS = COLUMNS[4:]
-REST_OF_ROW = 80  # characters that the other cells need beside what a starting server says
+GAP = 2  # characters between two columns
+LEAST_STATE = 14  # characters: "measuring 20 s"
 BEGINNINGS = {"waiting", "starting", "rehearsing", "ready"}
 LINES_KEPT_FREE = 8  # of the terminal, for the events above the table
 
@@ -182,19 +183,25 @@ class Screen:
         self.print(f"  {line}")
 
     def _status_table(self) -> RenderableType:
-        now, room = time.time(), max(self.console.width - REST_OF_ROW, 0)
-        columns = [column for column in COLUMNS if WIDTHS.get(column, 0) <= self.console.width]
+        now, width = time.time(), self.console.width
+        names = min(self._longest_name, width * 2 // 5)  # the same at each redraw
+        columns = [column for column in COLUMNS if WIDTHS.get(column, 0) <= width - names]
         table = Table(box=None, pad_edge=False)
         for column in columns:
-            table.add_column(column, overflow="fold", no_wrap=column in NUMBERS)
+            table.add_column(column, overflow="fold", no_wrap=column not in ("session", "run"))
             table.columns[-1].justify = "right" if column in NUMBERS else "left"
-        table.columns[0].width = min(self._longest_name, self.console.width * 2 // 5)  # the same at each redraw
+        table.columns[0].width = names
         in_flight = {name: each for name, each in self.board.sessions.items() if each.state in IN_FLIGHT}
         shown = sorted(in_flight, key=lambda name: in_flight[name].state not in RUNNING)
+        rows = []
         for name in shown[: max(self.console.height - LINES_KEPT_FREE, 1)]:
             left = _left(self.board.session_left_s(name, now))
-            cells = (literal(Path(name).name), *_progress_cells(in_flight[name], now, room, self._repeats), left)
-            table.add_row(*(cell for column, cell in zip(COLUMNS, cells, strict=True) if column in columns))
+            cells = (literal(Path(name).name), *_progress_cells(in_flight[name], now, self._repeats), left)
+            found = dict(zip(COLUMNS, map(Text.from_markup, cells), strict=True))
+            rows.append([found[column] for column in columns])
+        _cut_states(rows, columns, width - names)
+        for row in rows:
+            table.add_row(*row)
         return Group(Text(), table, Text.from_markup(self._totals_line(now)))
 
     def _totals_line(self, now: float) -> str:
@@ -204,8 +211,18 @@ class Screen:
         sessions = f"sessions: {done} done, {sum(states[each] for each in RUNNING)} running, {queued} to come"
         points = ", ".join(f"[{COLOURS[verdict]}]{count} {verdict}[/]" for verdict, count in sorted(verdicts.items()))
         total = sum(len(progress.session.runs) for progress in self.board.sessions.values())
-        left = _left(self.board.campaign_left_s(now))
-        return f"{sessions} · points: {points or 'none yet'} of {total} · {left} left"
+        left = f" · {_left(self.board.campaign_left_s(now))} left" if done < len(self.board.sessions) else ""
+        return f"{sessions} · points: {points or 'none yet'} of {total}{left}"
+
+
+def _cut_states(rows: list[list[Text]], columns: list[str], beside: int) -> None:
+    """Cuts each state to what the other columns leave `beside` the names: a session then takes a line, not ten."""
+    place = columns.index("state")
+    others = [index for index in range(1, len(columns)) if index != place]
+    widths = [max([cell_len(columns[index]), *(row[index].cell_len for row in rows)]) for index in others]
+    room = max(beside - sum(widths) - GAP * (len(columns) - 1), LEAST_STATE)
+    for row in rows:
+        row[place].truncate(room, overflow="ellipsis")
 
 
 def _starting_text(folder: Path, progress: SessionProgress, event: Event) -> str:
@@ -228,10 +245,8 @@ def _ready_text(event: Event) -> str:
     return f"{ready}: engine {facts['version']}{memory}"
 
 
-def _progress_cells(
-    progress: SessionProgress, now: float, room: int, repeats: Mapping[str, int] = NO_REPEATS
-) -> tuple[str, ...]:
-    """The columns `state` to `ITL now`; a log's line is cut to this room. The job's clock may be ahead of ours."""
+def _progress_cells(progress: SessionProgress, now: float, repeats: Mapping[str, int] = NO_REPEATS) -> tuple[str, ...]:
+    """The columns `state` to `ITL now`. The job's clock may be ahead of ours."""
     spent_s = max(now - progress.state_since, 0)
     state = f"{progress.state} {say_duration(spent_s)}" if progress.state_since else progress.state
     if progress.state == STARTING:
@@ -239,8 +254,7 @@ def _progress_cells(
     points = f"{len(progress.verdicts)}/{len(progress.session.runs)}"
     run = progress.current_run
     if run is None:
-        detail = progress.detail[:room] if progress.state == STARTING else progress.detail
-        return f"{state} {literal(detail)}".strip(), points, "", "", "", "", ""
+        return f"{state} {literal(progress.detail)}".strip(), points, "", "", "", "", ""
     rate = f"{progress.tokens_per_s:,.0f}" if progress.tokens_per_s else ""
     replies = f"{run.replies}/{run.expected_replies}"
     return (
