@@ -328,19 +328,28 @@ def test_a_job_that_waits_in_its_setup_can_be_cancelled(tmp_path):
     assert [record.failure.kind for record in records(tmp_path, "FAILED") if record.failure] == ["cancelled"]
 
 
-def test_a_job_whose_host_lacks_what_the_driver_saw_fails_with_a_line_of_its_own(tmp_path):
+@pytest.mark.parametrize("allocation", [{}, {"SLURM_JOB_ID": "1"}])
+def test_a_job_whose_host_lacks_what_the_driver_saw_fails_with_a_line_of_its_own(tmp_path, allocation):
     lost = ("hardware=1xh100", setup("export FAKE_GPUS="), "launcher.retries=0")
-    ended = vbench(*POINT, *lost, cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3")
+    ended = vbench(*POINT, *lost, cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3", **allocation)
     assert ended.returncode == 1
     assert "gpu_lost: 1 run of" in ended.stdout
     assert "hardware=1xh100: this host has 0 of the 1 GPUs (no GPU here)" in ended.stdout
+    assert "SLURM gave this job" not in ended.stdout
     assert "Refused" not in ended.stdout
     assert [record.failure.kind for record in records(tmp_path) if record.failure] == ["gpu_lost"]
 
 
+def test_a_gpu_that_vanishes_inside_a_users_own_allocation_is_tried_again(tmp_path):
+    once = "[ -e seen ] && export FAKE_GPUS='NVIDIA H100 80GB HBM3' || { touch seen; export FAKE_GPUS=; }"
+    ended = vbench(*POINT, "hardware=1xh100", setup(once), cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3", SLURM_JOB_ID="1")
+    assert "retrying" in ended.stdout, ended.stdout
+    assert [record.failure for record in records(tmp_path)] == [None]
+
+
 @pytest.mark.parametrize("found", ["", "NVIDIA A100-SXM4-80GB"])
 def test_a_node_that_has_no_such_gpu_is_not_tried_again(tmp_path, found):
-    node = ("hardware=1xh100", setup("export SLURM_JOB_ID=1", f"export FAKE_GPUS='{found}'"))
+    node = ("hardware=1xh100", setup("export SUBMITIT_EXECUTOR=slurm", f"export FAKE_GPUS='{found}'"))
     ended = vbench(*POINT, *node, cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3")
     assert ended.returncode == 1
     assert [record.failure.kind for record in records(tmp_path) if record.failure] == ["no_gpu"]

@@ -43,12 +43,16 @@ def test_a_config_that_holds_one_is_refused(engine, key, form):
 def test_a_secret_in_the_shell_lines_before_a_job_is_refused_and_a_file_that_holds_it_is_not():
     with pytest.raises(Refused, match=r"launcher\.setup: "):
         check_run(run_config(launcher={"setup": ["export HF_TOKEN=s3cretvalue"]}))
+    with pytest.raises(Refused, match=r"launcher\.setup: .* source FILE"):
+        check_run(run_config(launcher={"setup": ["curl -u me:s3cretvalue https://host/model"]}))
+    check_run(run_config(launcher={"setup": ["curl -u me:$PW -H 'Authorization: Bearer $TOKEN' https://host/model"]}))
     check_run(run_config(launcher={"setup": ["source ~/.secrets", "export HF_TOKEN=$(cat ~/.hf)"]}))
 
 
 @pytest.mark.parametrize(
     "word",
-    ["+engine.env.HF_TOKEN=s3cretvalue", "+engine.env={HF_TOKEN: s3cretvalue}", "engine.base_url=http://u:s3cretvalue@h",
+    ["hydra.launcher.setup=['docker login -u me -p s3cretvalue host']",
+     "+engine.env.HF_TOKEN=s3cretvalue", "+engine.env={HF_TOKEN: s3cretvalue}", "engine.base_url=http://u:s3cretvalue@h",
      "engine.extra_args=[--api-key,s3cretvalue]", "engine.extra_args=[--header,'Authorization: Bearer s3cret-value']"],
 )  # fmt: skip
 def test_a_word_that_sets_one_is_refused_before_it_is_composed(word):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import stat
 import zipfile
 
@@ -205,3 +206,47 @@ def test_times_take_a_third_of_their_space_and_files_of_other_writers_keep_their
         assert again.files == ["chunk_times", "status"]
         assert again["chunk_times"].tobytes() == times.tobytes()
     assert columns.pack(b"no npz") == columns.unpack(b"no npz") == b"no npz"
+
+
+TOKEN = "planted-by-an-early-build-7"
+
+
+def test_a_secret_that_an_earlier_version_wrote_is_in_no_file_of_an_archive(campaign, tmp_path):
+    """The record, the server's log, what a server replied, the events and the session: the folder itself stays."""
+    run = next(campaign.rglob("record.json")).parent
+    record = json.loads((run / "record.json").read_text())
+    record["config"]["engine"]["extra_args"] = ["--api-key", TOKEN]
+    record["environment"]["HF_TOKEN"] = TOKEN
+    record["failure"] = {"kind": "engine_error", "telling_line": f"refused Authorization: Bearer {TOKEN}"}
+    (run / "record.json").write_text(json.dumps(record))
+    columns = dict(np.load(run / "requests.npz"))
+    columns["error"] = np.array([f"401: api_key={TOKEN}", *columns["error"][1:].tolist()])
+    np.savez(run / "requests.npz", **columns)
+    (run / "server.log").write_text(f"args: {{'api_key': '{TOKEN}'}}\nready\n")
+    cut = f'{{"t": 2, "event": "ended", "how": "--token {TOKEN}'
+    events = [json.dumps({"t": 1.0, "event": "waiting", "why": f"HF_TOKEN={TOKEN}"}), cut]
+    (run.parent / "events.jsonl").write_text("\n".join(events))
+    session = {"launcher": {"setup": [f"curl -u me:{TOKEN} https://host"]}, "env": {"HF_TOKEN": TOKEN}}
+    (run.parent / "session.json").write_text(json.dumps(session))
+    before = {file: file.read_bytes() for file in campaign.rglob("*") if file.is_file()}
+    write_archive(campaign, tmp_path / "clean.zip")
+    assert {file: file.read_bytes() for file in campaign.rglob("*") if file.is_file()} == before
+    with zipfile.ZipFile(tmp_path / "clean.zip") as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()}
+    forms = [TOKEN.encode(code) for code in ("utf-8", "utf-32-le")]  # NumPy keeps text in four bytes a character
+    for name, data in kept.items():
+        parts = [data]
+        if name.endswith(".npz"):
+            with zipfile.ZipFile(io.BytesIO(data)) as columns_file:
+                parts += [columns_file.read(member) for member in columns_file.namelist()]
+        assert not [form for form in forms for part in parts if form in part], name
+    with np.load(io.BytesIO(kept[str(run.relative_to(campaign.parent) / "requests.npz")])) as packed:
+        assert packed["error"][0] == "401: api_key=***"
+    for folder in walk_runs(tmp_path / "clean.zip"):
+        if folder.name == run.name and folder.parent.name == run.parent.name:
+            restored = dict(np.load(folder / "requests.npz"))
+            assert all(np.array_equal(restored[name], columns[name]) for name in columns if name != "error")
+            assert (folder / "server.log").read_text() == "args: {'api_key': '***'}\nready\n"
+            break
+    else:
+        pytest.fail("the run is not in its archive")

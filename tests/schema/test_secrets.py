@@ -44,7 +44,7 @@ def test_a_name_of_no_secret(name):
         ("Authorization: Bearer abc123", "Authorization: *** ***"),
         ("curl -H x: Basic dXNlcjpwYXNz", "curl -H x: Basic ***"),
         ("Authorization: Token 0a1b2c3d4e", "Authorization: *** ***"),
-        ("{'authorization': 'ApiKey 0a1b2c3d4e'}", "{'authorization': '*** ***'}"),
+        ("{'authorization': 'ApiKey 0a1b2c3d4e'}", "{'authorization': '***'}"),
         (
             "ValueError: tokenizer: HF_TOKEN=abc of {API_KEY: ab1}",
             "ValueError: tokenizer: HF_TOKEN=*** of {API_KEY: ***}",
@@ -71,6 +71,50 @@ def test_what_only_looks_like_one_stays(text):
     assert redact(text, ()) == text
 
 
+HELD = "qR7tWz9LmXp2"  # in each of these
+COMMANDS = (
+    "curl -u me:@ https://host", "curl -ume:@ host", "curl -fsSLu 'me:@' host", "curl --user me:@ host",
+    'curl --user="me:a @" host', "curl -U me:@ host", "curl --proxy-user me:@ host", "curl me:@@host/x",
+    "curl -x me:@@proxy:80 host", "['curl', '-u', 'me:@']", "curl -H 'Authorization: @' host",
+    "curl -H 'Authorization: Bearer @' host", r"curl --header=Authorization:\ Token\ @ host",
+    "curl -H 'X-Api-Key: @' host", "curl -H 'Cookie: a=1; b=@' host", "curl -b session=@ host",
+    "curl --cookie session=@ host", "curl --oauth2-bearer @ host", "curl -d 'password=@&a=1' host",
+    "wget --password=@ host", "wget --http-passwd @ host", "wget --password 'a @' host", "http -a me:@ host",
+    "export TOKEN=@", "export HF_TOKEN='a @'", 'TOKEN="a @"', "export PGPASSWORD=@", "export MYSQL_PWD=@",
+    "export SSHPASS=@", "export HFTOKEN=@", "npm config set //host/:_authToken=@", "setenv HF_TOKEN @",
+    "set -gx HF_TOKEN @", "aws configure set aws_session_token @", "read -r TOKEN <<< @", "tool --token @",
+    "hf auth login --token @", "wandb login @", "wandb login --relogin @", "docker login -u me -p @ host",
+    "apptainer remote login -u me -p @ docker://host", "echo @ | docker login --password-stdin",
+    "docker login --password-stdin <<< @", "echo '@' | sudo -S mount x", "mysql -u root -p@ db",
+    "sshpass -p @ ssh host",
+    "sshpass -p@ ssh host", "smbclient //host/s -U me%@", "lftp -u me,@ host", "openssl enc -k @",
+    "ssh://me:@@host/path", "git clone https://@@host/x", "export http_proxy=http://me:@@proxy:80",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_secret_in_a_command_is_masked(command):
+    shown = redact(command.replace("@", HELD, 1), ())
+    assert HELD not in shown
+    assert "***" in shown
+    assert redact(shown, ()) == shown
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["docker run -u 1000:1000 image", "docker run -u me:staff image", "chown -R me:staff x",
+     "rsync -au here host:there",
+     "ps -u root", "ssh -p 2222 host", "mkdir -p login", "date -u +%H:%M", "module load cuda", "curl -u me https://host",
+     'curl -u "$USER:$PW" host', 'curl --user "$(cat f)" host', 'curl -H "Authorization: Bearer $TOKEN" host',
+     "curl -H 'Content-Type: application/json' host", "wget --password=$PW host", 'docker login -u me -p "$PW" host',
+     "wandb login", "wandb login $KEY", "export PATH=$PATH:/opt", "cat f | docker login --password-stdin",
+     "echo $PW | docker login --password-stdin", "set -e", "export OLDPWD=/home", "read -r TOKEN <<< $(cat f)",
+     "mysql -u root -p db", "curl https://host/a@b"],
+)  # fmt: skip
+def test_a_command_without_a_secret_stays(command):
+    assert redact(command, ()) == command
+
+
 def test_the_value_of_a_secret_variable_is_masked_wherever_it_stands(monkeypatch):
     monkeypatch.setenv("SITE_TOKEN", "planted-in-the-environment")
     assert redact("it refused planted-in-the-environment!") == "it refused ***!"
@@ -84,7 +128,31 @@ def test_plain_data_is_masked_under_secret_names_and_after_secret_arguments():
 
 
 @pytest.mark.parametrize(
-    "part", ["a", "Ab1", "key ", "hf_", "token=", "-", "a-", "bearer ", "'", " ", "://", "?a=", "eyJ."]
+    "part",
+    [
+        "a",
+        "Ab1",
+        "key ",
+        "hf_",
+        "token=",
+        "-",
+        "a-",
+        "bearer ",
+        "'",
+        " ",
+        "://",
+        "?a=",
+        "eyJ.",
+        "curl -u a:",
+        "echo ",
+        "echo a|",
+        "-stdin ",
+        "-stdin <",
+        "login -p ",
+        "cookie: ",
+        "token='",
+        "<<<",
+    ],
 )
 def test_a_long_line_of_a_log_takes_no_time(part):
     line = f"key:{part * (60_000 // len(part))} key"

@@ -84,9 +84,14 @@ def find_matching(hardware: Hardware) -> list[GpuFacts]:
         held = ", ".join(sorted({gpu.product for gpu in here})) or "no GPU"
         raise Refused(
             f"hardware={hardware.name}: this host has {len(found)} of the {hardware.gpus} GPUs ({held} here); "
-            f"{IN_JOB if os.environ.get('SLURM_JOB_ID') else ELSEWHERE}"
+            f"{IN_JOB if is_chosen_by_slurm() else ELSEWHERE}"
         )
     return found
+
+
+def is_chosen_by_slurm() -> bool:
+    """Whether SLURM chose this host for a job of ours; in a user's own allocation the driver saw its GPUs."""
+    return os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
 
 
 def count_matching(gpu: Gpu) -> int:

@@ -83,6 +83,8 @@ def _describe(key: str, name: str) -> str:
         return f"{key}: {RECORDED}; export it, and give its name: engine.env_from=[{variable}]"
     if key.startswith("engine.base_url"):
         return f"{key}: {RECORDED}; export the server's key, and give its name: engine.api_key_env=NAME"
+    if key.endswith("launcher.setup"):
+        return f"{key}: {RECORDED}; put it into a file that only you may read, and let a line read it: source FILE"
     if name.strip("-").replace("_", "-") == "api-key":
         return f"{key}: {name}: {RECORDED}; leave it out: vbench's servers answer vbench without a key"
     return (

@@ -24,6 +24,7 @@ from vbench.schema import columns
 from vbench.schema.errors import Refused
 from vbench.schema.files import atomic
 from vbench.schema.record import RECORD, REQUESTS, TELEMETRY, Record, find_record
+from vbench.schema.redaction import redact_file
 
 SUFFIX = ".zip"
 RAW = (REQUESTS, TELEMETRY)
@@ -113,10 +114,13 @@ def write_archive(folder: Path, path: Path) -> int:
 
 
 def _add(archive: zipfile.ZipFile, file: Path, name: str) -> None:
-    """Adds a file. Only packed requests, which other programs do not read, are compressed by LZMA."""
+    """Adds a file, without secrets that an earlier version wrote.
+
+    Only packed requests, which other programs do not read, are compressed by LZMA.
+    """
     info = zipfile.ZipInfo(name)
     info.external_attr = (stat.S_IFREG | 0o644) << 16
-    data = file.read_bytes()
+    data = redact_file(file.name, file.read_bytes())
     packed = columns.pack(data) if file.name == REQUESTS else data
     method = zipfile.ZIP_DEFLATED if packed is data else zipfile.ZIP_LZMA
     archive.writestr(info, packed, method, 9 if method == zipfile.ZIP_DEFLATED else None)

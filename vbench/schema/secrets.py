@@ -1,7 +1,8 @@
 """What looks like a secret, and how text is written without it. The only place that decides either.
 
 A secret is recognised by the name in front of it (HF_TOKEN=…, --api-key …, Authorization: …), by a known prefix (hf_…,
-sk-…, AKIA…), as the user part of a URL, or because it is the value of an environment variable with such a name.
+sk-…, AKIA…), as the user part of a URL, by its place in a command (secretforms.py), or because it is the value of an
+environment variable with such a name.
 It does not know who writes or prints: configs, records, logs, exceptions and the terminal all come here.
 """
 
@@ -14,10 +15,12 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from vbench.schema.secretforms import HINTS, VALUE, mask_commands
+
 MASK = "***"
 SECRET_WORDS = {
-    "APIKEY", "AUTHORIZATION", "CREDENTIAL", "CREDENTIALS", "PASSPHRASE", "PASSWD", "PASSWORD", "SECRET", "SECRETS",
-    "TOKEN",
+    "APIKEY", "AUTHORIZATION", "COOKIE", "CREDENTIAL", "CREDENTIALS", "PASSPHRASE", "PASSWD", "PASSWORD", "PW",
+    "SECRET", "SECRETS", "TOKEN",
 }  # fmt: skip
 KEY_KINDS = {"ACCESS", "API", "AUTH", "CLIENT", "ENCRYPTION", "LICENSE", "MASTER", "PRIVATE", "SECRET", "SIGNING", "X"}
 NAMES_OF_TOKENS = {  # BOS_TOKEN is a word of a vocabulary, MAX_TOKEN a number
@@ -52,24 +55,32 @@ PREFIXED = re.compile(
 )
 SCHEME = re.compile(r"(?P<kept>\b(?:bearer|basic)[\s,]{1,4}['\"]?)(?P<value>[^\s'\",;\]}]{6,})", re.IGNORECASE)
 AUTHORIZATION = re.compile(  # of any scheme: Authorization: Token …
-    r"(?P<kept>\bauthorization['\"]?\s{0,4}[=:]\s{0,4}['\"]?[A-Za-z][\w-]{0,20}\s{1,4})(?P<value>[^\s'\",;\]}]{6,})",
+    r"(?P<kept>\bauthorization['\"]?\s{0,4}[=:](?:\\?\s){0,4}['\"]?[A-Za-z][\w-]{0,20}(?:\\?\s){1,4})"
+    r"(?P<value>[^\s'\",;\]}]+)",
     re.IGNORECASE,
 )
 USER_OF_URL = re.compile(r"(?P<kept>\w://)(?P<value>[^/\s'\"]+)@")  # up to the last @: a password may hold one
-_WORD = r"(?:token|key|secret|pass|credential|auth)"
+COOKIE = re.compile(r"(?P<kept>\bcookie['\"]?\s{0,4}:\s{0,4}['\"]?)(?P<value>[^'\"\n]+)", re.IGNORECASE)
+_WORD = r"(?:token|key|secret|pass|pw|credential|auth|cookie)"
 NAMED = re.compile(  # HF_TOKEN=…, 'api_key': ['…'], Authorization: …
-    rf"(?<![\w.-])(?P<name>(?:--?)?(?=[\w.-]*{_WORD})[A-Za-z][\w.-]*)"
-    r"(?P<between>['\"]?\s{0,4}(?:=>|[=:])\s{0,4}[\[(]?\s{0,4}['\"]?)(?P<value>[^\s'\",;\])}&]+)",
+    rf"(?<![\w.-])(?P<name>(?:--?)?(?=[\w.-]*{_WORD})[A-Za-z_][\w.-]*)"
+    rf"(?P<between>['\"]?\s{{0,4}}(?:=>|[=:]|<<<)\s{{0,4}}[\[(]?\s{{0,4}}['\"]?){VALUE}",
     re.IGNORECASE,
 )
 ARGUMENT = re.compile(  # --api-key …, ['--api-key', '…']
     rf"(?<![\w-])(?P<name>--?(?=[\w-]*{_WORD})[A-Za-z][\w-]*)"
-    r"(?P<between>['\"]?(?:\s{0,4},|\s)\s{0,4}['\"]?)(?P<value>[^\s'\",;\])}-][^\s'\",;\])}]*)",
+    rf"(?P<between>['\"]?(?:\s{{0,4}},|\s)\s{{0,4}}['\"]?)(?!-){VALUE}",
     re.IGNORECASE,
 )
+SETTING = re.compile(  # setenv HF_TOKEN …, set -x HF_TOKEN …, aws configure set aws_session_token …
+    r"\b(?:setenv|set\s{1,4}-\w{1,4}|config(?:ure)?\s{1,4}set)\s{1,4}(?P<name>[A-Za-z_][\w.-]*)"
+    rf"(?P<between>\s{{1,4}}['\"]?){VALUE}",
+    re.IGNORECASE,
+)
+REFERENCE = re.compile(r"\s{1,4}[$`]")
 QUERY = re.compile(rf"(?P<kept>[?&](?:[\w.-]*{_WORD}|sig|code)=)(?P<value>[^\s'\"&#]+)", re.IGNORECASE)
 HINT = re.compile(  # no text without one of these has a secret: most lines of a log are done with this one search
-    r"token|key|secret|pass|credential|auth|bearer|basic|sig|code|://|hf_|[spr]k-|gh[pousr]_|github_|glpat-|xox|nvapi-|"
+    rf"{HINTS}|token|key|secret|pass|pw|credential|auth|cookie|bearer|basic|sig|code|://|hf_|[spr]k-|gh[pousr]_|github_|glpat-|xox|nvapi-|"
     r"AKIA|ASIA|AIza|eyJ",
     re.IGNORECASE,
 )
@@ -78,7 +89,7 @@ PLAIN = re.compile(r"\W*|[-+.\d]+|true|false|none|null|auto|[<|].*", re.IGNORECA
 
 def is_secret_name(name: str) -> bool:
     """Whether a variable, an argument or a header of this name holds a secret: HF_TOKEN, --api-key, X-Api-Key."""
-    words = [word.upper() for word in re.split(r"[^A-Za-z0-9]+", name) if word]
+    words = [word.upper() for word in re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", name) if word]
     if not words or (words[-1] in ABOUT and words[-3:] != ["ACCESS", "KEY", "ID"]):
         return False
     for before, word in pairwise(["", *words]):
@@ -86,7 +97,17 @@ def is_secret_name(name: str) -> bool:
             return True
         if word in {"KEY", "KEYS"} and before in KEY_KINDS:
             return True
-    return words[-1] in {"AUTH", "PASS"} or (words[-1] == "KEY" and name == name.upper())
+    last = words[-1]
+    if last in {"AUTH", "PASS"} or last.endswith(("PASSWORD", "PASSWD")) or (last == "PWD" and len(words) > 1):
+        return True
+    if name != name.upper() or last == "BYPASS":
+        return False
+    return last == "KEY" or last.endswith(("SECRET", "APIKEY", "PASS")) or _is_token(last)
+
+
+def _is_token(word: str) -> bool:
+    """Of an upper-case name without separators: HFTOKEN, but not EOSTOKEN."""
+    return word.endswith("TOKEN") and word.removesuffix("TOKEN") not in {"", *NAMES_OF_TOKENS}
 
 
 def declare(value: str) -> str:
@@ -112,7 +133,8 @@ def redact(text: str, values: tuple[str, ...] | None = None) -> str:
     text = USER_OF_URL.sub(rf"\g<kept>{MASK}@", text)
     text = QUERY.sub(rf"\g<kept>{MASK}", text)
     text = SCHEME.sub(_mask_scheme, AUTHORIZATION.sub(_mask_scheme, text))
-    return _mask_named(ARGUMENT, _mask_named(NAMED, text))
+    text = mask_commands(COOKIE.sub(_mask_scheme, text), MASK, is_plain)
+    return _mask_named(SETTING, _mask_named(ARGUMENT, _mask_named(NAMED, text)))
 
 
 def redact_plain(value: Any, values: tuple[str, ...] | None = None) -> Any:
@@ -163,12 +185,12 @@ def _is_word(value: str) -> bool:
 
 
 def _mask_scheme(found: re.Match[str]) -> str:
-    return found[0] if _is_word(found["value"]) else f"{found['kept']}{MASK}"
+    return found[0] if _is_word(found["value"]) or is_plain(found["value"]) else f"{found['kept']}{MASK}"
 
 
 def find_names(text: str) -> Iterator[re.Match[str]]:
     """Where a text gives a value to a secret name: matches with a `name` and a `value`."""
-    for pattern in (NAMED, ARGUMENT):
+    for pattern in (NAMED, ARGUMENT, SETTING):
         yield from _find_named(pattern, text)
 
 
@@ -177,7 +199,8 @@ def _find_named(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
     while found := pattern.search(text, place):
         value, between = found["value"], found["between"]
         prose = between.endswith(": ") and _is_word(value)  # "token: missing"
-        secret = is_secret_name(found["name"]) and not prose and not is_plain(value)
+        scheme = REFERENCE.match(text, found.end("value"))  # Authorization: Bearer $TOKEN
+        secret = is_secret_name(found["name"]) and not prose and not scheme and not is_plain(value)
         if secret:
             yield found
         place = found.end() if secret else found.end("name")  # the value may be a name: "auth: HF_TOKEN=…"

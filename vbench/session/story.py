@@ -116,9 +116,11 @@ def _give_up(session: Session, folder: Path, events: Events, left: deque[Run]) -
 
 
 def _why_refused(session: Session) -> Kind:
-    """A node of SLURM without such a GPU was never looked at, and stays so; elsewhere the driver saw GPUs just now."""
+    """A node that SLURM chose, without such a GPU, was never looked at, and stays so; elsewhere the driver saw GPUs
+    just now, also inside a user's own allocation.
+    """
     gpu = session.hardware.gpu
-    return "no_gpu" if gpu and os.environ.get("SLURM_JOB_ID") and not gpus.count_matching(gpu) else "gpu_lost"
+    return "no_gpu" if gpu and gpus.is_chosen_by_slurm() and not gpus.count_matching(gpu) else "gpu_lost"
 
 
 def _is_done(folder: Path) -> bool:
