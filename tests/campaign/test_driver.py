@@ -344,12 +344,20 @@ def test_a_gpu_that_vanishes_inside_a_users_own_allocation_is_tried_again(tmp_pa
     once = "[ -e seen ] && export FAKE_GPUS='NVIDIA H100 80GB HBM3' || { touch seen; export FAKE_GPUS=; }"
     ended = vbench(*POINT, "hardware=1xh100", setup(once), cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3", SLURM_JOB_ID="1")
     assert "retrying" in ended.stdout, ended.stdout
-    assert [record.failure for record in records(tmp_path)] == [None]
+    assert [record.failure for record in points(tmp_path)] == [None]
+    assert [record.failure.kind for record in records(tmp_path, "FAILED") if record.failure] == ["gpu_lost"]
+
+
+# What submitit finds in a job that it gave to SLURM.
+BY_SLURM = (
+    "export SUBMITIT_EXECUTOR=slurm SLURM_JOB_ID=$SUBMITIT_LOCAL_JOB_ID SLURM_JOB_NUM_NODES=1 SLURM_NTASKS=1 "
+    "SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_JOB_NODELIST=here"
+)
 
 
 @pytest.mark.parametrize("found", ["", "NVIDIA A100-SXM4-80GB"])
 def test_a_node_that_has_no_such_gpu_is_not_tried_again(tmp_path, found):
-    node = ("hardware=1xh100", setup("export SUBMITIT_EXECUTOR=slurm", f"export FAKE_GPUS='{found}'"))
+    node = ("hardware=1xh100", setup(BY_SLURM, f"export FAKE_GPUS='{found}'"))
     ended = vbench(*POINT, *node, cwd=tmp_path, gpus="NVIDIA H100 80GB HBM3")
     assert ended.returncode == 1
     assert [record.failure.kind for record in records(tmp_path) if record.failure] == ["no_gpu"]
