@@ -6,6 +6,8 @@ import pytest
 import warm
 from doors import TIMEOUT_S, host, vbench
 
+from vbench.compose.help import GROUP_EXAMPLES
+
 REFUSALS = {
     "model=lama70b": "model=lama70b: no such choice; did you mean llama70b?",
     "parallelism=tp,null": "parallelism=null: no such choice; choose from ",
@@ -80,6 +82,12 @@ def test_long_lists_are_cut_to_the_near_ones_and_what_is_advised_for_three_gpus_
     three = vbench("model=llama8b", "hardware=1xh100", "hardware.gpus=3", "--cfg", "job", cwd=tmp_path)
     assert three.returncode == 0
     assert "gpus: 3" in three.stdout
+
+
+@pytest.mark.parametrize("words", [each for group in GROUP_EXAMPLES.values() for each in group])
+def test_an_example_of_a_groups_page_composes(words, tmp_path):
+    ended = vbench(*words.split(), "--cfg", "job", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_wrong_key_beside_a_grid_and_a_flag_is_named(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from builders import run_config
 
 from vbench.compose import help as pages
+from vbench.compose.choices import groups
 from vbench.plan.rules import check_run
 from vbench.schema import RunConfig, keys
 from vbench.schema.errors import Refused
@@ -48,6 +49,22 @@ def test_a_group_shows_its_choices_and_its_own_keys_only(monkeypatch):
     assert "search=max_concurrency)" in page
     assert "  workload.slo.ttft_ms" in page
     assert "  engine." not in page
+
+
+def test_the_sizes_of_a_gpu_are_one_line_that_describes_it(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    lines = pages.group_page("hardware").splitlines()
+    [line] = [line for line in lines if "8xh100" in line]
+    assert line.split(maxsplit=4) == ["1xh100,", "2xh100,", "4xh100,", "8xh100", "NVIDIA H100 SXM 80GB."]
+    assert not [line for line in lines if line != line.rstrip()]
+
+
+@pytest.mark.parametrize("group", groups())
+def test_a_group_ends_with_an_example(group):
+    examples = pages.group_page(group).partition("\nExamples\n")[2].splitlines()
+    assert examples
+    for each in examples:
+        assert group in each
 
 
 def test_a_group_that_is_added_says_so_and_a_part_without_choices_has_keys_alone():

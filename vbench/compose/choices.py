@@ -55,7 +55,8 @@ def groups() -> dict[str, dict[str, str]]:
     found = {
         folder.name: {path.stem: _description(path) for path in sorted(folder.glob("*.yaml"))} for folder in folders
     }
-    sizes = {f"{size}x{gpu}": "" for gpu in gpu_names() for size in SIZES}
+    described = {gpu: _description(CONF / "gpu" / f"{gpu}.yaml") for gpu in gpu_names()}
+    sizes = {f"{size}x{gpu}": text for gpu, text in described.items() for size in SIZES}
     found["hardware"] = {"auto": MADE["auto"], **found["hardware"], **sizes, "remote": MADE["remote"]}
     return {**found, "hydra/launcher": LAUNCHERS}
 

@@ -50,6 +50,19 @@ EXAMPLES = (
     ("hydra/launcher=plan +campaign=published", "what a campaign would take; needs no GPU"),
     ("+campaign=published hydra/launcher=slurm", "a grid kept in conf/campaign/, as batch jobs"),
 )
+GROUP_EXAMPLES = {
+    "campaign": ("+campaign=published",),
+    "engine": (
+        "engine.max_model_len=auto engine.max_num_seqs=64,256",
+        "engine=openai engine.base_url=http://host:8000",
+    ),
+    "hardware": ("hardware=1xh100,2xh100", "hardware=1xh100 hardware.gpus=3"),
+    "hydra/launcher": ("hydra/launcher=slurm hardware=1xh100",),
+    "launcher": ("launcher.max_parallel=2",),
+    "model": ("model=llama8b,llama70b",),
+    "parallelism": ("hardware=4xh100 parallelism=tp,tp2dp",),
+    "workload": ("workload=random workload.input_len=[100,2000]", "workload.request_rate=4,8 workload.num_prompts=500"),
+}
 OTHER_MODELS = (
     ("hf:OWNER/NAME[@REVISION]", "any other model, by its config.json on the hub"),
     ("path:FOLDER", "one in a folder of this host"),
@@ -105,11 +118,21 @@ def group_page(group: str) -> str:
     if group in found:
         lines += [f"Choices ({_prefix(group)}{group}=CHOICE)"]
         described = [" ".join(filter(None, (text, _settings(group, name)))) for name, text in found[group].items()]
-        lines += _columns(_mark_default(group), described)
+        lines += _columns(*_fold_sizes(_mark_default(group), described))
     lines += [f"  {word}: {meaning}" for word, meaning in OTHER_MODELS] if group == "model" else []
     if own:
         lines += [*([""] if lines else []), "Keys", *_key_lines(own)]
+    if group in GROUP_EXAMPLES:
+        lines += ["", "Examples", *(f"  vbench {words}" for words in GROUP_EXAMPLES[group])]
     return "\n".join(lines)
+
+
+def _fold_sizes(names: Sequence[str], described: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The choices and what they mean; neighbours that mean the same, as the sizes of a GPU, in one line."""
+    rows: dict[str, tuple[list[str], str]] = {}
+    for name, text in zip(names, described, strict=True):
+        rows.setdefault(text or name, ([], text))[0].append(name)
+    return [", ".join(alike) for alike, _ in rows.values()], [text for _, text in rows.values()]
 
 
 def _mark_default(group: str) -> list[str]:
@@ -175,5 +198,5 @@ def _columns(left: Sequence[str], right: Sequence[str]) -> list[str]:
             lines.append(head)
             head = ""
         wrapped = textwrap.wrap(text, width - indent, break_long_words=False, break_on_hyphens=False) or [""]
-        lines += [head.ljust(indent) + wrapped[0], *(" " * indent + line for line in wrapped[1:])]
+        lines += [(head.ljust(indent) + wrapped[0]).rstrip(), *(" " * indent + line for line in wrapped[1:])]
     return lines
