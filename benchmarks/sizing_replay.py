@@ -8,8 +8,10 @@ Between a load that meets it and one that does not, the rate is read off where t
 To measure a system costs what its own session did: its GPUs from the start of the server to the end of its loads.
 
 Nothing that is predicted rests on the model's own records: the efficiencies are fitted to the other models'. The ways
-to choose what to measure are those of sizing.py, and one that nobody has: to measure the winner alone. An answer is
-right if no recorded system costs less by its own records. A model counts if two of its systems or more are recorded.
+to choose what to measure are those of sizing.py, and three that show what could be saved: to measure the winner alone,
+which nobody can; `vbench size` where a session sends only the loads of a bisection; and only its servers' starts. An
+answer is right if no recorded system costs less by its own records. A model counts if two of its systems or more are
+recorded.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from sizing import PRICES, PROBE_NOISE, PROBE_S, WAYS, World, full_grid  # noqa: E402
+from sizing import PRICES, PROBE_NOISE, PROBE_S, WAYS, World, full_grid, size  # noqa: E402
 
 from vbench.plan.forecast.estimate import Basis, Estimate  # noqa: E402
 from vbench.plan.reach import predictor  # noqa: E402
@@ -43,6 +45,7 @@ from vbench.schema.record import Record  # noqa: E402
 
 SLOS = tuple({"ttft_ms": ttft, "tpot_ms": tpot} for ttft, tpot in ((1000, 25), (2000, 25), (4000, 50), (8000, 100)))
 RATES = (10.0, 30.0, 60.0, 100.0, 300.0)
+BISECTING, STARTS = "vbench size, bisecting the loads", "the starts of vbench size alone"
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,17 @@ def winner_alone(world: World, _: float) -> int:
     return costs.index(min(costs))
 
 
+def bisect(each: Recorded, limits: Mapping[str, float]) -> float:
+    """Seconds of the loads that a bisection for the highest one within the SLO sends."""
+    passed, failed, seconds = -1, len(each.loads), 0.0
+    while failed - passed > 1:
+        middle = (passed + failed) // 2
+        load = each.loads[middle]
+        seconds += load.prompts / load.rate
+        passed, failed = (middle, failed) if load.pressure(limits) <= 1 else (passed, middle)
+    return seconds
+
+
 class Replay(World):
     """A world in which to measure a system costs what its session did, and tells what its records tell."""
 
@@ -189,6 +203,7 @@ def main() -> None:
     options = parser.parse_args()
     records = read_records(options.records)
     seen, ways = observe(records), {**WAYS, "full grid": full_grid, "the winner alone": winner_alone}
+    ways |= {BISECTING: size, STARTS: size}
     told: dict[str, Counter[str]] = {}  # by model: pairs, right answers and GPU seconds of each way
     print("| model | SLO | requests/s | " + " | ".join(ways) + " | systems: $ an hour by the records |")
     print("|---|---|---:|" + "---|" * (len(ways) + 1))
@@ -199,6 +214,10 @@ def main() -> None:
             truth = [find_capacity(each.loads, limits) for each in systems]
             if not any(truth):
                 continue  # no recorded system bears anything within it
+            cheaper = {
+                BISECTING: [replace(each, loads_s=bisect(each, limits)) for each in systems],
+                STARTS: [replace(each, loads_s=0.0) for each in systems],
+            }
             predicted = [predict(each, fitted, limits, options.percentile) for each in systems]
             for rate in RATES:
                 sums["pairs"] += 1
@@ -208,7 +227,9 @@ def main() -> None:
                 ]
                 cells, budget_s = [], 0.0
                 for name, way in ways.items():
-                    world = Replay(systems, asked, truth, random.Random(f"{model} {sums['pairs']} {name}"))
+                    world = Replay(
+                        cheaper.get(name, systems), asked, truth, random.Random(f"{model} {sums['pairs']} {name}")
+                    )
                     right = world.is_right(way(world, budget_s))
                     budget_s = world.spent_s if name == "vbench size" else budget_s
                     sums.update({f"{name}: right": right, f"{name}: GPU s": round(world.spent_s)})
