@@ -8,7 +8,7 @@ import doors
 import pytest
 import records
 
-from vbench.schema.record import is_aside
+from vbench.schema.record import Record, is_aside
 
 # The fake takes 0.2 s a token; one option takes half of that, one fails, one repeats a key of the config.
 OPTIONS = "tune={engine.extra_args: [[--itl-s,'0.1'],[--fail,oom_load],[--max-num-seqs,'1']]}"
@@ -57,7 +57,10 @@ def test_the_same_command_continues_after_a_kill_and_measures_nothing_twice(tune
     home, before, _ = tuned
     after = {path: path.stat().st_mtime_ns for path in home.glob("multirun/*/*/*/record.json")}
     assert before.items() <= after.items()
-    assert len(before) < sum(not is_aside(path.parent) for path in after) == SESSIONS
+    standing = [Record.load(path.parent) for path in after if not is_aside(path.parent)]
+    # On a busy host a client may lag again and again: that start and its pair are then replaced by a further pair.
+    replaced = {record.config["engine"]["restart"] for record in standing if record.verdict == "INVALID"}
+    assert len(before) < len(standing) == SESSIONS + 2 * len(replaced)
 
 
 def test_once_answered_the_same_command_starts_nothing(tuned):
