@@ -32,12 +32,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-AT_START = ("PYTHON", "LD_", "HF_", "TRANSFORMERS_", "MLFLOW_")
+AT_START = ("PYTHON", "LD_", "MLFLOW_")
 LIBRARIES = (
     "alembic.command", "hydra._internal.hydra", "mlflow.store.tracking.sqlalchemy_store", "pandas", "rich.live",
     "scipy.special", "submitit",
 )  # fmt: skip
-UNWANTED = ("vbench", "pynvml", "huggingface_hub", "matplotlib")  # ours, fakes, and what reads the environment
+UNWANTED = ("vbench", "pynvml", "huggingface_hub", "transformers", "matplotlib")  # ours, fakes, environment readers
 
 
 def run(
