@@ -6,7 +6,8 @@ The script runs the same search with this build and with a checkout of REVISION 
 in turns. By default it searches the highest concurrency of the tiny model on real vLLM on this CPU. It prints, for each
 round, each build's answer and the seconds from the server's readiness to that answer, and then the ratio of the times.
 For each answer, this build then runs that concurrency separately, and the script prints the share of 300 requests that
-meets the SLO. The first and the last max_concurrency requests of that run are left out.
+meets the SLO. The first and the last max_concurrency requests of that run are left out. An answer or a separate run
+that is not VALID is told with its verdict and reasons: it confirms nothing, and its time is in no ratio.
 
 `--fake` uses the tests' fake server instead, which shows in a minute whether the script works.
 """
@@ -14,8 +15,10 @@ meets the SLO. The first and the last max_concurrency requests of that run are l
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -23,16 +26,15 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from vbench.metrics.goodput import meets_slo  # noqa: E402  the checkout is the package
-from vbench.schema.record import REQUESTS, Requests  # noqa: E402
+from vbench.schema.record import RECORD, REQUESTS, Requests, is_aside  # noqa: E402
 
 QUESTION = [
     "workload=slo_search", "workload.lengths=random", "workload.input_len=[16,64]", "workload.output_len=[8,24]",
@@ -40,6 +42,8 @@ QUESTION = [
 SLO = {"vllm": {"ttft_ms": 500, "tpot_ms": 50}, "fake": {"ttft_ms": 150}}
 FAKE = ["--itl-s", "0.02", "--ttft-s", "0.05", "--max-num-seqs", "6"]
 CONFIRMING = 300  # requests judged in a separate run
+PR_SET_PDEATHSIG = 1  # of prctl(2): the signal that a child gets when its parent ends
+LIBC = ctypes.CDLL(None)
 
 
 @contextmanager
@@ -58,39 +62,78 @@ def checkout(revision: str) -> Iterator[Path]:
 def ask(tree: Path, words: Sequence[str], home: Path) -> tuple[Path, float]:
     """Runs `python -m vbench` of this checkout; returns the session's folder, and the seconds from readiness to end."""
     home.mkdir(parents=True)
-    ended = subprocess.run(
-        [sys.executable, "-m", "vbench", *words, "hydra/launcher=inline"], cwd=home, text=True, capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(tree), "VBENCH_LEASES": str(home / "leases")}, check=False,
+    said = run(
+        [sys.executable, "-m", "vbench", *words, "hydra/launcher=inline"], home,
+        {**os.environ, "PYTHONPATH": str(tree), "VBENCH_LEASES": str(home / "leases")},
     )  # fmt: skip
     events = list(home.glob("multirun/*/*/events.jsonl"))
     if not events:
-        sys.exit(f"nothing was measured in {home}:\n{ended.stdout}{ended.stderr}")
+        sys.exit(f"nothing was measured in {home}:\n{said}")
     told = [json.loads(line) for line in events[0].read_text().splitlines()]
     times = {event["event"]: event["t"] for event in told}
     if "ready" not in times:
-        sys.exit(f"the server did not start:\n{ended.stdout}{ended.stderr}")
+        sys.exit(f"the server did not start:\n{said}")
     return events[0].parent, times["recorded"] - times["ready"]
 
 
-def answer(session: Path) -> tuple[int, int]:
-    """The concurrency that a session's search found, 0 if none, and the number of its probes."""
-    found = [json.loads(path.read_text())["metrics"] for path in session.glob("*/record.json")]
-    search = next((metrics for metrics in found if "slo_max_concurrency" in metrics), None)
+def run(command: Sequence[str], home: Path, env: dict[str, str]) -> str:
+    """What the command prints. It is asked to end, and so to stop its server, if this script ends or is killed."""
+    ended_with_us = partial(LIBC.prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
+    process = subprocess.Popen(
+        command, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=ended_with_us,  # noqa: PLW1509  this script has no threads
+    )  # fmt: skip
+    try:
+        return process.communicate()[0]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def records(session: Path) -> list[dict[str, Any]]:
+    """The session's records as they are written: an earlier build's may lack what this one's have."""
+    return [json.loads(path.read_text()) for path in session.glob(f"*/{RECORD}") if not is_aside(path.parent)]
+
+
+def answer(session: Path) -> tuple[int, int, str]:
+    """The concurrency that a session's search found, 0 if none or not VALID, the number of its probes, and why not."""
+    found = records(session)
+    search = next((each for each in found if "slo_max_concurrency" in each["metrics"]), None)
     if search is None:
-        return 0, len(found)
-    return int(search["slo_max_concurrency"]), int(search["probes"])
+        return 0, len(found), "no answer"
+    doubt = doubts(search)
+    return 0 if doubt else int(search["metrics"]["slo_max_concurrency"]), int(search["metrics"]["probes"]), doubt
 
 
-def confirmed(words: Sequence[str], slo: dict[str, float], level: int, home: Path) -> float:
-    """Runs this concurrency separately; returns the share of requests that meets the SLO, or NaN if too few ran."""
+def doubts(record: dict[str, Any]) -> str:
+    """Verdict and reasons of a record that is not VALID; else empty."""
+    if record.get("failure"):
+        return f"FAILED ({record['failure']['kind']})"
+    codes = [reason["code"] for reason in record.get("invalid", ())]
+    return f"INVALID ({', '.join(codes)})" if codes else ""
+
+
+def confirm(words: Sequence[str], slo: dict[str, float], level: int, home: Path) -> str:
+    """Runs this concurrency separately; says the share of requests that meets the SLO, or why the run tells none."""
     load = [
         f"workload.num_prompts={CONFIRMING + 2 * level}",
         f"workload.max_concurrency={level}",
         "workload.search=null",
     ]
     session, _ = ask(ROOT, [*words, *load, "workload.seed=12345"], home)
-    requests = Requests.load(next(session.glob(f"*/{REQUESTS}")))
-    return float(meets_slo(requests, slo)[level:-level].mean()) if len(requests) > 2 * level else float(np.nan)
+    return say_confirmation(session, slo, level)
+
+
+def say_confirmation(session: Path, slo: dict[str, float], level: int) -> str:
+    """What the separate run of this session tells."""
+    (record,) = records(session)
+    if doubt := doubts(record):
+        return f"not confirmed: the separate run is {doubt}"
+    (path,) = (path for path in session.glob(f"*/{REQUESTS}") if not is_aside(path.parent))
+    requests = Requests.load(path)
+    if len(requests) <= 2 * level:
+        return f"not confirmed: the separate run has only {len(requests)} requests"
+    return f"{float(meets_slo(requests, slo)[level:-level].mean()):.1%} of a separate run meet the SLO"
 
 
 def main() -> None:
@@ -101,6 +144,7 @@ def main() -> None:
     parser.add_argument("--fake", action="store_true", help="use the tests' fake server instead of vLLM")
     parser.add_argument("--ttft-ms", type=float, help="TTFT objective instead of the default")
     parser.add_argument("--tpot-ms", type=float, help="TPOT objective instead of the default; ignored with --fake")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was begun is ended
     given = parser.parse_known_args()
     options, overrides = given
     slo = dict(SLO["fake" if options.fake else "vllm"])
@@ -125,21 +169,29 @@ def report(
         if time.monotonic() - began > 60 * options.minutes:
             print(f"{options.minutes:g} minutes are over: {turn} of {options.rounds} rounds", flush=True)
             break
-        seconds = {}
+        seconds, doubted = {}, False
         for name, tree in trees.items():
             session, seconds[name] = ask(tree, [*words, f"workload.seed={turn}"], home / f"{turn}-{len(seconds)}")
-            level, probes = answer(session)
-            levels.add((name, level))
-            took[name].append(seconds[name])
-            print(f"round {turn + 1}, {name}: {level} at once, {probes} probes, {seconds[name]:.1f} s", flush=True)
+            level, probes, doubt = answer(session)
+            doubted |= bool(doubt)
+            if not doubt:
+                levels.add((name, level))
+            said = doubt or f"{level} at once"
+            print(f"round {turn + 1}, {name}: {said}, {probes} probes, {seconds[name]:.1f} s", flush=True)
+        if doubted:  # a search that was disturbed took another time
+            continue
+        for name, each in seconds.items():
+            took[name].append(each)
         new, old = seconds.values()
         ratios.append(new / old)
+    if not ratios:
+        sys.exit("no round in which both answers are VALID: no times to compare")
     print("medians: " + ", ".join(f"{name} {statistics.median(each):.1f} s" for name, each in took.items()))
     print(f"time × {statistics.median(ratios):.2f} ({', '.join(f'{ratio:.2f}' for ratio in ratios)})")
     for index, (name, level) in enumerate(sorted(levels)):
         if level:
-            share = confirmed(words, slo, level, home / f"confirmed-{index}")
-            print(f"{level} at once ({name}): {share:.1%} of a separate run meet the SLO", flush=True)
+            said = confirm(words, slo, level, home / f"confirmed-{index}")
+            print(f"{level} at once ({name}): {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,18 @@
 
 import ast
 import importlib
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import doors
 import pytest
+import records
+from builders import requests
+
+from vbench.schema.record import REQUESTS, Failure, Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
@@ -31,3 +40,51 @@ def test_a_benchmark_imports_only_what_vbench_has(script):
 
 def test_most_benchmarks_are_seen_to_import_something():
     assert sum(bool([*taken_from_vbench(script)]) for script in SCRIPTS) > len(SCRIPTS) // 2
+
+
+sys.path.append(str(ROOT / "benchmarks"))
+search = importlib.import_module("search")
+SLO = {"ttft_ms": 1e9}
+
+
+def saved(home, **what):
+    """A session's folder with this record, and its requests."""
+    folder = records.saved(records.record(**what), home)
+    requests(*([(1.0, 1), (1.1, 1)] for _ in range(4))).save(folder / REQUESTS)
+    return folder.parent
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({}, "100.0% of a separate run meet the SLO"),
+        ({"invalid": [Reason("starved_host", "x")]}, "not confirmed: the separate run is INVALID (starved_host)"),
+        ({"failure": Failure("server_died", "x")}, "not confirmed: the separate run is FAILED (server_died)"),
+    ],
+)
+def test_a_separate_run_that_is_not_valid_confirms_no_answer_of_a_search(what, said, tmp_path):
+    assert search.say_confirmation(saved(tmp_path, **what), SLO, 1) == said
+
+
+def test_a_search_that_is_not_valid_has_no_answer_and_says_why(tmp_path):
+    metrics = {"slo_max_concurrency": 22.0, "probes": 9}
+    assert search.answer(saved(tmp_path / "a", metrics=metrics)) == (22, 9, "")
+    invalid = [Reason("untrusted_probes", "x"), Reason("starved_host", "y")]
+    found = search.answer(saved(tmp_path / "b", metrics=metrics, invalid=invalid))
+    assert found == (0, 9, "INVALID (untrusted_probes, starved_host)")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_a_comparison_of_searches_that_is_killed_leaves_no_vbench_behind(sent, tmp_path):
+    command = [sys.executable, "-c", "import time; time.sleep(600)", str(tmp_path)]
+    script = f"import os, pathlib, search; search.run({command!r}, pathlib.Path({str(tmp_path)!r}), dict(os.environ))"
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])}
+    with subprocess.Popen([sys.executable, "-c", script], env=surroundings) as comparing:
+        doors.until(lambda: [pid for pid in doors.pids(tmp_path) if pid != comparing.pid and ended_by(pid)])
+        comparing.send_signal(sent)
+    doors.until(lambda: not doors.pids(tmp_path))
+
+
+def ended_by(pid):
+    """Whether this process has begun its own program: until then it is a copy of its parent."""
+    return b"time.sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()[:80]
