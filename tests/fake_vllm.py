@@ -7,7 +7,9 @@
 
 Time: one global tick of `itl_s`, as an engine steps. A request is admitted when fewer than `max_num_seqs` run, its
 first token leaves on the first tick at least `ttft_s` later, and each tick after that brings a chunk of
-`tokens_per_chunk`. With `--stamp` every chunk says when it left: `"sent_ns"`, CLOCK_MONOTONIC, which on Linux is
+`tokens_per_chunk`. With `--wakes` a request that finds the engine idle begins a tick, as it begins a step of a real
+engine; without, it waits for the rest of a tick, which differs from load to load. With `--stamp` every chunk says when
+it left: `"sent_ns"`, CLOCK_MONOTONIC, which on Linux is
 `time.perf_counter_ns`; GET /fake/stamps gives them all, by the prompt's first token; GET /fake/streams gives those of
 every stream in order, behind the time at which its request came.
 
@@ -215,6 +217,10 @@ class Engine:
         most = (stream.prompt_tokens - 1) // CACHE_BLOCK  # the last token is computed for its logits
         self.hit += CACHE_BLOCK * sum(block in self.seen_blocks for block in prompt[:most])
         self.seen_blocks.update(prompt)
+        if self.options.wakes and not (self.running or self.waiting):
+            self.due = time.perf_counter() + self.options.itl_s
+            self.next_tick.cancel()
+            self.plan_tick(time.perf_counter())
         self.waiting.append(stream)
         self.most_in_flight = max(self.most_in_flight, len(self.waiting) + len(self.running))
         self.schedule()
@@ -242,7 +248,10 @@ class Engine:
             self.schedule()
         now = time.perf_counter()
         self.due = max(self.due + self.options.itl_s, now)  # a step that took too long is followed at once
-        self.loop.call_later(max(self.due - now - ALARM_S, 0.0), self.tick)
+        self.plan_tick(now)
+
+    def plan_tick(self, now: float) -> None:
+        self.next_tick = self.loop.call_later(max(self.due - now - ALARM_S, 0.0), self.tick)
 
     def take_longer(self) -> None:
         """Prefills the prompts that came, and compiles what this step needs and no step before it did."""
@@ -631,6 +640,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     fake.add_argument("--itl-s", type=float, default=0.01)
     fake.add_argument("--tokens-per-chunk", type=int, default=1)
     fake.add_argument("--stamp", action="store_true")
+    fake.add_argument("--wakes", action="store_true")
     fake.add_argument("--compile-s", type=float, default=0.0)
     fake.add_argument("--compile-shapes", action="store_true")
     fake.add_argument("--compile-at", type=numbers, default=[])
