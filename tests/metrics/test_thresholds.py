@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from builders import requests, run_config
 
+from vbench.metrics.server_rules import COUNTERS
 from vbench.metrics.validity import judge
 
 PACED = {"request_rate": 10.0}
@@ -296,3 +297,20 @@ def test_a_server_of_others_is_valid_without_a_word_only_if_its_counters_would_s
     assert judged.invalid == []
     assert ("others_unknown" in [reason.code for reason in judged.warnings]) is unknown
     assert "others_unknown" not in codes(made, found)  # it was started for this run
+
+
+@pytest.mark.parametrize(("asked", "verdict"), [(2, set()), (1, {"long_replies"})])
+@pytest.mark.parametrize("ignore_eos", [True, False])
+def test_a_reply_may_not_be_a_token_longer_than_was_asked(asked, verdict, ignore_eos):
+    made = many(asked_tokens=np.array([2] * 119 + [asked]))
+    assert codes(made, ignore_eos=ignore_eos) == verdict
+    failed = replace(made, error=np.array([""] * 119 + ["reset"]))
+    assert "long_replies" not in codes(failed, ignore_eos=ignore_eos)
+
+
+@pytest.mark.parametrize("key", COUNTERS)
+def test_a_counter_that_fell_is_another_servers(key):
+    assert "counters_fell" not in codes(many(), {key: 0.0})
+    judged = judge(many(), run_config().workload, {key: -1.0})
+    assert [reason.code for reason in judged.invalid] == ["counters_fell"]
+    assert judged.invalid[0].sentence.startswith(f"{key.removeprefix('server_')} of the server fell")

@@ -33,6 +33,16 @@ def out_of_prompts(requests: Requests, load: Workload) -> Reason | None:
     return Reason("out_of_prompts", sentence)
 
 
+def long_replies(requests: Requests) -> Reason | None:
+    """Another load than the record says: its replies are longer, and so are throughput and E2EL."""
+    long = int((is_success(requests) & (requests.output_tokens > requests.asked_tokens)).sum())
+    if not long:
+        return None
+    return Reason(
+        "long_replies", f"{long} replies have more tokens than were asked: the server does not heed max_tokens"
+    )
+
+
 def empty_replies(requests: Requests, load: Workload) -> Reason | None:
     ok = is_success(requests) & is_measured(requests, load.warmup_s)
     empty = ok & (np.diff(requests.offsets) == 0)

@@ -21,6 +21,8 @@ REMEDY: Mapping[str, str] = {  # by code of the reason
     "starved_host": "stop what else runs on the server's cores, or raise its CPU quota, then rerun=invalid",
     "buffered_replies": "switch off buffering on the way (nginx: proxy_buffering off) or free CPU, then rerun=invalid",
     "short_replies": "the server does not heed ignore_eos: set workload.ignore_eos=false",
+    "long_replies": "see that the server heeds max_tokens (max_completion_tokens of a chat), then rerun=invalid",
+    "counters_fell": "name one server that stays up, not a router before several, then rerun=invalid",
     "prefix_cache_hits": "switch the server's prefix cache off or set another workload.seed",
     "cache_mismatch": "see that nobody else uses the server and that no router stands before it, then rerun=invalid",
     "token_mismatch": "see that nobody else uses the server, then rerun=invalid",

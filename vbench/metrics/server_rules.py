@@ -10,6 +10,10 @@ import numpy as np
 
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
+COUNTERS = (
+    "server_generation_tokens", "server_prompt_tokens", "server_requests_finished", "server_preemptions",
+    "server_prefix_cache_queries", "server_prefix_cache_hits",
+)  # fmt: skip
 COUNT_SHARE = 0.01  # of the larger count, between the server's and ours
 
 
@@ -48,6 +52,15 @@ def other_requests(requests: Requests, found: dict[str, float]) -> Reason | None
     if not more:
         return None
     return Reason("other_requests", f"the server counted {' and '.join(more)}: others used it during the run")
+
+
+def counters_fell(found: dict[str, float]) -> Reason | None:
+    """A counter only grows, unless it is another server's: none of them can then be compared with ours."""
+    fell = [key for key in COUNTERS if found.get(key, 0.0) < 0]
+    if not fell:
+        return None
+    sentence = f"{', '.join(key.removeprefix('server_') for key in fell)} of the server fell during the run"
+    return Reason("counters_fell", f"{sentence}: it was restarted, or several servers answer at its address")
 
 
 def others_unknown(requests: Requests, found: dict[str, float]) -> Reason | None:

@@ -12,10 +12,10 @@ import numpy as np
 
 from vbench.metrics.cache_rules import cache_mismatch, evicted_prefixes, scattered_prefixes, unimplied_hits
 from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compiled_under_load, compiled_unlogged
-from vbench.metrics.coverage import empty_replies, few_samples, nothing_measured, out_of_prompts
+from vbench.metrics.coverage import empty_replies, few_samples, long_replies, nothing_measured, out_of_prompts
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
 from vbench.metrics.host_rules import contended_host, starved_host
-from vbench.metrics.server_rules import COUNT_SHARE, other_requests, others_unknown, token_mismatch
+from vbench.metrics.server_rules import COUNT_SHARE, counters_fell, other_requests, others_unknown, token_mismatch
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
@@ -68,9 +68,10 @@ def judge(
         nothing_measured(requests, load),
         _no_tokens(requests),
         _short_replies(requests, load),
+        long_replies(requests),
         unimplied,
         None if unimplied else cache_mismatch(found),
-        token_mismatch(requests, found),
+        counters_fell(found) or token_mismatch(requests, found),
         other_requests(requests, found),
     )
     warnings = (
@@ -189,7 +190,7 @@ def _short_replies(requests: Requests, load: Workload) -> Reason | None:
 
 def _preemptions(found: dict[str, float]) -> Reason | None:
     count = found.get("server_preemptions", 0.0)
-    if not count:
+    if count <= 0:
         return None
     sentence = f"the server preempted {count:.0f} times for want of KV cache"
     return Reason("preemptions", f"{sentence}; what it then computed again is in no count of tokens")
