@@ -66,3 +66,19 @@ def test_the_engine_s_own_estimates_are_kept_where_it_exports_them():
     page = "vllm:estimated_flops_per_gpu_total{} 1e12\nvllm:estimated_read_bytes_per_gpu_total{} 5e9\n"
     found = compute_changes(parse(""), parse(page)) | compute_changes(dict.fromkeys(parse(page), 0.0), parse(page))
     assert found == {"server_estimated_flops_per_gpu": 1e12, "server_estimated_read_bytes_per_gpu": 5e9}
+
+
+def test_each_engines_hits_are_those_of_its_own_labels_in_whatever_order_a_page_lists_them():
+    def page(engines):
+        return "".join(
+            f'vllm:prefix_cache_{what}_total{{engine="{name}",model_name="m"}} {value}\n'
+            for what, place in (("queries", 0), ("hits", 1))
+            for name, values in engines.items()
+            for value in [values[place]]
+        )
+
+    before = page({"0": (100, 10), "1": (100, 90)})
+    assert parse_hit_shares(before, page({"0": (200, 20), "1": (200, 180)})) == [0.1, 0.9]
+    assert parse_hit_shares(before, page({"1": (200, 180), "0": (200, 20)})) == [0.1, 0.9]
+    assert parse_hit_shares(page({"1": (100, 90)}), page({"0": (100, 10), "1": (200, 180)})) == [0.1, 0.9]
+    assert parse_hit_shares("", before) == []

@@ -61,13 +61,20 @@ def parse_cache_config(text: str) -> list[dict[str, str]]:
 
 
 def parse_hit_shares(before: str, after: str) -> list[float]:
-    """The share of prompt tokens that the prefix cache of each engine served between two pages; [] if not told."""
-    names = [COUNTERS[key] for key in ("prefix_cache_queries", "prefix_cache_hits")]
-    old, new = (parse_samples(page, names) for page in (before, after))
-    queries, hits = (
-        [end - start for start, end in zip(old.get(name, []), new.get(name, []), strict=False)] for name in names
+    """The share of prompt tokens that the prefix cache of each engine served between two pages; [] if not told.
+
+    An engine is told by its labels: pages of several front ends list engines in any order.
+    """
+    queries, hits = (_growth_by_labels(COUNTERS[f"prefix_cache_{key}"], before, after) for key in ("queries", "hits"))
+    return [hits[labels] / asked for labels, asked in queries.items() if asked and labels in hits]
+
+
+def _growth_by_labels(name: str, before: str, after: str) -> dict[frozenset[tuple[str, str]], float]:
+    """How much each series of this counter grew; one that the page before lacks began at 0, if it has others."""
+    old, new = (
+        {frozenset(each.labels.items()): each.value for each in _samples(page, [name])} for page in (before, after)
     )
-    return [hit / asked for hit, asked in zip(hits, queries, strict=False) if asked]
+    return {labels: new[labels] - old.get(labels, 0.0) for labels in sorted(new, key=sorted)} if old else {}
 
 
 def _samples(text: str, prefixes: Collection[str]) -> list[Sample]:
