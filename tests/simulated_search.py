@@ -42,13 +42,15 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int,
         requests = end_early(plan, serve(engine, plan.config, rng), slo)
         judged = is_steady(plan, requests)
         met = meets_slo(requests, slo)[judged]
+        pressure, spread = compute_pressure(requests, judged, slo)
         probes.append(
             Probe(
                 question.level,
                 int(met.sum()),
                 len(met),
                 growing=is_growing(plan, requests),
-                pressure=compute_pressure(requests, judged, slo),
+                pressure=pressure,
+                spread=spread,
                 grouping=measure_grouping(requests, judged, slo),
             )
         )

@@ -7,7 +7,7 @@ from builders import run_config
 from vbench.loadgen import Ended, Progress
 from vbench.session.early_end import EarlyEnd
 from vbench.workload.probe import probe_plan
-from vbench.workload.search import Question
+from vbench.workload.question import Question
 
 SLO = {"ttft_ms": 100.0, "tpot_ms": 10.0, "e2el_ms": 1000.0}
 

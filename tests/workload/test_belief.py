@@ -5,7 +5,7 @@ import pytest
 
 from vbench.workload.capacity import Belief
 
-BELIEF = Belief.from_counts({16: (400, 400), 20: (360, 400)}, effect=2.0)
+BELIEF = Belief.from_counts([(16, 400, 400), (20, 360, 400)], effect=2.0)
 
 
 def test_the_chances_of_all_capacities_are_one_and_those_of_parts_add_up():
@@ -26,3 +26,24 @@ def test_the_chance_of_a_capacity_above_a_level_is_that_the_level_meets_the_slo(
 def test_the_level_of_a_chance_to_fail_has_that_chance(fails):
     level = BELIEF.find_level(fails)
     assert BELIEF.describe(level * 0.999).fails <= fails <= BELIEF.describe(level * 1.001).fails
+
+
+def test_a_steepness_that_the_latencies_tell_narrows_the_capacity():
+    counts = [(100.0, 100, 100), (120.0, 90, 100)]
+    known, unknown = Belief.from_counts(counts, 2.0, 40.0).describe(1), Belief.from_counts(counts, 2.0).describe(1)
+    assert known.high / known.low < unknown.high / unknown.low
+    assert known.low > unknown.low
+
+
+def test_a_steepness_is_not_believed_against_what_requests_tell():
+    level_misses = {50.0: 0.005, 100.0: 0.01, 200.0: 0.02, 400.0: 0.04}
+    counts = [(level, round(4000 * (1 - misses)), 4000) for level, misses in level_misses.items()]
+    told, alone = Belief.from_counts(counts, 2.0, 100.0).describe(1), Belief.from_counts(counts, 2.0).describe(1)
+    assert told.middle == pytest.approx(alone.middle, rel=0.1)
+
+
+def test_no_probe_alone_rules_out_a_capacity():
+    """The host may have been slower for that time: further probes take it back."""
+    slow = (100.0, 20, 160)
+    assert Belief.from_counts([slow], 2.0).describe(100.0).meets < 0.01
+    assert Belief.from_counts([slow, *[(100.0, 400, 400)] * 3], 2.0).describe(100.0).meets > 0.9

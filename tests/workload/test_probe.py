@@ -10,9 +10,10 @@ from simulated_search import broken_off, search, serve, true_share
 
 from vbench.metrics.goodput import meets_slo, ttft
 from vbench.workload.capacity import Belief
-from vbench.workload.probe import ended_enough, is_growing, is_negligible, is_steady, probe_plan
+from vbench.workload.probe import compute_pressure, ended_enough, is_growing, is_negligible, is_steady, probe_plan
 from vbench.workload.prompts import draw_lengths, draw_prompts, lengths
-from vbench.workload.search import MOST_JUDGED, Question
+from vbench.workload.question import Question
+from vbench.workload.search import MOST_JUDGED
 
 ENGINE = SimulatedEngine(base_s=0.02, per_sequence_s=0.001, per_prompt_token_s=4e-5)
 SLO = {"ttft_ms": 300.0, "tpot_ms": 60.0}
@@ -24,7 +25,7 @@ def config(kind="max_concurrency", **workload):
 
 def question(level, exploring=False, attempt=0):
     """Beside a level that failed, so that a deciding probe takes some hundred requests without a miss."""
-    return Question(level, exploring, attempt, belief=Belief.from_counts({1.2 * level: (50, 100)}, effect=2.0))
+    return Question(level, exploring, attempt, belief=Belief.from_counts([(1.2 * level, 50, 100)], effect=2.0))
 
 
 # ------------------------------------------------------------------------------------------------------- a closed loop
@@ -41,7 +42,8 @@ def test_a_closed_loop_is_filled_at_twice_the_rate_at_which_the_level_below_was_
 
 @pytest.mark.parametrize(("level", "exploring"), [(512, False), (512, True), (1024, False)])
 def test_a_closed_loop_judges_a_request_for_each_place(level, exploring):
-    plan = probe_plan(config(), question(level, exploring), 4.0)
+    beyond = Belief.from_counts([(4 * level, 50, 100)], effect=2.0)
+    plan = probe_plan(config(), replace(question(level, exploring), belief=beyond), 4.0)
     assert plan.least == level
     assert plan.config.workload.num_prompts == 3 * level + max(MOST_JUDGED, level)
     assert not plan.has_told_enough(level - 1, level - 1)
@@ -246,6 +248,17 @@ def test_answers_are_within_a_tenth_of_the_true_capacity(name, kind):
         for found in answers
     ]
     assert sum(right) >= 2, answers
+
+
+def test_the_pressure_is_that_of_the_objective_nearest_to_its_limit_and_so_is_the_spread():
+    made = requests(*([(0.1 + 0.01 * n, 1), (5.0, 10)] for n in range(1, 101)), sent=[0.0] * 100)
+    judged = np.ones(100, bool)
+    p99, p90 = (np.percentile(ttft(made), each) for each in (99, 90))
+    pressure, spread = compute_pressure(made, judged, {"ttft_ms": 500.0, "e2el_ms": 100_000.0})
+    assert pressure == pytest.approx(p99 / 0.5)
+    assert spread == pytest.approx(np.log(p99 / p90))
+    assert compute_pressure(made, judged, {"ttft_ms": 500_000.0, "e2el_ms": 5000.0})[1] == pytest.approx(0, abs=0.01)
+    assert np.isnan(compute_pressure(made, ~judged, {"ttft_ms": 500.0})).all()
 
 
 # ------------------------------------------------------------------------------------------------------------ sessions

@@ -32,7 +32,8 @@ from vbench.workload.probe import (
     probe_plan,
 )
 from vbench.workload.prompts import draw_prompts
-from vbench.workload.search import MOST, Answer, Probe, Question, answer, find_unproven, is_whole, next_question
+from vbench.workload.question import Question
+from vbench.workload.search import MOST, Answer, Probe, answer, find_unproven, is_whole, next_question
 
 
 async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
@@ -98,6 +99,7 @@ class _Progress:
     def take(self, question: Question, plan: Plan, record: Record, requests: Requests) -> Record:
         """Counts a probe, and returns its record with what the search made of it."""
         judged, limits = is_steady(plan, requests), plan.config.workload.slo.limits
+        pressure, spread = compute_pressure(requests, judged, limits)
         probe = Probe(
             question.level,
             met=int(meets_slo(requests, limits)[judged].sum()),
@@ -105,7 +107,8 @@ class _Progress:
             trusted=_is_trusted(record, requests),
             saturated=_is_saturated(record, requests),
             growing=is_growing(plan, requests),
-            pressure=compute_pressure(requests, judged, limits),
+            pressure=pressure,
+            spread=spread,
             grouping=measure_grouping(requests, judged, limits),
         )
         self.probes.append(probe)

@@ -13,7 +13,7 @@ counts as 1 / `effect` of an independent one (`vbench.workload.grouping`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -28,7 +28,9 @@ FLOOR = 5e-4  # of the share of misses: far below the capacity a rare one says n
 CEILING = 0.5  # and far above it, 60 % or 90 % say the same
 TAIL = 0.05  # probability on either side of the interval that a search gives
 STEP = 0.02  # between two capacities of the grid, in their logarithm
-SLOPES = np.array([2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 22.0, 33.0, 50.0])
+SLOPES = np.array([2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 22.0, 33.0, 50.0, 75.0, 110.0])
+MOST_TOLD = 12.0  # by a probe, as a log-likelihood: the host may have been faster or slower meanwhile
+TRUST, TOLERANCE = 0.9, 0.8  # in the slope that the latencies tell, and the error of its logarithm
 
 _LOGS = np.arange(math.log(LOWEST / 2), math.log(HIGHEST * 2), STEP)
 _CAPACITIES = np.exp(_LOGS)
@@ -44,17 +46,23 @@ class Belief:
     likelihood: Floats
 
     @classmethod
-    def from_counts(cls, counts: Mapping[float, tuple[int, int]], effect: float) -> Belief:
-        """By level: how many requests met the SLO, and of how many."""
-        belief = cls(np.zeros((len(_LOGS), len(SLOPES))))
-        for level, (met, of) in counts.items():
+    def from_counts(
+        cls, counts: Iterable[tuple[float, int, int]], effect: float, steepness: float = math.nan
+    ) -> Belief:
+        """By probes: their level, how many requests met the SLO, and of how many.
+
+        `steepness` is the slope that their latencies tell.
+        """
+        belief = cls(np.zeros((len(_LOGS), 1)) + _expect(steepness))
+        for level, met, of in counts:
             belief = belief.update(level, met, of, effect)
         return belief
 
     def update(self, level: float, met: int, of: int, effect: float) -> Belief:
-        """The belief after `of` further requests at a level, of which `met` met the SLO."""
+        """The belief after a further probe of a level, in which `met` of `of` requests met the SLO."""
         missed, met_ = _log_shares(level)
-        return Belief(self.likelihood + ((of - met) * missed + met * met_) / effect)
+        told = ((of - met) * missed + met * met_) / effect
+        return Belief(self.likelihood + np.maximum(told, told.max() - MOST_TOLD))
 
     @cached_property
     def weights(self) -> Floats:
@@ -76,20 +84,25 @@ class Belief:
         weights = self.weights.ravel()[_BY_FAILING]
         return float(_FAILING_LEVELS[np.searchsorted(weights.cumsum(), fails).clip(max=len(weights) - 1)])
 
+    def find_capacities(self, *shares: float) -> list[float]:
+        """Quantiles of the capacity."""
+        found: list[float] = _CAPACITIES[
+            np.searchsorted(self.weights.sum(axis=1).cumsum(), shares).clip(max=len(_LOGS) - 1)
+        ].tolist()
+        return found
+
     def describe(self, level: float) -> Chances:
         """Everything that a search asks about a level."""
         weights = self.weights
         of_capacity = weights.sum(axis=1)
         shares = _shares(level)
-        low, middle, high = _CAPACITIES[
-            np.searchsorted(of_capacity.cumsum(), (TAIL, 0.5, 1 - TAIL)).clip(max=len(_LOGS) - 1)
-        ]
+        low, middle, high = self.find_capacities(TAIL, 0.5, 1 - TAIL)
         return Chances(
             meets=float(of_capacity[math.log(level) - STEP / 2 <= _LOGS].sum()),
             fails=float(weights[shares >= FAILING].sum()),
-            low=float(low),
-            middle=float(middle),
-            high=float(high),
+            low=low,
+            middle=middle,
+            high=high,
         )
 
 
@@ -102,6 +115,16 @@ class Chances:
     low: float  # of the capacity: 5 % lie below
     middle: float  # its median
     high: float  # 5 % lie above
+
+
+def _expect(steepness: float) -> Floats:
+    """Logarithms of the probabilities of the slopes before any request was judged, (slopes,)."""
+    even: Floats = np.full(len(SLOPES), 1 / len(SLOPES))
+    slope = SLOPES[0] if math.isnan(steepness) else min(max(steepness, SLOPES[0]), SLOPES[-1])
+    trust = 0.0 if math.isnan(steepness) else TRUST
+    near = np.exp(-0.5 * (np.log(SLOPES / slope) / TOLERANCE) ** 2)
+    found: Floats = np.log(trust * near / near.sum() + (1 - trust) * even)
+    return found
 
 
 @lru_cache(maxsize=64)

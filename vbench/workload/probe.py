@@ -28,7 +28,8 @@ from vbench.metrics.goodput import OBJECTIVES, Bools, has_grown, meets_slo, ttft
 from vbench.schema import RunConfig, Search, Workload
 from vbench.schema.record import ENDED_EARLY, Floats, Requests
 from vbench.workload.grouping import Grouping, find_grouping
-from vbench.workload.search import MOST_JUDGED, Question
+from vbench.workload.question import Question
+from vbench.workload.search import MOST_JUDGED
 
 FILLING = 2.0  # rate at which the places of a closed loop are filled, over that at which the level below was served
 COLD = 2  # requests of each session until its prompt is in the cache, and those of the others have taken their room
@@ -114,11 +115,15 @@ def steady_start(finished: Floats, places: int) -> float:
     return float(ended[places - 1]) if len(ended) >= places else np.inf
 
 
-def compute_pressure(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> float:
-    """The 99th percentile of the binding objective over the judged requests, in times of its limit; NaN without one."""
+def compute_pressure(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> tuple[float, float]:
+    """Of the binding objective over the judged requests: its 99th percentile in times of its limit, and the spread.
+
+    The spread is the logarithm of the 99th over the 90th percentile. NaN without a judged request.
+    """
     ratios = [OBJECTIVES[key](requests)[judged] * 1e3 / limit_ms for key, limit_ms in slo.items()]
-    whole = [each for each in ratios if len(each) and not np.isnan(each).any()]
-    return max((float(np.percentile(each, 99)) for each in whole), default=np.nan)
+    whole = [np.percentile(each, [99, 90]) for each in ratios if len(each) and not np.isnan(each).any()]
+    most, usual = max(map(tuple, whole), default=(np.nan, np.nan))
+    return float(most), math.log(most / usual) if usual > 0 else np.nan
 
 
 def measure_grouping(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> Grouping:

@@ -2,43 +2,52 @@
 
 A level is a number of requests at once (max_concurrency) or a second (request_rate), or of sessions at once (sessions).
 Levels rise, each with a short probe, until one fails: twofold, fourfold while the latencies leave room, and no further
-than to where the latencies of the last two levels point. Where the capacity lies is then estimated from all probes
-together (`vbench.workload.capacity`). First the median of that estimate is measured, until the capacity is probably
-within a tenth of some level; then that level, until it hardly can be one of which 98 % or fewer meet the SLO. A server
-whose share falls slowly with the level needs many requests for that; after MOST the answer has a wide interval.
+than to where the latencies point (`vbench.workload.curve`). Where the capacity lies is then estimated from all probes
+together (`vbench.workload.capacity`). Levels a little below the one at which the latencies should reach the objectives
+are measured, until one of them is close to the capacity and hardly can be one of which 98 % or fewer meet the SLO
+(`vbench.workload.question`). Between it and a level at which many requests missed the SLO another one is tried if the
+answer may be more than FROM_CLIFF higher. After MOST requests the answer is given with a wide interval.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from vbench.schema import Search, Workload
-from vbench.schema.record import Floats
 from vbench.workload.capacity import ALLOWED, HIGHEST, LOWEST, Belief, Chances
-from vbench.workload.grouping import DESIGN_EFFECT, NOTHING, Grouping, estimate_effect
+from vbench.workload.curve import Point, fit_curve
+from vbench.workload.grouping import NOTHING, Grouping, estimate_effect
+from vbench.workload.question import (
+    CLOSE,
+    ERROR,
+    LIKELY,
+    LIKELY_ERROR,
+    OWN,
+    SURE,
+    Question,
+    closeness_of,
+    find_closest,
+    meets_itself,
+)
 
-RECIPE = 5  # part of the key of every search: raise it when the same search would have another meaning
-FEWEST = 4  # requests that can fail a level
-EXPLORING = 8  # requests that a short probe judges, at least
+RECIPE = 6  # part of the key of every search: raise it when the same search would have another meaning
 MOST_JUDGED = 800  # requests that any probe judges, at most
 MOST, MOST_PROBES = 8000, 40  # judged requests and probes of a search, about
 MOST_TRIES = 3  # probes of a level that are INVALID, or in which the queue grew
-SURE = 0.8  # probability at which a probe has told that its level meets the SLO, or that it does not
-ERROR = 0.02  # probability that 98 % or fewer of the requests of the level that is named meet the SLO
-TENTH, CLOSE = 0.1, 0.9  # the capacity is within a tenth of the level that is named, with this probability
-LIKELY_ERROR = 0.1  # … of a level that is measured in order to name it, at most
-LIKELY = 0.3  # probability that such a level, once measured, meets the SLO, at least
-OWN = 100  # requests of the level that is named, at least
 WIDE = 1.5  # a bracket that is halved by short probes
 RESOLUTION = 0.025  # of a rate: closer ones are taken as the same level
 FIRST_PLACES = 4.0  # level of the first probe of a closed loop
 SHORT_STEP, STEP = 1.1, 2.0  # the next level up is so many times as high, at least and at most
 LONG_STEP, ROOM = 4.0, 0.6  # … from a level of a closed loop whose pressure is at most this, at most
+MARGIN = 0.95  # of the level at which the latencies should reach the objectives: that near to it is measured
+OPEN = 0.75  # … within the quarters of the estimate of the capacity
 MOSTLY = 0.9  # share of requests that meet the SLO: of probes with fewer, groups of misses run into each other
+CLIFF, FROM_CLIFF = (
+    0.9,
+    0.06,
+)  # a level at which a smaller share meets the SLO is a cliff; the answer lies so near to it
 EDGE = 0.2  # of a bracket: so near to its ends no level is chosen
 OVERLOAD = 20  # misses, in groups, as which an overload counts, and a level that was given up
 
@@ -54,40 +63,8 @@ class Probe:
     saturated: bool = False  # the load outgrew the server: the level fails without further probes
     growing: bool = False  # the queue was growing, so that a longer load may fail
     pressure: float = math.nan  # the binding objective's 99th percentile, in times of its limit
+    spread: float = math.nan  # of that objective: logarithm of its 99th over its 90th percentile
     grouping: Grouping = NOTHING  # of its misses
-
-
-@dataclass(frozen=True)
-class Question:
-    """What to measure next: a level, and when its probe has told enough."""
-
-    level: float
-    exploring: bool  # until it seems to pass, or fails
-    attempt: int = 0  # how many probes of the level there were before
-    judged: int = 0  # requests of these probes
-    whole: bool = True  # whether levels are integers
-    confirming: bool = False  # until the level hardly fails
-    effect: float = DESIGN_EFFECT  # of misses that come in groups
-    belief: Belief = field(default_factory=lambda: Belief.from_counts({}, DESIGN_EFFECT), repr=False, compare=False)
-
-    def verdict(self, met: int, of: int) -> bool | None:
-        """Of the level, by a probe of which so far `met` of `of` requests met the SLO; None while it must go on."""
-        if of < FEWEST:
-            return None
-        belief = self.belief.update(self.level, met, of, self.effect)
-        chances = belief.describe(self.level)
-        if chances.meets <= 1 - SURE:
-            return False
-        # Of a level that is asked for again, a few requests would not tell what those before did not.
-        if of < (EXPLORING if self.exploring and not self.judged else OWN):
-            return None
-        if self.exploring:
-            told = met == of or chances.meets >= SURE
-        elif self.confirming:
-            told = chances.fails <= ERROR
-        else:
-            told = chances.meets >= SURE or _closest(belief, self.whole)[1] >= CLOSE
-        return True if told else None
 
 
 def streams(load: Workload) -> int:
@@ -128,7 +105,10 @@ class _State:
         )
         self.levels = sorted({probe.level for probe in probes})
         self.counts = {level: self._count(level) for level in self.levels}
-        self.belief = Belief.from_counts(self.counts, self.effect)
+        self.crossing, steepness = fit_curve(
+            Point(probe.level, probe.pressure, probe.spread, probe.of) for probe in probes if probe.trusted
+        )
+        self.belief = Belief.from_counts(self._list_counts(), self.effect, steepness)
         self.capacity = self.belief.describe(LOWEST)  # of any level
         self.chances: Mapping[float, Chances] = {level: self.belief.describe(level) for level in self.levels}
 
@@ -159,8 +139,10 @@ class _State:
         if not self.probes:
             return Answer(0.0, math.inf, 0.0, math.inf)
         known = [level for level in self.levels if self._is_known(level)]
-        rather = [level for level in self.levels if self.chances[level].fails <= 0.5]
-        level = max(known or rather, key=self._closeness, default=0.0)
+        rather = [
+            level for level in self.levels if self.chances[level].fails <= 0.5 and meets_itself(*self.counts[level])
+        ]
+        level = max(known) if known else max(rather, key=self._closeness, default=0.0)
         failed = [each for each in self.levels if each > level and self._missed(each)]
         return Answer(level, min(failed, default=math.inf), self.capacity.low, self.capacity.high)
 
@@ -174,7 +156,9 @@ class _State:
         return self._ask(float(math.floor(level)) if self.whole else float(f"{level:.3g}"), exploring=True)
 
     def _extrapolate(self) -> float:
-        """The level at which the pressure should reach 1 if it grows as between the two highest; inf if it does not."""
+        """The level at which the pressure should reach 1; inf if it does not grow."""
+        if not math.isnan(self.crossing):
+            return self.crossing / MARGIN
         if len(self.levels) < 2:
             return math.inf
         low, high = self.levels[-2:]
@@ -182,32 +166,59 @@ class _State:
         return high + (1 - self._pressure(high)) / growth if growth > 0 else math.inf
 
     def _settle(self, lowest: float) -> Question | None:
-        """Narrows the capacity down, then measures the level that is probably within a tenth of it."""
-        if any(map(self._is_known, self.levels)):
-            return None
-        level, close = _closest(self.belief, self.whole)
-        confirming = close >= CLOSE
-        if confirming:
+        """Narrows the capacity down, then measures the level that is probably close to it."""
+        known = [level for level in self.levels if self._is_known(level)]
+        if known:
+            higher = self._find_higher(known[-1])
+            return None if higher is None or self._is_given_up(higher) else self._ask(higher, exploring=False)
+        level, close = find_closest(self.belief, self.whole)
+        if close >= CLOSE:
             level = max(filter(self._is_close, self.levels), key=lambda each: self.counts[each][1], default=level)
         else:
-            level = self._as_level(self.capacity.middle)
+            level = self._as_level(self._guess())
         level = max(level, lowest)
         none_meets = level == lowest and self._misses_surely(level)
-        return None if none_meets or self._is_given_up(level) else self._ask(level, False, confirming)
+        return None if none_meets or self._is_given_up(level) else self._ask(level, exploring=False)
+
+    def _guess(self) -> float:
+        """Where the latencies reach the objectives, less a margin, if the requests that missed leave that open."""
+        if math.isnan(self.crossing):
+            return self.capacity.middle
+        low, high = self.belief.find_capacities(1 - OPEN, OPEN)
+        return min(max(self.crossing * MARGIN, low), high)
+
+    def _find_higher(self, known: float) -> float | None:
+        """A level between one that may be named and a cliff that lies so far above it that the answer may be higher."""
+        cliff = min((each for each in self.levels if each > known and self._is_cliff(each)), default=math.inf)
+        highest = min(cliff, self.crossing) if self.crossing > known else cliff
+        if math.isinf(cliff) or highest <= known / (1 - FROM_CLIFF) + self.whole:
+            return None
+        between = [each for each in self.levels if known < each < cliff]
+        if between:
+            return None if any(self._missed(each) for each in between) else between[-1]
+        level = math.sqrt(known * cliff)
+        return float(math.floor(level)) if self.whole else float(f"{level:.3g}")
+
+    def _is_cliff(self, level: float) -> bool:
+        met, of = self.counts[level]
+        return of > 0 and met < CLIFF * of
 
     def _passes(self, level: float) -> bool:
-        found = self._probes_at(level)
-        return self.chances[level].fails <= ERROR and self.counts[level][1] >= OWN and not found[-1].growing
+        found, (met, of) = self._probes_at(level), self.counts[level]
+        enough = of >= OWN and meets_itself(met, of)
+        return enough and self.chances[level].fails <= ERROR and not found[-1].growing
 
     def _is_known(self, level: float) -> bool:
-        return self._passes(level) and self._closeness(level) >= CLOSE
+        passes = self._passes(level) and self.chances[level].meets >= LIKELY
+        return passes and self._closeness(level) >= CLOSE
 
     def _is_close(self, level: float) -> bool:
         chances = self.chances[level]
-        return chances.fails <= LIKELY_ERROR and chances.meets >= LIKELY and self._closeness(level) >= CLOSE
+        likely = chances.fails <= LIKELY_ERROR and chances.meets >= LIKELY
+        return likely and self._closeness(level) >= CLOSE
 
     def _closeness(self, level: float) -> float:
-        return float(_closeness(self.belief, np.array([level]), self.whole)[0])
+        return closeness_of(self.belief, level, self.whole)
 
     def _is_given_up(self, level: float) -> bool:
         return sum(not probe.trusted for probe in self._probes_at(level)) >= MOST_TRIES
@@ -220,17 +231,27 @@ class _State:
         return near if abs(math.log(near / capacity)) < RESOLUTION else float(f"{capacity:.3g}")
 
     def _cut(self, passed: float, failed: float) -> float | None:
-        """The level at which the pressure should reach 1, if it grows evenly from one level to the other."""
+        """The level at which the pressure should reach 1."""
         low, high = self._pressure(passed), self._pressure(failed)
         share = (1 - low) / (high - low) if low < 1 < high else 0.5
-        level = passed + (failed - passed) * min(max(share, EDGE), 1 - EDGE)
+        evenly = passed + (failed - passed) * min(max(share, EDGE), 1 - EDGE)
+        level = min(self.crossing, failed) * MARGIN if self.crossing > passed else evenly
         if self.whole:
             level = min(max(math.floor(level), passed + 1), failed - 1)
         return float(f"{level:.3g}") if passed < level < failed else None
 
-    def _ask(self, level: float, exploring: bool, confirming: bool = False) -> Question:
+    def _ask(self, level: float, exploring: bool) -> Question:
         found, judged = self._probes_at(level), self.counts.get(level, (0, 0))[1]
-        return Question(level, exploring, len(found), judged, self.whole, confirming, self.effect, self.belief)
+        return Question(level, exploring, len(found), judged, self.whole, self.effect, self.belief)
+
+    def _list_counts(self) -> Iterator[tuple[float, int, int]]:
+        """Of each trusted probe its level, requests that met the SLO, and all; of a level that failed, its counts."""
+        for level in self.levels:
+            found = [probe for probe in self._probes_at(level) if probe.trusted]
+            if sum(probe.of for probe in found) < self.counts[level][1]:
+                yield level, *self.counts[level]
+            else:
+                yield from ((level, probe.met, probe.of) for probe in found)
 
     def _count(self, level: float) -> tuple[int, int]:
         probes = self._probes_at(level)
@@ -265,21 +286,3 @@ def find_unproven(probes: Sequence[Probe]) -> list[float]:
 def is_whole(search: Search | None) -> bool:
     """Whether the levels of this search are integers."""
     return search in (Search.max_concurrency, Search.sessions)
-
-
-def _closest(belief: Belief, whole: bool) -> tuple[float, float]:
-    """The level that is most probably within a tenth of the capacity, and how probably, of those that may be named."""
-    at = belief.describe(LOWEST)
-    low, high = at.low, max(min(belief.find_level(LIKELY_ERROR), at.middle), at.low)
-    levels = np.exp(np.arange(math.log(low), math.log(high) + 0.01, 0.01))
-    if whole:
-        levels = np.unique(np.floor(levels).clip(1.0, HIGHEST))
-    close = _closeness(belief, levels, whole)
-    best = int(close.argmax())
-    return float(f"{levels[best]:.3g}"), float(close[best])
-
-
-def _closeness(belief: Belief, levels: Floats, whole: bool) -> Floats:
-    """How probably the capacity is within a tenth of each of these levels, (k,)."""
-    low, high = levels / (1 + TENTH), levels / (1 - TENTH)
-    return belief.chances_between(low, np.maximum(np.floor(high), levels + 1) if whole else high)

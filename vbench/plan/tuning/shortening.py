@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from vbench.schema import Workload
-from vbench.workload.search import EXPLORING
+from vbench.workload.question import EXPLORING
 
 FILLS = 4  # times that a shortened closed loop replaces each of its requests or sessions, at least
 LEAST_REQUESTS = 32  # of a shortened load that arrives at a rate
