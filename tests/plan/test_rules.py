@@ -52,6 +52,25 @@ def test_a_rule_holds_up_to_its_edge_and_its_refusal_names_the_key(key, allowed,
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "key", "value", "instead"),
+    [
+        ("sharegpt", "input_len", 512, "random"),
+        ("sharegpt", "output_len", 64, "random or prefix or conversations or agents"),
+        ("sharegpt", "path", "mine.json", "sharegpt_file or trace or agent_trace"),
+        ("random", "path", "mine.json", "sharegpt_file or trace or agent_trace"),
+        ("prefix", "input_len", 512, "random"),
+    ],
+)
+def test_lengths_that_a_load_does_not_read_are_refused_as_another_load_would_be_measured(lengths, key, value, instead):
+    load = {"lengths": lengths, "num_prompts": 1, key: value}
+    with pytest.raises(Refused) as refusal:
+        check_run(run_config(engine={"weights": "dummy"}, workload=load))
+    assert str(refusal.value) == (
+        f"workload.{key}={value}: workload={lengths} does not read it; leave it out, or choose workload={instead}"
+    )
+
+
 @pytest.mark.parametrize(("size", "allowed"), [(8, True), (4, True), (3, False), (16, False)])
 def test_tensor_parallelism_divides_the_attention_heads(size, allowed):
     run = run_config(hardware={"gpus": size}, parallelism={"tensor_parallel_size": size})

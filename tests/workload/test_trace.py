@@ -139,8 +139,9 @@ def test_a_trace_is_replayed_at_its_times_through_the_front_door(tmp_path):
         "hardware=cpu", "workload=trace", "workload.path=trace.csv", "workload.num_prompts=3",
         fake("--itl-s", "0.01"), cwd=tmp_path,
     )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    (folder,) = (path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
+    assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # a busy host may make it INVALID, …
+    found = (path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
+    (folder,) = (each for each in found if not each.suffix)  # … and then it is measured again, and the first put aside
     sent = Requests.load(folder / REQUESTS)
     assert sent.scheduled.tolist() == [0.0, 0.5, 2.0]
     assert (sent.sent >= sent.scheduled).all()

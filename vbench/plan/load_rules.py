@@ -1,4 +1,7 @@
-"""Rules of loads whose prompts share parts or come in sessions. Each refusal names the key and what to do."""
+"""Rules of what a load reads, and of loads whose prompts share parts or come in sessions.
+
+Each refusal names the key and what to do.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,25 @@ import math
 
 from vbench.schema import Workload
 from vbench.schema.errors import Refused
+from vbench.schema.workload import Lengths
 from vbench.workload.sharing import find_script
+
+READERS = {  # of keys that other loads would ignore: what was asked would not be what is measured
+    "input_len": (Lengths.random,),
+    "output_len": (Lengths.random, Lengths.prefix, Lengths.conversations, Lengths.agents),
+    "path": (Lengths.sharegpt_file, Lengths.trace, Lengths.agent_trace),
+}
+
+
+def check_lengths(load: Workload) -> None:
+    """Raises Refused if lengths or a file are given that this load does not read."""
+    for key, readers in READERS.items():
+        value = getattr(load, key)
+        _require(
+            load.lengths in readers or value == getattr(Workload(), key),
+            f"workload.{key}={value}: workload={load.lengths.name} does not read it; leave it out, or choose workload="
+            f"{' or '.join(each.name for each in readers)}",
+        )
 
 
 def check_shared_load(load: Workload) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
-from vbench.plan.load_rules import check_shared_load
+from vbench.plan.load_rules import check_lengths, check_shared_load
 from vbench.plan.positions import check_context, default_context
 from vbench.plan.resources import parse_minutes
 from vbench.plan.search_rules import check_search
@@ -145,6 +145,7 @@ def _count_rows(load: Workload) -> Workload:
 
 def _check_load(run: RunConfig) -> None:
     load = run.workload
+    check_lengths(load)
     if load.start_only:
         given = f"workload.num_prompts={load.num_prompts}"
         _require(load.num_prompts == 0, f"{given}: workload=none sends none; leave it out")
