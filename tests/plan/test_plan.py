@@ -224,7 +224,10 @@ def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
         ({"workload": {"repeats": 0}}, "workload.repeats=0: must be 1 or more"),
         ({"workload": {"request_rate": 0}}, "workload.request_rate=0.0: must be above 0, or inf"),
         ({"workload": {"max_concurrency": 0}}, "workload.max_concurrency=0"),
-        ({"workload": {"lengths": "random", "input_len": [9, 3]}}, r"workload.input_len=\[9, 3\]: must be a number of tokens"),
+        (
+            {"workload": {"lengths": "random", "input_len": [9, 3]}},
+            r"workload.input_len=\[9, 3\]: must be a number of tokens",
+        ),
     ],
 )
 def test_values_that_contradict_each_other_are_refused_by_name(parts, message):
