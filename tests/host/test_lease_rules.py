@@ -86,9 +86,10 @@ def test_a_model_on_the_cpu_leaves_the_client_its_cores_where_one_is_left_for_th
 
 def test_a_job_without_its_gpus_is_not_sent_to_slurm(monkeypatch):
     monkeypatch.setattr(gpus, "find_gpus", list)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.delenv("SUBMITIT_EXECUTOR", raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")  # of a user's own allocation, whose GPUs the driver saw
     with pytest.raises(Refused, match="hydra/launcher=slurm"):
         gpus.find_matching(ONE)
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")  # as in a job that submitit sent
     with pytest.raises(Refused, match="gres_type of conf/slurm with `sinfo"):
         gpus.find_matching(ONE)
