@@ -4,11 +4,13 @@ import pytest
 from test_session import executed, session
 from test_warm import codes
 
+from vbench.schema import Workload
 from vbench.session import stepwalk
 from vbench.session.rehearsal_facts import Rehearsal
 from vbench.session.stepwalk import Finding, Step, judge_sample, one_step, sample_sizes, walk_sizes
 
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2}
+NONE = {"lengths": "none", "input_len": Workload().input_len, "output_len": Workload().output_len}
 SIZES = 16  # from 281 to 512: 8 multiples of 32, each divisible by 16 and 7 less
 COMPILE_S = 0.5  # well above the noise of a busy host
 
@@ -59,7 +61,7 @@ def test_a_warm_cache_makes_the_walk_short_although_the_log_has_the_same_lines(c
 
 
 def test_a_start_without_a_load_rehearses_nothing(cold, tmp_path):
-    made = session("--compile-steps", "--captured", "256", loads=(0,), model=EXPERTS, workload={"lengths": "none"})
+    made = session("--compile-steps", "--captured", "256", loads=(0,), model=EXPERTS, workload=NONE)
     (record,) = executed(made, tmp_path).values()
     assert record.verdict == "VALID"
     assert record.server["rehearsal_rounds"] == 1

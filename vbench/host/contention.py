@@ -110,12 +110,12 @@ def read_core_times(cores: AbstractSet[int]) -> CoreTimes | None:
     listed = {name: times for name, *times in map(str.split, lines) if name.startswith("cpu")}
     if not cores or any(f"cpu{core}" not in listed for core in cores):
         return None
-    seconds = [[int(ticks) / TICKS_PER_S for ticks in listed[f"cpu{core}"]][:GUEST] for core in cores]
-    capacity = sum(map(sum, seconds))
+    ticks = [[int(each) for each in listed[f"cpu{core}"]][:GUEST] for core in cores]  # whole, so that no total falls
+    capacity = sum(map(sum, ticks))
     return CoreTimes(
-        capacity_s=capacity,
-        busy_s=capacity - sum(each[IDLE] + each[IOWAIT] for each in seconds),
-        steal_s=sum(each[STEAL] for each in seconds),
+        capacity_s=capacity / TICKS_PER_S,
+        busy_s=(capacity - sum(each[IDLE] + each[IOWAIT] for each in ticks)) / TICKS_PER_S,
+        steal_s=sum(each[STEAL] for each in ticks) / TICKS_PER_S,
     )
 
 
