@@ -44,10 +44,8 @@ LONG_STEP, ROOM = 4.0, 0.6  # … from a level of a closed loop whose pressure i
 MARGIN = 0.95  # of the level at which the latencies should reach the objectives: that near to it is measured
 OPEN = 0.75  # … within the quarters of the estimate of the capacity
 MOSTLY = 0.9  # share of requests that meet the SLO: of probes with fewer, groups of misses run into each other
-CLIFF, FROM_CLIFF = (
-    0.9,
-    0.06,
-)  # a level at which a smaller share meets the SLO is a cliff; the answer lies so near to it
+CLIFF = 0.9  # share of requests that meet the SLO: a level with a smaller one is a cliff, …
+FROM_CLIFF = 0.06  # … and the answer lies no more than this below it, unless no level between meets the SLO
 EDGE = 0.2  # of a bracket: so near to its ends no level is chosen
 OVERLOAD = 20  # misses, in groups, as which an overload counts, and a level that was given up
 
