@@ -7,6 +7,7 @@ from builders import run_config
 
 from vbench.schema import to_plain
 from vbench.schema.record import Reason, Record
+from vbench.session.probing import explain_untrusted
 from vbench.watch.outcome import advice, exit_code, result_line, summary
 from vbench.watch.searches import answer_line, answer_lines, probe_line
 
@@ -69,7 +70,22 @@ def test_a_probe_tells_level_share_binding_objective_and_bracket():
 def test_a_probe_that_ended_early_has_no_share():
     ended = {"slo_level": 8.0, "slo_level_passed": 4.0, "slo_steady_requests": 0, "slo_steady_met": 0}
     line = probe_line(record(ended, parent="key", request_rate=8.0))
-    assert line == "no steady request; the answer is above 4 so far"
+    assert line == "no steady request; the answer is above 4 so far, 8 is undecided"
+
+
+@pytest.mark.parametrize(
+    ("bracket", "told"),
+    [
+        ((16.0, None), "the answer is above 16 so far, 64 is undecided"),
+        ((16.0, 80.0), "the answer is between 16 and 80 so far, 64 is undecided"),
+        ((16.0, 64.0), "the answer is between 16 and 64 so far"),
+        ((64.0, None), "the answer is above 64 so far"),
+    ],
+)
+def test_a_level_whose_probe_decided_nothing_is_not_an_end_of_the_bracket(bracket, told):
+    ends = dict(zip(("slo_level_passed", "slo_level_failed"), bracket, strict=True))
+    found = {key: value for key, value in {**PROBED, "slo_level": 64.0, **ends}.items() if value is not None}
+    assert probe_line(record(found, parent="key", invalid=["late_client"])).endswith(f"; {told}")
 
 
 def test_the_exit_code_follows_the_search_and_not_its_probes():
@@ -82,9 +98,11 @@ def test_the_exit_code_follows_the_search_and_not_its_probes():
 def test_answers_are_those_of_searches_and_say_where_they_are_not_trusted():
     others = [record(PROBED, parent="key", max_concurrency=24), record({"output_throughput": 3.0})]
     assert answer_lines([*others, record(FOUND)]) == [f"tiny · slo: {answer_line(record(FOUND))}"]
-    (line,) = answer_lines([record(FOUND, invalid=["untrusted_probes"])])
-    assert line.endswith("no higher probe could be trusted (INVALID)")
-    assert "misses" not in line
+    for found in (FOUND, {key: value for key, value in FOUND.items() if key != "slo_level_failed"}):
+        search = replace(record(found), invalid=explain_untrusted([64.0], []))
+        (line,) = answer_lines([search])
+        assert line.endswith("; no probe of 64 could be trusted, so the answer may be higher (INVALID)")
+        assert "misses" not in line
 
 
 def test_a_search_of_which_no_probe_could_be_trusted_has_no_answer_and_not_the_answer_none():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from vbench.metrics.grades import say_verdict
@@ -35,12 +36,10 @@ def probe_line(record: Record) -> str:
         if count
         else "no steady request"
     )
-    passed, failed = metrics["slo_level_passed"], metrics.get("slo_level_failed")
-    where = f"above {passed:g}" if failed is None else f"between {passed:g} and {failed:g}"
     parts = [share, *_binding_objective(metrics, _slo_limits(record))]
     left = metrics.get("slo_requests_left")
     limit = "" if left is None else f", at most {left:,.0f} more requests"
-    return f"{', '.join(parts)}; the answer is {where} so far{limit}"
+    return f"{', '.join(parts)}; {_describe_bracket(metrics)}{limit}"
 
 
 def answer_line(record: Record) -> str:
@@ -50,14 +49,14 @@ def answer_line(record: Record) -> str:
     slo = ", ".join(f"{_objective_name(key)} ≤ {limit:g} ms" for key, limit in limits.items())
     failed = metrics.get("slo_level_failed")
     level = metrics[ANSWER_METRICS[load]]
-    untrusted = any(each.code == "untrusted_probes" for each in record.invalid)
+    untrusted = next((each.sentence for each in record.invalid if each.code == "untrusted_probes"), "")
     if untrusted and not level:
         return f"no answer: probes could not be trusted, so whether any level meets {slo} is not known"
     passed = f"{LEVEL_FORMATS[load].format(level)} meets {slo}" if level else f"no level meets {slo}"
+    if untrusted:
+        return f"{passed}; {untrusted}"
     if failed is None:
         return f"{passed}; nothing higher was tried"
-    if untrusted:
-        return f"{passed}; no higher probe could be trusted"
     reason = "".join(f": {text}" for text in _binding_objective(metrics, limits, least=1.0))
     return f"{passed}; {failed:g} misses{reason}{_describe_interval(metrics)}"
 
@@ -71,6 +70,14 @@ def answer_lines(records: Sequence[Record]) -> list[str]:
         + ("" if (verdict := say_verdict(record)) == "VALID" else f" ({verdict})")
         for record in searches
     ]
+
+
+def _describe_bracket(metrics: Mapping[str, float]) -> str:
+    """Between which levels the answer lies after a probe. A probe that was not trusted moves neither of them."""
+    level, passed, failed = metrics["slo_level"], metrics["slo_level_passed"], metrics.get("slo_level_failed")
+    where = f"above {passed:g}" if failed is None else f"between {passed:g} and {failed:g}"
+    is_open = passed < level < (math.inf if failed is None else failed)
+    return f"the answer is {where} so far" + (f", {level:g} is undecided" if is_open else "")
 
 
 def _binding_objective(metrics: Mapping[str, float], limits: Mapping[str, float], least: float = 0.0) -> list[str]:
