@@ -237,7 +237,7 @@ def _write_report(folder: Path, reports: Path | None) -> None:
     """Writes the folder's record as a Benchmark Report. Raises Refused if `reports` cannot be written."""
     if reports is None:
         return
-    record = Record.load(folder)
+    record = Record.load(folder).without_secrets()
     text = json.dumps(imported.benchmark_report(record), indent=1, ensure_ascii=True)
     try:
         reports.mkdir(parents=True, exist_ok=True)

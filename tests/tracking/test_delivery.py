@@ -55,16 +55,26 @@ def test_a_deleted_experiment_stops_no_record_of_another(home):
     assert line.startswith("2 runs wait on disk (experiment 'old' was deleted from the store")
 
 
-def test_a_run_that_was_tampered_with_in_the_store_is_named_and_ends_no_thread(home):
+@pytest.mark.parametrize("tag", ["vbench.validity", "vbench.record"])
+@pytest.mark.parametrize("becomes", ["", None])
+@pytest.mark.parametrize("measured_again", [False, True])
+def test_a_run_that_lost_a_tag_in_the_store_is_replaced_by_its_record(home, tag, becomes, measured_again):
     first, second = made(home, "grid", 10, 20)
     run = tracking.file(first)
-    connect().delete_tag(run, "vbench.validity")
-    first.joinpath("record.json").write_text(first.joinpath("record.json").read_text() + "\n")  # another digest
+    if becomes is None:
+        connect().delete_tag(run, tag)
+    else:
+        connect().set_tag(run, tag, becomes)
+    found = tracking.standing("grid").values()
+    assert tracking.digest(first) not in {each.digest for each in found}, "the store seems to have the record"
+    if measured_again:
+        first.joinpath("record.json").write_text(first.joinpath("record.json").read_text() + "\n")  # another digest
     done = delivered([first, second])
-    assert set(done.unfiled) == {first}
-    (line,) = done.report()
-    assert line == "1 run waits on disk (KeyError: 'vbench.validity')"
-    assert second not in done.unfiled
+    assert done.unfiled == {}
+    assert list(done.report()) == []
+    rows = tracking.query("grid").to_dict("records")
+    assert [row["tags.vbench.validity"] for row in rows] == ["VALID", "VALID"]
+    assert {row["tags.vbench.record"] for row in rows} == {tracking.digest(first), tracking.digest(second)}
 
 
 def test_an_unreadable_record_is_named_and_the_next_one_filed(home):

@@ -126,6 +126,13 @@ class Record:
             data["config"]["engine"] = redact_plain(data["config"]["engine"], ())
         return cls(**data)
 
+    def without_secrets(self) -> Record:
+        """The same record, with the secrets masked that an earlier version wrote into any part of it."""
+        facts = redact_plain(dataclasses.asdict(self))
+        reasons = {key: [Reason(**each) for each in facts[key]] for key in ("warnings", "invalid")}
+        failure = Failure(**facts["failure"]) if facts["failure"] else None
+        return type(self)(**facts | reasons | {"failure": failure})
+
 
 def _leave_out_nonfinite(metrics: dict[str, Any]) -> dict[str, Any]:
     """Without metrics that are no finite float: what could not be computed is absent, as what has no samples is."""

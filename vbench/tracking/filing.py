@@ -1,9 +1,12 @@
 """One record becomes one MLflow run, even if several processes file it repeatedly.
 
 A run gets its run key and its record's digest at creation, and its status last: a run of our key that is still RUNNING
-was left by a process that died while filing, and the next filing of the record removes it. Of several records of one
+was left by a process that died while filing, and the next filing of the record removes it, as it does a run that lost
+its verdict or its digest to somebody's edit. Of several records of one
 key the store keeps the best verdict, then the latest, so a failed rerun hides no measurement. A superseded run is
 deleted (MLflow keeps it in its bin) only after its successor is complete.
+
+Nothing reaches the store with a secret: what an earlier version recorded is masked on the way, and stays on disk.
 
 Only a VALID run has MLflow's status FINISHED, which its pages show as a green tick. INVALID and FAILED runs have the
 status FAILED; the tag vbench.validity tells which.
@@ -12,7 +15,9 @@ status FAILED; the tag vbench.validity tells which.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +26,7 @@ from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from vbench.schema.record import RECORD, REQUESTS, SERVER_LOGS, TELEMETRY, Record
+from vbench.schema.redaction import redact_file
 from vbench.schema.series import Series
 from vbench.tracking import digest
 from vbench.tracking.curves import Point, points
@@ -30,7 +36,7 @@ from vbench.tracking.opening import connect, experiment_id, hold_lock
 from vbench.tracking.rederived import complete_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -92,7 +98,7 @@ def deliver(folder: Path) -> Filed:
 
 def _read(folder: Path) -> _Entry:
     try:
-        record = complete_metrics(Record.load(folder), folder)
+        record = complete_metrics(Record.load(folder).without_secrets(), folder)
         return _Entry(
             record=record,
             columns=flatten(record),
@@ -130,19 +136,23 @@ def _find_better_run(runs: list[Run], entry: _Entry) -> str | None:
     """A complete run of the same or a better record, which makes filing the entry unnecessary."""
     own = _rank(entry.record.verdict, entry.started_ms)
     good = []
-    for run in runs:
-        if run.info.status != "RUNNING":
-            rank = _rank(run.data.tags[VERDICT], run.info.start_time)
-            # A run with the same start is an earlier computation of this record, whatever its rank.
-            better = rank > own and run.info.start_time != entry.started_ms
-            if better or run.data.tags[DIGEST] == entry.digest:
-                good.append((rank, str(run.info.run_id)))
+    for run in filter(_is_complete, runs):
+        rank = _rank(run.data.tags[VERDICT], run.info.start_time)
+        # A run with the same start is an earlier computation of this record, whatever its rank.
+        better = rank > own and run.info.start_time != entry.started_ms
+        if better or run.data.tags[DIGEST] == entry.digest:
+            good.append((rank, str(run.info.run_id)))
     return max(good)[1] if good else None
+
+
+def _is_complete(run: Run) -> bool:
+    """Whether a run of ours tells what it holds. One that was left while filing does not, nor one that lost a tag."""
+    return run.info.status != "RUNNING" and DIGEST in run.data.tags and run.data.tags.get(VERDICT) in STATUS
 
 
 def _correct_status(client: MlflowClient, run: Run) -> None:
     """Gives a run the status of its verdict: earlier versions filed INVALID runs as FINISHED."""
-    status = STATUS[run.data.tags[VERDICT]] if run.info.status != "RUNNING" else run.info.status
+    status = STATUS[run.data.tags[VERDICT]] if _is_complete(run) else run.info.status
     if run.info.status != status:
         client.set_terminated(run.info.run_id, status, end_time=run.info.end_time)
 
@@ -179,10 +189,28 @@ def _write(client: MlflowClient, experiment: str, entry: _Entry) -> str:
         run_name=replace_surrogates(record.name),
     )
     run_id = str(run.info.run_id)
-    attach(client, run, entry.artifacts)
+    with _masked(entry.artifacts) as paths:
+        attach(client, run, paths)
     _log(client, run_id, entry)
     client.set_terminated(run_id, STATUS[record.verdict], end_time=entry.ended_ms)
     return run_id
+
+
+@contextmanager
+def _masked(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """The files for the block: of one with a secret a masked copy."""
+    with tempfile.TemporaryDirectory(prefix="vbench-filing-") as folder:
+        yield [_mask(path, Path(folder)) for path in paths]
+
+
+def _mask(path: Path, folder: Path) -> Path:
+    data = path.read_bytes()
+    masked = redact_file(path.name, data)
+    if masked == data:
+        return path
+    copy = folder / path.name
+    copy.write_bytes(masked)
+    return copy
 
 
 def attach(client: MlflowClient, run: Run, paths: Iterable[Path]) -> None:

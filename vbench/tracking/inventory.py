@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vbench.schema.record import RECORD, Record, record_flaw
 from vbench.tracking.failures import UnreadableRecord, store_errors
-from vbench.tracking.filing import DIGEST, KEY
+from vbench.tracking.filing import DIGEST, KEY, STATUS
 from vbench.tracking.opening import connect
 from vbench.tracking.place import database
 from vbench.tracking.reading import PAGE, has_known_schema, open_reader
@@ -45,7 +45,7 @@ def standing(experiment: str) -> dict[str, Standing]:
         runs: dict[str, dict[str, str]] = {}
         for run_id, key, value in cells:
             runs.setdefault(run_id, {})[key] = value
-    whole = {run_id: tags for run_id, tags in runs.items() if tags.keys() >= {KEY, DIGEST, VALIDITY}}
+    whole = {run: tags for run, tags in runs.items() if tags.keys() >= {KEY, DIGEST} and tags.get(VALIDITY) in STATUS}
     return {tags[KEY]: Standing(run_id, tags[DIGEST], tags[VALIDITY]) for run_id, tags in whole.items()}
 
 
