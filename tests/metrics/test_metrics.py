@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders import requests
@@ -5,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vbench.metrics.definitions import in_flight, is_measured, latencies, metrics
+from vbench.metrics.goodput import goodput
+from vbench.metrics.steady import steady_metrics
 
 REPLIES = st.lists(
     st.lists(st.tuples(st.floats(0.001, 1.0), st.integers(1, 5)), max_size=8), min_size=1, max_size=8
@@ -164,3 +168,41 @@ def test_selected_requests_keep_their_chunks(replies, data):
     assert len(chosen) == kept.sum()
     if again is not None:
         assert metrics(chosen) == metrics(again)
+
+
+def warmed_up():
+    """A server that serves two streams at 10 tokens a second each throughout; of its five replies, two began at 1 s.
+
+    Until 3 s it is still busy with the longest of those before them.
+    """
+    spans = [(0.0, 3.0), (0.0, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.0)]
+    replies = [[(begin + tick / 10, 1) for tick in range(1, round(10 * (end - begin)) + 1)] for begin, end in spans]
+    return requests(*replies, sent=[begin for begin, _ in spans])
+
+
+def test_rates_after_a_warm_up_have_what_the_server_still_did_for_it():
+    made = warmed_up()
+    counted = is_measured(made, 1.0)
+    found = metrics(made, counted=counted)
+    assert (found["completed"], found["total_output_tokens"], found["duration"]) == (2, 20, 2.0)
+    assert found["output_throughput"] == pytest.approx(20)
+    assert found["request_throughput"] == pytest.approx(3 / 2)
+    assert found["total_token_throughput"] == pytest.approx((40 + 2 * 8) / 2)  # the third prompt was read before
+    assert goodput(made, {"e2el_ms": 1001}, counted)["request_goodput"] == pytest.approx(3 / 2)
+    assert goodput(made, {"e2el_ms": 1001}, counted)["slo_attainment"] == 1.0
+
+
+def test_tokens_of_the_warm_up_that_came_before_are_in_no_rate():
+    made = warmed_up()
+    failed = replace(made, error=np.array(["reset", "", "", "", ""]))
+    assert metrics(failed, counted=is_measured(made, 1.0))["output_throughput"] == pytest.approx(10)
+    assert metrics(made, counted=is_measured(made, 0.0)) == metrics(made)
+
+
+def test_the_windows_of_the_steady_state_have_what_the_server_still_did_for_the_warm_up():
+    long = [(tick / 10, 1) for tick in range(1, 101)]
+    short = [[(begin + tick / 10, 1) for tick in range(1, 11)] for begin in range(10)]
+    made = requests(long, *short, sent=[0.0, *map(float, range(10))])
+    counted = is_measured(made, 1.0)
+    assert metrics(made, counted=counted)["steady_output_throughput"] == pytest.approx(20)
+    assert steady_metrics(made, counted)["steady_output_token_throughput"] == pytest.approx(20)

@@ -65,6 +65,18 @@ def test_the_steady_rates_of_an_earlier_version_are_computed_again_when_it_is_fi
     assert complete_metrics(record, tmp_path / "elsewhere").metrics == record.metrics  # no raw columns
 
 
+def test_the_rates_of_an_earlier_version_with_a_warm_up_are_computed_again_when_it_is_filed(tmp_path):
+    made = closed_loop(5, 40)
+    made.finished[:40], made.chunk_times[1:80:2] = 1.5, 1.5  # of the first wave the last tokens
+    made.save(tmp_path / REQUESTS)
+    config = to_plain(run_config(workload={"warmup_s": 1.0, "slo": {"ttft_ms": 600}}))
+    wrong = {"warmup_requests": 40.0, "output_throughput": 160.0, "request_goodput": 40.0, "completed": 160}
+    right = complete_metrics(records.record(metrics=wrong, config=config), tmp_path).metrics
+    assert right["output_throughput"] == pytest.approx((160 * 4 + 40 * 3) / 4)
+    assert right["request_throughput"] == right["request_goodput"] == pytest.approx(200 / 4)
+    assert right["completed"] == 160
+
+
 def test_the_reach_of_an_earlier_version_whose_warm_up_hit_the_cache_is_computed_again_when_it_is_filed(tmp_path):
     structure = singles([[0]] * 4)
     made = requests(*([(at + 1.0, 1)] for at in range(4)), sent=[0.0, 1.0, 2.0, 3.0], input_tokens=np.full(4, 40))

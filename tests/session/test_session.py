@@ -15,7 +15,7 @@ from doors import FAKE
 from vbench.engine.command import MARK
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
-from vbench.schema.record import RECORD, REQUESTS, Failure, Record
+from vbench.schema.record import RECORD, REQUESTS, Failure, Record, Requests
 from vbench.session import execute, measuring, sessionfile
 from vbench.session.context import Servers
 from vbench.session.rehearsal import bursts
@@ -102,6 +102,19 @@ def test_a_run_under_which_every_server_dies_is_tried_once_a_session(tmp_path):
     found = executed(session("--fail", "die_after:20"), tmp_path)
     assert verdicts(found) == {2: "measured", 30: "server_died", 40: "server_died"}
     assert len(happened(tmp_path, "starting")) == 2
+
+
+def test_after_a_warm_up_throughput_is_what_the_server_served_while_the_load_was_measured(tmp_path):
+    load = {"output_len": [2, 40], "max_concurrency": 4, "warmup_s": 0.5}
+    made = session(loads=[40], workload=load)
+    found = executed(made, tmp_path)[40].metrics
+    raw = Requests.load(tmp_path / made.runs[0].folder / REQUESTS)
+    counted = raw.sent >= 0.5
+    begin, end = raw.sent[counted].min(), raw.finished[counted].max()
+    served = int(((raw.chunk_times > begin) & (raw.chunk_times <= end)).sum())
+    assert served > found["total_output_tokens"]  # one of the places was still busy with the warm-up
+    assert found["output_throughput"] == pytest.approx(served / (end - begin))
+    assert found["warmup_requests"] == (~counted).sum() > 0
 
 
 def test_servers_that_do_not_start_again_fail_what_is_left(tmp_path):

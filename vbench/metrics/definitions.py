@@ -18,10 +18,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from vbench.metrics.quantiles import compute_statistics
 from vbench.metrics.stalls import EngineFacts, stalls
 from vbench.schema.record import Floats, Ints, Requests
+
+Bools = npt.NDArray[np.bool_]
 
 NOTHING_KNOWN = EngineFacts()
 STEADY_SHARE = 0.9  # the steady window: from the first to the last moment at this share of the peak concurrency
@@ -63,8 +66,15 @@ def hidden_tokens(requests: Requests) -> Ints:
     return np.where(is_success(requests) & (np.diff(requests.offsets) > 0), hidden, 0)
 
 
-def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str, float]:
-    """All metrics of a run; keys without a sample are absent."""
+def metrics(
+    requests: Requests, engine: EngineFacts = NOTHING_KNOWN, counted: Bools | None = None
+) -> dict[str, float]:
+    """All metrics of a run; keys without a sample are absent.
+
+    `counted`, (n,): the requests that they are of, by default all. The others only warmed the server up: they count in
+    pauses, and in rates with what they were served while the load was measured.
+    """
+    whole, requests, warmup = requests, *split(requests, counted)
     ok = is_success(requests)
     found: dict[str, float] = {
         "num_prompts": len(requests),
@@ -78,14 +88,21 @@ def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN) -> dict[str
         return found
     if len(requests.usage_input_tokens) and requests.usage_input_tokens[ok].all():
         found["usage_input_tokens"] = int(requests.usage_input_tokens[ok].sum())
-    found |= _throughput(requests, ok) | _steady(requests) | stalls(requests, engine)
+    found |= throughput(requests, warmup) | _steady(requests, warmup) | stalls(whole, engine)
     gaps = replies_with_gaps(requests)
     for name, samples in latencies(requests)._asdict().items():
         found |= compute_statistics(name, samples, gaps if name in ("itl", "chunk_gap") else len(samples))
     return found | compute_statistics("queue", (requests.sent - requests.scheduled)[ok], int(ok.sum()))
 
 
-def is_measured(requests: Requests, warmup_s: float | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def split(requests: Requests, counted: Bools | None) -> tuple[Requests, Requests]:
+    """The requests that count, (n,) of which `counted` is true or None, and those that only warmed the server up."""
+    if counted is None:
+        counted = np.ones(len(requests), np.bool_)
+    return requests.select(counted), requests.select(~counted)
+
+
+def is_measured(requests: Requests, warmup_s: float | None) -> Bools:
     """Shape (n,): which requests count; those sent in the first `warmup_s` seconds only warmed the server up."""
     return np.asarray(~(requests.sent < (warmup_s or 0.0)))
 
@@ -95,7 +112,7 @@ def replies_with_gaps(requests: Requests) -> int:
     return int((is_success(requests) & (np.diff(requests.offsets) > 1)).sum())
 
 
-def is_success(requests: Requests) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def is_success(requests: Requests) -> Bools:
     """Shape (n,): which requests ended without an error."""
     return np.asarray(requests.error == "")
 
@@ -109,20 +126,28 @@ def in_flight(requests: Requests) -> tuple[Floats, Floats]:
     return times[order], np.cumsum(steps[order])
 
 
-def _throughput(requests: Requests, ok: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> dict[str, float]:
-    duration = float(np.nanmax(requests.finished) - np.nanmin(requests.sent))
+def throughput(requests: Requests, warmup: Requests) -> dict[str, float]:
+    """What was served from the first send to the last finish, a second.
+
+    At the first send the server is busy with the warm-up: without what that was served meanwhile, the rates would be
+    those of a server that idles at first.
+    """
+    begin, end = float(np.nanmin(requests.sent)), float(np.nanmax(requests.finished))
+    duration, ok = end - begin, is_success(requests)
     if duration <= 0:  # nothing but empty replies, within one tick of the clock
         return {"duration": duration}
-    output, given = int(requests.output_tokens[ok].sum()), int(requests.input_tokens[ok].sum())
+    still = _count_served(warmup, begin, end)
+    output = int(requests.output_tokens[ok].sum()) + still.output
+    given = int(requests.input_tokens[ok].sum()) + still.input
     return {
         "duration": duration,
-        "request_throughput": int(ok.sum()) / duration,
+        "request_throughput": (int(ok.sum()) + still.requests) / duration,
         "output_throughput": output / duration,
         "total_token_throughput": (output + given) / duration,
     }
 
 
-def _steady(requests: Requests) -> dict[str, float]:
+def _steady(requests: Requests, warmup: Requests) -> dict[str, float]:
     """The most requests in flight, and what arrived while nearly as many were.
 
     A load sent all at once is never steady: prefills fill the time near its peak, with few tokens and many waiting.
@@ -136,19 +161,42 @@ def _steady(requests: Requests) -> dict[str, float]:
     start, end = times[full[0]], times[min(full[-1] + 1, len(times) - 1)]
     found["steady_duration"] = float(end - start)
     if end > start:
-        found["steady_output_throughput"] = compute_rates(requests, start, end)[1]
+        found["steady_output_throughput"] = compute_rates(requests, start, end, warmup)[1]
     return found
 
 
-def compute_rates(requests: Requests, start: float, end: float) -> tuple[float, float]:
+def compute_rates(
+    requests: Requests, start: float, end: float, warmup: Requests | None = None
+) -> tuple[float, float]:
     """What was served within (start, end], a second: requests that ended and succeeded, and tokens of such requests.
 
-    Tokens that were never streamed count as their reply's first chunk arrives: they were made before it.
-    Counting what begins in a window would count a group of requests that begin together at both of its ends.
+    `warmup` are requests that count in nothing but such rates. Counting what begins in a window would count a group of
+    requests that begin together at both of its ends.
+    """
+    served = [_count_served(each, start, end) for each in (requests, warmup) if each is not None]
+    span = float(end - start)
+    return sum(each.requests for each in served) / span, sum(each.output for each in served) / span
+
+
+class _Served(NamedTuple):
+    """What some requests were served in a span: those that ended in it, their output tokens and their prompts'."""
+
+    requests: int
+    output: int
+    input: int
+
+
+def _count_served(requests: Requests, start: float, end: float) -> _Served:
+    """What the requests that succeeded were served within (start, end].
+
+    Tokens that were never streamed, and those of the prompt, count as their reply's first chunk arrives: they were made
+    or read before it.
     """
     ok = is_success(requests)
     ended = ok & (requests.finished > start) & (requests.finished <= end)
     arrived = np.repeat(ok, np.diff(requests.offsets)) & (requests.chunk_times > start) & (requests.chunk_times <= end)
     tokens, has_chunk = requests.chunk_tokens.copy(), np.diff(requests.offsets) > 0
-    tokens[requests.offsets[:-1][has_chunk]] += hidden_tokens(requests)[has_chunk]
-    return float(ended.sum() / (end - start)), float(tokens[arrived].sum() / (end - start))
+    first = requests.offsets[:-1][has_chunk]
+    tokens[first] += hidden_tokens(requests)[has_chunk]
+    prompts = requests.input_tokens[has_chunk][arrived[first]]
+    return _Served(int(ended.sum()), int(tokens[arrived].sum()), int(prompts.sum()))

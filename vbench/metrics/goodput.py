@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from vbench.metrics.definitions import compute_rates, hidden_tokens, in_flight, is_success
+from vbench.metrics.definitions import compute_rates, hidden_tokens, in_flight, is_success, split, throughput
 from vbench.schema.record import Floats, Requests
 
 Bools = npt.NDArray[np.bool_]
@@ -48,14 +48,18 @@ def meets_slo(requests: Requests, slo: Mapping[str, float]) -> Bools:
     return met
 
 
-def goodput(requests: Requests, slo: Mapping[str, float]) -> dict[str, float]:
-    """`request_goodput` in requests a second, `slo_met` in requests, `slo_attainment` (0 to 1); empty without SLO."""
+def goodput(requests: Requests, slo: Mapping[str, float], counted: Bools | None = None) -> dict[str, float]:
+    """`request_goodput` in requests a second, `slo_met` in requests, `slo_attainment` (0 to 1); empty without SLO.
+
+    `counted`, (n,): as of `definitions.metrics`. Of what the others were served meanwhile, as many are good.
+    """
+    requests, warmup = split(requests, counted)
     if not slo or not len(requests):
         return {}
     met = int(meets_slo(requests, slo).sum())
     found = {"slo_met": float(met), "slo_attainment": met / len(requests)}
-    if is_success(requests).any() and (duration := np.nanmax(requests.finished) - np.nanmin(requests.sent)) > 0:
-        found["request_goodput"] = float(met / duration)
+    if is_success(requests).any() and (rates := throughput(requests, warmup)).get("request_throughput"):
+        found["request_goodput"] = rates["request_throughput"] * met / int(is_success(requests).sum())
     return found
 
 

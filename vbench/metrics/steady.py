@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from vbench.metrics.definitions import compute_rates, in_flight, latencies, replies_with_gaps
+from vbench.metrics.definitions import compute_rates, in_flight, latencies, replies_with_gaps, split
 from vbench.metrics.quantiles import compute_statistics
 from vbench.schema.record import Requests
 
@@ -31,8 +31,12 @@ def began_steadily(requests: Requests) -> Bools:
     return np.asarray(requests.sent >= ended[places - 1])
 
 
-def steady_metrics(requests: Requests) -> dict[str, float]:
-    """`steady_…` metrics over the requests that began in the steady window; only their count if there are few."""
+def steady_metrics(requests: Requests, counted: Bools | None = None) -> dict[str, float]:
+    """`steady_…` metrics over the requests that began in the steady window; only their count if there are few.
+
+    `counted`, (n,): as of `definitions.metrics`.
+    """
+    requests, warmup = split(requests, counted)
     if np.isnan(requests.finished).all():
         return {}
     began = began_steadily(requests)
@@ -43,7 +47,7 @@ def steady_metrics(requests: Requests) -> dict[str, float]:
     part = requests.select(began)
     start, end = float(part.sent.min()), float(part.sent.max())
     if end > start:
-        served, tokens = compute_rates(requests, start, end)
+        served, tokens = compute_rates(requests, start, end, warmup)
         found["steady_window_s"] = end - start
         found |= {"steady_request_throughput": served, "steady_output_token_throughput": tokens}
     samples, gaps = latencies(part)._asdict(), replies_with_gaps(part)

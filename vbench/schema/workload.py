@@ -79,7 +79,7 @@ class Workload:
     )
     warmup_s: Optional[float] = key(
         None,
-        "requests sent in this time from the start only warm the server up: no metric counts them",
+        "requests sent in this time from the start only warm the server up: latencies and counts leave them out",
         unit="s",
         allowed="above 0; null: every request counts",
     )

@@ -31,7 +31,7 @@ from vbench.metrics.front_end import find_front_ends
 from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
 from vbench.metrics.reach import reach
-from vbench.metrics.stalls import STEP_TOKENS, EngineFacts, stalls
+from vbench.metrics.stalls import STEP_TOKENS, EngineFacts
 from vbench.metrics.steady import steady_metrics
 from vbench.metrics.validity import judge
 from vbench.plan.positions import default_context
@@ -137,10 +137,9 @@ async def measure(
     series.save(context.folder_of(run) / TELEMETRY)
     engine = _engine_facts(servers, compiled, client)._replace(front_ends=find_front_ends(series))
     counts = is_measured(requests, workload.warmup_s)
-    measured = requests.select(counts)
-    found = metrics(measured, engine) | steady_metrics(measured)
-    if len(measured) < len(requests):
-        found |= {"warmup_requests": len(requests) - len(measured)} | stalls(requests, engine)
+    found = metrics(requests, engine, counts) | steady_metrics(requests, counts)
+    if not counts.all():
+        found["warmup_requests"] = float((~counts).sum())
     hits = find_hits(requests, CacheFacts.of(servers.facts))
     found |= (
         hit_metrics(requests, hits, counted, by_engine)
@@ -154,10 +153,10 @@ async def measure(
         of_sessions = spans_of_sessions(requests, incomplete, workload.warmup_s or 0.0)
         of_ttft = spans_of_ttft(requests, counts, hits.nearest if hits else None)
         found["compile_share"] = compile_share(requests, engine.compiled_at, counts, [*of_ttft, *of_sessions])
-    found |= goodput(measured, workload.slo.limits) | counted | _client_metrics(client) | summaries(series, requests)
+    found |= goodput(requests, workload.slo.limits, counts) | counted | _client_metrics(client) | summaries(series, requests)
     if workload.paced and not (workload.max_concurrency or workload.sessions):
         found["saturated"] = float(is_saturated(requests))
-    found |= reach(measured, run.config, count_cached(hits, counts, found)) | ended
+    found |= reach(requests.select(counts), run.config, count_cached(hits, counts, found)) | ended
     # New prompts have only the chat template's leading text in common.
     of_template = OF_TEMPLATE if nonce and context.session.engine.chat else frozenset[str]()
     judged = {key: value for key, value in found.items() if key not in of_template}

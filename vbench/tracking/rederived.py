@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vbench.metrics.cached import CacheFacts, count_cached, find_hits
-from vbench.metrics.definitions import is_measured
+from vbench.metrics.definitions import is_measured, is_success, split, throughput
+from vbench.metrics.goodput import goodput
 from vbench.metrics.reach import reach
 from vbench.metrics.steady import steady_metrics
 from vbench.schema import RunConfig, from_plain
@@ -19,16 +20,18 @@ NEWEST = "pct_of_roofline"  # a record with it has all of the metrics
 
 
 STEADY = "steady_window_s"  # earlier versions counted requests at both ends of this window
+WARMED = "warmup_requests"  # earlier versions left out what these were served while the load was measured
 CACHED = "prefix_hits_measured"  # earlier versions took the hits of requests that only warmed up off those that count
 
 
 def complete_metrics(record: Record, folder: Path) -> Record:
     """The record with the metrics of `vbench.metrics.reach`, if it lacks them or had them wrong, and with the rates of
-    its steady window. Both come from the folder's raw columns; a record without them stays as it is.
+    its steady window and of a load with a warm-up. All come from the folder's raw columns; a record without them stays
+    as it is.
     """
     lacking = NEWEST not in record.metrics or CACHED in record.metrics
-    steady = STEADY in record.metrics
-    if record.failure or record.source != "measured" or not record.metrics or not (lacking or steady):
+    steady, warmed = STEADY in record.metrics, WARMED in record.metrics
+    if record.failure or record.source != "measured" or not record.metrics or not (lacking or steady or warmed):
         return record
     try:
         config: RunConfig = from_plain(RunConfig, record.config)
@@ -36,9 +39,10 @@ def complete_metrics(record: Record, folder: Path) -> Record:
     except UNREADABLE:  # no raw columns, or a config of another version
         return record
     counts = is_measured(requests, config.workload.warmup_s)
-    measured = requests.select(counts)
-    found = steady_metrics(measured) if steady else {}
+    found = steady_metrics(requests, counts) if steady else {}
+    if warmed and is_success(requests)[counts].any():
+        found |= throughput(*split(requests, counts)) | goodput(requests, config.workload.slo.limits, counts)
     if lacking:
         hits = find_hits(requests, CacheFacts.of(record.server))
-        found |= reach(measured, config, count_cached(hits, counts, record.metrics))
+        found |= reach(requests.select(counts), config, count_cached(hits, counts, record.metrics))
     return replace(record, metrics=record.metrics | found)
