@@ -1,5 +1,6 @@
 """Lines as vLLM 0.26 to 0.32, Triton and FlashInfer write them."""
 
+import time
 from datetime import datetime
 
 import pytest
@@ -102,6 +103,19 @@ def test_the_log_of_a_server_in_another_time_zone_is_placed_within_the_run(tmp_p
     log.write_text(MOE.replace("11-27 10:01:02", f"{ahead:%m-%d %H:%M:%S}"))
     (found,) = position.find_compilations()
     assert found.at_s == pytest.approx(position.taken_at, abs=1.0)
+
+
+@pytest.mark.parametrize(("set_by_s", "known"), [(0, True), (0.02, True), (1, False), (-1, False), (3600, False)])
+def test_where_the_hosts_clock_was_set_since_no_line_has_a_known_time(tmp_path, monkeypatch, set_by_s, known):
+    """Lines from before would be placed too early or too late by as much, and their pauses in no figure."""
+    log = tmp_path / "server.log"
+    log.touch()
+    position, clock = LogPosition.at_end([log]), time.time
+    log.write_text(MOE.replace("11-27 10:01:02", f"{datetime.fromtimestamp(position.taken_at):%m-%d %H:%M:%S}"))  # noqa: DTZ006
+    monkeypatch.setattr(time, "time", lambda: clock() + set_by_s)
+    (found,) = position.find_compilations()
+    assert found.kernel == "_topk_forward"
+    assert (found.at_s is not None) is known
 
 
 def test_a_start_tells_whether_its_caches_were_warm():

@@ -32,6 +32,7 @@ VERBOSE = re.compile(r"'?\bjit_monitor_verbose'?(?:=|: )True")  # in vLLM's list
 VERBOSE_MONITOR = "verbose"
 ZONE_S = 900.0  # time zones lie whole quarters of an hour apart
 CLOCK_S = 2.0  # a log's time is cut to the second, and its clock may be a little off
+SET_S = 0.05  # the host's clock is set by more than this, or only kept in time
 LOADED, BUILT = re.compile(r"Directly load .*compil", re.IGNORECASE), re.compile(r"Compiling a graph for ")
 
 
@@ -73,10 +74,11 @@ class LogPosition:
 
     sizes: tuple[tuple[Path, int], ...]
     taken_at: float  # seconds since 1970
+    taken_at_monotonic_s: float  # the same moment on a clock that nobody sets
 
     @classmethod
     def at_end(cls, logs: Sequence[Path]) -> LogPosition:
-        return cls(tuple((log, log.stat().st_size) for log in logs), time.time())
+        return cls(tuple((log, log.stat().st_size) for log in logs), time.time(), time.monotonic())
 
     def read_since(self) -> str:
         """Returns everything that the servers have logged since then, one log after the other."""
@@ -88,9 +90,15 @@ class LogPosition:
         return "\n".join(parts)
 
     def find_compilations(self) -> list[Compilation]:
-        """Returns what was compiled since then."""
+        """Returns what was compiled since then; without times if the host's clock was set meanwhile.
+
+        Which lines were logged before that is not known, and a pause would be taken for another's.
+        """
         now = datetime.now()  # noqa: DTZ005  the log is in local time
         found = find_compilations(self.read_since(), now)
+        set_by_s = time.time() - self.taken_at - (time.monotonic() - self.taken_at_monotonic_s)
+        if abs(set_by_s) > SET_S:
+            return [replace(each, at_s=None) for each in found]
         return [replace(each, at_s=correct_zone(each.at_s, self.taken_at, now.timestamp())) for each in found]
 
 

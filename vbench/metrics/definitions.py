@@ -66,9 +66,7 @@ def hidden_tokens(requests: Requests) -> Ints:
     return np.where(is_success(requests) & (np.diff(requests.offsets) > 0), hidden, 0)
 
 
-def metrics(
-    requests: Requests, engine: EngineFacts = NOTHING_KNOWN, counted: Bools | None = None
-) -> dict[str, float]:
+def metrics(requests: Requests, engine: EngineFacts = NOTHING_KNOWN, counted: Bools | None = None) -> dict[str, float]:
     """All metrics of a run; keys without a sample are absent.
 
     `counted`, (n,): the requests that they are of, by default all. The others only warmed the server up: they count in
@@ -165,9 +163,7 @@ def _steady(requests: Requests, warmup: Requests) -> dict[str, float]:
     return found
 
 
-def compute_rates(
-    requests: Requests, start: float, end: float, warmup: Requests | None = None
-) -> tuple[float, float]:
+def compute_rates(requests: Requests, start: float, end: float, warmup: Requests | None = None) -> tuple[float, float]:
     """What was served within (start, end], a second: requests that ended and succeeded, and tokens of such requests.
 
     `warmup` are requests that count in nothing but such rates. Counting what begins in a window would count a group of

@@ -153,7 +153,9 @@ async def measure(
         of_sessions = spans_of_sessions(requests, incomplete, workload.warmup_s or 0.0)
         of_ttft = spans_of_ttft(requests, counts, hits.nearest if hits else None)
         found["compile_share"] = compile_share(requests, engine.compiled_at, counts, [*of_ttft, *of_sessions])
-    found |= goodput(requests, workload.slo.limits, counts) | counted | _client_metrics(client) | summaries(series, requests)
+    found |= (
+        goodput(requests, workload.slo.limits, counts) | counted | _client_metrics(client) | summaries(series, requests)
+    )
     if workload.paced and not (workload.max_concurrency or workload.sessions):
         found["saturated"] = float(is_saturated(requests))
     found |= reach(requests.select(counts), run.config, count_cached(hits, counts, found)) | ended
