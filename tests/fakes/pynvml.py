@@ -3,6 +3,7 @@
 FAKE_GPUS holds the product names, split by commas; a name that ends in "!" is in use by somebody else: pid 1.
 FAKE_GPU_MEMORY names a folder whose file "2" holds the MiB that are in use on GPU 2, and the pid that uses them.
 FAKE_GPU_CORES holds the cores near each, as "0-3 4-7"; without it no card tells.
+FAKE_GPU_MIG holds the numbers of those in MIG mode, as "0 2"; the others have no such mode.
 FAKE_GPU_HOST tells the GPUs of hosts apart that are one (the nodes of tests/cluster.py).
 FAKE_NVML_SAYS is printed by NVML, and then raised, as by a broken driver.
 Each draws 100 W, the next one 100 W more, and so on; FAKE_GPU_ENERGY=0 makes cards without the total-energy counter.
@@ -67,6 +68,12 @@ def nvmlDeviceGetCpuAffinity(index, words):  # noqa: N802
     first, last = map(int, near[index].split("-"))
     mask = sum(1 << core for core in range(first, last + 1))
     return [mask >> 64 * word & (1 << 64) - 1 for word in range(words)]
+
+
+def nvmlDeviceGetMigMode(index):  # noqa: N802
+    if str(index) not in os.environ.get("FAKE_GPU_MIG", "").split():
+        raise NVMLError("not supported")
+    return [1, 1]
 
 
 def nvmlDeviceGetPciInfo(index):  # noqa: N802

@@ -19,8 +19,8 @@ ONE, TWO = (
 IDLE_MIB, BUSY_MIB = 1024, 1025  # what the driver may hold on an idle GPU, and the first that is somebody's
 
 
-def gpu(index, used_mib=3):
-    facts = {"product": "NVIDIA H100 80GB HBM3", "memory_mib": 81559, "near": frozenset()}
+def gpu(index, used_mib=3, **more):
+    facts = {"product": "NVIDIA H100 80GB HBM3", "memory_mib": 81559, "near": frozenset()} | more
     return GpuFacts(index=index, uuid=f"GPU-{index}", used_mib=used_mib, **facts)
 
 
@@ -71,6 +71,14 @@ def test_memory_on_a_gpu_without_a_lease_is_a_strangers_after_ten_seconds(
     else:
         with pytest.raises(Refused, match="only 0 of 1 GPUs are free"), leases.hold_lease(session, lambda _: None):
             pass
+
+
+def test_a_slice_of_a_gpu_is_never_leased_for_the_whole(monkeypatch):
+    monkeypatch.setattr(gpus, "find_gpus", lambda: [gpu(0, is_sliced=True), gpu(1)])
+    assert [each.index for each in gpus.find_matching(ONE)] == [1]
+    assert gpus.count_matching(ONE.gpu) == 1
+    with pytest.raises(Refused, match="GPU 0 of this host is in MIG mode"):
+        gpus.find_matching(TWO)
 
 
 def test_gpus_divide_the_cores_if_each_gets_two():

@@ -364,6 +364,19 @@ def test_the_cores_near_a_gpu_are_read_from_the_driver(tmp_path):
     assert told.stdout.strip() == f"[[0, 1], {[2, 3] if '2-3' in env['FAKE_GPU_CORES'] else [66, 67]}]"
 
 
+def test_a_gpu_in_mig_mode_is_told_by_the_driver_and_left_out_by_auto(tmp_path):
+    ask = (
+        "from vbench.host import gpus; from vbench.compose import choices;"
+        "print([gpu.is_sliced for gpu in gpus.find_gpus()], choices._this_host()['defaults'])"
+    )
+    env = host(tmp_path, f"{H100},{H100}")
+    for sliced, told in (("", "[False, False] ['2xh100']"), ("1", "[False, True] ['1xh100']")):
+        ended = subprocess.run(
+            [sys.executable, "-c", ask], env=env | {"FAKE_GPU_MIG": sliced}, capture_output=True, text=True, check=True
+        )
+        assert ended.stdout.strip() == told
+
+
 def test_linuxs_lists_of_cores_are_read():
     assert cores.parse_cores("0-3,8\n") == {0, 1, 2, 3, 8}
 

@@ -110,7 +110,8 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _this_host() -> dict[str, Any]:
     """The node of hardware=auto: the largest size of the GPUs here, or the CPU. A GPU need not be in conf/."""
-    here = gpus.find_gpus()
+    found = gpus.find_gpus()
+    here = [gpu for gpu in found if not gpu.is_sliced] or found  # slices alone are refused as the session begins
     if not here:
         return {"defaults": ["cpu"]}
     first = here[0]

@@ -39,6 +39,7 @@ class GpuFacts:
     memory_mib: int
     used_mib: int
     near: frozenset[int]  # the cores of its NUMA node; empty if unknown
+    is_sliced: bool = False  # in MIG mode: a program gets one slice of it, and the meters read the whole card
 
     @property
     def in_use(self) -> bool:
@@ -79,7 +80,14 @@ def find_matching(hardware: Hardware) -> list[GpuFacts]:
     if hardware.gpu is None:
         return []
     here = find_gpus()
-    found = [gpu for gpu in here if re.search(hardware.gpu.product, gpu.product)]
+    matching = [gpu for gpu in here if re.search(hardware.gpu.product, gpu.product)]
+    found = [gpu for gpu in matching if not gpu.is_sliced]
+    if len(found) < hardware.gpus <= len(matching):
+        sliced = ", ".join(str(gpu.index) for gpu in matching if gpu.is_sliced)
+        raise Refused(
+            f"hardware={hardware.name}: GPU {sliced} of this host is in MIG mode, so a server would get a slice, whose "
+            "numbers would stand for the whole GPU; end that mode (nvidia-smi -mig 0) or use other GPUs"
+        )
     if len(found) < hardware.gpus:
         held = ", ".join(sorted({gpu.product for gpu in here})) or "no GPU"
         raise Refused(
@@ -95,8 +103,8 @@ def is_chosen_by_slurm() -> bool:
 
 
 def count_matching(gpu: Gpu) -> int:
-    """How many GPUs of this host are such GPUs."""
-    return sum(re.search(gpu.product, each.product) is not None for each in find_gpus())
+    """How many GPUs of this host are such GPUs, and whole."""
+    return sum(re.search(gpu.product, each.product) is not None for each in find_gpus() if not each.is_sliced)
 
 
 def describe_users(uuid: str) -> list[str]:
@@ -155,7 +163,15 @@ def _read_facts(index: int) -> GpuFacts:
         memory_mib=memory.total >> 20,
         used_mib=memory.used >> 20,
         near=_find_near_cores(handle),
+        is_sliced=_is_sliced(handle),
     )
+
+
+def _is_sliced(handle: object) -> bool:
+    try:
+        return bool(pynvml.nvmlDeviceGetMigMode(handle)[0])
+    except pynvml.NVMLError:  # a card that has no such mode
+        return False
 
 
 def _is_named(given: str, gpu: GpuFacts) -> bool:
