@@ -77,6 +77,32 @@ def test_energy_is_the_counters_difference_where_every_gpu_has_one():
     }
 
 
+def sampled(times, **columns):
+    named = {name.replace("__", "/"): np.array(values, float) for name, values in columns.items()}
+    return Series(np.array(times, float), named, 1.7e9)
+
+
+def test_power_that_nobody_sampled_for_a_while_is_not_guessed():
+    held = sampled([-1, 0, 5, 10, 11], gpu0__power_w=[100] * 5)
+    assert energy(held, 10.0, 1)["gpu_energy_j"] == pytest.approx(1000)
+    missing = sampled([-1, 0, 4, 10, 11], gpu0__power_w=[100] * 5)  # 400 W for all we know
+    assert energy(missing, 10.0, 1) == {}
+    assert energy(sampled([-9, 0, 1], gpu0__power_w=[1] * 3), 1.0, 1)["gpu_energy_j"] == pytest.approx(1)
+
+
+def test_a_counter_that_was_silent_in_mid_run_still_tells_what_it_grew_and_at_an_end_it_does_not():
+    silent = sampled([-1, 0, 1, 29, 30, 31], gpu0__energy_j=[0, 100, 800, 20000, 20700, 20800])
+    assert energy(silent, 30.0, 1)["gpu_energy_j"] == pytest.approx(20600)
+    assert energy(sampled([-1, 29, 30], gpu0__energy_j=[0, 20000, 20700]), 30.0, 1) == {}
+    assert energy(sampled([-1, 0, 31], gpu0__energy_j=[0, 100, 20800]), 30.0, 1) == {}
+
+
+def test_a_counter_that_began_anew_is_none():
+    anew = sampled([0, 1, 2], gpu0__energy_j=[100, 5, 300], gpu0__power_w=[100, 100, 100])
+    assert energy(anew, 2.0, 1)["gpu_energy_j"] == pytest.approx(200)
+    assert energy(anew, 2.0, 1)["gpu_energy_is_counter"] == 0
+
+
 def test_energy_is_else_the_trapezoids_of_the_sampled_power():
     found = energy(series(gpu0__power_w=[100, 100, 200, 300, 300], gpu1__power_w=[10, 10, 10, 10, 10]), 2.0, 840)
     assert found["gpu_energy_j"] == pytest.approx(150 + 250 + 20)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import builders
@@ -20,12 +21,13 @@ from vbench import tracking
 from vbench.engine.endpoint import Endpoint
 from vbench.engine.external import ExternalServer
 from vbench.host.cputime import ServerProcesses
+from vbench.host.gpus import GpuReading
 from vbench.host.leases import HostLease
 from vbench.metrics.occupancy import summaries
 from vbench.schema.record import TELEMETRY
 from vbench.schema.series import Series, growth, replace_by_rates
 from vbench.session import telemetry
-from vbench.session.telemetry import server_columns
+from vbench.session.telemetry import gpu_columns, server_columns
 from vbench.tracking.curves import MOST_A_RUN, MOST_A_SERIES, points
 
 HERE = Path(__file__).parents[1]
@@ -109,6 +111,15 @@ def test_counters_are_used_only_where_every_gpu_has_one_and_all_gpus_count():
     one = made(times, gpu0__energy_j=[0, 100, 200], gpu0__power_w=[90] * 3, gpu1__power_w=[300] * 3)
     metrics = summaries(one, run_of(2.0, 1))
     assert (metrics["gpu_energy_is_counter"], metrics["gpu_energy_j"]) == (0, pytest.approx(780))
+
+
+def test_a_gpu_that_tells_nothing_leaves_the_energy_of_all_unknown():
+    one, lost = GpuReading(100.0, 5.0, 1980.0, 90.0, 1e6), GpuReading(*[NAN] * 5)
+    assert gpu_columns([lost, lost]) == {}
+    rows = [(float(at), gpu_columns([replace(one, energy_j=1e6 + 100 * at), lost])) for at in (0, 1, 2)]
+    both = Series.from_samples(rows, 0.0, 1.7e9, 0)
+    assert both.gpus() == ["gpu0", "gpu1"]
+    assert not {"gpu_energy_j", "gpu_mean_utilization", "gpu_max_memory_mib"} & summaries(both, run_of(2.0, 90)).keys()
 
 
 @pytest.mark.parametrize("times", [[0.5, 1, 2], [0, 1, 1.5], [0]])
@@ -240,6 +251,7 @@ def test_what_fails_in_the_block_is_raised_and_the_sampling_ends():
 WATCH = """
 import asyncio, json, time
 from vbench.host.cputime import ServerProcesses
+from vbench.host.gpus import GpuReading
 from vbench.host.leases import HostLease
 from vbench.session import telemetry
 async def story():
@@ -259,9 +271,10 @@ def gpus_watched(**env):
     return json.loads(subprocess.check_output([sys.executable, "-c", WATCH], env=given, text=True))
 
 
-def test_gpus_are_numbered_by_their_place_in_the_share_and_one_that_is_lost_is_absent():
+def test_gpus_are_numbered_by_their_place_in_the_share_and_one_that_is_lost_has_no_value():
     found = gpus_watched()
-    assert {name.partition("/")[0] for name in found} == {"gpu0", "gpu1"}
+    assert {name.partition("/")[0] for name in found} == {"gpu0", "gpu1", "gpu2"}
+    assert np.isnan([value for name, values in found.items() if name.startswith("gpu2/") for value in values]).all()
     assert set(found["gpu0/power_w"]) == {200.0}
     assert set(found["gpu1/power_w"]) == {100.0}
     assert set(found["gpu1/memory_mib"]) == {3.0}

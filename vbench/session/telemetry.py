@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -120,13 +120,16 @@ def server_columns(replicas: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def gpu_columns(readings: Sequence[GpuReading]) -> dict[str, float]:
-    """One row of all GPUs, numbered by their place in the session's lease; values that a GPU lacks are absent."""
-    return {
-        f"gpu{index}/{name}": value
+    """One row of all GPUs, numbered by their place in the session's lease; values that a GPU lacks are absent.
+
+    A GPU that tells nothing still has a column, so that the others' sum does not pass for that of all.
+    """
+    found = [
+        {f"gpu{index}/{name}": value for name, value in vars(reading).items() if np.isfinite(value)}
         for index, reading in enumerate(readings)
-        for name, value in vars(reading).items()
-        if np.isfinite(value)
-    }
+    ]
+    silent = {f"gpu{index}/power_w": np.nan for index, values in enumerate(found) if not values}
+    return dict(ChainMap(*found, silent)) if any(found) else {}
 
 
 def process_columns(readings: Sequence[ProcessReading]) -> dict[str, float]:
