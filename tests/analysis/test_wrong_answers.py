@@ -94,6 +94,22 @@ def test_a_percentile_that_cannot_be_told_wins_nothing_and_keeps_no_limit():
     assert not [each for each in said["Which system gives the most"] if "within" in each]
 
 
+def test_a_percentile_over_few_of_many_replies_cannot_be_told_either():
+    """Of 320 replies those with several tokens were too few for a bound of their gaps: a table printed their p99."""
+    made = few(320)
+    for each in made:
+        each.metrics["p99_queue_upper_ms"] = 1.0  # of every reply
+        each.metrics.pop("p99_itl_upper_ms", None)
+    sections, said = asked(*made, x="p99_itl_ms", slo=[100.0])
+    assert "needs 299" in sections["throughput-latency"].table["llama8b"].iloc[0]
+    assert not [each for each in said["Which system gives the most"] if "within" in each]
+    for each in made:
+        each.metrics["p99_itl_upper_ms"] = 90.0
+    sections, said = asked(*made, x="p99_itl_ms", slo=[100.0])
+    assert "(≤ 90" in sections["throughput-latency"].table["llama8b"].iloc[0]
+    assert [each for each in said["Which system gives the most"] if "within" in each]
+
+
 def test_a_percentile_that_can_be_told_is_compared():
     _, said = asked(*few(320), x="p99_itl_ms", slo=[100.0])
     assert "llama8b within p99 ITL ≤ 100 ms: 2xh100 · tp2" in said["Which system gives the most"][1]

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from builders import requests
 
-from vbench.metrics.quantiles import compute_statistics, needed, needs_text, quotable, samples_above
+from vbench.metrics.definitions import metrics
+from vbench.metrics.quantiles import compute_statistics, count_replies, needed, needs_text, quotable, samples_above
 
 
 @pytest.mark.parametrize(("percent", "n"), [(90, 29), (95, 59), (99, 299)])
@@ -53,6 +55,18 @@ def test_of_all_numbers_of_samples_as_many_exceed_the_bound_as_are_allowed(perce
     for n in range(needed(percent), 1200):
         bound = compute_statistics("ttft", np.arange(1.0, n + 1), n)[f"p{percent}_ttft_upper_ms"]
         assert bound == (n - samples_above(n, percent)) * 1e3, n
+
+
+def test_replies_that_have_no_such_sample_do_not_tell_its_percentile():
+    several = [[(0.1, 1), (0.2, 1)]] * 298
+    for gaps, told in ((298, False), (299, True)):
+        found = metrics(requests(*several[:gaps], *[[(0.1, 1), (0.3, 1)]] * (gaps - 298), *[[(0.1, 1)]] * 400))
+        for name in ("itl", "tpot", "chunk_gap"):
+            count = count_replies(f"p99_{name}_ms", found)
+            assert (needs_text(f"p99_{name}_ms", count) is None) is told
+        assert count_replies("p99_ttft_ms", found) == gaps + 400
+    assert count_replies("p99_itl_ms", {"completed": 400}) == 400  # an imported run, without bounds
+    assert count_replies("p99_itl_ms", {}) == np.inf
 
 
 def test_no_sample_no_statistic():

@@ -12,7 +12,14 @@ import pandas as pd
 from vbench.analysis.frame import METRICS
 from vbench.analysis.loads import NUM_PROMPTS, LoadAxis
 from vbench.metrics.intervals import Interval, t_quantile
-from vbench.metrics.quantiles import needs_text, percentile_of, upper_key, withhold
+from vbench.metrics.quantiles import (
+    count_replies,
+    needs_text,
+    percentile_of,
+    upper_key,
+    withhold,
+    witness_key,
+)
 from vbench.schema.errors import Refused
 from vbench.schema.record import Floats
 
@@ -53,7 +60,8 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
     found = rows[[*point, *(each for each in CARRIED if each not in by)]].iloc[first]
     columns = {"runs": runs, "starts": starts} | dict(zip(keys, means.T, strict=True))
     columns |= {key + HALF_WIDTH: half for key, half in zip(keys, halves.T, strict=True)}
-    bounds = [upper_key(key) for key in keys if percentile_of(key) and upper_key(key) in rows]
+    told = {key: percent for key in keys if (percent := percentile_of(key))}
+    bounds = [each for each in dict.fromkeys([*map(upper_key, told), *map(witness_key, told.values())]) if each in rows]
     order = np.argsort(group, kind="stable")
     edges = np.searchsorted(group[order], np.arange(len(first)))
     for key, extreme in [*((key, np.fmax) for key in bounds), ("completed", np.fmin)]:
@@ -73,9 +81,18 @@ def withhold_untold(found: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     if replies is None:
         return found
     counts = replies.to_numpy(dtype=np.float64, na_value=np.nan)
-    told = {key: withhold(key, found[key].to_numpy(dtype=np.float64, na_value=np.nan), counts)
-            for key in dict.fromkeys(keys) if percentile_of(key) and key in found}  # fmt: skip
+    told = {}
+    for key in dict.fromkeys(keys):
+        if (percent := percentile_of(key)) and key in found:
+            enough, bound = (_is_known(found, each) for each in (witness_key(percent), upper_key(key)))
+            values = found[key].to_numpy(dtype=np.float64, na_value=np.nan)
+            told[key] = withhold(key, values, np.where(enough & ~bound, 0.0, counts))  # as `count_replies`
     return found.assign(**told)
+
+
+def _is_known(rows: pd.DataFrame, key: str) -> Any:
+    """Which rows have this number, (n,); none if there is no such column."""
+    return rows[key].notna().to_numpy() if key in rows else np.zeros(len(rows), np.bool_)
 
 
 def _summarise(values: Floats, group: Any, size: int = 0) -> tuple[Floats, Floats]:
@@ -115,7 +132,7 @@ def mean_text(row: Mapping[Any, Any], key: str, digits: str) -> str:
     value, bound = row.get(key, np.nan), row.get(upper_key(key), np.nan)
     if math.isnan(value):
         return "none"
-    few = needs_text(key, row.get("replies", np.inf))
+    few = needs_text(key, count_replies(key, row))
     if few:
         return few
     told = format(Interval(value, row[key + HALF_WIDTH], row["runs"]), digits)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,28 @@ def needs_text(key: str, replies: float) -> str | None:
     """`needs 299` in place of a percentile over too few replies; None if it can be told, or if the metric is none."""
     percent = percentile_of(key)
     return f"needs {needed(percent)}" if percent and replies < needed(percent) else None
+
+
+def count_replies(key: str, found: Mapping[Any, Any]) -> float:
+    """How many replies tell this percentile, by a record's metrics or a row of them; infinite if they do not say.
+
+    0 if they are enough, but too few have such a sample: those of one token have no TPOT. The record shows that by its
+    bounds, as it has one of the wait of all replies.
+    """
+    percent = percentile_of(key)
+    if percent and is_known(found.get(witness_key(percent))) and not is_known(found.get(upper_key(key))):
+        return 0.0
+    return float(found.get("completed", found.get("replies", math.inf)))
+
+
+def witness_key(percent: int) -> str:
+    """The bound that a record has wherever its replies are enough for this percentile."""
+    return f"p{percent}_queue_upper_ms"
+
+
+def is_known(value: float | None) -> bool:
+    """Whether a record or a row has this number."""
+    return value is not None and not math.isnan(value)
 
 
 def withhold(key: str, values: Floats, replies: Floats) -> Floats:

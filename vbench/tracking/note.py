@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from vbench.metrics.quantiles import needs_text
+from vbench.metrics.quantiles import count_replies, needs_text
 from vbench.metrics.remedies import find_remedy
 from vbench.plan.naming import say_name
 from vbench.schema.text import one_line
@@ -56,6 +55,6 @@ def _bullets(title: str, reasons: Iterable[Reason]) -> list[str]:
 
 def _table(record: Record) -> list[str]:
     found = record.metrics
-    few = {key: needs_text(key, found.get("completed", math.inf)) for key in HEADLINES}
+    few = {key: needs_text(key, count_replies(key, found)) for key in HEADLINES}
     rows = [f"| {key} | {few.get(key) or f'{found[key]:,.5g}'} |" for key in (*ANSWERS, *HEADLINES) if key in found]
     return ["| metric | value |", "|---|---:|", *rows] if rows else []

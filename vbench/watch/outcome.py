@@ -13,7 +13,7 @@ from rich.table import Table
 
 from vbench.metrics.grades import find_grades, say_verdict
 from vbench.metrics.intervals import interval
-from vbench.metrics.quantiles import needs_text, percentile_of, quotable, upper_key
+from vbench.metrics.quantiles import count_replies, needs_text, percentile_of, quotable, upper_key
 from vbench.plan.naming import say_name
 from vbench.schema.record import Record
 from vbench.watch.markup import fill_markup, literal
@@ -150,7 +150,7 @@ def _metric_cell(records: list[Record], key: str) -> str:
     mean = interval(map(statistics.fmean, starts) if len(starts) > 1 else itertools.chain(*starts))
     if math.isnan(mean.mean):
         return ""
-    few = needs_text(key, min(each.get("completed", math.inf) for each in found))
+    few = needs_text(key, min(count_replies(key, each) for each in found))
     if few:
         return few
     bound = max((each.get(upper_key(key), math.nan) for each in found), default=math.nan)

@@ -12,7 +12,7 @@ from vbench.analysis.pareto import pareto_front
 from vbench.analysis.plot import Plot
 from vbench.analysis.points import mean_points, repeats_caption, withhold_untold
 from vbench.analysis.section import Section, slug
-from vbench.metrics.quantiles import needs_text
+from vbench.metrics.quantiles import count_replies, needs_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,8 @@ def _quantity(key: str) -> str:
 
 def _hint(found: pd.DataFrame, x: Axis, y: Axis) -> str:
     keys = (x.key, y.key)
-    few = [(key, needs) for key in keys for count in found.get("replies", ()) if (needs := needs_text(key, count))]
+    rows = found.to_dict("records")
+    few = [(key, needs) for key in keys for row in rows if (needs := needs_text(key, count_replies(key, row)))]
     if few:
         return f"A {few[0][0].partition('_')[0]} {few[0][1]} replies."
     if "dollars_per_million_tokens" in keys:
