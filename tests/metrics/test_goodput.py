@@ -4,6 +4,8 @@ from builders import requests
 
 from vbench.metrics.definitions import metrics
 from vbench.metrics.goodput import goodput, has_grown, is_saturated, meets_slo
+from vbench.schema.workload import RampUp
+from vbench.workload.arrivals import arrivals, ramp
 
 FAST = [(0.2, 1), (0.3, 1), (0.4, 1)]
 LATE = [(0.9, 1), (1.0, 1), (1.1, 1)]
@@ -103,3 +105,17 @@ def test_requests_in_flight_that_grow_while_ttft_does_not_are_no_saturation():
 def test_saturation_follows_the_order_of_the_sends_not_of_the_rows():
     sent = [i * 0.1 for i in range(40)][::-1]
     assert is_saturated(requests(*([(s + 0.1 + s * 2, 1)] for s in sent), sent=sent))
+
+
+def test_a_ramp_has_more_in_flight_at_its_end_and_is_saturated_only_if_a_queue_builds_up():
+    rates = ramp(300, RampUp.linear, 1.0, 10.0)
+    sent = arrivals(300, rates, 1.0, np.random.default_rng(3)).tolist()
+    replies, behind, end = [], [], 0.0
+    for at in sent:
+        in_flight = sum(at - 2.0 < other <= at for other in sent)
+        replies.append([(at + 0.05 + 0.005 * in_flight, 1), (at + 2.0, 9)])
+        end = max(at, end) + 1 / 3  # three a second, whatever comes
+        behind.append([(end, 9)])
+    assert is_saturated(requests(*replies, sent=sent))  # as if the rate had been one
+    assert not is_saturated(requests(*replies, sent=sent), rates)
+    assert is_saturated(requests(*behind, sent=sent), rates)

@@ -1,6 +1,7 @@
 """The story of a session where it does not go well: what fails, what goes on, what is left for the next time."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -115,6 +116,15 @@ def test_after_a_warm_up_throughput_is_what_the_server_served_while_the_load_was
     assert served > found["total_output_tokens"]  # one of the places was still busy with the warm-up
     assert found["output_throughput"] == pytest.approx(served / (end - begin))
     assert found["warmup_requests"] == (~counted).sum() > 0
+
+
+def test_a_ramp_that_a_server_bears_is_not_called_saturated(tmp_path):
+    """Of the requests that were sent: duration_s ends it before all are."""
+    ends = {"ramp_up_strategy": "linear", "ramp_up_start_rps": 5.0, "ramp_up_end_rps": 60.0}
+    made = session(loads=[60], workload={"burstiness": math.inf, "duration_s": 2.0, **ends})
+    found = executed(made, tmp_path)[60]
+    assert found.metrics["num_prompts"] < 60
+    assert found.metrics["saturated"] == 0.0
 
 
 def test_servers_that_do_not_start_again_fail_what_is_left(tmp_path):

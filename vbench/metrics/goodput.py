@@ -88,8 +88,11 @@ def slo_metrics(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> 
     return found
 
 
-def is_saturated(requests: Requests) -> bool:
-    """Whether an open loop sent faster than the server could serve: TTFT and requests in flight both grow."""
+def is_saturated(requests: Requests, rates: Floats | None = None) -> bool:
+    """Whether an open loop sent faster than the server could serve: TTFT and requests in flight both grow.
+
+    `rates`, (n,): at which each was due, if that changed: as many times more are in flight without any queue.
+    """
     order = np.argsort(requests.sent)
     waits = ttft(requests)[order]
     answered = ~np.isnan(waits)
@@ -97,6 +100,7 @@ def is_saturated(requests: Requests) -> bool:
         return False
     times, counts = in_flight(requests)
     at_send = counts[np.searchsorted(times, requests.sent[order], side="right") - 1]
+    at_send = at_send if rates is None else at_send / rates[order]
     return all(has_grown(column[answered]) for column in (waits, at_send))
 
 

@@ -42,6 +42,7 @@ from vbench.schema.record import NOT_SENT, REQUESTS, TELEMETRY, Reason, Record, 
 from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
 from vbench.session.early_end import EarlyEnd
+from vbench.workload.arrivals import rates_of_ramp
 from vbench.workload.prompts import Prompts, digest, prompts, redraw, replace_beginnings
 from vbench.workload.search import streams
 from vbench.workload.sharing import send_times
@@ -157,7 +158,8 @@ async def measure(
         goodput(requests, workload.slo.limits, counts) | counted | _client_metrics(client) | summaries(series, requests)
     )
     if workload.paced and not (workload.max_concurrency or workload.sessions):
-        found["saturated"] = float(is_saturated(requests))
+        rates = rates_of_ramp(workload)
+        found["saturated"] = float(is_saturated(requests, None if rates is None else rates[~unsent]))
     found |= reach(requests.select(counts), run.config, count_cached(hits, counts, found)) | ended
     # New prompts have only the chat template's leading text in common.
     of_template = OF_TEMPLATE if nonce and context.session.engine.chat else frozenset[str]()

@@ -16,11 +16,17 @@ def schedule_arrivals(workload: Workload, rng: np.random.Generator) -> Floats:
     """
     if workload.lengths is Lengths.trace:
         return trace.read(workload).times
-    n, rate = workload.request_count, workload.request_rate
+    ramped = rates_of_ramp(workload)
+    rate = workload.request_rate if ramped is None else ramped
+    return arrivals(workload.request_count, rate, workload.burstiness, rng)
+
+
+def rates_of_ramp(workload: Workload) -> Floats | None:
+    """The rate at each request of a workload, shape (num_prompts,); None if it has no ramp."""
     start, end = workload.ramp_up_start_rps, workload.ramp_up_end_rps
     if workload.ramp_up_strategy is None or start is None or end is None:
-        return arrivals(n, rate, workload.burstiness, rng)
-    return arrivals(n, ramp(n, workload.ramp_up_strategy, start, end), workload.burstiness, rng)
+        return None
+    return ramp(workload.request_count, workload.ramp_up_strategy, start, end)
 
 
 def arrivals(n: int, request_rate: float | Floats, burstiness: float, rng: np.random.Generator) -> Floats:
