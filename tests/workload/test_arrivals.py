@@ -37,6 +37,19 @@ def test_gaps_have_the_mean_of_the_rate_and_the_spread_of_the_shape(burstiness):
     assert gaps.std() / gaps.mean() == pytest.approx(burstiness**-0.5, rel=0.03)
 
 
+@pytest.mark.parametrize("n", [120, 121, 150, 10_000])
+@pytest.mark.parametrize("burstiness", [0.3, 1.0, math.inf])
+def test_a_load_that_time_ends_offers_its_rate_in_that_time_however_many_prompts_it_has(n, burstiness):
+    load = {"num_prompts": n, "request_rate": 2.0, "burstiness": burstiness, "duration_s": 50.0, "warmup_s": 10.0}
+    workload = run_config(workload=load).workload
+    for seed in range(20):
+        times = schedule_arrivals(workload, np.random.default_rng(seed))
+        assert (times < 60.0 - 1e-9).sum() == 120
+        assert (np.diff(times) >= 0).all()
+    without_end = run_config(workload=load | {"duration_s": None, "warmup_s": None}).workload
+    assert schedule_arrivals(without_end, np.random.default_rng(0))[-1] == pytest.approx((n - 1) / 2)
+
+
 RAMP = {"ramp_up_strategy": "linear", "ramp_up_start_rps": 2.0, "ramp_up_end_rps": 8.0}
 
 

@@ -60,7 +60,7 @@ def script(workload: Workload, rng: np.random.Generator) -> Script:
         begins.append(residual(draws.tool_time_s, rng) if number < agents else 0.0)
         _Agent(rows, number, asked, draws, rng).work(age, rounds, n)
     if workload.session_rate:
-        begins = arrivals(len(begins), workload.session_rate, workload.burstiness, rng).tolist()
+        begins = arrivals(len(begins), workload.session_rate, workload.burstiness, rng, workload.sending_s).tolist()
     return rows.script(np.array(begins))
 
 

@@ -40,7 +40,9 @@ def script(workload: Workload, rng: np.random.Generator) -> Script:
         )
     sessions = rows.sessions
     rate = workload.session_rate
-    return rows.script(arrivals(sessions, rate, workload.burstiness, rng) if rate else np.zeros(sessions))
+    return rows.script(
+        arrivals(sessions, rate, workload.burstiness, rng, workload.sending_s) if rate else np.zeros(sessions)
+    )
 
 
 def count(workload: Workload) -> int:

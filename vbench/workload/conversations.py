@@ -57,7 +57,7 @@ def script(workload: Workload, rng: np.random.Generator) -> Script:
         begins.append(residual(draws.think_time_s, rng) if number < users else 0.0)
         _write_session(rows, number, group, age, min(turns, age + n - len(rows)), draws, rng)
     if workload.session_rate:
-        begins = arrivals(len(begins), workload.session_rate, workload.burstiness, rng).tolist()
+        begins = arrivals(len(begins), workload.session_rate, workload.burstiness, rng, workload.sending_s).tolist()
     return rows.script(np.array(begins))
 
 
