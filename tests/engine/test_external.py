@@ -20,6 +20,7 @@ from doors import vbench
 from vbench.compose import known_models
 from vbench.engine import external
 from vbench.engine.counters import parse
+from vbench.engine.readiness import Readiness
 from vbench.plan.rules import check_run
 from vbench.schema import Engine, Lengths, Parallelism, RunConfig, effective_config, from_plain, to_plain
 from vbench.schema.errors import Refused, ServerFailed
@@ -265,7 +266,7 @@ def test_a_server_that_is_not_ready_yet_is_a_transient_failure(status, kind):
             self.answer(status, {})
 
     async def connected():
-        async with external.connect(Engine(base_url=url)):
+        async with external.connect(Engine(base_url=url), Readiness(60.0, 0.0, print)):
             pass
 
     with serving(Loading) as url, pytest.raises(ServerFailed, match=f"answers HTTP {status}") as failed:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -16,13 +16,13 @@ import aiohttp
 from vbench import loadgen
 from vbench.engine.command import find_unset_variable
 from vbench.engine.endpoint import UNANSWERED, UNKNOWN, Endpoint
+from vbench.engine.readiness import NOT_READY, Readiness
 from vbench.schema import Engine, Model, RunConfig
 from vbench.schema.errors import Refused, ServerFailed
 from vbench.schema.model import PLACEHOLDER, make_unknown
 from vbench.schema.secrets import declare
 
 CHECK_S = 5.0
-NOT_READY = (429, 502, 503, 504)  # what servers and proxies answer while the model loads, or are busy or away
 NO_MODELS = (KeyError, TypeError, ValueError, AttributeError)  # what reading a reply of another shape raises
 
 
@@ -47,8 +47,8 @@ class ExternalServer:
 
 
 @asynccontextmanager
-async def connect(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
-    """The server at `engine.base_url`, for the block.
+async def connect(engine: Engine, readiness: Readiness) -> AsyncIterator[list[ExternalServer]]:
+    """The server at `engine.base_url`, for the block. If it is not ready, it is asked again when it says so.
 
     Raises Refused if `engine.served_model_name` is needed; ServerFailed if the server does not answer,
     is not OpenAI-compatible, or stops answering inside the block.
@@ -56,7 +56,7 @@ async def connect(engine: Engine) -> AsyncIterator[list[ExternalServer]]:
     key, url = read_api_key(engine), engine.base_url or ""
     async with Endpoint(url, key) as control:
         try:
-            model = engine.served_model_name or _require_single(await _ask_models(control), url)
+            model = await _choose_model(engine, control, readiness)
             yield [ExternalServer(loadgen.Endpoint(url, model, key, engine.chat), control)]
         except aiohttp.ClientResponseError as error:
             line = f"{error.request_info.url} answers HTTP {error.status} {error.message}"
@@ -196,6 +196,27 @@ def _require_single(models: dict[str, int | None], url: str) -> str:
         listed = ", ".join(models) or "no model"
         raise Refused(f"engine.served_model_name: {url} lists {listed}; name the one to measure")
     return next(iter(models))
+
+
+async def _choose_model(engine: Engine, control: Endpoint, readiness: Readiness) -> str:
+    """The model to ask of the server, once that is ready, or does not say when it will be."""
+    if engine.served_model_name is None:
+        return _require_single(await _ask_until_ready(control, readiness), control.base_url)
+    with suppress(*UNANSWERED):  # the session asks again for its facts
+        await _ask_until_ready(control, readiness)
+    return engine.served_model_name
+
+
+async def _ask_until_ready(control: Endpoint, readiness: Readiness) -> dict[str, int | None]:
+    """What it lists, as `_ask_models`; asked again for as long as it says when to."""
+    while True:
+        try:
+            return await _ask_models(control)
+        except aiohttp.ClientResponseError as error:  # noqa: PERF203  a network is slower
+            said = f"{error.request_info.url} answers HTTP {error.status} {error.message}"
+            told = error.headers.get("Retry-After") if error.headers and error.status in NOT_READY else None
+            if not await readiness.wait(said, told):
+                raise
 
 
 async def _ask_models(control: Endpoint) -> dict[str, int | None]:

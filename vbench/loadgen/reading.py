@@ -227,8 +227,9 @@ def _status_error(reply: Reply) -> str:
         return reply.broken or "no reply"
     if 300 <= reply.status < 400 and (place := header(reply, "location")):
         return f"HTTP {reply.status}: moved to {one_line(place)}"
-    body = Stream(reply).rest()
-    return f"HTTP {reply.status}: {_error_in(body)}" if body.strip() else f"HTTP {reply.status}"
+    body, later = Stream(reply).rest(), header(reply, "retry-after")
+    words = f"HTTP {reply.status}: {_error_in(body)}" if body.strip() else f"HTTP {reply.status}"
+    return f"{words} (Retry-After: {one_line(later)})" if later else words
 
 
 def _empty_reading(error: str) -> Reading:

@@ -13,6 +13,7 @@ from typing import Any
 
 from vbench.engine.counters import count_earlier_requests
 from vbench.engine.external import ExternalServer
+from vbench.engine.readiness import Readiness
 from vbench.engine.server import Server
 from vbench.host.cputime import ServerProcesses, join_processes
 from vbench.host.leases import HostLease
@@ -43,6 +44,12 @@ class SessionContext:
         folder = self.folder / run.folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    @property
+    def readiness(self) -> Readiness:
+        """The patience with a server that is not ready: what is left of the time for a start."""
+        spent = datetime.now(timezone.utc) - self.started
+        return Readiness(self.session.engine.start_timeout_s, spent.total_seconds(), self.events.write_loading)
 
     def record(self, run: Run, started: datetime) -> Record:
         """The record of a run that ends now, without results."""

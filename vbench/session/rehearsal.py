@@ -9,7 +9,7 @@ vLLM does not log a kernel's second compilation for other constants, and the fir
 the engine more slowly (median TTFT of 160 requests at once on an H200: 648, 510, 471 ms, with nothing compiled).
 
 A server without a log (it was already running, and is not ours) and one that gets no load (`workload=none`) get one
-request, to check that they answer.
+request, to check that they answer. If it is not ready yet and says when to ask again, it is asked then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from vbench.engine.compilelog import LogPosition
-from vbench.engine.external import NOT_READY
+from vbench.engine.readiness import NOT_READY, find_retry_after
 from vbench.loadgen import Load
 from vbench.metrics.definitions import is_success, latencies, metrics
 from vbench.metrics.prefill import peak_prefill_rate
@@ -32,6 +32,7 @@ from vbench.metrics.stalls import EngineFacts, prefill_rate
 from vbench.plan.resources import SILENCE_S
 from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import ServerFailed
+from vbench.schema.failures import Kind
 from vbench.schema.record import Floats, Ints, Requests
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import longest_context
@@ -89,11 +90,10 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
     for count, length, reply in bursts(session, longest_context(servers, session.model)):
         total = count * len(servers.servers)
         burst = Shape(np.full(total, length), np.full(total, reply), total)
-        requests, _ = await _round(context, servers, burst, done)
+        requests = await _send_until_ready(context, servers, burst, done)
         if not is_success(requests).all():
-            line = f"a warm-up request failed: {requests.error[~is_success(requests)][0]}"
-            passes = session.is_external and np.isin(requests.status, NOT_READY).any()
-            raise ServerFailed("unreachable" if passes else "engine_error", line, servers.servers[0].log)
+            kind: Kind = "unreachable" if _is_not_ready(session, requests) else "engine_error"
+            raise ServerFailed(kind, _describe_failed(requests), servers.servers[0].log)
     if session.is_external:
         return {}
     if not group_runs(session):  # starts without a load: nothing will be measured that could be cold
@@ -105,6 +105,26 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
             with _failing(runs, left):
                 await _load_until_warm(context, servers, _shape_of(runs[0], servers), done)
     return done.facts
+
+
+async def _send_until_ready(context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal) -> Requests:
+    """Sends the shape, again for as long as an external server is not ready and says when to ask."""
+    readiness = context.readiness
+    while True:
+        requests, _ = await _round(context, servers, shape, done)
+        if not _is_not_ready(context.session, requests):
+            return requests
+        said = _describe_failed(requests)
+        if not await readiness.wait(said, find_retry_after(said)):
+            return requests
+
+
+def _is_not_ready(session: Session, requests: Requests) -> bool:
+    return session.is_external and bool(np.isin(requests.status, NOT_READY).any())
+
+
+def _describe_failed(requests: Requests) -> str:
+    return f"a warm-up request failed: {requests.error[~is_success(requests)][0]}"
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def _read_end(log: Path) -> str:
 
 def _start_or_attach(context: SessionContext) -> AbstractAsyncContextManager[Sequence[Server | ExternalServer]]:
     if context.session.is_external:
-        return external.connect(context.session.engine)
+        return external.connect(context.session.engine, context.readiness)
     return start_replicas(context.session, context.lease, context.folder)
 
 

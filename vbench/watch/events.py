@@ -7,7 +7,8 @@
     ready     start_s, version, …            the servers answer; facts that they report
     measuring run, name, replies             a run begins: its key and name, and the number of replies to expect
     tick      run, replies, tokens           progress of the run, at most once a second; ttft_ms, itl_ms: the latest
-    loading   line                           the telling part of the log's last line, while the servers start
+    loading   line                           while the servers start: the telling part of the log's last line, or when
+                                             a server that is not ours asked to be asked again
     recorded  run, folder, verdict           the run's record is on disk, in this subfolder of the session's folder
     failed    kind, line, log                a server or the load client ended early
     ended     how                            the last event of this process
