@@ -1,7 +1,7 @@
 """Lines as vLLM 0.26 to 0.32, Triton and FlashInfer write them."""
 
 import time
-from datetime import datetime
+from datetime import datetime, timezone
 
 import pytest
 
@@ -116,6 +116,19 @@ def test_where_the_hosts_clock_was_set_since_no_line_has_a_known_time(tmp_path, 
     (found,) = position.find_compilations()
     assert found.kernel == "_topk_forward"
     assert (found.at_s is not None) is known
+
+
+def test_a_run_over_the_end_of_summer_time_has_the_same_local_times_twice(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        end = datetime(2026, 10, 25, 1, tzinfo=timezone.utc).timestamp()
+        position = LogPosition((), end - 3000.0, 100.0)
+        assert [position.was_clock_set(end + s, 3100.0 + s) for s in (-1.0, 1.0, 3600.0)] == [False, True, True]
+        assert not LogPosition((), end + 5.0, 100.0).was_clock_set(end + 3600.0, 3695.0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_start_tells_whether_its_caches_were_warm():

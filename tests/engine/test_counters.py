@@ -35,6 +35,14 @@ def test_labels_may_hold_any_text_and_samples_a_time():
     assert parse(odd) == {"requests_running": 4.0}
 
 
+def test_numbers_are_read_however_they_are_written_and_what_is_none_leaves_the_sum_unknown():
+    tokens = "vllm:generation_tokens_total"
+    page = f'{tokens}{{engine="0"}} 1.25e+06\n{tokens}{{engine="1"}} 5E2\nvllm:num_preemptions_total 0\n'
+    assert parse(page) == {"generation_tokens": 1_250_500.0, "preemptions": 0.0}
+    for word in ("NaN", "+Inf", "-Inf"):
+        assert parse(f'{page}{tokens}{{engine="2"}} {word}\n') == {"preemptions": 0.0}
+
+
 def test_a_longer_name_is_another_series():
     assert parse("vllm:num_requests_waiting_by_reason 5\nvllm:num_requests_waiting 2\n") == {"requests_waiting": 2.0}
 

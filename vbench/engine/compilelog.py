@@ -96,10 +96,15 @@ class LogPosition:
         """
         now = datetime.now()  # noqa: DTZ005  the log is in local time
         found = find_compilations(self.read_since(), now)
-        set_by_s = time.time() - self.taken_at - (time.monotonic() - self.taken_at_monotonic_s)
-        if abs(set_by_s) > SET_S:
+        if self.was_clock_set(time.time(), time.monotonic()):
             return [replace(each, at_s=None) for each in found]
         return [replace(each, at_s=correct_zone(each.at_s, self.taken_at, now.timestamp())) for each in found]
+
+    def was_clock_set(self, now_s: float, now_monotonic_s: float) -> bool:
+        """Whether the host's clock was set between then and now, or went over to summer time or back."""
+        set_by_s = now_s - self.taken_at - (now_monotonic_s - self.taken_at_monotonic_s)
+        offsets = {time.localtime(each).tm_gmtoff for each in (self.taken_at, now_s)}
+        return abs(set_by_s) > SET_S or len(offsets) > 1
 
 
 def correct_zone(at_s: float | None, since_s: float, until_s: float) -> float | None:

@@ -6,6 +6,7 @@ Telemetry reads a page each second, so only the lines that are needed are parsed
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection
 from statistics import fmean
@@ -48,11 +49,14 @@ def parse(text: str) -> dict[str, float]:
 
 
 def parse_samples(text: str, prefixes: Collection[str]) -> dict[str, list[float]]:
-    """The values of the series with these prefixes, by name, one for each set of labels; empty if malformed."""
+    """The values of the series with these prefixes, by name, one for each set of labels; empty if malformed.
+
+    One that is NaN or infinite is none, and then the others of its name are not all: nothing is known of that name.
+    """
     found: defaultdict[str, list[float]] = defaultdict(list)
     for sample in _samples(text, prefixes):
         found[sample.name].append(sample.value)
-    return dict(found)
+    return {name: values for name, values in found.items() if all(map(math.isfinite, values))}
 
 
 def parse_cache_config(text: str) -> list[dict[str, str]]:

@@ -272,8 +272,8 @@ def _merged_tokens(requests: Requests) -> Reason | None:
     if share <= MERGED_SHARE:
         return None
     sentence = (
-        f"{share:.0%} of chunks brought several tokens: the server's front end lags; ITL is their even share, unless "
-        "it says how many (engine.extra_args=[--enable-force-include-usage])"
+        f"{share:.0%} of chunks brought several tokens: the server's front end lags, or it decodes speculatively; ITL "
+        "is their even share, unless it says how many (engine.extra_args=[--enable-force-include-usage])"
     )
     return Reason("merged_tokens", sentence)
 
