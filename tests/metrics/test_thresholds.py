@@ -314,3 +314,21 @@ def test_a_counter_that_fell_is_another_servers(key):
     judged = judge(many(), run_config().workload, {key: -1.0})
     assert [reason.code for reason in judged.invalid] == ["counters_fell"]
     assert judged.invalid[0].sentence.startswith(f"{key.removeprefix('server_')} of the server fell")
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(1.9, set()), (2.1, {"uneven_replicas"})])
+def test_a_replica_may_take_less_than_twice_as_long_a_token_as_another(times, verdict):
+    replies = [[(1.0, 1), (1.0 + 0.1 * (times if i % 2 else 1.0), 1)] for i in range(16)]
+    replica = np.arange(16) % 2
+    assert codes(requests(*replies, replica=replica)) == verdict
+    assert codes(requests(*replies)) == set()  # one replica
+    few = requests(*replies[:15], replica=replica[:15])  # seven of the slower one
+    assert codes(few) == set()
+    lost = requests(*replies, replica=replica, error=np.array(["reset"] + [""] * 15))
+    assert codes(lost) == {"failed_requests"}
+
+
+def test_the_slower_replica_is_named():
+    made = requests(*[[(1.0, 1), (1.1, 1)]] * 8, *[[(1.0, 1), (1.5, 1)]] * 8, replica=np.repeat([0, 1], 8))
+    [warning] = [each for each in judge(made, run_config().workload, {}).warnings if each.code == "uneven_replicas"]
+    assert warning.sentence.startswith("replica 1 took 5.0 times as long a token as replica 0 ")

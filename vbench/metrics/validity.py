@@ -15,6 +15,7 @@ from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compile
 from vbench.metrics.coverage import empty_replies, few_samples, long_replies, nothing_measured, out_of_prompts
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
 from vbench.metrics.host_rules import contended_host, starved_host
+from vbench.metrics.replica_rules import uneven_replicas
 from vbench.metrics.server_rules import COUNT_SHARE, counters_fell, other_requests, others_unknown, token_mismatch
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
@@ -86,6 +87,7 @@ def judge(
         None if compiles_on_demand else _stalled_unexplained(found),
         _paused_replies(found),
         _busy_front_end(found),
+        uneven_replicas(requests),
         _merged_tokens(requests),
         evicted_prefixes(found),
         scattered_prefixes(found),
