@@ -34,6 +34,14 @@ def test_gpu_time_is_from_the_lease_to_the_last_load_times_the_gpus():
     assert row["share"] == pytest.approx(sum(load_s) / (180 + load_s[1]))
 
 
+@pytest.mark.parametrize(("held_since", "told"), [("10:00:00", True), ("10:00:01", False), ("11:00:00", False)])
+def test_gpus_cannot_be_held_for_less_time_than_their_loads_took(held_since, told):
+    """As if the host's clock had been set back by an hour between the two."""
+    there = records.record().environment | {"held_since": f"2026-11-20T{held_since}+00:00"}
+    sections = found(records.record(environment=there), records.record(gpus=2, tp=2))
+    assert ("gpu-time" in sections) is told
+
+
 def test_a_run_that_only_starts_a_server_holds_its_gpus_while_it_starts():
     there = records.record().environment | {"held_since": "2026-11-20T09:59:58+00:00"}
     start = records.record(gpus=2, tp=2, num_prompts=0, lengths=Lengths.none, environment=there)  # of 42.5 s

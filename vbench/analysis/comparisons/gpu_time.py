@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -34,7 +34,8 @@ def sections(runs: Runs, _: Options) -> list[Section]:
 def gpu_time(rows: pd.DataFrame) -> pd.DataFrame:
     """GPU seconds of each session, held and under load: session, points, held GPU s, measuring GPU s, share.
 
-    A resumed session held its GPUs several times; these are summed.
+    A resumed session held its GPUs several times; these are summed. A lease that ended before its loads could, because
+    the host's clock was set back, is left out.
     """
     known = rows[rows["held_since"].notna() & (pd.to_numeric(rows["gpus"], errors="coerce") > 0)]
     load_s = known["duration"].fillna(0.0)
@@ -42,14 +43,15 @@ def gpu_time(rows: pd.DataFrame) -> pd.DataFrame:
         known[LENGTHS] != "none", known[START].fillna(0.0)
     )  # a run without load consists of its start
     timed = known.assign(load_s=load_s, end=known["start_time"] + pd.to_timedelta(spent_s, unit="s"))
-    made = [_lease(str(session), lease) for (session, _), lease in timed.groupby(["session", "held_since"])]
+    leases = [_lease(str(session), lease) for (session, _), lease in timed.groupby(["session", "held_since"])]
+    made = [each for each in leases if each["held GPU s"] >= each["measuring GPU s"]]
     if not made:
         return pd.DataFrame(columns=["session", "points", "held GPU s", "measuring GPU s", "share"])
     table = pd.DataFrame(made).groupby("session", as_index=False).sum()
     return table.assign(share=table["measuring GPU s"] / table["held GPU s"])
 
 
-def _lease(session: str, lease: pd.DataFrame) -> dict[str, object]:
+def _lease(session: str, lease: pd.DataFrame) -> dict[str, Any]:
     held_s = (lease["end"].max() - pd.Timestamp(lease["held_since"].iloc[0])).total_seconds()
     gpus = int(lease["gpus"].iloc[0])
     return {
