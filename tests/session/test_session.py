@@ -118,13 +118,15 @@ def test_after_a_warm_up_throughput_is_what_the_server_served_while_the_load_was
     assert found["warmup_requests"] == (~counted).sum() > 0
 
 
-def test_a_ramp_that_a_server_bears_is_not_called_saturated(tmp_path):
-    """Of the requests that were sent: duration_s ends it before all are."""
-    ends = {"ramp_up_strategy": "linear", "ramp_up_start_rps": 5.0, "ramp_up_end_rps": 60.0}
-    made = session(loads=[60], workload={"burstiness": math.inf, "duration_s": 2.0, **ends})
-    found = executed(made, tmp_path)[60]
-    assert found.metrics["num_prompts"] < 60
-    assert found.metrics["saturated"] == 0.0
+def test_whether_a_ramp_is_saturated_is_judged_by_the_rates_of_the_requests_that_were_sent(tmp_path, monkeypatch):
+    judged = []
+    monkeypatch.setattr(measuring, "is_saturated", lambda *given: bool(judged.append(given)))
+    ends = {"ramp_up_strategy": "linear", "ramp_up_start_rps": 5.0, "ramp_up_end_rps": 64.0}
+    executed(session(loads=[60], workload={"burstiness": math.inf, "duration_s": 1.0, **ends}), tmp_path)
+    for requests, rates in judged:
+        assert len(rates) == len(requests) < 60  # time ended it
+        assert rates == pytest.approx([5.0 + i for i in range(len(requests))])
+    assert judged
 
 
 def test_servers_that_do_not_start_again_fail_what_is_left(tmp_path):
