@@ -125,6 +125,25 @@ def test_a_value_that_must_be_given_is_asked_for_by_its_key():
         from_plain(RunConfig, {"model": {}})
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("hardware.gpu.name=x", "hardware.gpu.name: there is no GPU to describe; choose one too, as hardware=1xh100"),
+        ("+hardware.gpu.x=1", "hardware.gpu.x: there is no GPU to describe; choose one too, as hardware=1xh100"),
+        ("model.rope_scaling.factor=3", "set it whole, as 'model.rope_scaling={factor: …}'"),
+        ("engine.base_url.x=1", "engine.base_url is a value and holds no keys; set it as engine.base_url=…"),
+        ("engine.command.x=1", "engine.command is a value and holds no keys; set it as engine.command=…"),
+        ("workload.num_prompts.x=1", "workload.num_prompts is a value and holds no keys; set it as"),
+    ],
+)
+def test_a_key_below_null_or_a_value_is_refused_in_a_line(word, told):
+    with pytest.raises(Refused, match=re.escape(told)) as refusal:
+        composed(word)
+    assert "\n" not in str(refusal.value)
+    run = composed("hardware=1xh100", "hardware.gpu.name=x", "+engine.env.A=b", "engine.command.0=python3")
+    assert (run.hardware.gpu.name, run.engine.command[0], run.engine.env["A"]) == ("x", "python3", "b")
+
+
 def test_hydras_errors_become_refusals_of_ours():
     with pytest.raises(Refused, match="no such key"):
         composed("hardware=2xh100", "+hardware.gpu.foo=3")

@@ -1,9 +1,13 @@
 """Each rule between the values of a run: one value that it allows, and the nearest that it refuses."""
 
+import dataclasses
+import re
+
 import pytest
 from builders import run_config
 
 from vbench.plan.rules import check_run
+from vbench.schema import RunConfig, keys
 from vbench.schema.errors import Refused
 
 SHAPE = {"lengths": "random", "num_prompts": 1, "input_len": 1000, "output_len": 100}
@@ -50,6 +54,37 @@ def test_a_rule_holds_up_to_its_edge_and_its_refusal_names_the_key(key, allowed,
     with pytest.raises(Refused, match=key if key != "workload.slo" else "workload.slo.tpot_ms") as refusal:
         check_run(run_config(**parts(key, refused)))
     assert "\n" not in str(refusal.value)
+
+
+def of_dotted(name, value):
+    """A run on a GPU whose dotted key has this value."""
+    given = {"hardware": {"gpus": 1}}
+    run = run_config(**given)
+    *path, last = name.split(".")
+    owners = [run]
+    for part in path:
+        owners.append(getattr(owners[-1], part))
+    for owner, part in zip(reversed(owners), [last, *reversed(path)], strict=True):
+        value = dataclasses.replace(owner, **{part: value})
+    return value
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+@pytest.mark.parametrize("key", [key.name for key in keys(RunConfig) if str in key.kinds])
+def test_a_text_that_is_blank_is_refused_by_its_key(key, blank):
+    assert check_run(run_config(hardware={"gpus": 1})).model.name == "tiny"
+    with pytest.raises(Refused, match=f"^{re.escape(key)}={blank!r}: must not be blank") as refusal:
+        check_run(of_dotted(key, blank))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("words", [[], [""], ["python", " "]])
+def test_a_command_without_a_program_and_a_variable_without_a_name_are_refused(words):
+    with pytest.raises(Refused, match=r"^engine\.command(=\[\])?: "):
+        check_run(run_config(engine={"weights": "dummy", "command": words}))
+    if words:
+        with pytest.raises(Refused, match=r"^engine\.env_from: one of its words is blank"):
+            check_run(run_config(engine={"weights": "dummy", "env_from": words}))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vbench.compose.containers import make_container
 from vbench.engine import published
@@ -127,9 +127,31 @@ def _scalars(node: yaml.Node | None, key: str = "") -> Iterator[tuple[str, yaml.
 def _apply_overrides(overrides: list[Override], config: DictConfig) -> None:
     for override in overrides:
         key = override.key_or_group
+        _refuse_below_value(config, key)
         if override.type is OverrideType.CHANGE and isinstance(override.value(), dict) and not key.startswith("hydra."):
             _clear(config, key, override.value())
         _merge_overrides([override], config)
+
+
+def _refuse_below_value(config: DictConfig, key: str) -> None:
+    """Raises Refused for a key of a part that is null, or of a plain value: OmegaConf ends with an assertion there."""
+    node: Any = config
+    path = key.split(".")
+    for depth, name in enumerate(path[:-1], 1):
+        if not isinstance(node, DictConfig) or name not in node:
+            return  # an unknown key, which is left to Hydra
+        node = node._get_node(name)  # noqa: SLF001  node[name] resolves it
+        is_place = isinstance(node, ListConfig) and path[depth].isdigit()
+        if node._is_none() or not (isinstance(node, DictConfig) or is_place):  # noqa: SLF001
+            raise Refused(_explain_value(".".join(path[:depth]), key, isinstance(node, DictConfig)))
+
+
+def _explain_value(part: str, key: str, may_hold_keys: bool) -> str:
+    if part == "hardware.gpu":
+        return f"{key}: there is no GPU to describe; choose one too, as hardware=1xh100"
+    if may_hold_keys:
+        return f"{key}: {part} is null; set it whole, as '{part}={{{key.removeprefix(part + '.')}: …}}'"
+    return f"{key}: {part} is a value and holds no keys; set it as {part}=…"
 
 
 def _clear(config: DictConfig, key: str, value: Any) -> None:

@@ -7,6 +7,7 @@ import math
 from typing import Any
 from urllib.parse import urlsplit
 
+from vbench.plan.blank_rules import check_blanks
 from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
 from vbench.plan.load_rules import check_lengths, check_shared_load
 from vbench.plan.positions import check_context, default_context
@@ -50,6 +51,7 @@ def check_run(run: RunConfig) -> RunConfig:
 
 def check_address(run: RunConfig) -> RunConfig:
     """The run with its `engine.base_url` in one form: what must hold before its server may be asked. Raises Refused."""
+    check_blanks(run)
     run = dataclasses.replace(run, engine=_normalise_base_url(run.engine))
     check_secrets(run)
     return run
@@ -270,7 +272,6 @@ def _check_experiment(name: str) -> None:
     """It names a folder below multirun/ and an MLflow experiment: both have rules, met here before anything runs."""
     parts = name.split("/")
     shown = name if len(name) <= LONGEST_EXPERIMENT else f"{name[:40]}…"
-    _require(bool(name.strip()), f"experiment={shown!r}: must not be blank")
     _require(
         not {"", ".", ".."} & set(parts),
         f"experiment={shown}: it names a folder below multirun/; leave out '.', '..' and a slash at either end",
