@@ -81,6 +81,21 @@ def test_only_what_was_logged_since_counts_in_every_replica_s_log(tmp_path):
     assert [each.kernel for each in position.find_compilations()] == ["_routing_forward"]
 
 
+def test_a_log_that_is_cut_or_gone_is_told(tmp_path):
+    log = tmp_path / "server.log"
+    log.write_text(MOE + "\n")
+    position = LogPosition.at_end([log])
+    with log.open("a") as file:
+        file.write(MOE + "\n")
+    assert not position.was_cut()
+    log.write_text("")
+    assert position.was_cut()
+    log.unlink()
+    assert position.was_cut()
+    assert position.find_compilations() == []
+    assert LogPosition.at_end([log]).was_cut()  # from then on too
+
+
 @pytest.mark.parametrize("zone_s", [0, 3600, -8 * 3600, 5.75 * 3600, 14 * 3600])
 def test_a_line_of_a_container_in_another_time_zone_has_its_true_instant(zone_s):
     assert correct_zone(10_000.0 + zone_s, 9_990.0, 10_100.0) == 10_000.0

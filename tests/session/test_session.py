@@ -118,6 +118,17 @@ def test_after_a_warm_up_throughput_is_what_the_server_served_while_the_load_was
     assert found["warmup_requests"] == (~counted).sum() > 0
 
 
+@pytest.mark.parametrize("remove", [Path.unlink, lambda log: os.truncate(log, 0)])
+def test_a_run_whose_log_somebody_removed_may_have_compiled_unseen(tmp_path, remove):
+    def listen(event):
+        if event.kind == "measuring" and (tmp_path / "server.log").exists():
+            remove(tmp_path / "server.log")
+
+    found = executed(session(loads=[30]), tmp_path, listen)[30]
+    assert "log_cut" in [reason.code for reason in found.invalid]
+    assert found.metrics["completed"] == 30
+
+
 def test_whether_a_ramp_is_saturated_is_judged_by_the_rates_of_the_requests_that_were_sent(tmp_path, monkeypatch):
     judged = []
     monkeypatch.setattr(measuring, "is_saturated", lambda *given: bool(judged.append(given)))

@@ -14,6 +14,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -78,13 +79,17 @@ class LogPosition:
 
     @classmethod
     def at_end(cls, logs: Sequence[Path]) -> LogPosition:
-        return cls(tuple((log, log.stat().st_size) for log in logs), time.time(), time.monotonic())
+        return cls(tuple((log, _size(log)) for log in logs), time.time(), time.monotonic())
+
+    def was_cut(self) -> bool:
+        """Whether a log is gone, or shorter than it was: what else was logged since then is not known."""
+        return any(not log.exists() or _size(log) < size for log, size in self.sizes)
 
     def read_since(self) -> str:
         """Returns everything that the servers have logged since then, one log after the other."""
         parts = []
         for log, size in self.sizes:
-            with log.open("rb") as file:
+            with suppress(FileNotFoundError), log.open("rb") as file:
                 file.seek(size)
                 parts.append(file.read().decode(errors="replace"))
         return "\n".join(parts)
@@ -105,6 +110,11 @@ class LogPosition:
         set_by_s = now_s - self.taken_at - (now_monotonic_s - self.taken_at_monotonic_s)
         offsets = {time.localtime(each).tm_gmtoff for each in (self.taken_at, now_s)}
         return abs(set_by_s) > SET_S or len(offsets) > 1
+
+
+def _size(log: Path) -> int:
+    """Of a log that somebody removed: 0."""
+    return log.stat().st_size if log.exists() else 0
 
 
 def correct_zone(at_s: float | None, since_s: float, until_s: float) -> float | None:

@@ -13,6 +13,10 @@ from collections.abc import Sequence
 from vbench.schema.record import Reason
 
 STALL_TOKENS = 10  # median inter-token latencies: a shorter pause of all requests is not reported
+LOG_CUT = Reason(
+    "log_cut",
+    "a server's log was cut or removed during the run: whether the engine compiled under load is not known",
+)
 NAMED_KERNELS = 3  # listed in a sentence
 COMPILED_SHARE = 0.01  # of any quoted figure: what compilations may have cost a run that is still to be trusted
 

@@ -11,6 +11,7 @@ MORE_CPU = (
 )
 REMEDY: Mapping[str, str] = {  # by code of the reason
     "compiled_under_load": "run the same command with rerun=invalid: the kernels are compiled now",
+    "log_cut": "leave server.log in place while its session runs, then rerun=invalid",
     "ended_early": "nothing: the server does not bear this rate; measure a lower workload.request_rate",
     "failed_requests": "look at server.log beside the record, mend what the error names, then rerun=invalid",
     "nothing_measured": "raise workload.num_prompts, or lower workload.warmup_s",

@@ -18,6 +18,7 @@ from vbench.engine.compilelog import VERBOSE_MONITOR, Compilation, LogPosition
 from vbench.engine.counters import compute_changes, count_earlier_requests, parse_hit_shares
 from vbench.loadgen import REPORT_S, Client, Load, count_needed
 from vbench.metrics.cached import CacheFacts, count_cached, find_hits, hit_metrics
+from vbench.metrics.compile_rules import LOG_CUT
 from vbench.metrics.compiling import compile_share
 from vbench.metrics.conversing import (
     session_metrics,
@@ -125,7 +126,7 @@ async def measure(
     unsent = requests.error == NOT_SENT
     requests, incomplete = requests.select(~unsent), requests.session[unsent[: len(requests.session)]]
     servers.settle_logs()
-    compiled = logs.find_compilations()
+    compiled, is_log_cut = logs.find_compilations(), logs.was_cut()
     servers.check_alive()
     if not is_success(requests).all():  # what was broken off here may still run there
         await servers.wait_until_idle()
@@ -182,7 +183,7 @@ async def measure(
         | ({"prompt_vocab_size": model.vocab_size} if model.is_unknown else {}),
         metrics=found,
         warnings=judgement.warnings,
-        invalid=judgement.invalid,
+        invalid=[*judgement.invalid, *([LOG_CUT] if is_log_cut else [])],
     )
 
 
