@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional  # the forms that OmegaConf 2.3 reads on Python 3.10
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -17,6 +18,12 @@ from vbench.analysis.section import slug
 from vbench.schema.errors import Refused
 
 FORMATS = ("png", "svg", "pdf")
+TAKES = {  # what a key takes that is no text
+    "num_prompts": "a whole number of prompts, as num_prompts=80",
+    "figures": f"formats of {', '.join(FORMATS)}, as figures=png,svg; [] draws none",
+    "prices": "dollars an hour by the name of a GPU, as prices='{h100: 2.5, a100: 1.8}'",
+    "slo": "limits on x, as slo=20,50,100",
+}
 TEXTS = ("where", "fail_if", "against", "experiment", "out", "x", "y")  # taken as typed: a filter is no YAML
 
 
@@ -62,8 +69,8 @@ def parse_options(arguments: list[str]) -> Options:
             raise Refused(f"{key}: no such option; did you mean {near}=? Choose from {', '.join(known)}")
         try:
             chosen[key] = _parse_value(key, value)
-        except (OmegaConfBaseException, ValueError) as error:
-            raise Refused(f"{argument}: {str(error).splitlines()[0]}") from error
+        except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+            raise Refused(f"{argument}: must be {TAKES.get(key, 'given in words, or left out')}") from error
     return _check(OmegaConf.to_object(chosen))  # type: ignore[arg-type]  # of a structured config: its class
 
 
@@ -83,6 +90,11 @@ def _split(value: str) -> list[str]:
 def _check(chosen: Options) -> Options:
     axis(chosen.x)
     axis(chosen.y)
+    if chosen.num_prompts is not None and chosen.num_prompts < 1:
+        raise Refused(f"num_prompts={chosen.num_prompts}: must be 1 or more; leave it out for the largest common load")
+    for limit in chosen.slo:
+        if not 0 < limit < math.inf:
+            raise Refused(f"slo={limit:g}: must be {TAKES['slo']}, each above 0 and finite")
     if chosen.fail_if is not None and chosen.against is None:
         raise Refused(
             f"fail_if={chosen.fail_if}: give the baseline too: against=EXPERIMENT, or against=an engine version"
