@@ -2,7 +2,7 @@
 
 import pytest
 
-from vbench.engine.serverlog import diagnose, read_facts
+from vbench.engine.serverlog import diagnose, find_last_words, read_facts
 
 # (kind, a part of the telling line, the log)
 LOGS = {
@@ -159,3 +159,23 @@ def test_a_good_start_tells_the_size_of_its_kv_cache_and_how_many_full_contexts_
     assert read_facts("nothing of the kind") == {}
     config = "'cudagraph_capture_sizes': [1, 2, 1024], 'max_cudagraph_capture_size': 1024, 'x': 1"
     assert read_facts(config) == {"max_cudagraph_capture_size": 1024}
+
+
+LOADS = "(EngineCore pid=61) INFO 11-28 09:05:24 [cpu_model_runner.py:68] Starting to load model"
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        ("$ python -m vllm serve\n", ""),
+        ("$ python -m vllm serve\nTriton is installed, but not for CPUs.\n", "Triton is installed, but not for CPUs."),
+        (f"{LOADS}\n(APIServer pid=60) WARNING 11-28 09:05:25 [system_utils.py:255] Found ulimit of 20000\n", "model"),
+        (f"{LOADS}\nTriton is installed, but not for CPUs.\n", "model"),
+        (f'{LOADS}\na.py:1: FutureWarning: old\n  wrapper = lookup(vars(value).get("kernel"))\n', "model"),
+        (f"{LOADS}\n\rLoading shards:  25% Completed | 1/4\rLoading shards:  50% Completed | 2/4", "50% Completed | 2/4"),
+        (f"{LOADS}\n(Worker pid=62) ERROR 11-28 09:05:26 [core.py:9] out of memory\n", "out of memory"),
+    ],
+    ids=["started", "nothing better", "a warning", "no level", "Python's warning", "a bar", "an error"],
+)
+def test_while_a_server_starts_the_log_is_quoted_where_it_says_what_it_does(log, told):
+    assert find_last_words(log).endswith(told) if told else not find_last_words(log)

@@ -201,6 +201,13 @@ def test_no_series_has_two_points_at_one_time_and_step_of_which_mlflow_shows_the
     assert len({(point.key, point.at_ms, point.step) for point in found}) == len(found)
 
 
+def test_samples_a_second_apart_have_a_step_each_though_they_jitter_and_the_last_is_early():
+    """MLflow draws two values at one step as a vertical stroke."""
+    times = np.array([-0.013, 0.996, 2.004, 2.998, 3.27])
+    found = points(Series(times, {"server/requests_running": np.array([0.0, 1.0, 2.0, 3.0, 4.0])}, 1e9))
+    assert [(point.step, point.value) for point in found] == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 4.0)]
+
+
 def test_the_note_of_a_run_tells_no_percentile_of_too_few_replies():
     assert "| p99_itl_ms | needs 299 |" in note(records.record(num_prompts=80))
     few_of_many = records.record(num_prompts=320)

@@ -109,6 +109,21 @@ def test_a_session_that_waits_with_a_long_reason_takes_one_line(width):
     assert totals.startswith("sessions: ")
 
 
+@pytest.mark.parametrize("width", [60, 200])
+def test_a_long_queue_leaves_the_totals_on_a_terminal_though_names_take_two_lines(width):
+    sessions = {Path(f"mistral7b-4xh100-tp4-724378{place:02}"): session(8) for place in range(30)}
+    screen = Screen(sessions)
+    screen.console = Console(width=width, height=24, highlight=False)
+    for folder in sessions:
+        screen.progress_of(folder).update(Event(NOW - 12, "waiting", {"wanted": "1 of h100"}))
+    with screen.console.capture() as shown:
+        screen.console.print(screen._status_table())
+    lines = shown.get().splitlines()
+    assert len(lines) <= 24
+    assert sum("waiting" in line for line in lines) == (8 if width == 60 else 16)
+    assert "0 done, 0 running, 30 to come" in "".join(lines)
+
+
 def test_when_all_sessions_have_ended_no_time_is_left():
     screen = Screen({MEASURING: session(8)})
     screen.progress_of(MEASURING).update(Event(NOW, "ended", {}))

@@ -19,6 +19,9 @@ PREFIX = re.compile(
 )
 HARMLESS = {"DEBUG", "INFO", "WARNING"}
 SHOWN = 70  # characters of a line on the screen
+SAYS = {"INFO", "ERROR", "CRITICAL"}
+PROGRESS = re.compile(r"\d%")
+COMMAND = "$ "  # the log's first line: how the server was started
 SOURCE = re.compile(r'File "|raise ')  # lines of a traceback that quote the program
 RAISED = re.compile(r"^([\w.]+(Error|Exception)(: |$)|what\(\): )")
 # One process of an engine says of another, or of itself, that it died: the reason stands elsewhere.
@@ -99,10 +102,16 @@ def diagnose(log: str, returncode: int) -> Diagnosis:
 
 
 def find_last_words(log: str) -> str:
-    """What the log said last, in at most SHOWN characters, without level, time and process; empty if nothing."""
-    words = (line[match.end() :].strip() for line in reversed(_split_lines(log)) if (match := PREFIX.match(line)))
-    last = next((text for text in words if any(map(str.isalpha, text))), "")
-    return last if len(last) <= SHOWN else f"{last[: SHOWN - 1]}…"
+    """What the log said last of what it does, in at most SHOWN characters, without level, time and process.
+
+    Warnings and lines without a level (of a traceback, of Python's warnings) are told only if there is nothing else, for
+    one of them may be the last line of most of a start. Empty if nothing was said.
+    """
+    said = [(match["level"], line[match.end() :].strip()) for line in _split_lines(log) if (match := PREFIX.match(line))]
+    words = [(level, text) for level, text in said if any(map(str.isalpha, text)) and not text.startswith(COMMAND)]
+    does = [text for level, text in words if level in SAYS or PROGRESS.search(text)]
+    last = [*(text for _, text in words), *does][-1:]
+    return "".join(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…" for text in last)
 
 
 def read_facts(log: str) -> dict[str, float]:

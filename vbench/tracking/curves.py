@@ -25,7 +25,7 @@ class Point(NamedTuple):
     key: str  # group/name
     value: float
     at_ms: int  # since 1970
-    step: int  # whole seconds since the run's start; below 0 before it
+    step: int  # the nearest whole second since the run's start; below 0 before it
 
 
 def points(series: Series) -> list[Point]:
@@ -42,10 +42,9 @@ def _points(series: Series, name: str, most: int) -> list[Point]:
     times, values = series.samples(name)
     chosen = np.unique(np.linspace(0, len(times) - 1, min(most, len(times))).round().astype(int))
     found = [
-        Point(
-            name, round_digits(float(values[i])), round((series.started_at + times[i]) * 1e3), int(np.floor(times[i]))
-        )
+        Point(name, round_digits(float(values[i])), round((series.started_at + times[i]) * 1e3), round(float(times[i])))
         for i in chosen
     ]
-    # Of two values at one time and step MLflow shows the larger, not the later.
-    return list({(point.at_ms, point.step): point for point in found}.values())
+    # MLflow draws over the steps: two values at one are a vertical stroke. Samples are a second apart, about at whole
+    # seconds, so that only the one at the run's end shares a step. Of two at one time it shows the larger, not the later.
+    return list({point.step: point for point in found}.values())

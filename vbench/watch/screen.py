@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -194,7 +195,7 @@ class Screen:
         in_flight = {name: each for name, each in self.board.sessions.items() if each.state in IN_FLIGHT}
         shown = sorted(in_flight, key=lambda name: in_flight[name].state not in RUNNING)
         rows = []
-        for name in shown[: max(self.console.height - LINES_KEPT_FREE, 1)]:
+        for name in _fit(shown, names, self.console.height - LINES_KEPT_FREE):
             left = _left(self.board.session_left_s(name, now))
             cells = (literal(Path(name).name), *_progress_cells(in_flight[name], now, self._repeats), left)
             found = dict(zip(COLUMNS, map(Text.from_markup, cells), strict=True))
@@ -213,6 +214,15 @@ class Screen:
         total = sum(len(progress.session.runs) for progress in self.board.sessions.values())
         left = f" · {_left(self.board.campaign_left_s(now))} left" if done < len(self.board.sessions) else ""
         return f"{sessions} · points: {points or 'none yet'} of {total}{left}"
+
+
+def _fit(folders: Sequence[str], width: int, lines: int) -> Sequence[str]:
+    """The first of them whose names, folded to this width, take no more lines; one at least.
+
+    What is too high for a terminal is cut below, where the totals stand.
+    """
+    taken = itertools.accumulate(-(-cell_len(Path(each).name) // max(width, 1)) for each in folders)
+    return folders[: max(sum(each <= lines for each in taken), 1)]
 
 
 def _cut_states(rows: list[list[Text]], columns: list[str], beside: int) -> None:
