@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import shlex
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from rich.progress import track
 from vbench import compose, imported, tracking
 from vbench.schema.archives import holds_records, is_archive, unpack_runs
 from vbench.schema.errors import Refused, VbenchError
+from vbench.schema.pasting import say_command
 from vbench.schema.record import RECORD, REQUESTS, Record
 from vbench.schema.secrets import redact
 from vbench.schema.text import one_line
@@ -134,7 +134,7 @@ def _describe_refused(refused: Mapping[str, list[str]]) -> list[str]:
 def _next_steps(experiments: list[str]) -> list[str]:
     """The commands and pages that show what was filed."""
     pages = [page for experiment in experiments if (page := tracking.page(experiment))]
-    compare = [f"compare: python -m vbench.analysis {shlex.quote(f'experiment={each}')}" for each in experiments]
+    compare = [f"compare: {say_command('analyze', f'experiment={each}')}" for each in experiments]
     return [*compare, *pages]
 
 

@@ -19,6 +19,7 @@ from vbench.analysis.comparisons import within_slo
 from vbench.analysis.inline import inline_svg
 from vbench.analysis.options import Options, parse_options
 from vbench.schema.errors import Refused
+from vbench.schema.pasting import say_command
 from vbench.schema.record import Reason
 
 pytestmark = [
@@ -62,7 +63,7 @@ def test_an_empty_experiment_says_what_to_do(runs, capsys):
     assert door.main(["experiment=Default"]) == 2
     assert capsys.readouterr().err == (
         "vbench: experiment=Default has no runs yet; measure (vbench model=…) or file records "
-        "(python -m vbench.ingest PATH)\n"
+        f"({say_command('ingest', 'PATH')})\n"
     )
 
 

@@ -28,7 +28,9 @@ def test_the_command_that_is_printed_for_an_odd_name_is_quoted_for_a_shell(measu
     line = next(line for line in measured[1].splitlines() if line.startswith("records:"))
     assert line.startswith("records: multirun/a [b] ")
     command = shlex.split(line.partition("compare: ")[2])
-    assert command == ["python", "-m", "vbench.analysis", "experiment=a [b]"]
+    assert command[-4:] == ["-m", "vbench", "analyze", "experiment=a [b]"]
+    told = subprocess.run([*command, "figures=[]"], cwd=measured[0], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
 
 
 def test_a_campaign_goes_on_beside_files_that_it_cannot_read(measured):

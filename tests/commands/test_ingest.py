@@ -109,7 +109,7 @@ def test_a_record_that_the_store_refuses_is_named_and_the_others_are_filed(tmp_p
     gone = records.saved(records.record(num_prompts=20, experiment="it's gone"), tmp_path / "multirun")
     records.saved(records.record(num_prompts=40, experiment="kept"), tmp_path / "multirun")
     assert ingest.main([str(gone)]) == 0
-    assert "compare: python -m vbench.analysis 'experiment=it'\"'\"'s gone'" in capsys.readouterr().out
+    assert "-m vbench analyze 'experiment=it'\"'\"'s gone'" in capsys.readouterr().out
     from vbench.tracking.opening import connect
 
     client = connect()

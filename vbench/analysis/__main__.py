@@ -19,6 +19,7 @@ from vbench.analysis.options import Options, parse_options
 from vbench.analysis.terminal import print_answer, print_files, print_outcome, print_section
 from vbench.analysis.unfinished import count_to_come
 from vbench.schema.errors import Refused, VbenchError
+from vbench.schema.pasting import say_command
 from vbench.watch.console import open_console
 from vbench.watch.pipes import end_quietly
 
@@ -181,7 +182,7 @@ def _explain_empty(chosen: Options, foreign: int) -> str:
         return f'no run of {place} passes where="{chosen.where}"; leave it out to see all'
     if foreign:
         return f"{place} has {foreign} runs, but none of vbench's"
-    return f"{place} has no runs yet; measure (vbench model=…) or file records (python -m vbench.ingest PATH)"
+    return f"{place} has no runs yet; measure (vbench model=…) or file records ({say_command('ingest', 'PATH')})"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ jobs.
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Iterable, Sequence
 
@@ -29,6 +28,7 @@ from vbench.plan.sessions import Session
 from vbench.schema import Launcher, RunConfig
 from vbench.schema.errors import Refused
 from vbench.schema.files import refuse_if_unwritable
+from vbench.schema.pasting import say_command
 from vbench.tracking.delivery import Delivery
 from vbench.watch.markup import fill_markup
 from vbench.watch.outcome import advice, exit_code, summary
@@ -148,9 +148,8 @@ def _conclude(tasks: Sequence[Task], jobs: Jobs, screen: Screen, watcher: Watche
     experiments = sorted({task.session.experiment for task in tasks})
     screen.print("", *summary(records))
     _close(delivery, screen)
-    line = "records: {}/{}    compare: python -m vbench.analysis {}"
-    compared = shlex.quote(f"experiment={experiments[0]}")
-    screen.print(fill_markup(line, ROOT, ", ".join(experiments), compared), *advice(records))
+    compare = say_command("analyze", f"experiment={experiments[0]}")
+    screen.print(fill_markup("records: {}/{}    compare: {}", ROOT, ", ".join(experiments), compare), *advice(records))
     screen.print(*(fill_markup("{}", line) for line in answer_lines(records)))
     return exit_code(records)
 
@@ -160,4 +159,4 @@ def _close(delivery: Delivery, screen: Screen) -> None:
         screen.print("filing records in MLflow")
         delivery.close()
     for line in delivery.report():
-        screen.print(fill_markup("[yellow]not filed[/]: {}; later: python -m vbench.ingest {}", line, ROOT))
+        screen.print(fill_markup("[yellow]not filed[/]: {}; later: {}", line, say_command("ingest", str(ROOT))))

@@ -14,6 +14,7 @@ from vbench.engine import hub
 from vbench.engine.dummy import name_special_tokens
 from vbench.schema import Engine, Model, Weights
 from vbench.schema.errors import HubFailed, Refused
+from vbench.schema.pasting import say_command
 
 # vLLM takes the first of these kinds that a repository has, at its top (its DefaultModelLoader, load format auto).
 KINDS = {
@@ -112,7 +113,7 @@ def _require_by_hub_id(hub_id: str, name: str, revision: str | None) -> None:
         except HubFailed as error:
             raise Refused(
                 f"{error}; its weights are not whole in {hub.find_cache()} either: fetch them where the hub is "
-                f"in reach (python -m vbench.fetch model={name}), or measure with engine.weights=dummy"
+                f"in reach ({say_command('fetch', f'model={name}')}), or measure with engine.weights=dummy"
             ) from error
 
 

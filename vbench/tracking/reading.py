@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from vbench.schema.errors import Refused
+from vbench.schema.pasting import say_command
 from vbench.tracking.failures import first_line, store_errors
 from vbench.tracking.mapping import restore
 from vbench.tracking.opening import connect
@@ -65,7 +66,7 @@ def query(experiment: str | None = None, where: str = "") -> pd.DataFrame:
     if path is not None and not path.is_file():
         raise Refused(
             f"nothing is tracked yet: there is no {path}; measure (vbench model=…), file records "
-            "(python -m vbench.ingest PATH), or set MLFLOW_TRACKING_URI"
+            f"({say_command('ingest', 'PATH')}), or set MLFLOW_TRACKING_URI"
         )
     with store_errors(f"cannot read {path or 'the tracking server'}"):
         if path is None or not has_known_schema(path):
