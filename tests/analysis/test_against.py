@@ -76,6 +76,20 @@ def test_a_version_is_compared_with_another_of_the_same_store(store, capsys):
     assert "engine_version (vllm 0.32.0 against vllm 0.26.0)" in said
 
 
+def test_the_report_begins_with_the_ratios_that_were_asked_for(store, capsys):
+    store(*campaign("old", (1000, 1005, 1010)), *campaign("new", (900, 905, 910)))
+    assert door.main(["experiment=new", "against=old", "figures=[]"]) == 0
+    said = " ".join(capsys.readouterr().out.partition("Which system")[0].split())
+    assert "Against the baseline llama8b · 1xh100 · tp1, divided by old at 1 point: output tokens/s 0.900 [" in said
+
+
+def test_a_baseline_that_has_no_point_in_common_is_said_first(store, capsys):
+    store(*campaign("old", (1000, 1010)), *campaign("new", (900, 910), num_prompts=80))
+    assert door.main(["experiment=new", "against=old", "figures=[]"]) == 0
+    said = " ".join(capsys.readouterr().out.partition("Which system")[0].split())
+    assert "Against the baseline No point was measured on both sides: they differ in " in said
+
+
 def test_a_gate_without_an_interval_is_undecided_and_says_what_to_measure_after_the_report(store, tmp_path, capsys):
     store(*campaign("old", (1000,)), *campaign("new", (900,)))
     assert door.main(["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]) == 3

@@ -50,6 +50,7 @@ def test_what_was_left_out_says_what_to_do_about_it_as_the_run_does():
     assert REMEDY["lagging_client"] in cannot
     assert "rerun=invalid" in cannot
     assert cannot.count(REMEDY["late_client"]) == 1  # it is the same remedy
+    assert "\nlagging_client, late_client: " in cannot  # a code as it is written in tables and in docs/
     assert "rerun=failed measures it again" in cannot
     runs = frame.runs(records.table([lagging, late]))
     notes = section(comparisons.sections(runs, Options(experiment="grid", figures=[])), "left-out").notes

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vbench.analysis.answers import best_system, bounds, parallelism, unanswered
+from vbench.analysis.answers import against_baseline, best_system, bounds, parallelism, unanswered
 from vbench.analysis.conditions import find_values
 from vbench.analysis.phrases import NOT_VLLM, label_phrase
 from vbench.analysis.unfinished import say_unfinished
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vbench.analysis.section import Section
 
 QUESTIONS: tuple[tuple[str, Callable[[Runs, list[Section], Options], list[str]]], ...] = (
+    ("Against the baseline", against_baseline.sentences),
     ("Which system gives the most", best_system.sentences),
     ("Tensor or data parallel", parallelism.sentences),
     ("What bounds the systems", bounds.sentences),

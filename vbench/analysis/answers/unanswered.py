@@ -31,7 +31,7 @@ def _left_out(found: list[Section]) -> list[str]:
     names = list(dict.fromkeys(data["reason"]))
     return [
         f"Runs that enter no answer, by reason: {join_names(reasons)} (see Left out).",
-        *shorten([f"{remedy[0].upper()}{remedy[1:]}." for remedy in say_remedies(names)], "Left out"),
+        *shorten([f"{remedy}." for remedy in say_remedies(names)], "Left out"),
     ]
 
 

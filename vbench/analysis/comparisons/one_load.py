@@ -108,7 +108,8 @@ def _why_missing(everything: pd.DataFrame, at_load: pd.Series, system: str, mode
         name = load_axis(here).name
         return f"measured only at {name}={', '.join(f'{n:g}' for n in sorted(set(here['load'].dropna())))}"
     latest = at.iloc[0]
-    return f"{latest['verdict']}: {latest['failure'] if latest['verdict'] == 'FAILED' else latest['reasons']}"
+    why = latest["failure"] if latest["verdict"] == "FAILED" else ", ".join(latest["reasons"].split())
+    return f"{latest['verdict']}: {why}"
 
 
 def _letter(index: int) -> str:
