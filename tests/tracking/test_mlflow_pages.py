@@ -113,6 +113,18 @@ def test_runs_are_compared_over_our_parameters_and_metrics(campaign, page, pictu
     page.picture(pictures / "scatter.png")
 
 
+def test_the_charts_begin_with_throughput_over_latency_of_every_run(campaign, page, pictures):
+    """MLflow's own begin with the CPU's, and are of ten runs."""
+    page.open(f"{campaign[0]}&compareRunsMode=CHART")
+    titles = [page.find(f"//*[.='{each}_ms vs. output_throughput']") for each in ("median_itl", "median_ttft")]
+    titles.append(page.find("//*[.='Parallel Coordinates']"))
+    assert [each.rect["y"] for each in titles] == [titles[0].rect["y"]] * 3  # side by side
+    page.find("//*[contains(., 'Throughput and latency, INVALID runs too')]")
+    drawn = "return document.querySelector('.js-plotly-plot')?.data.flatMap(each => each.x).length"
+    page.until(lambda: page.script(drawn) == SYSTEMS * len(LOADS), "point a run")
+    page.picture(pictures / "charts.png")
+
+
 def choose(page, place, *names):
     from selenium.webdriver.common.keys import Keys
 

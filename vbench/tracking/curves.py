@@ -46,5 +46,5 @@ def _points(series: Series, name: str, most: int) -> list[Point]:
         for i in chosen
     ]
     # MLflow draws over the steps: two values at one are a vertical stroke. Samples are a second apart, about at whole
-    # seconds, so that only the one at the run's end shares a step. Of two at one time it shows the larger, not the later.
+    # seconds, so that only the one at the run's end shares a step. Of two at one time MLflow shows the larger.
     return list({point.step: point for point in found}.values())
