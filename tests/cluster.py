@@ -1,7 +1,7 @@
 """A real SLURM on this one host, for tests: a controller and four virtual nodes with fake GPUs, up in some seconds.
 
     with cluster() as slurm: ...        in a test; `slurm.env` makes sbatch, squeue and vbench speak to it
-    python tests/cluster.py             by hand: prints an export and a first job to paste, runs until Ctrl-C
+    python tests/cluster.py             by hand: prints an export and a first job to paste, runs until Ctrl-C or kill
     python tests/cluster.py accounted   the same with accounting
 
     partition   nodes     GPUs of each   preempted by urgent
@@ -303,7 +303,9 @@ if __name__ == "__main__":
     accounted = sys.argv[1:] == ["accounted"]
     if why := missing(accounted):
         sys.exit(why)
-    with cluster(accounted=accounted) as slurm, contextlib.suppress(KeyboardInterrupt):
+    for each in (signal.SIGINT, signal.SIGTERM):  # a shell starts what it puts in the background deaf to Ctrl-C
+        signal.signal(each, lambda *_: sys.exit())
+    with cluster(accounted=accounted) as slurm:
         print(f"export SLURM_CONF={slurm.conf}")
         print(
             "python -m vbench hydra/launcher=slurm model=llama8b hardware=1xh100 engine.weights=dummy "

@@ -172,7 +172,10 @@ LOADS = "(EngineCore pid=61) INFO 11-28 09:05:24 [cpu_model_runner.py:68] Starti
         (f"{LOADS}\n(APIServer pid=60) WARNING 11-28 09:05:25 [system_utils.py:255] Found ulimit of 20000\n", "model"),
         (f"{LOADS}\nTriton is installed, but not for CPUs.\n", "model"),
         (f'{LOADS}\na.py:1: FutureWarning: old\n  wrapper = lookup(vars(value).get("kernel"))\n', "model"),
-        (f"{LOADS}\n\rLoading shards:  25% Completed | 1/4\rLoading shards:  50% Completed | 2/4", "50% Completed | 2/4"),
+        (
+            f"{LOADS}\n\rLoading shards:  25% Completed | 1/4\rLoading shards:  50% Completed | 2/4",
+            "50% Completed | 2/4",
+        ),
         (f"{LOADS}\n(Worker pid=62) ERROR 11-28 09:05:26 [core.py:9] out of memory\n", "out of memory"),
     ],
     ids=["started", "nothing better", "a warning", "no level", "Python's warning", "a bar", "an error"],
