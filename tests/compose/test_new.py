@@ -11,6 +11,7 @@ from vbench import compose as ours
 from vbench.compose import new
 from vbench.host.gpus import GpuFacts
 from vbench.plan.rules import check_run
+from vbench.schema.pasting import say_command
 
 CONFIG = {
     "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "num_hidden_layers": 2, "hidden_size": 64,
@@ -32,8 +33,8 @@ def test_a_model_of_a_config_json_composes_as_its_printed_line_says(tmp_path, ca
     assert new.main(words) == 0
     written, used = capsys.readouterr().out.splitlines()
     assert written == f"wrote {tmp_path}/conf/model/mine.yaml"
-    assert used.startswith("use it: vbench model=mine engine.weights=dummy")
-    overrides = [*shlex.split(used)[3:], "hardware=1xh100"]
+    assert used.startswith(f"use it: {say_command('model=mine', 'engine.weights=dummy')} ")
+    overrides = [*shlex.split(used.partition(" vbench ")[2]), "hardware=1xh100"]
     run = check_run(ours.run_config(compose("config", overrides, return_hydra_config=True)))
     assert (run.model.hub_id, run.model.num_experts, run.model.rope_theta) == ("me/mine", 8, 1e6)
     assert run.model.config_json == CONFIG

@@ -18,6 +18,7 @@ from vbench.engine.published import FOLDER, HUB, make_model, read_model
 from vbench.host import gpus
 from vbench.schema import Gpu, Model, to_plain
 from vbench.schema.errors import Refused
+from vbench.schema.pasting import say_command
 
 HELP = """\
 python -m vbench.compose.new model SOURCE [name=NAME] [hub_id=OWNER/NAME] [dir=FOLDER]
@@ -83,7 +84,8 @@ def write_model(source: str, options: Mapping[str, str]) -> tuple[Path, str]:
     model = dataclasses.replace(found, name=options.get("name") or found.name.lower())
     comment = f"{found.hub_id.rpartition('/')[2]}. Facts from config.json of {found.hub_id}."
     path = _write(options, "model", model.name, comment, _given(model))
-    return path, f"vbench model={model.name} engine.weights=dummy workload.num_prompts=10{_searchpath(path)}"
+    use = say_command(f"model={model.name}", "engine.weights=dummy", "workload.num_prompts=10")
+    return path, f"{use}{_searchpath(path)}"
 
 
 def write_gpu(options: Mapping[str, str]) -> tuple[Path, str]:
@@ -103,7 +105,7 @@ def write_gpu(options: Mapping[str, str]) -> tuple[Path, str]:
         path, choice = _write(options, "gpu", name, comment, facts), f"1x{name}"
     else:
         path, choice = _write(options, "hardware", name, comment, {"gpus": len(here), "gpu": facts}), name
-    return path, f"vbench hardware={choice}{_searchpath(path)}"
+    return path, f"{say_command(f'hardware={choice}')}{_searchpath(path)}"
 
 
 def _read(source: str, hub_id: str | None) -> Model:

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 
-def say_command(command: str, *words: str) -> str:
+def say_command(*words: str) -> str:
     """`vbench analyze experiment=first`, or `.venv/bin/python -m vbench analyze …` where vbench was started so."""
-    return shlex.join([*_find_beginning(), command, *words])
+    return shlex.join([*_find_beginning(), *words])
 
 
 def _find_beginning() -> list[str]:
