@@ -256,6 +256,8 @@ def add_lengths(rows: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
 def _unlike_lengths(rows: pd.DataFrame, total: str, by: Sequence[str]) -> pd.Series:
     found = pd.Series(None, index=rows.index, dtype=object)
     imported = rows[rows["source"] == "imported"]
+    if imported.empty:
+        return found
     for _, alike in imported.groupby([imported[key].map(value_text) for key in by]):
         lengths = (alike[total] / alike["completed"].where(alike["completed"] > 0)).dropna().sort_values()
         groups = (lengths / lengths.shift() > SAME_LENGTH).cumsum()

@@ -23,11 +23,13 @@ MOST_FIGURES = 3
 
 def sections(runs: Runs, options: Options) -> list[Section]:
     """The table of spreads, and the curves of the systems that spread most; none if each system has one length."""
-    conditions = [each for each in runs.conditions if each != LENGTH]
-    if runs.valid.empty:
+    rows = runs.valid[runs.valid[LENGTH].notna()]
+    if rows[LENGTH].nunique() < 2:
         return []
-    labels = add_labels(runs.valid[runs.valid[LENGTH].notna()], conditions)
+    labels = add_labels(rows, [each for each in runs.conditions if each != LENGTH])
     labels = labels[labels.groupby(["model_label", "system_label"])[LENGTH].transform("nunique") > 1]
+    if labels.empty:
+        return []
     data = _data(labels, options.y)
     if data.empty:
         return []

@@ -58,9 +58,11 @@ def _find_remedy(code: str) -> str | None:
 
 def _describe_superseded(rows: pd.DataFrame) -> list[str]:
     """The VALID runs that a later run of their key replaced, by name."""
+    if rows.empty:
+        return []
     named = [f"{say_name(row.run_name)} of {row.start_time:%Y-%m-%d %H:%M} ({row.run_id})" for row in rows.itertuples()]
     listed = "; ".join(named[:MOST_NAMED]) + (f"; and {len(named) - MOST_NAMED} more" if named[MOST_NAMED:] else "")
-    return [f"Superseded by a later VALID run of the same point and experiment: {listed}."] if named else []
+    return [f"Superseded by a later VALID run of the same point and experiment: {listed}."]
 
 
 def count_by_reason(rows: pd.DataFrame) -> pd.DataFrame:

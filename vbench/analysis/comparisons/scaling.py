@@ -30,7 +30,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     y = axis(options.y if axis(options.y).adds_up else THROUGHPUT)
     rows = runs.valid.dropna(subset=["gpus", *SIZES, y.key])
     rows = rows[rows["gpus"] > 0]
-    if rows.empty:
+    if rows["gpus"].nunique() < 2:
         return []
     rows = _drop_metrics(rows, {y.key, "gpus", *SIZES, *(each.column for each in LOAD_AXES), *runs.everything})
     grown = pd.concat([_add_way(rows, size) for size in SIZES])
