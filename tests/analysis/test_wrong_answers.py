@@ -98,7 +98,7 @@ def test_a_percentile_over_few_of_many_replies_cannot_be_told_either():
     """Of 320 replies those with several tokens were too few for a bound of their gaps: a table printed their p99."""
     made = few(320)
     for each in made:
-        each.metrics["p99_queue_upper_ms"] = 1.0  # of every reply
+        each.metrics["p99_ttft_upper_ms"] = 1.0  # of every reply with a token
         each.metrics.pop("p99_itl_upper_ms", None)
     sections, said = asked(*made, x="p99_itl_ms", slo=[100.0])
     assert "needs 299" in sections["throughput-latency"].table["llama8b"].iloc[0]

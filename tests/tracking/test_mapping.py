@@ -211,7 +211,7 @@ def test_samples_a_second_apart_have_a_step_each_though_they_jitter_and_the_last
 def test_the_note_of_a_run_tells_no_percentile_of_too_few_replies():
     assert "| p99_itl_ms | needs 299 |" in note(records.record(num_prompts=80))
     few_of_many = records.record(num_prompts=320)
-    few_of_many.metrics["p99_queue_upper_ms"] = 1.0  # and no bound of ITL
+    few_of_many.metrics["p99_ttft_upper_ms"] = 1.0  # and no bound of ITL
     assert "| p99_itl_ms | needs 299 |" in note(few_of_many)
     assert "| p99_itl_ms | 42 |" in note(records.record(num_prompts=320))
 

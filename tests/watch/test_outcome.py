@@ -47,7 +47,7 @@ def test_a_small_campaign_shows_a_percentile_that_can_be_quoted_under_its_name(c
 def test_a_percentile_of_few_replies_among_many_is_not_shown(capsys):
     made = record(num_prompts=320)
     assert "needs" not in printed(capsys, [made])
-    made.metrics["p99_queue_upper_ms"] = 1.0  # of every reply; the gaps of the few that have any have no such bound
+    made.metrics["p99_ttft_upper_ms"] = 1.0  # of every reply; the gaps of the few that have any have no such bound
     made.metrics.pop("p99_itl_upper_ms", None)
     assert "needs 299" in printed(capsys, [made])
 

@@ -72,7 +72,7 @@ def count_replies(key: str, found: Mapping[Any, Any]) -> float:
     """How many replies tell this percentile, by a record's metrics or a row of them; infinite if they do not say.
 
     0 if they are enough, but too few have such a sample: those of one token have no TPOT. The record shows that by its
-    bounds, as it has one of the wait of all replies.
+    bounds, as it has one of TTFT.
     """
     percent = percentile_of(key)
     if percent and is_known(found.get(witness_key(percent))) and not is_known(found.get(upper_key(key))):
@@ -81,8 +81,11 @@ def count_replies(key: str, found: Mapping[Any, Any]) -> float:
 
 
 def witness_key(percent: int) -> str:
-    """The bound that a record has wherever its replies are enough for this percentile."""
-    return f"p{percent}_queue_upper_ms"
+    """The bound that a record has if it has any, wherever its replies are enough for this percentile.
+
+    Some imported results have those of E2EL and queue time alone.
+    """
+    return f"p{percent}_ttft_upper_ms"
 
 
 def is_known(value: float | None) -> bool:
