@@ -15,7 +15,9 @@ from rich.console import Console
 from vbench.analysis import comparisons, explorer, frame
 from vbench.analysis.answers import answer
 from vbench.analysis.comparisons import against
+from vbench.analysis.labels import add_labels
 from vbench.analysis.options import Options, parse_options
+from vbench.analysis.points import mean_points, mean_text
 from vbench.analysis.section import Section
 from vbench.analysis.terminal import print_section
 from vbench.metrics.intervals import Interval
@@ -108,6 +110,17 @@ def test_a_percentile_over_few_of_many_replies_cannot_be_told_either():
     sections, said = asked(*made, x="p99_itl_ms", slo=[100.0])
     assert "(≤ 90" in sections["throughput-latency"].table["llama8b"].iloc[0]
     assert [each for each in said["Which system gives the most"] if "within" in each]
+
+
+@pytest.mark.parametrize(("bounds", "cell"), [((90.0, 95.0), "42.0 (≤ 95.0)"), ((90.0, None), "needs 299")])
+def test_a_percentile_of_repeats_is_told_if_every_one_of_them_can(bounds, cell):
+    made = [records.record(workload={"seed": seed}) for seed in (0, 1)]
+    for each, bound in zip(made, bounds, strict=True):
+        told = {"p99_itl_upper_ms": bound} if bound else {}
+        each.metrics.update({"p99_ttft_upper_ms": 1.0, "p99_itl_ms": 42.0} | told)
+    runs = frame.runs(records.table(made))
+    [point] = mean_points(add_labels(runs.valid, runs.conditions)).to_dict("records")
+    assert mean_text(point, "p99_itl_ms", ".1f") == cell
 
 
 def test_a_percentile_that_can_be_told_is_compared():

@@ -39,7 +39,7 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
     independent: where a point has several starts, its mean is that of the means of the starts, and the interval is
     Student's t over these. Of a single start it is t over the runs, and does not cover the start. Values that agree
     exactly tell nothing of their spread. `replies`: the fewest of a run; and of each percentile the highest bound of a
-    run.
+    run, NaN if one of them has none.
     """
     keys, point = list(metrics), list(by)
     group = rows.groupby(point, sort=True).ngroup().to_numpy()
@@ -64,7 +64,7 @@ def mean_points(rows: pd.DataFrame, metrics: Sequence[str] = METRICS, by: Sequen
     bounds = [each for each in dict.fromkeys([*map(upper_key, told), *map(witness_key, told.values())]) if each in rows]
     order = np.argsort(group, kind="stable")
     edges = np.searchsorted(group[order], np.arange(len(first)))
-    for key, extreme in [*((key, np.fmax) for key in bounds), ("completed", np.fmin)]:
+    for key, extreme in [*((key, np.maximum) for key in bounds), ("completed", np.fmin)]:
         if key in rows and len(first):
             one = rows[key].to_numpy(dtype=np.float64, na_value=np.nan)[order]
             columns["replies" if key == "completed" else key] = extreme.reduceat(one, edges)
