@@ -101,7 +101,7 @@ def test_a_store_that_fails_is_one_line_and_another_exit_code(tmp_path, capsys, 
     [
         ("experimnt=grid", "experimnt: no such option; did you mean experiment=?"),
         ("report", "report: options are key=value"),
-        ("num_prompts=many", "num_prompts=many: Value 'many'"),
+        ("num_prompts=many", "num_prompts=many: must be a whole number of prompts"),
     ],
 )
 def test_a_wrong_option_is_one_line_with_the_way_out(argument, line):
