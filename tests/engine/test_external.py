@@ -437,3 +437,26 @@ def test_a_scrape_that_fails_once_after_the_load_costs_no_run(tmp_path):
     _, record = recorded(tmp_path)
     assert record.failure is None, ended.stdout + ended.stderr
     assert record.metrics["server_requests_finished"] == record.metrics["completed"] == 4
+
+
+class Mute(Moody):
+    """Its /metrics answers 503 for good after its second reply: after the load, which one warm-up request precedes."""
+
+    @property
+    def sulks(self):
+        return 1_000_000 if self.served > 1 else 0
+
+
+def test_what_was_measured_is_kept_where_the_metrics_fail_for_good_after_the_load(tmp_path):
+    words = ("engine.chat=true", "workload.ignore_eos=false", "launcher.retries=0")
+    with serving(Mute) as url:
+        ended = at(url, *words, home=tmp_path)
+    assert ended.returncode == 1
+    folder, record = recorded(tmp_path)
+    assert record.failure.kind == "unreachable"
+    said = f"{url}/metrics does not answer, asked again for 5 s: HTTP 503 "
+    assert record.failure.line.startswith(said)
+    assert record.metrics == {}  # no number without its checks
+    kept = Requests.load(folder / REQUESTS)
+    assert kept.output_tokens.tolist() == [10] * 4
+    assert (folder / "telemetry.npz").exists()
