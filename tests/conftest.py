@@ -44,17 +44,6 @@ settings.register_profile("vbench", deadline=None)
 settings.load_profile("vbench")
 
 
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leaves out the modules of which `make quick` or the end of `make test` runs nothing: importing them takes long."""
-    if not collection_path.match("test_*.py"):
-        return None
-    chosen = config.option.markexpr
-    nothing = (chosen == "alone" and "mark.alone" not in source(collection_path)) or (
-        chosen == "not slow" and starts_something(collection_path)
-    )
-    return nothing or None  # None: pytest decides
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks as `slow` what starts something or imports transformers: `make quick` leaves it out."""
     starting = {path for path in by_path(items) if starts_something(path)}

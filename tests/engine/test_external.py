@@ -442,6 +442,9 @@ def test_a_scrape_that_fails_once_after_the_load_costs_no_run(tmp_path):
 class Mute(Moody):
     """Its /metrics answers 503 for good after its second reply: after the load, which one warm-up request precedes."""
 
+    sulking = 0
+    served = 0
+
     @property
     def sulks(self):
         return 1_000_000 if self.served > 1 else 0

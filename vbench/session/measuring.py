@@ -100,7 +100,8 @@ async def measure(
     one in a prefix cache: servers started here get a new cache salt with each load. An external server may not know
     salts, and gets new prompts each time, by a nonce that is in the record; prompts from a file only begin with other
     tokens.
-    Raises ServerFailed if a server ends meanwhile, ClientLost if a load process does.
+    Raises ServerFailed if a server ends meanwhile or no longer tells its counters, and then keeps the raw files too;
+    ClientLost if a load process ends.
     """
     model, workload = run.config.model, run.config.workload
     nonce = secrets.token_hex(8) if context.session.is_external else None
@@ -125,6 +126,9 @@ async def measure(
         requests, client = await context.load(load, context.events.write_measuring(run), early_end)
     unsent = requests.error == NOT_SENT
     requests, incomplete = requests.select(~unsent), requests.session[unsent[: len(requests.session)]]
+    requests.save(context.folder_of(run) / REQUESTS)  # before anything that may fail: these were measured
+    series = watch.series(client.started_at_monotonic_s)
+    series.save(context.folder_of(run) / TELEMETRY)
     servers.settle_logs()
     compiled, is_log_cut = logs.find_compilations(), logs.was_cut()
     servers.check_alive()
@@ -134,9 +138,6 @@ async def measure(
     counted = compute_changes(before, await servers.counters()) | count_earlier_requests(before)
     by_engine = list(chain(*map(parse_hit_shares, pages, await servers.read_metrics())))
 
-    requests.save(context.folder_of(run) / REQUESTS)
-    series = watch.series(client.started_at_monotonic_s)
-    series.save(context.folder_of(run) / TELEMETRY)
     engine = _engine_facts(servers, compiled, client)._replace(front_ends=find_front_ends(series))
     counts = is_measured(requests, workload.warmup_s)
     found = metrics(requests, engine, counts) | steady_metrics(requests, counts)
