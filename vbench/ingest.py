@@ -225,12 +225,15 @@ def _file_results(file: Path, chosen: Options, tally: Tally) -> None:
         tally.unreadable.append(f"{file}: {error}")
         return
     for entry in entries:
-        # Records are filed from folders; this one can be made again from the result file at any time.
-        with tempfile.TemporaryDirectory(prefix="vbench-ingest-") as folder:
-            entry.record.save(Path(folder))
+        # Records are filed from folders, with the logs there or one above, where /tmp may hold those of somebody else.
+        # This folder can be made again from the result file at any time.
+        with tempfile.TemporaryDirectory(prefix="vbench-ingest-") as session:
+            folder = Path(session) / "run"
+            folder.mkdir()
+            entry.record.save(folder)
             if entry.requests is not None:
-                entry.requests.save(Path(folder) / REQUESTS)
-            _file_record(Path(folder), chosen, tally, source=file)
+                entry.requests.save(folder / REQUESTS)
+            _file_record(folder, chosen, tally, source=file)
 
 
 def _write_report(folder: Path, reports: Path | None) -> None:

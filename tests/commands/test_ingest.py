@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import json
 import re
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -258,7 +259,10 @@ def test_reasons_are_failures_that_the_report_counts(tmp_path, capsys):
     assert "[a] FAILED: oom_load" in capsys.readouterr().out
 
 
-def test_arrays_come_with_the_run_as_its_raw_samples(tmp_path):
+def test_arrays_come_with_the_run_as_its_raw_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / "server.log").write_text("of a server of somebody else, in /tmp")
     results.written(results.detailed([(0.5, [0.1, 0.1], 3)] * 4), tmp_path, "one.json")
     assert ingest.main(["one.json"]) == 0
     [run] = tracking.query("imported").to_dict("records")
