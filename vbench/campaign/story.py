@@ -30,6 +30,7 @@ from vbench.schema.errors import Refused
 from vbench.schema.files import refuse_if_unwritable
 from vbench.schema.pasting import say_command
 from vbench.tracking.delivery import Delivery
+from vbench.tracking.soundness import refuse_if_damaged
 from vbench.watch.markup import fill_markup
 from vbench.watch.outcome import advice, exit_code, summary
 from vbench.watch.screen import Screen
@@ -50,6 +51,7 @@ def carry_out(configs: Iterable[RunConfig], jobs: Jobs) -> int:
     launcher = _one_launcher([task.session for task in tasks], jobs)
     for task in tasks:
         refuse_if_unwritable(task.folder)
+    refuse_if_damaged()
     with Delivery(look_up_store([task.results for task in tasks])) as delivery:
         if launcher.budget_gpu_hours is not None:
             refuse_above_budget(tasks, launcher.budget_gpu_hours)
