@@ -302,7 +302,7 @@ def test_gpus_named_for_a_remote_server_are_a_label_and_not_looked_for_here(tmp_
 
 
 REFUSALS = {
-    ("engine.base_url=",): "engine.base_url=: must be a server's address",
+    ("engine.base_url=",): "engine.base_url='': must not be blank; null leaves it out",
     ("engine.base_url=host:8000",): "engine.base_url=host:8000: must be a server's address, as http://host:8000",
     ("engine.base_url=http://host:port",): "engine.base_url=http://host:port: must be a server's address",
     ("engine.base_url=http://me:pa55word@host",): "engine.base_url: a secret in a config would be recorded",

@@ -93,7 +93,7 @@ def test_where_a_server_dies_under_a_run_only_that_run_fails_and_the_rest_goes_o
     assert "EngineCore encountered an issue" in found[30].failure.line
     assert [each["points"] for each in happened(tmp_path, "starting")] == [3, 1]
     assert found[2].server["start_s"] != found[40].server["start_s"]
-    assert not (tmp_path / made.runs[1].folder / REQUESTS).exists()
+    assert len(Requests.load(tmp_path / made.runs[1].folder / REQUESTS)) == 30  # what was measured is kept
     for log in (tmp_path / "server.log.1", tmp_path / made.runs[1].folder / "server.log"):
         assert "EngineDeadError" in log.read_text()
     assert "EngineDeadError" not in (tmp_path / "server.log").read_text()
