@@ -1,7 +1,7 @@
 """A fixed part of the walk over all points where a process may die or the disk may fail: benchmarks/crash_walk.py.
 
-All of it takes tens of minutes. A part is chosen by the checksum of the points' names, so it holds points of every kind;
-this one has as many kills as I/O errors.
+All of it takes tens of minutes. A part is chosen by the checksum of the points' names, so it holds points of every
+kind; this one has as many kills as I/O errors.
 """
 
 import re
