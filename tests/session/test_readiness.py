@@ -80,6 +80,7 @@ def measured(url, folder, **engine):
     return Record.load(folder / made.runs[0].folder), [each["line"] for each in events if each["event"] == "loading"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [None, "m"])
 def test_the_list_and_the_first_request_are_asked_for_again_when_it_says(tmp_path, monkeypatch, name):
     monkeypatch.setattr(readiness, "LEAST_S", 0.01)
@@ -95,6 +96,7 @@ def test_the_list_and_the_first_request_are_asked_for_again_when_it_says(tmp_pat
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["models", "completions"])
 def test_what_a_start_may_take_bounds_the_wait(tmp_path, kind):
     with serving(**{kind: ["86400"]}) as url:
@@ -104,6 +106,7 @@ def test_what_a_start_may_take_bounds_the_wait(tmp_path, kind):
     assert record.failure.line.endswith(": asks for another 86,400 s, but engine.start_timeout_s=60")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["models", "completions"])
 @pytest.mark.parametrize("later", ["", "soon"])
 def test_a_server_that_does_not_say_when_is_left_to_the_next_attempt(tmp_path, kind, later):

@@ -11,7 +11,7 @@ It knows neither how runs are measured nor how MLflow stores them: `__main__` is
     comparisons  the sections of a report, one comparison a file
     answers      sections -> the sentences with which a report begins, one question a file
     arrangement  points -> what is drawn where on a figure, as data
-    figures      that data -> png, svg, pdf; the only importer of matplotlib
+    figures      that data -> png, svg, pdf; the only importer of matplotlib in this room
     explorer     labelled runs -> the data of the interactive figure
     report       sections -> files; page the HTML one among them
     terminal     sections -> a terminal

@@ -33,7 +33,7 @@ RING_SIZE, RING_WIDTH = 11.4, 1.1  # points
 
 
 def draw(plot: Plot) -> Drawing:
-    """What is drawn where, with texts as wide as matplotlib writes them."""
+    """Arranges what `render` will draw, with texts as wide as matplotlib writes them."""
     with _missing_glyphs():
         return arrange(plot, _measure)
 

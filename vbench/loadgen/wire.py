@@ -152,7 +152,7 @@ class Around(NamedTuple):
     """What stands around the text of an event that is one plain token, and around its token id, if it tells one."""
 
     before: bytes  # the text, a JSON string
-    between: bytes  # text and id; empty if there is no id
+    between: bytes  # what stands between text and id; empty if there is no id
     after: bytes
 
 

@@ -1,4 +1,4 @@
-"""Keys of percentiles (`p99_ttft_ms`), and how far they can be trusted. Pure.
+"""Mean, median and percentiles of latencies by key (`p99_ttft_ms`), and how far percentiles can be trusted. Pure.
 
 A bound is the order statistic that lies above the true percentile with 95 % confidence. Of n independent samples, at
 most j lie at or above the true p-quantile with the probability P(Binomial(n, 1 - p) <= j). The largest j for which that

@@ -29,7 +29,7 @@ CEILING = 0.5  # and far above it, 60 % or 90 % say the same
 TAIL = 0.05  # probability on either side of the interval that a search gives
 STEP = 0.02  # between two capacities of the grid, in their logarithm
 SLOPES = np.array([2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 22.0, 33.0, 50.0, 75.0, 110.0])
-MOST_TOLD = 12.0  # by a probe, as a log-likelihood: the host may have been faster or slower meanwhile
+MOST_TOLD = 12.0  # log-likelihood of one probe: no more, because the host may have been faster or slower meanwhile
 TRUST, TOLERANCE = 0.9, 0.8  # in the slope that the latencies tell, and the error of its logarithm
 
 _LOGS = np.arange(math.log(LOWEST / 2), math.log(HIGHEST * 2), STEP)
