@@ -143,3 +143,11 @@ def test_names_that_differ_only_in_what_a_file_cannot_hold_have_files_of_their_o
     made = [each.slug for each in comparisons.sections(runs, Options(figures=[])) if each.slug.startswith("curves-A")
             or each.slug.startswith("curves-a")]  # fmt: skip
     assert len({name.casefold() for name in made}) == len(made) == 3
+
+
+def test_a_key_that_runs_have_as_parameter_and_as_metric_is_one_column():
+    made = [records.record(num_prompts=count) for count in (20, 80)]
+    table = records.table(made).assign(**{"params.odd": ["a", "b"], "metrics.odd": [1.0, 2.0]})
+    runs = frame.runs(table)
+    assert runs.all["odd"].tolist() in (["a", "b"], ["b", "a"])
+    assert comparisons.sections(runs, Options(figures=[]))

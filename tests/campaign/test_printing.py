@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from vbench.campaign.jobs.printing import wrap_setup
 
 JOB = """
@@ -60,6 +62,7 @@ def test_a_line_of_the_setup_that_fails_ends_the_job_and_its_words_are_printed()
     assert "after" not in lines
 
 
+@pytest.mark.slow
 def test_a_daemon_that_the_setup_has_started_does_not_keep_the_job_from_beginning(tmp_path):
     lines = wrap_setup([f"sleep 60 & echo $! > {tmp_path}/pid"])
     try:

@@ -105,6 +105,7 @@ def test_several_front_ends_leave_the_work_of_a_step_as_it_is():
     assert reach(requests(reply(1.0, 2.0)), config(engine={"extra_args": ["--api-server-count", "4"]}))
 
 
+@pytest.mark.slow
 def test_no_published_run_is_beyond_the_roofline_and_each_is_told_what_bounds_it():
     told = []
     for record, found in published():

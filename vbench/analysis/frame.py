@@ -150,12 +150,13 @@ def value_text(value: Any) -> str:
 
 def _rename(table: pd.DataFrame) -> pd.DataFrame:
     chosen = {column: name for column, name in COLUMN_NAMES.items() if column in table}
-    reserved = {*COLUMN_NAMES.values(), "device"}
+    taken = {*COLUMN_NAMES.values(), "device"}
     for prefix in ("params.", "metrics."):  # parameters keep their dotted path, metrics their key
         for column in table.columns[table.columns.str.startswith(prefix)]:
             short = column.removeprefix(prefix)
-            if column not in chosen and short not in reserved and short not in table:
+            if column not in chosen and short not in taken and short not in table:  # a hostile one may be both
                 chosen[column] = short
+                taken.add(short)
     for column in table.columns[table.columns.str.startswith(METADATA_TAGS)]:
         chosen[column] = METADATA + column.removeprefix("tags.env.")
     named = table[[*RUN, *chosen]].rename(columns=chosen)

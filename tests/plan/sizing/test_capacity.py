@@ -84,6 +84,7 @@ def test_a_prediction_lies_in_its_range_and_a_tighter_slo_bears_less():
     assert predictor.predict(config(slo={"ttft_ms": 1e-6})).value == 0
 
 
+@pytest.mark.slow
 def test_a_looser_limit_never_gives_less_even_if_each_is_asked_by_a_command_of_its_own():
     slos = [SLO | {"tpot_ms": 0.5 * 1.3**power} for power in range(12)]  # 0.5 to 9 ms
     slos.append({"ttft_ms": SLO["ttft_ms"]})
