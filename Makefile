@@ -33,8 +33,8 @@ figures: demo  ## the two figures of the README, from the demo's own data
 quick: setup  ## the tests that start no server, job, cluster or browser
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test: setup  ## all of them, in six processes since many of them wait; then those that time something, one by one
-	$(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder -m "not alone"
+test: setup  ## all of them, in seven processes since many of them wait; then those that time something, one by one
+	$(BIN)/python -m pytest -n 7 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 check: setup
