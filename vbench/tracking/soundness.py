@@ -6,9 +6,8 @@ import os
 import sqlite3
 
 from vbench.schema.errors import Refused
+from vbench.schema.pasting import say_command
 from vbench.tracking.place import database
-
-AFTERWARDS = "move it away (records stay in multirun/), and file them in a new one: python -m vbench.ingest multirun"
 
 
 def refuse_if_damaged() -> None:
@@ -27,4 +26,7 @@ def refuse_if_damaged() -> None:
     except sqlite3.OperationalError:  # locked, or on a disk that fails: that may pass
         return
     except sqlite3.DatabaseError as error:
-        raise Refused(f"{path}: MLflow's store is damaged ({error}); {AFTERWARDS}") from error
+        later = (
+            f"move it away (records stay in multirun/), and file them in a new one: {say_command('ingest', 'multirun')}"
+        )
+        raise Refused(f"{path}: MLflow's store is damaged ({error}); {later}") from error
