@@ -28,8 +28,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -73,10 +75,10 @@ class Campaign:
 
     def refuse(self) -> None:
         """Makes the store refuse an experiment: it is deleted there."""
-        os.environ["MLFLOW_TRACKING_URI"] = self.store
         from vbench.tracking.opening import connect, experiment_id
 
-        connect().delete_experiment(experiment_id(connect(), REFUSED))
+        with self.chosen_store():
+            connect().delete_experiment(experiment_id(connect(), REFUSED))
 
     def start_refused(self) -> subprocess.Popen[str]:
         """Starts the command whose experiment the store refuses once more."""
@@ -125,9 +127,9 @@ class Campaign:
         """The run keys of the refused experiment that have been measured."""
         return {record.run_key for record in self.records(REFUSED) if not record.failure}
 
-    @property
-    def store(self) -> str:
-        return f"sqlite:///{self.home}/mlruns/mlflow.db"
+    def chosen_store(self) -> AbstractContextManager[object]:
+        """Within the block this process reads and writes the campaign's store."""
+        return patch.dict(os.environ, MLFLOW_TRACKING_URI=f"sqlite:///{self.home}/mlruns/mlflow.db")
 
     def _start_allocated(self, words: tuple[str, ...]) -> subprocess.Popen[str]:
         allocation = ["salloc", "--quiet", "--partition=urgent", "--mem=500M", f"--job-name={ALLOCATION}"]
@@ -262,11 +264,11 @@ def wrong(campaign: Campaign) -> list[str]:
     found = []
     measured = Counter(campaign.measurements())
     found += [f"{key} was measured {times} times" for key, times in measured.items() if times > 1]
-    os.environ["MLFLOW_TRACKING_URI"] = campaign.store
     refused = campaign.measured_refused()
     found += [f"{len(refused)} points of the refused experiment on disk"] * (len(refused) != REFUSED_POINTS)
     found += ["the refused experiment is not named"] * (f"experiment {REFUSED!r} was deleted" not in campaign.refusal)
-    filed = tracking.query()
+    with campaign.chosen_store():
+        filed = tracking.query()
     keys = Counter(filed["tags.vbench.run_key"])
     found += [f"{key} is in MLflow {times} times" for key, times in keys.items() if times > 1]
     found += [f"{key} was measured and is not in MLflow" for key in measured if key not in keys]

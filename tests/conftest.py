@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -78,6 +79,15 @@ def starts_something(module: Path) -> bool:
 @cache
 def source(module: Path) -> str:
     return module.read_text()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _environment_of_its_own() -> Iterator[None]:
+    """Which modules a process runs, and in which order, is chance: none sees a variable that another has set."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
