@@ -8,7 +8,7 @@ that the model was not fitted to. A search on a system reads the truth with the 
 system's GPUs for a start, a rehearsal and the search. Four ways to choose what to measure:
 
     full grid            every system once
-    vbench size          what may change the answer most, until the winner is certain (vbench.plan.sizing)
+    vbench size          what should settle most for its GPU seconds, until the winner is certain (vbench.plan.sizing)
     random order         random systems, without predictions, for as many GPU seconds as vbench size took
     successive halving   a short probe on each system, the better third of them then searched
 
@@ -38,7 +38,8 @@ from vbench.plan.forecast.estimate import Basis, Estimate  # noqa: E402
 from vbench.plan.reach.predictor import Predictor  # noqa: E402
 from vbench.plan.rules import check_run  # noqa: E402
 from vbench.plan.sizing.capacity import CapacityPredictor  # noqa: E402
-from vbench.plan.sizing.systems import System, choose_next, rank  # noqa: E402
+from vbench.plan.sizing.choice import choose_next  # noqa: E402
+from vbench.plan.sizing.systems import System, rank  # noqa: E402
 from vbench.schema import Slo  # noqa: E402
 from vbench.schema.errors import Refused  # noqa: E402
 

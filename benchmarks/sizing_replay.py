@@ -5,13 +5,17 @@
 The world is the records: loads of 10 to 1,280 prompts sent at once. A system bears the requests a second of its highest
 load whose 90th percentiles meet the SLO (`--percentile 99` takes those, which loads of 10 to 160 prompts do not tell).
 Between a load that meets it and one that does not, the rate is read off where the worse percentile reaches its limit.
-To measure a system costs what its own session did: its GPUs from the start of the server to the end of its loads.
+Loads that were measured cold, while kernels were compiled, tell no capacity and are left out, as they are of the fit.
+To measure a system costs its GPUs from the start of the server to the end of the loads that its session sends: twice as
+many prompts each time, up to the first load that misses the SLO, as a search at a rate climbs. The full grid sends all.
 
 Nothing that is predicted rests on the model's own records: the efficiencies are fitted to the other models'. The ways
 to choose what to measure are those of sizing.py, and three that show what could be saved: to measure the winner alone,
-which nobody can; `vbench size` where a session sends only the loads of a bisection; and only its servers' starts. An
-answer is right if no recorded system costs less by its own records. A model counts if two of its systems or more are
-recorded.
+which nobody can; `vbench size` where each session sends every load; and only its servers' starts. An answer is right if
+no recorded system costs less by its own records. A model counts if two of its systems or more are recorded.
+
+The last table says how honest the ranges are: how many true capacities lie within what was predicted, and whether a
+measured system would tell those of the same model: by how much they are off, alone and times its measured / predicted.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import math
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +39,7 @@ from sizing import PRICES, PROBE_NOISE, PROBE_S, WAYS, World, full_grid, size  #
 from vbench.plan.forecast.estimate import Basis, Estimate  # noqa: E402
 from vbench.plan.reach import predictor  # noqa: E402
 from vbench.plan.reach.latencies import predict_latencies  # noqa: E402
-from vbench.plan.reach.observations import Observation, observe, usable_point  # noqa: E402
+from vbench.plan.reach.observations import Observation, find_usable, observe  # noqa: E402
 from vbench.plan.reach.outcome import compute_outcome  # noqa: E402
 from vbench.plan.reach.points import Point  # noqa: E402
 from vbench.plan.sizing.capacity import WIDTH  # noqa: E402
@@ -45,7 +49,7 @@ from vbench.schema.record import Record  # noqa: E402
 
 SLOS = tuple({"ttft_ms": ttft, "tpot_ms": tpot} for ttft, tpot in ((1000, 25), (2000, 25), (4000, 50), (8000, 100)))
 RATES = (10.0, 30.0, 60.0, 100.0, 300.0)
-BISECTING, STARTS = "vbench size, bisecting the loads", "the starts of vbench size alone"
+WHOLE, STARTS = "vbench size, every load", "the starts of vbench size alone"
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,8 @@ def find_capacity(loads: Iterable[Load], limits: Mapping[str, float]) -> float:
 def read_world(records: list[Record], percentile: int) -> dict[str, list[Recorded]]:
     """The recorded systems of each model that has two or more, without those of several replicas on one server."""
     by_system: defaultdict[str, list[tuple[Point, Record]]] = defaultdict(list)
-    for record in records:
-        point = usable_point(record)
-        if point is not None and point.replicas == 1 and point.load.arrivals.max() == 0:
+    for record, point in find_usable(records):
+        if point.replicas == 1 and point.load.arrivals.max() == 0:
             by_system[point.system].append((point, record))
     systems = [found for each in by_system.values() if (found := read_system(each, percentile))]
     models = {each.model for each in systems}
@@ -165,14 +168,13 @@ def winner_alone(world: World, _: float) -> int:
     return costs.index(min(costs))
 
 
-def bisect(each: Recorded, limits: Mapping[str, float]) -> float:
-    """Seconds of the loads that a bisection for the highest one within the SLO sends."""
-    passed, failed, seconds = -1, len(each.loads), 0.0
-    while failed - passed > 1:
-        middle = (passed + failed) // 2
-        load = each.loads[middle]
+def climb(each: Recorded, limits: Mapping[str, float]) -> float:
+    """Seconds of the loads up to the first that misses the SLO."""
+    seconds = 0.0
+    for load in each.loads:
         seconds += load.prompts / load.rate
-        passed, failed = (middle, failed) if load.pressure(limits) <= 1 else (passed, middle)
+        if load.pressure(limits) > 1:
+            break
     return seconds
 
 
@@ -196,6 +198,41 @@ class Replay(World):
         return replace(each, capacity=Estimate(value, value, value, Basis.measured, "records"))
 
 
+@dataclass(frozen=True)
+class Error:
+    """How far off a predicted capacity is, as logarithms: alone, and times what another system of the model told."""
+
+    model: str
+    inside: bool  # its range
+    alone: float
+    beside: tuple[float, ...]
+
+
+def compare(model: str, truth: list[float], predicted: list[Estimate]) -> Iterator[Error]:
+    """The errors of one model's systems within one SLO; NaN for one that bears nothing, or should not."""
+    off = [
+        math.log(real / each.value) if real and each.value else math.nan
+        for real, each in zip(truth, predicted, strict=True)
+    ]
+    for place, (real, each) in enumerate(zip(truth, predicted, strict=True)):
+        others = (error for other, error in enumerate(off) if other != place)
+        yield Error(model, each.low <= real <= each.high, off[place], tuple(off[place] - error for error in others))
+
+
+def print_errors(errors: list[Error]) -> None:
+    print("\nCapacities of one replica as predicted, one for each system and SLO")
+    print("| model | capacities | within the range | off, median | off beside a measured system of the model, median |")
+    print("|---|---:|---:|---:|---:|")
+    for model in [*dict.fromkeys(each.model for each in errors), "all"]:
+        own = [each for each in errors if model in (each.model, "all")]
+        medians = (
+            math.expm1(float(np.nanmedian(np.abs(logs))))
+            for logs in ([each.alone for each in own], [error for each in own for error in each.beside])
+        )
+        cells = (float(np.mean([each.inside for each in own])), *medians)
+        print(f"| {model} | {len(own)} | {' | '.join(f'{cell:.0%}' for cell in cells)} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, default=ROOT / "docs" / "results")
@@ -203,8 +240,9 @@ def main() -> None:
     options = parser.parse_args()
     records = read_records(options.records)
     seen, ways = observe(records), {**WAYS, "full grid": full_grid, "the winner alone": winner_alone}
-    ways |= {BISECTING: size, STARTS: size}
+    ways |= {WHOLE: size, STARTS: size}
     told: dict[str, Counter[str]] = {}  # by model: pairs, right answers and GPU seconds of each way
+    errors = list[Error]()
     print("| model | SLO | requests/s | " + " | ".join(ways) + " | systems: $ an hour by the records |")
     print("|---|---|---:|" + "---|" * (len(ways) + 1))
     for model, systems in read_world(records, options.percentile).items():
@@ -214,11 +252,11 @@ def main() -> None:
             truth = [find_capacity(each.loads, limits) for each in systems]
             if not any(truth):
                 continue  # no recorded system bears anything within it
-            cheaper = {
-                BISECTING: [replace(each, loads_s=bisect(each, limits)) for each in systems],
-                STARTS: [replace(each, loads_s=0.0) for each in systems],
-            }
+            climbing = [replace(each, loads_s=climb(each, limits)) for each in systems]
+            starting = [replace(each, loads_s=0.0) for each in systems]
+            sent = {WHOLE: systems, "full grid": systems, STARTS: starting}
             predicted = [predict(each, fitted, limits, options.percentile) for each in systems]
+            errors.extend(compare(model, truth, predicted))
             for rate in RATES:
                 sums["pairs"] += 1
                 asked = [
@@ -227,9 +265,8 @@ def main() -> None:
                 ]
                 cells, budget_s = [], 0.0
                 for name, way in ways.items():
-                    world = Replay(
-                        cheaper.get(name, systems), asked, truth, random.Random(f"{model} {sums['pairs']} {name}")
-                    )
+                    rng = random.Random(f"{model} {sums['pairs']} {name}")
+                    world = Replay(sent.get(name, climbing), asked, truth, rng)
                     right = world.is_right(way(world, budget_s))
                     budget_s = world.spent_s if name == "vbench size" else budget_s
                     sums.update({f"{name}: right": right, f"{name}: GPU s": round(world.spent_s)})
@@ -246,6 +283,7 @@ def main() -> None:
             for name in ways
         ]
         print(f"| {model} | {sums['pairs']} | {' | '.join(cells)} |")
+    print_errors(errors)
 
 
 if __name__ == "__main__":

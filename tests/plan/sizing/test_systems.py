@@ -1,17 +1,12 @@
 import math
-from dataclasses import replace
 
 from vbench.plan.forecast.estimate import Basis, Estimate
-from vbench.plan.sizing.systems import System, choose_next, rank
+from vbench.plan.sizing.systems import System, rank
 
 
 def system(value, *, low=None, high=None, gpu="h100", split=1, price=2.0, basis=Basis.predicted, rate=50.0):
     capacity = Estimate(value, value if low is None else low, value if high is None else high, basis, "")
     return System(gpu, split, capacity, rate, price)
-
-
-def measured(each, value):
-    return replace(each, capacity=Estimate(value, value, value * 1.05, Basis.measured, ""))
 
 
 def test_a_system_has_as_many_replicas_as_the_load_needs():
@@ -35,25 +30,9 @@ def test_dollars_a_million_tokens_put_all_costs_on_the_tokens():
     assert system(50.0, price=None).dollars_per_million(200.0) is None
 
 
-def test_a_system_that_bears_nothing_is_last_and_never_measured():
+def test_a_system_that_bears_nothing_is_last():
     none, some = system(0.0), system(10.0, basis=Basis.measured)
     assert rank([none, some]) == [some, none]
-    assert choose_next([none, some]) is None
-    assert choose_next([none]) is None
-
-
-def test_the_best_is_measured_first_then_what_could_beat_it_and_no_more():
-    best, rival, hopeless = system(20.0, high=21), system(14.0, high=26.0, gpu="a"), system(2.0, high=3.0, gpu="b")
-    assert choose_next([hopeless, rival, best]) is best
-    known = measured(best, 18.0)
-    assert choose_next([hopeless, rival, known]) is rival
-    assert choose_next([hopeless, measured(rival, 11.0), known]) is None
-
-
-def test_an_answer_that_turns_out_worse_makes_room_for_others():
-    best, second = system(20.0, high=22.0), system(13.0, high=13.5, gpu="a")
-    assert choose_next([measured(best, 18.0), second]) is None
-    assert choose_next([measured(best, 5.0), second]) is second
 
 
 def test_of_equal_prices_fewer_gpus_then_more_headroom():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from vbench.campaign.planning.spending import count_spent_seconds
 from vbench.campaign.tasklist import ROOT
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.forecast.performance import name_system
-from vbench.plan.forecast.starts import estimate_rehearsal, estimate_start, read_starts
+from vbench.plan.forecast.starts import Start, estimate_rehearsal, estimate_start, read_starts
 from vbench.plan.reach.predictor import Predictor
 from vbench.plan.rules import check_run
-from vbench.plan.sessions import plan
+from vbench.plan.sessions import Run, Session
 from vbench.plan.sizing.capacity import CapacityPredictor, find_measured
+from vbench.plan.sizing.choice import choose_next
 from vbench.plan.sizing.misfits import find_misfit
-from vbench.plan.sizing.systems import System, choose_next, rank
+from vbench.plan.sizing.systems import System, rank
 from vbench.schema import RunConfig, Search, from_plain
 from vbench.schema.errors import Refused
 from vbench.schema.record import Record, atomic
@@ -78,19 +79,19 @@ class Sizing:
         tried = set[str]()
         while True:
             records = read_records()
-            found = self._rank(records)
-            seen = [each.system for each in found if name_system(each.config) in tried]
-            chosen = choose_next([each.system for each in found], seen)
+            starts = read_starts(records)
+            found = [_add_session(each, starts, tried) for each in self._rank(records)]
+            chosen = choose_next([each.system for each in found])
             if chosen is None:
                 return _explain_end([each.system for each in found])
             (config,) = [each.config for each in found if each.system is chosen]
-            spent, needed = self._count_spent(records), self._count_needed(config, records)
+            spent, needed = self._count_spent(records), chosen.gpu_s / 3600
             if budget_gpu_hours is not None and spent + needed > budget_gpu_hours:
                 return (
                     f"the budget is spent: {spent:.2f} of {budget_gpu_hours:g} GPU hours, and the next session "
                     f"({chosen.split}x{chosen.gpu}) may take {needed:.2f}"
                 )
-            print(f"measuring {chosen.split}x{chosen.gpu}: it may change the answer most")  # noqa: T201
+            print(f"measuring {chosen.split}x{chosen.gpu}: it should settle most for its GPU hours")  # noqa: T201
             if search(_make_search(config)) == story.INTERRUPTED:
                 raise KeyboardInterrupt
             tried.add(name_system(config))
@@ -123,13 +124,6 @@ class Sizing:
                 found[name_system(config)].append(record)
         return sum(count_spent_seconds(each) * ours[name] for name, each in found.items()) / 3600
 
-    def _count_needed(self, config: RunConfig, records: Sequence[Record]) -> float:
-        """GPU hours that the search on this system may take."""
-        (session,) = plan([(_make_search(config), "")])
-        starts = read_starts(records)
-        seconds = estimate_start(session, starts).value + estimate_rehearsal(session, starts).value + SEARCH_S
-        return seconds * config.hardware.gpus / 3600
-
     def _mean_tokens(self) -> tuple[float, float]:
         """Mean prompt and reply tokens of a request."""
         prompts, replies = lengths(replace(self._configs[0].workload, num_prompts=1280)).mean(axis=0)
@@ -155,7 +149,7 @@ def _check_priced_alike(configs: Sequence[RunConfig], prices: Mapping[str, float
 
 def _explain_end(systems: Sequence[System]) -> str:
     """Why nothing is left to measure."""
-    left = choose_next(systems)
+    left = choose_next([replace(each, tried=False) for each in systems])
     if left is not None:
         return f"{left.split}x{left.gpu} could not be measured; rerun=invalid or rerun=failed tries it again"
     if math.isinf(systems[0].cost):
@@ -180,6 +174,13 @@ def _keep_possible(configs: Sequence[RunConfig]) -> list[RunConfig]:
     if not kept:
         raise Refused(why)
     return kept
+
+
+def _add_session(found: Candidate, starts: Sequence[Start], tried: Container[str]) -> Candidate:
+    """The same, with how long a search on the system may take, and whether one was tried without a result."""
+    session = Session("", (Run("", "", "", found.config),))
+    seconds = estimate_start(session, starts).value + estimate_rehearsal(session, starts).value + SEARCH_S
+    return replace(found, system=replace(found.system, session_s=seconds, tried=name_system(found.config) in tried))
 
 
 def _make_search(config: RunConfig) -> RunConfig:

@@ -36,18 +36,21 @@ def observe(records: Iterable[Record]) -> list[Observation]:
     """The usable points among the records; repeats of a point are one observation."""
     points: dict[tuple[str, str], Point] = {}
     values: defaultdict[tuple[str, str], list[Floats]] = defaultdict(list)
-    usable = [(record, point) for record in records if (point := usable_point(record))]
-    fastest: defaultdict[str, float] = defaultdict(float)
-    for record, _ in usable:
-        fastest[record.session] = max(fastest[record.session], _prompt_rate(record))
-    for record, point in usable:
-        if _is_cold(record, fastest[record.session]):
-            continue
+    for record, point in find_usable(records):
         load = {key: value for key, value in record.config["workload"].items() if key not in ("seed", "repeats")}
         place = (record.session, repr(sorted(load.items(), key=str)))
         points.setdefault(place, point)
         values[place].append(_read_metrics(record, len(point.load.lengths)))
     return [_join_repeats(point, np.array(values[place])) for place, point in points.items()]
+
+
+def find_usable(records: Iterable[Record]) -> list[tuple[Record, Point]]:
+    """The records that tell what a system bears, with their points: those measured cold are left out."""
+    usable = [(record, point) for record in records if (point := usable_point(record))]
+    fastest: defaultdict[str, float] = defaultdict(float)
+    for record, _ in usable:
+        fastest[record.session] = max(fastest[record.session], _prompt_rate(record))
+    return [(record, point) for record, point in usable if not _is_cold(record, fastest[record.session])]
 
 
 def _read_metrics(record: Record, requests: int) -> Floats:

@@ -1,9 +1,9 @@
-"""Systems that bear a load: replicas of a split model, what they cost, and which of them to measure next. Pure."""
+"""Systems that bear a load: replicas of a split model, and what they cost. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vbench.plan.forecast.estimate import Basis, Estimate
@@ -18,6 +18,18 @@ class System:
     capacity: Estimate
     rate: float  # requests/s of the load
     price: float | None  # $ an hour of one GPU
+    session_s: float = 600.0  # that it takes to measure it: start and search
+    tried: bool = False  # without a result
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be measured."""
+        return self.capacity.basis is not Basis.measured and not self.tried
+
+    @property
+    def gpu_s(self) -> float:
+        """GPU seconds that it takes to measure one replica."""
+        return self.split * self.session_s
 
     @property
     def replicas(self) -> int | None:
@@ -73,24 +85,6 @@ class System:
 def rank(systems: Sequence[System]) -> list[System]:
     """The cheapest first; of equal ones, that with fewer GPUs, then with more headroom."""
     return sorted(systems, key=lambda each: (each.cost, each.gpus or math.inf, -each.headroom))
-
-
-def choose_next(systems: Sequence[System], tried: Collection[System] = ()) -> System | None:
-    """The system whose measurement may change the answer most; None if the winner is certain.
-
-    A system that was not measured may win if it can be cheaper than the best one, or as cheap. The best of them is
-    measured first, as long as it was not; then those that can be cheapest. Those that were `tried` without a result are
-    not chosen again; where the best one is among them, all that can be cheaper than its highest cost are rivals.
-    """
-    best = next(iter(rank(systems)), None)
-    if best is None or math.isinf(best.least_cost):
-        return None
-    unknown = [each for each in systems if each.capacity.basis is not Basis.measured and each not in tried]
-    if best in unknown:
-        return best
-    limit = best.cost if best.capacity.basis is Basis.measured else best.most_cost
-    rivals = [each for each in unknown if each.least_cost < limit]
-    return min(rivals, key=lambda each: (each.least_cost, each.split), default=None)
 
 
 def _count(rate: float, capacity: float) -> int | None:
