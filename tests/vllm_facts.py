@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from vllm.benchmarks import serve
 from vllm.benchmarks.lib.endpoint_request_func import RequestFuncOutput
-from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.hashing import sha256
@@ -25,6 +24,11 @@ from vllm.v1.core.kv_cache_manager import KVCacheManager
 from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
 from vllm.v1.request import Request
+
+try:  # from 0.33 on
+    from vllm.entrypoints.common.cli_args import make_arg_parser
+except ImportError:
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
 
 PERCENTILES = [90.0, 95.0, 99.0]
 
@@ -101,7 +105,10 @@ def hits(block_size, gpu_blocks, prompts, replies, events):
 
 
 asked = json.load(sys.stdin)
-options = {action.dest: action.option_strings for action in make_arg_parser(FlexibleArgumentParser())._actions}
+options = {}
+by_name = make_arg_parser(FlexibleArgumentParser())._option_string_actions  # those that --help leaves out too
+for name, action in by_name.items():
+    options.setdefault(action.dest, []).append(name)
 told = {
     "metrics": {name: metrics(**run) for name, run in asked["runs"].items()},
     "arrivals": {name: arrivals(**each) for name, each in asked["arrivals"].items()},

@@ -1,4 +1,4 @@
-"""Lines as vLLM 0.26 to 0.32, Triton and FlashInfer write them."""
+"""Lines as vLLM 0.26 to 0.33, Triton and FlashInfer write them."""
 
 import time
 from datetime import datetime, timezone

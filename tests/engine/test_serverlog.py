@@ -32,6 +32,13 @@ node1:774:1021 [0] include/alloc.h:228 NCCL WARN Cuda failure 2 'out of memory'
 (EngineCore pid=23034) ERROR 11-24 15:34:10 [core.py:1415] ValueError: Available memory on node 0 (8.25/10.46 GiB) on startup is less than desired CPU memory utilization (0.999, 10.45 GiB). On the CPU backend, the `--gpu-memory-utilization` flag controls the fraction of CPU memory reserved (despite its name).
 (APIServer pid=22981) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
 """),
+    "memory of a CPU host that its weights take, vLLM 0.33": ("oom_kv", "reserved for it on node 0", """
+(EngineCore pid=23034) ERROR 11-28 15:34:10 [core.py:1415] ValueError: The worker already uses 5.21 GiB (model weights and runtime), more than the 4.18 GiB of CPU memory reserved for it on node 0, leaving none for the KV cache.
+(APIServer pid=22981) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
+"""),
+    "memory of a CPU host that others took meanwhile": ("oom_kv", "Available memory on node 0 (3.25/10.46 GiB)", """
+(EngineCore pid=23034) ERROR 11-28 15:34:10 [core.py:1415] ValueError: Available memory on node 0 (3.25/10.46 GiB) on kv cache allocation is less than requested memory for kv (4.01/9.42 GiB). Reduce CPU memory used by other processes.
+"""),
     "no cache": ("oom_kv", "No available memory for the cache blocks", """
 \x1b[1;36m(EngineCore_0 pid=215)\x1b[0;0m ERROR 08-25 11:01:23 [core.py:632] ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine.
 """),

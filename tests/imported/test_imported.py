@@ -178,6 +178,14 @@ def test_a_sweeps_result_has_its_options_and_its_warm_up_is_no_measurement():
     assert read(results.summary(run_number=-1), path="sweep/SERVE--x/warmup.json") is None
 
 
+def test_what_the_server_said_of_each_request_is_no_option_of_a_sweep():
+    swept = {"run_number": 0, "block-size": 32}
+    said = {"server_queue_times": [0.001, None], "server_ttfts": [0.02, None]}  # of vLLM 0.33, with --save-detailed
+    with_them, without = (read(results.summary(**swept, **more)).record for more in (said, {}))
+    assert with_them.config == without.config
+    assert (with_them.session, with_them.metrics) == (without.session, without.metrics)
+
+
 def test_a_sweeps_failure_is_a_failure_with_the_options_that_it_had():
     failure = {
         "run_number": 0,
@@ -274,6 +282,16 @@ def test_probes_that_stretch_the_duration_make_the_rates_untrue():
     assert read(results.summary() | probed | queued | {"duration": 10.06}).record.invalid == []
     replayed = {key: value for key, value in probed.items() if key != "probe_completed"}  # a trace: request_rate inf
     assert read(results.summary() | replayed).record.invalid == []
+
+
+def test_probes_that_may_have_waited_for_a_connection_of_the_load_are_told():
+    probed = {"probe_completed": 20, "probe_median_e2el_ms": 1900.0}
+    record = read(results.summary(max_concurrency=2) | probed).record
+    (reason,) = (each for each in record.warnings if each.code == "queued_probes")
+    assert "through the 2 connections of the load" in reason.sentence
+    assert record.metrics["probe_median_e2el_ms"] == 1900.0
+    for free in (results.summary(max_concurrency=None) | probed, results.summary(max_concurrency=2)):
+        assert "queued_probes" not in codes(read(free).record.warnings)
 
 
 @pytest.mark.parametrize(("duration", "codes_"), [(2.056, []), (5.0, []), (30.0, ["stretched_duration"])])

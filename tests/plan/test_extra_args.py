@@ -26,6 +26,7 @@ from vbench.schema.errors import Refused
         (["-dp=2"], "parallelism.data_parallel_size"),
         (["--enable-expert-parallel"], "parallelism.enable_expert_parallel"),
         (["--no-enable-expert-parallel"], "parallelism.enable_expert_parallel"),
+        (["--disable-expert-parallel"], "parallelism.enable_expert_parallel"),
         (["-ep"], "parallelism.enable_expert_parallel"),
         (["--seed", "1", "--max-model-len", "4096"], "engine.max_model_len"),
         (["--max-model=4096"], "engine.max_model_len"),
@@ -39,6 +40,8 @@ from vbench.schema.errors import Refused
         (["--enable-prefix-caching"], "engine.enable_prefix_caching"),
         (["--no-enable-prefix-caching"], "engine.enable_prefix_caching"),
         (["--no_enable_prefix"], "engine.enable_prefix_caching"),
+        (["--disable-prefix-caching"], "engine.enable_prefix_caching"),
+        (["--disable_prefix"], "engine.enable_prefix_caching"),
         (["--model", "other/model"], "model"),
     ],
 )

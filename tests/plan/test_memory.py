@@ -12,6 +12,7 @@ from vbench.metrics.model_cost import KvLayers
 from vbench.plan.memory.blocks import make_pool
 from vbench.plan.memory.estimate import Verdict, estimate_fit, find_pool
 from vbench.plan.memory.split import split_layers
+from vbench.plan.memory.steps import find_steps
 from vbench.plan.memory.terms import GIB, Basis, Spent
 from vbench.schema import Engine, Hardware, Parallelism, RunConfig, from_plain
 
@@ -49,6 +50,23 @@ def test_kv_tokens_are_within_3_percent_of_every_recorded_start():
         fit = estimate_fit(from_plain(RunConfig, config), version)
         assert fit.kv_cache_tokens == pytest.approx(tokens, rel=0.03), name
         assert fit.verdict is Verdict.fits, name
+
+
+@pytest.mark.parametrize(
+    ("product", "gib", "tokens", "sequences"),
+    [
+        ("^NVIDIA B200$", 179, 16384, 1024),
+        ("^NVIDIA GB200$", 184, 16384, 1024),
+        ("^NVIDIA H100 80GB HBM3$", 80, 8192, 1024),
+        ("^NVIDIA A100-SXM4-80GB$", 80, 2048, 256),
+        ("^NVIDIA GB10$", 119, 2048, 256),
+        ("^NVIDIA L4$", 22, 2048, 256),
+    ],
+)
+def test_the_step_sizes_are_vllms_defaults_for_the_gpu(product, gib, tokens, sequences):
+    gpu = replace(GPUS["h100"], product=product, memory_mib=gib * 1024)
+    steps = find_steps(Engine(), gpu, stages=1)
+    assert (steps.tokens, steps.sequences) == (tokens, sequences)
 
 
 @pytest.mark.parametrize("words", [["--num-gpu-blocks-override", "8192"], ["--num_gpu_blocks_override=8192"]])

@@ -1,6 +1,6 @@
 """Reads a server's log: facts of a successful start, or the cause of a failure. Pure: text in, facts out.
 
-The words are those of vLLM 0.5 to 0.32, PyTorch, NCCL, the CUDA driver and the hub's client. What vLLM logs as INFO or
+The words are those of vLLM 0.5 to 0.33, PyTorch, NCCL, the CUDA driver and the hub's client. What vLLM logs as INFO or
 WARNING tells no failure: it warns of out-of-memory errors, and of ports in use that it goes around.
 """
 
@@ -39,7 +39,8 @@ TELLING: tuple[tuple[Kind, re.Pattern[str]], ...] = (
         re.compile(
             r"No available memory for the cache blocks|larger than the available KV cache memory|"
             r"larger than the maximum number of tokens that can be stored in KV cache|Cannot auto-fit max_model_len|"
-            r"max_num_seqs .* exceeds available Mamba cache",
+            r"max_num_seqs .* exceeds available Mamba cache|"
+            r"leaving none for the KV cache|on kv cache allocation is less than requested memory",  # on a CPU
             re.IGNORECASE,
         ),
     ),

@@ -11,7 +11,7 @@ It knows neither MLflow nor where files lie, and never fills in what neither a f
     conversion  a result -> records
     report      a record -> llm-d's Benchmark Report 0.2
 
-Accepted forms, as `benchmark_serving.py` and `vllm bench serve` write them (0.5 to 0.32): a JSON object, one object a
+Accepted forms, as `benchmark_serving.py` and `vllm bench serve` write them (0.5 to 0.33): a JSON object, one object a
 line (--append-result), the results and failures of `vllm bench sweep`, and `{"reason": "…"}` for a noted failure.
 """
 

@@ -42,6 +42,7 @@ NOT_AN_OPTION = {
     *OVERRIDES,
     *samples.ARRAYS,
     *("endpoint_type", "model_id", "error_type", "error", "reason", "generated_texts", "rps_change_events", "rtfx"),
+    *("server_queue_times", "server_ttfts"),  # of vLLM 0.33 on: what the server said of each request
 }
 ANOTHER_MEANING = {"max_concurrent_requests": "vllm_max_concurrent_requests"}  # ours are older records' peaks
 NO_RESULT = (

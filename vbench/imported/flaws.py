@@ -45,7 +45,7 @@ def warnings(result: Mapping[str, Any], requests: Requests | None) -> list[Reaso
     """What to know about a result that is otherwise good."""
     found = [
         _empty_replies(result, requests), _role_chunks(result, requests), _chunk_gaps(result), _no_samples(result),
-        _left_out(result), _other_count(result), _no_arrays(requests),
+        _left_out(result), _other_count(result), _queued_probes(result), _no_arrays(requests),
     ]  # fmt: skip
     return [reason for reason in found if reason]
 
@@ -147,11 +147,11 @@ def _role_chunks(result: Mapping[str, Any], requests: Requests | None) -> Reason
     seen = samples.has_role_chunks(result)
     if not seen and (result.get("itls") or not samples.is_chat(result)):
         return None
-    sentence = "a chat endpoint: vLLM's client takes the chunk of the role for the first token"
+    sentence = "a chat endpoint: vLLM's client before 0.33 takes the chunk of the role for the first token"
     if requests is None:
         sentence += (
-            ". How long before the first token it came cannot be told without each request's times: TTFT, TPOT and ITL "
-            "stand under vllm_…; --save-detailed lets them be computed"
+            ". Which version wrote the file, and how long before the first token that chunk came, cannot be told "
+            "without each request's times: TTFT, TPOT and ITL stand under vllm_…; --save-detailed lets them be computed"
         )
     return Reason("role_chunk", sentence)
 
@@ -194,6 +194,17 @@ def _other_count(result: Mapping[str, Any]) -> Reason | None:
         return None
     sentence = f"num_prompts is {asked} by the file (--metadata may set it), but {counted} were sent; {counted} is used"
     return Reason("prompts_disagree", sentence)
+
+
+def _queued_probes(result: Mapping[str, Any]) -> Reason | None:
+    """Before 0.33 the pool of connections that the probes use is as large as the load's max_concurrency."""
+    if "probe_completed" not in result or not result.get("max_concurrency"):
+        return None
+    sentence = (
+        f"vLLM's client before 0.33 sends its probes through the {result['max_concurrency']} connections of the load: "
+        "their latencies (probe_…) may be a wait in the client"
+    )
+    return Reason("queued_probes", sentence)
 
 
 def _no_arrays(requests: Requests | None) -> Reason | None:

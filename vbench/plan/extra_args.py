@@ -10,18 +10,27 @@ from collections.abc import Iterable, Sequence
 
 from vbench.schema.errors import Refused
 
-KEYS = {  # vLLM's names of an argument, and the key that sets it
+KEYS = {  # vLLM's names of an argument, and the key that sets it; --disable-… from 0.33 on
     ("--model",): "model",
     ("--tensor-parallel-size", "-tp"): "parallelism.tensor_parallel_size",
     ("--pipeline-parallel-size", "-pp"): "parallelism.pipeline_parallel_size",
     ("--data-parallel-size", "-dp"): "parallelism.data_parallel_size",
-    ("--enable-expert-parallel", "--no-enable-expert-parallel", "-ep"): "parallelism.enable_expert_parallel",
+    (
+        "--enable-expert-parallel",
+        "--no-enable-expert-parallel",
+        "--disable-expert-parallel",
+        "-ep",
+    ): "parallelism.enable_expert_parallel",
     ("--max-model-len",): "engine.max_model_len",
     ("--gpu-memory-utilization", "--device-memory-utilization"): "engine.gpu_memory_utilization",
     ("--max-num-seqs",): "engine.max_num_seqs",
     ("--max-num-batched-tokens",): "engine.max_num_batched_tokens",
     ("--enforce-eager", "--no-enforce-eager"): "engine.enforce_eager",
-    ("--enable-prefix-caching", "--no-enable-prefix-caching"): "engine.enable_prefix_caching",
+    (
+        "--enable-prefix-caching",
+        "--no-enable-prefix-caching",
+        "--disable-prefix-caching",
+    ): "engine.enable_prefix_caching",
 }
 OURS = ("--host", "--port", "--served-model-name")  # no key sets these: vbench chooses them for each server
 API_SERVER_COUNT = ("--api-server-count", "-asc")

@@ -2,7 +2,7 @@
 
 Rope scaling `linear` and `dynamic` multiply max_position_embeddings by their factor; llama3 and longrope do not. With
 yarn, versions before 0.30 multiply its original_max_position_embeddings; from 0.30 on max_position_embeddings holds as
-it is. (Read in vllm/config/model.py of 0.12 to 0.32, run with 0.32.) The tokenizer's model_max_length is no limit.
+it is. (Read in vllm/config/model.py of 0.12 to 0.33, run with 0.32.) The tokenizer's model_max_length is no limit.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Weights(Enum):
 
 
 class MoeRouting(Enum):
-    """How vLLM chooses experts in place of the model's gates: the names of its own simulation, as of 0.32."""
+    """How vLLM chooses experts in place of the model's gates: the names of its own simulation, as of 0.33."""
 
     uniform_random = "uniform_random"  # every expert is equally likely
     normal_routing = "normal_routing"  # experts in the middle of the list are likelier
