@@ -6,10 +6,10 @@
 # Seen:   --max-concurrency is also the size of the client's pool of connections, in which probes wait for one that the
 #         load holds: their latency is that of the load's replies. The clock stops after the last probe's interval.
 #         Output of 2026-11-28, Python 3.11:
-# OUTPUT
+#             probes: the server takes 0 s at most, their median is 2 s; the load's replies take 2 s
+#             one probe each 10 s: the load of 6 s is one of 10 s, with 0.6 of its tokens/s
 # Matters: a server that answers others at once looks stalled, by as much as its replies are long, and the rates of a
-#         valid run sink with a slower probe rate. (0.33.0, by its source: a connection of their own, and the clock
-#         stops first.)
+#         valid run sink with a slower probe rate. (0.33.0, run on 2026-11-28: 0 s, and 6 s with 1.0 of the tokens/s.)
 #
 # Runs with the vLLM that `python3` imports (`make setup`, or `make ENGINE=cpu setup`): it is no small package.
 set -euo pipefail

@@ -1,6 +1,6 @@
 """Which prompt tokens vLLM's prefix cache serves, by a simulation of its blocks. Pure.
 
-The rules are those of vLLM 0.32 (`vllm/v1/core/block_pool.py`, `single_type_kv_cache_manager.py`):
+The rules are those of vLLM 0.32 and 0.33 (`vllm/v1/core/block_pool.py`, `single_type_kv_cache_manager.py`):
 
 - A lookup takes the longest run of cached full blocks from the prompt's start, without its last token. Blocks in use
   are shared; a block that was hit leaves the free queue.
