@@ -93,9 +93,19 @@ def test_a_gate_decides_only_where_the_interval_leaves_its_limit_out(low, high, 
 
 
 def rows(*intervals):
-    columns = ("model_label", "system_label", "metric", "value", "low", "high", "points", "interval_from")
+    columns = (
+        "model_label",
+        "system_label",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "points",
+        "interval_from",
+        "host_slower",
+    )
     return pd.DataFrame(
-        [(f"m{n}", "", "tok_s", low, low, high, 2, "repeats") for n, (low, high) in enumerate(intervals)],
+        [(f"m{n}", "", "tok_s", low, low, high, 2, "starts", 1.0) for n, (low, high) in enumerate(intervals)],
         columns=columns,
     )
 

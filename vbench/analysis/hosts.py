@@ -20,15 +20,18 @@ SPEED = "client_us_per_token"  # µs of the client's CPU for each token of the r
 CLOCK = "gpu_mean_sm_clock_mhz"
 HOST = "host_speed"  # a condition: set only where one system ran on hosts of unlike speed
 ENOUGH_TOKENS = 2000  # in a point: below, the client's own start weighs too much
-ALIKE_RATE = 1.5  # a client that serves fewer tokens a second wakes up more often for each of them
+ALIKE_RATE = 2.0  # a client that serves fewer tokens a second wakes up more often for each of them
+WAKES = 0.75  # by less than this power of the rate: of one session's loads by 0.2 to 0.65
 RATE = "output_throughput"
+UNLIKE = "Hosts of unlike speed"
 
 
 class Yardstick(NamedTuple):
     """A metric that says how fast a host is."""
 
     metric: str
-    unlike: float  # times as much: sessions on equal hosts differ by less
+    unlike: float  # times as much at one point: sessions on equal hosts differ by less
+    unlike_mean: float  # times as much on average over several points
     slower: int  # 1 if the slower host has more of it, -1 if it has less
     label: str
     sentence: str
@@ -38,12 +41,14 @@ YARDSTICKS = (
     Yardstick(
         SPEED,
         1.3,
+        1.2,
         1,
         "host {:.1f}× slower",
         "a token cost the client {times:.1f} times as much CPU time on {slow} as on {fast}",
     ),
     Yardstick(
         CLOCK,
+        1.1,
         1.1,
         -1,
         "GPU clock {:.2f}× lower",
@@ -87,25 +92,45 @@ def add_hosts(rows: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
     return rows.assign(**{HOST: found})
 
 
-def describe_hosts(pairs: pd.DataFrame, one: str, other: str) -> list[str]:
+def describe_hosts(pairs: pd.DataFrame, one: str, other: str, where: str = "") -> list[str]:
     """Which of two sides had the slower hosts, in sentences; none if they were alike, or if nothing tells.
 
-    Takes rows of `match_points` with the YARDSTICKS' metrics and RATE. The client's time is compared only at points at
-    which both sides served about as many tokens a second.
+    Takes rows of `match_points` with the YARDSTICKS' metrics and RATE.
+    """
+    told = []
+    for each, log in _find_unlike(pairs):
+        slow, fast = (one, other) if log > 0 else (other, one)
+        what = each.sentence.format(times=math.exp(abs(log)), slow=slow, fast=fast)
+        told.append(f"{UNLIKE}{where}: {what}, so the hosts may be part of the difference.")
+    return told
+
+
+def find_slowdown(pairs: pd.DataFrame) -> float:
+    """How many times as slow the first side's hosts were, by the yardstick that says most; 1 if they were alike."""
+    logs = [log for _, log in _find_unlike(pairs)]
+    return math.exp(max(logs, key=abs, default=0.0))
+
+
+def _find_unlike(pairs: pd.DataFrame) -> list[tuple[Yardstick, float]]:
+    """Each yardstick by which the hosts differed, and the logarithm of how much slower those of the first side were.
+
+    The client's time is compared at points at which both sides served about as many tokens a second, and must differ
+    by more than its wake-ups for fewer tokens explain.
     """
     by = [each for each in pairs if each not in ("metric", "log", "variance", "df", "starts", "starts_base")]
     logs = {metric: rows.set_index(by)["log"] for metric, rows in pairs.groupby("metric")}
-    told = []
+    found = []
     for each in YARDSTICKS:
-        known = logs.get(each.metric, pd.Series(dtype=float))
+        known, explained = logs.get(each.metric, pd.Series(dtype=float)), 0.0
         if each.metric == SPEED and len(known):
-            known = known[logs[RATE].reindex(known.index).abs() <= math.log(ALIKE_RATE)]
+            rates = logs[RATE].reindex(known.index)
+            known = known[rates.abs() <= math.log(ALIKE_RATE)]
+            explained = -WAKES * float(rates[known.index].mean()) if len(known) else 0.0
         mean = float(known.mean()) * each.slower if len(known) else 0.0
-        if abs(mean) > math.log(each.unlike):
-            slow, fast = (one, other) if mean > 0 else (other, one)
-            what = each.sentence.format(times=math.exp(abs(mean)), slow=slow, fast=fast)
-            told.append(f"Hosts of unlike speed: {what}, so the hosts may be part of the difference.")
-    return told
+        least = math.log(each.unlike if len(known) == 1 else each.unlike_mean)
+        if abs(mean) > max(least, explained * math.copysign(1.0, mean)):
+            found.append((each, mean))
+    return found
 
 
 def _find_slower(alike: pd.DataFrame, by: Yardstick) -> dict[str, str]:

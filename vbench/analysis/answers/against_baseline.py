@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vbench.analysis.answers.words import find_data, shorten
 from vbench.analysis.comparisons.against import SLUG
 from vbench.analysis.comparisons.ratio_table import SHORT
+from vbench.analysis.hosts import UNLIKE
 from vbench.analysis.ratios import ratio_text
 from vbench.metrics.names import metric_name
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
-    """One for each system, and for all of them; why there is no ratio, if there is none; nothing without `against=`."""
+    """One for each system, and for all of them, and hosts of unlike speed; why there is no ratio, if there is none."""
     data = find_data(found, SLUG)
     if data.empty:
         return [note for each in found if each.slug == SLUG for note in each.notes[:1]]
@@ -30,4 +31,5 @@ def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
         most = rows["points"].max()
         points = "1 point" if most == 1 else f"{most:.0f} points"
         told.append(f"{name}, divided by {options.against} at {points}: {ratios}.")
-    return shorten(told, f"Against {options.against}")
+    notes = [note for each in found if each.slug == SLUG for note in each.notes if note.startswith(UNLIKE)]
+    return [*shorten(told, f"Against {options.against}"), *notes]

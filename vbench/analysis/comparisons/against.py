@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from vbench.analysis.comparisons.ratio_table import ratio_caption, ratio_table
 from vbench.analysis.conditions import differs
 from vbench.analysis.frame import ALONE, TOKENS_IN, TOKENS_OUT, WORDS, add_lengths, ensure_columns, find_varying
 from vbench.analysis.gate import Outcome, judge, parse_gate
-from vbench.analysis.hosts import HOST, HOST_METRICS, describe_hosts
+from vbench.analysis.hosts import HOST, HOST_METRICS, describe_hosts, find_slowdown
 from vbench.analysis.labels import (
     SYSTEM,
     add_labels,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 SLUG = "against"
 POINT = ("model_label", "system_label", "load")
+SYSTEM_NAMES = ("model_label", "system_label")
 ALL = "all"
 SURROUNDINGS = ("driver", "torch", "python", "kernel", "host_cpu", ALONE)  # what a host may have of its own
 
@@ -69,12 +71,13 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         why = describe_disjoint(new, old, ["model", *SYSTEM, "num_prompts", *conditions]) or "every point"
         told = f"No point was measured on both sides: they differ in {why}."
         return [Section(SLUG, title, notes=(told, *priced))]
-    used = labels.merge(found[["model_label", "system_label"]].drop_duplicates())
-    found = found.assign(system_label=_name_variants(found))
-    data = mean_ratios(found, ["model_label", "system_label"])
+    used = labels.merge(found[[*SYSTEM_NAMES]].drop_duplicates())
+    found = _name_pairs(found)
+    data = mean_ratios(found, [*SYSTEM_NAMES])
     mixed = _describe_mixed(used, [each for each in conditions if each != load_axis(labels).column], axis)
-    if not mixed and len(data[["model_label", "system_label"]].drop_duplicates()) > 1:
+    if not mixed and len(data[[*SYSTEM_NAMES]].drop_duplicates()) > 1:
         data = pd.concat([data, mean_ratios(found, []).assign(model_label=ALL, system_label="")], ignore_index=True)
+    data = data.assign(host_slower=_find_slowdowns(data, _name_pairs(matched)))
     differs = describe_disjoint(new, old, axis) or "nothing that was asked for"
     caption = (
         f"Divided by {options.against}, at the points that both have. They differ in {differs}. {ratio_caption(data)} "
@@ -82,7 +85,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     )
     names = (data["model_label"] + " · " + data["system_label"]).str.strip(" ·")
     notes = [*priced, *([f"No mean over all: the points differ in {mixed}."] if mixed else [])]
-    notes += describe_hosts(matched, "the new side", str(options.against))
+    notes += _describe_hosts(_name_pairs(matched), str(options.against))
     notes += [
         f"{side}: {joined}" for side, rows in (("New side", new), ("Baseline", old)) for joined in describe_join(rows)
     ]
@@ -123,8 +126,36 @@ def _match_sides(stats: pd.DataFrame) -> pd.DataFrame:
     return match_points(ours, theirs, pairs)
 
 
+def _find_slowdowns(data: pd.DataFrame, pairs: pd.DataFrame) -> list[float]:
+    """For each row of `mean_ratios`: how many times as slow the new side's hosts were.
+
+    Where a row's own points do not tell, those of all points do; of the mean over all, also the one that tells most.
+    """
+    each = {name: find_slowdown(rows) for name, rows in pairs.groupby([*SYSTEM_NAMES])}
+    most = max(each.values(), key=lambda times: abs(math.log(times)))
+    overall = find_slowdown(pairs)
+    known = [each.get(name, most) for name in data[[*SYSTEM_NAMES]].itertuples(index=False, name=None)]
+    return [overall if times == 1.0 else times for times in known]
+
+
+def _describe_hosts(pairs: pd.DataFrame, baseline: str) -> list[str]:
+    """The hosts of all points, else of the systems that had unlike ones: two that differ both ways hide each other."""
+    overall = describe_hosts(pairs, "the new side", baseline)
+    if overall:
+        return overall
+    return [
+        sentence
+        for name, rows in pairs.groupby([*SYSTEM_NAMES])
+        for sentence in describe_hosts(rows, "the new side", baseline, f" ({' · '.join(name)})")
+    ]
+
+
+def _name_pairs(found: pd.DataFrame) -> pd.DataFrame:
+    """With the system and, where a side has several variants, which of them are compared, as `system_label`."""
+    return found.assign(system_label=_name_variants(found))
+
+
 def _name_variants(found: pd.DataFrame) -> pd.Series:
-    """The system and, where a side has several variants, which of them are compared."""
     new = found["system_label"].str.cat(found["variant"], sep=" · ").str.strip(" ·")
     old = found["old_variant"].map(lambda name: f" against {name}" if name else "")
     return new + old
