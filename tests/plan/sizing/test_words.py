@@ -6,7 +6,7 @@ from builders import run_config
 from vbench.campaign.planning.size_table import describe, show_systems
 from vbench.campaign.planning.size_words import explain
 from vbench.plan.forecast.estimate import Basis, Estimate
-from vbench.plan.sizing.systems import System
+from vbench.plan.sizing.systems import System, rank
 
 CONFIG = run_config(workload={"slo": {"ttft_ms": 500.0, "tpot_ms": 50.0}})
 PREDICTED = System("h100", 2, Estimate(20.0, 15.0, 30.0, Basis.predicted, ""), 50.0, 2.5)
@@ -25,6 +25,20 @@ def test_the_answer_is_a_sentence_with_its_cost_range_and_basis():
     free = replace(MEASURED, price=None)
     assert told(free)[0] == "answer: h100 tp2 with 3 replicas needs the fewest GPUs: 6; its capacity is measured"
     assert told(MISFIT)[0] == "answer: none of these systems bears the load within the SLO"
+
+
+def test_a_tie_in_price_is_said_and_what_bears_more_after_a_loss_comes_first():
+    one = System("h100", 4, Estimate(60.0, 60.0, 60.0, Basis.measured, ""), 50.0, 2.5)
+    two = System("h100", 2, Estimate(29.0, 29.0, 29.0, Basis.measured, ""), 50.0, 2.5)
+    ranked = rank([one, two])
+    assert ranked == [two, one]
+    assert told(*ranked)[0] == (
+        "answer: h100 tp2 with 2 replicas (4 GPUs) is the cheapest, $10 an hour; its capacity is measured; "
+        "h100 tp4 x 1 (bears 0% of the load after the loss of a replica) costs as much, the first bears 58% of the "
+        "load after the loss of a replica"
+    )
+    assert "as much" not in told(two, replace(one, price=3.0))[0]
+    assert "as much" not in told(MISFIT, MISFIT)[0]
 
 
 def test_what_was_asked_names_lengths_precision_rate_and_slo():

@@ -21,7 +21,7 @@ def explain(config: RunConfig, systems: Sequence[System], tokens: tuple[float, f
     best, model, (prompt, reply) = systems[0], config.model, tokens
     limits = config.workload.slo.limits.items()
     slo = ", ".join(f"{name.removesuffix('_ms').upper()} ≤ {limit:g} ms" for name, limit in limits)
-    yield f"answer: {_describe_answer(best)}"
+    yield f"answer: {_describe_answer(best)}{_describe_ties(systems)}"
     yield (
         f"asked: {model.name} with {model.weight_dtype} weights and {model.kv_cache_dtype} KV cache; {best.rate:g} "
         f"requests/s of {config.workload.lengths.value} lengths, on average {prompt:.0f} tokens in and {reply:.0f} out"
@@ -39,6 +39,21 @@ def _describe_answer(best: System) -> str:
     if best.price is None:
         return f"{system} needs the fewest GPUs: {_show_gpus(best)}; {basis}"
     return f"{system} ({count(best.gpus, 'GPU')}) is the cheapest, {_show_cost(best)} an hour; {basis}"
+
+
+def _describe_ties(systems: Sequence[System]) -> str:
+    """The other systems that cost as much as the best one, and what each bears when one replica fails; else ""."""
+    best, *rest = systems
+    equal = [each for each in rest if each.cost == best.cost and math.isfinite(each.cost)]
+    if not equal:
+        return ""
+    named = ", ".join(f"{each.gpu} tp{each.split} x {each.replicas} ({_describe_loss(each)})" for each in equal)
+    cost = "costs as much" if len(equal) == 1 else "cost as much"
+    return f"; {named} {cost}, the first {_describe_loss(best)}"
+
+
+def _describe_loss(system: System) -> str:
+    return f"bears {system.share_after_loss:.0%} of the load after the loss of a replica"
 
 
 def _show_cost(best: System) -> str:

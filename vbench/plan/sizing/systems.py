@@ -83,8 +83,11 @@ class System:
 
 
 def rank(systems: Sequence[System]) -> list[System]:
-    """The cheapest first; of equal ones, that with fewer GPUs, then with more headroom."""
-    return sorted(systems, key=lambda each: (each.cost, each.gpus or math.inf, -each.headroom))
+    """The cheapest first; of equal ones, what bears more after a loss, then fewer GPUs, then more headroom."""
+    return sorted(
+        systems,
+        key=lambda each: (each.cost, -each.share_after_loss, each.gpus or math.inf, -each.headroom),
+    )
 
 
 def _count(rate: float, capacity: float) -> int | None:
