@@ -110,6 +110,16 @@ def test_a_line_whose_instant_no_zone_or_more_than_one_explains_has_none():
     assert correct_zone(None, 9_990.0, 10_100.0) is None
 
 
+@pytest.mark.parametrize(("at_s", "known"), [(9_988.0, True), (9_987.9, False), (10_102.0, True), (10_102.1, False)])
+def test_a_logs_clock_may_be_2_s_off(at_s, known):
+    assert correct_zone(at_s, 9_990.0, 10_100.0) == (at_s if known else None)
+
+
+@pytest.mark.parametrize(("set_by_s", "was_set"), [(0.04, False), (0.06, True), (-0.04, False), (-0.06, True)])
+def test_a_clock_that_moved_by_more_than_50_ms_was_set(set_by_s, was_set):
+    assert LogPosition((), 1000.0, 100.0).was_clock_set(1010.0 + set_by_s, 110.0) is was_set
+
+
 def test_the_log_of_a_server_in_another_time_zone_is_placed_within_the_run(tmp_path):
     log = tmp_path / "server.log"
     log.touch()

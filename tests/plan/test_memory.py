@@ -194,6 +194,18 @@ def test_what_records_measured_replaces_the_estimate():
     assert measured.available == pytest.approx(measured.usable.bytes - 20.0 * GIB)
 
 
+@pytest.mark.parametrize(
+    ("spare_gib", "verdict"),
+    [(0.15, Verdict.fits), (0.05, Verdict.near), (-0.05, Verdict.near), (-0.15, Verdict.too_large)],
+)
+def test_where_starts_were_recorded_a_tenth_of_a_gib_is_near_the_edge(spare_gib, verdict):
+    asked = point(max_model_len=2000)
+    pool = find_pool(asked)
+    needed = pool.count_request_blocks(2000) * pool.block_bytes
+    spent = estimate_fit(asked).usable.bytes - needed - spare_gib * GIB
+    assert estimate_fit(asked, measured=Spent(spent, {})).verdict is verdict
+
+
 models, gpus = st.sampled_from(sorted(set(MODELS) - {"tiny"})), st.sampled_from(sorted(GPUS))
 shares = st.floats(0.3, 1.0)
 

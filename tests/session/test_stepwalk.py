@@ -6,8 +6,6 @@ from test_warm import codes
 
 from vbench.schema import Workload
 from vbench.session import stepwalk
-from vbench.session.rehearsal_facts import Rehearsal
-from vbench.session.stepwalk import Finding, Step, judge_sample, one_step, sample_sizes, walk_sizes
 
 EXPERTS = {"num_experts": 8, "num_experts_per_tok": 2}
 NONE = {"lengths": "none", "input_len": Workload().input_len, "output_len": Workload().output_len}
@@ -107,62 +105,3 @@ def test_an_engine_that_cannot_be_paused_is_walked_as_well_as_it_can_be(cold, tm
     _, cache = cold
     record, _ = walked(tmp_path, cache, "--no-pause", max_model_len=200)
     assert record.server["rehearsal_steps"] >= 12
-
-
-def test_the_sample_goes_down_evenly_and_has_each_size_divisible_by_16_and_not():
-    sizes = sample_sizes(8192, 1024)
-    assert sizes[:4] == [8185, 8192, 6521, 6528]
-    assert {size % 16 == 0 for size in sizes[1::2]} == {True}
-    assert {size % 16 == 0 for size in sizes[::2]} == {False}
-    assert 1024 < sizes[-2] < 1024 * 1.5
-    assert len(sizes) == len(set(sizes)) == 20
-    assert sample_sizes(1024, 1024) == []
-    assert sample_sizes(8192, 0)[-1] == 32
-
-
-def test_a_walk_has_every_multiple_of_32_beyond_the_graphs_and_the_divisible_ones_last():
-    both = walk_sizes(8192, 1024, Finding(odd=True, divisible=True, tokens_per_s=1.0))
-    assert both[0] == 8185
-    assert both[224] == 8192
-    assert (min(both), len(both)) == (1049, 448)
-    assert {-(-size // 32) for size in both} == set(range(33, 257))
-    assert walk_sizes(8192, 1024, Finding(odd=False, divisible=True, tokens_per_s=1.0)) == both[224:]
-    assert walk_sizes(8192, 1024, Finding(odd=False, divisible=False, tokens_per_s=1.0)) == []
-
-
-def sent(*steps):
-    return [Step(tokens, seconds, ("_topk",) * lines) for tokens, seconds, lines in steps]
-
-
-@pytest.mark.parametrize(("lines", "seconds", "exact", "follows"), [
-    ((1, 1, 0), 0.1, True, True),
-    ((1, 0, 0), 0.1, True, False),
-    ((0, 0, 0), 0.4, True, False),
-    ((0, 0, 0), 0.301, False, True),
-    ((1, 1, 1), 0.299, False, False),
-])  # fmt: skip
-def test_more_than_half_of_the_sampled_sizes_must_compile(lines, seconds, exact, follows):
-    tokens = (505, 377, 313)
-    first = sent(*((size, seconds, line) for size, line in zip(tokens, lines, strict=True)))
-    finding = judge_sample(first, sent(*((size, 0.1, 0) for size in tokens)), exact)
-    assert (finding.odd, finding.divisible) == (follows, False)
-    assert finding.tokens_per_s == pytest.approx(5050)
-
-
-@pytest.mark.parametrize(("compiled", "follows"), [(5, False), (6, True)])
-def test_half_of_ten_sampled_sizes_are_not_more_than_half(compiled, follows):
-    first = sent(*((505 + 32 * place, 0.1, int(place < compiled)) for place in range(10)))
-    again = sent(*((505 + 32 * place, 0.1, 0) for place in range(10)))
-    assert judge_sample(first, again, exact=True).odd is follows
-
-
-@pytest.mark.parametrize(("extra_s", "cold_s"), [(0.2, 0.2), (0.199, 0.0)])
-def test_a_step_that_took_as_much_longer_as_a_compilation_at_least_extends_the_budget(extra_s, cold_s):
-    done = Rehearsal(began=0.0, budget_s=20.0)
-    assert done.add_cold(extra_s, 0.2) is bool(cold_s)
-    assert (done.cold_s, done.budget_s) == (cold_s, 20.0 + cold_s)
-
-
-def test_a_step_beyond_the_context_is_several_prompts_behind_one_that_is_a_step_of_its_own():
-    assert one_step(1600, context=2000) == (1, 1600)
-    assert one_step(8192, context=2000) == (6, 1638)

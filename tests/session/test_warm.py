@@ -6,7 +6,6 @@ import signal
 import threading
 from urllib.request import urlopen
 
-import pytest
 from doors import until
 from test_session import executed, happened, load_processes, session
 
@@ -16,7 +15,7 @@ from vbench.metrics import compile_rules
 from vbench.metrics.host_rules import STARVED_SHARE
 from vbench.schema.record import REQUESTS, Record
 from vbench.session import rehearsal
-from vbench.session.rehearsal import MOST_ROUNDS, Pace, shape
+from vbench.session.rehearsal import MOST_ROUNDS
 
 COMPILING = ("--compile-s", "0.7")
 
@@ -163,41 +162,6 @@ def test_a_pause_of_the_prompts_own_is_said_to_be_prefill(tmp_path):
     record, _ = measured(tmp_path, "--prefill-tokens-per-s", "1200", count=5, **load)
     assert 300 < record.server["prefill_tokens_per_s"] < 1260  # a busy host only slows it down
     assert {"stalled_by_prefill", "stalled_unexplained"} & codes(record.warnings) == {"stalled_by_prefill"}
-
-
-def test_the_replies_of_a_rehearsed_shape_end_one_after_another_down_to_the_last():
-    made = shape([200] * 20, at_once=20, context=2000, most_tokens=32768)
-    assert made.input_len.tolist() == [200] * 20
-    running = [(made.output_len > step).sum() for step in range(made.output_len.max())]
-    assert set(running) == set(range(1, 21))
-    assert made.at_once == 20
-    assert made.output_len.max() == 64
-
-
-def test_a_shape_that_is_rehearsed_keeps_to_the_context_and_its_prompts_to_a_few_full_steps():
-    narrow = shape([30] * 8, at_once=8, context=40, most_tokens=1000)
-    assert (narrow.input_len + narrow.output_len).max() <= 40
-    assert narrow.input_len.min() >= 1
-    wide = shape([1000] * 640, at_once=640, context=2000, most_tokens=4 * 8192)
-    assert 4 * 8192 - 1000 <= wide.input_len[wide.input_len == 1000].sum() <= 4 * 8192
-    assert set(wide.input_len) == {1000, 16}
-    closed = shape([200] * 100, at_once=10, context=2000, most_tokens=32768)
-    assert (len(closed.input_len), closed.at_once) == (10 + 64, 10)
-
-
-@pytest.mark.parametrize(
-    ("now", "settled"),
-    [
-        (Pace(1.80, 0.45), True),
-        (Pace(1.79, 0.45), False),
-        (Pace(1.80, 0.449), False),
-        (Pace(1.80, 0.0199), True),  # of so short a TTFT a tenth is nothing
-        (Pace(1.80, 0.0201), False),
-        (Pace(3.00, 0.90), True),
-    ],
-)
-def test_a_shape_is_warm_once_neither_its_time_nor_its_ttft_falls_by_a_tenth(now, settled):
-    assert now.has_settled(Pace(2.0, 0.5)) is settled
 
 
 def test_a_rehearsal_of_what_never_stops_compiling_ends_and_says_so(tmp_path, monkeypatch):

@@ -50,6 +50,13 @@ def test_a_load_that_time_ends_offers_its_rate_in_that_time_however_many_prompts
     assert schedule_arrivals(without_end, np.random.default_rng(0))[-1] == pytest.approx((n - 1) / 2)
 
 
+def test_of_a_time_that_is_no_whole_number_of_gaps_the_rate_is_exact_too():
+    """In 10.25 s at 2/s 21 are sent: the first of them at 0 s, and the 22nd, at 10.5 s, is the first beyond."""
+    for seed in range(20):
+        times = arrivals(500, 2.0, 1.0, np.random.default_rng(seed), sending_s=10.25)
+        assert times[21] == pytest.approx(10.5)
+
+
 RAMP = {"ramp_up_strategy": "linear", "ramp_up_start_rps": 2.0, "ramp_up_end_rps": 8.0}
 
 

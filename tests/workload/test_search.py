@@ -199,6 +199,13 @@ def test_a_level_that_may_be_named_is_judged_until_it_hardly_can_fail():
     assert close.verdict(500, 500) is True
 
 
+@pytest.mark.parametrize(("judged", "passes"), [(270, None), (290, True)])
+def test_a_level_passes_once_it_fails_with_a_probability_of_four_fifths_of_2_percent(judged, passes):
+    """0.0172 after 270 requests without a miss, 0.0148 after 290."""
+    question = Question(100, exploring=False, belief=Belief.from_counts([(110, 50, 100)], effect=2.0))
+    assert question.verdict(judged, judged) is passes
+
+
 def test_a_level_is_measured_a_little_below_where_the_latencies_of_all_probes_reach_the_objectives():
     """Where the requests that missed it leave that open."""
     near = [pressed(16, 0.9, met=300, of=300), pressed(20, 1.1, met=80, of=100)]
@@ -222,6 +229,14 @@ def test_a_level_at_a_cliff_is_approached_though_one_below_may_be_named():
     assert next_question(probes, whole=True).level == 104
     told = [replace(each, pressure=pressure, spread=0.05) for each, pressure in zip(probes, (0.98, 1.1), strict=True)]
     assert next_question(told, whole=True) is None
+
+
+@pytest.mark.parametrize(
+    ("cliff", "whole", "asked"), [(107, True, None), (108, True, 103), (106, False, None), (107, False, 103)]
+)
+def test_nothing_is_tried_below_a_cliff_of_which_what_may_be_named_is_94_percent(cliff, whole, asked):
+    question = next_question([Probe(100, 800, 800), Probe(cliff, 80, 100)], whole)
+    assert (question and question.level) == asked
 
 
 def test_a_short_probe_of_a_level_that_may_be_named_judges_two_requests_for_each_place():

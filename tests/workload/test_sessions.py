@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from vbench.schema.errors import Refused
 from vbench.workload.draws import distribution
 from vbench.workload.prefix import group_order
 from vbench.workload.prompts import lengths, prompts, redraw
+from vbench.workload.rows import mid_life
 from vbench.workload.sharing import find_script, waits_s
 
 RNG = np.random.default_rng(1)
@@ -92,6 +94,14 @@ def test_users_begin_in_mid_life_so_that_turns_are_as_frequent_at_the_start_as_l
     assert np.mean(made.structure.turn[begun]) == pytest.approx(4.5, abs=0.5)  # of 10 turns, 0 to 9
     assert np.mean(made.scheduled[begun]) == pytest.approx(2, rel=0.2)  # what is left of an exponential wait
     assert (made.structure.turn[first & ~begun] == 0).all()
+
+
+def test_a_session_of_nine_turns_is_met_nine_times_as_often_as_one_of_a_single_turn():
+    rng, turns = np.random.default_rng(0), SimpleNamespace(counts=lambda n, _: np.resize([1, 9], n))
+    met = [mid_life(turns, rng) for _ in range(400)]
+    assert np.mean([whole for _, whole in met]) == pytest.approx((1 * 1 + 9 * 9) / 10, abs=0.5)
+    assert {age for age, whole in met if whole == 9} == set(range(9))
+    assert {age for age, whole in met if whole == 1} == {0}
 
 
 def test_the_context_grows_by_reply_and_message():

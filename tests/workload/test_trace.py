@@ -1,17 +1,14 @@
 """Traces: whose lengths, at whose times."""
 
 import json
-import math
 
 import numpy as np
 import pytest
 from builders import run_config
-from doors import fake, vbench
 
 from vbench.plan.rules import check_run
 from vbench.schema import to_plain
 from vbench.schema.errors import Refused
-from vbench.schema.record import REQUESTS, Record, Requests
 from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.prompts import digest, lengths, prompts
 
@@ -131,23 +128,6 @@ def test_what_contradicts_a_trace_is_refused(load, values, why):
 def test_a_request_that_does_not_fit_the_context_is_refused_before_anything_starts(load):
     with pytest.raises(Refused, match=r"take 7007 tokens, but engine\.max_model_len=2000"):
         check_run(run_config(workload=to_plain(load(MOONCAKE, 2))))
-
-
-def test_a_trace_is_replayed_at_its_times_through_the_front_door(tmp_path):
-    (tmp_path / "trace.csv").write_text(PLAIN)
-    ended = vbench(
-        "hardware=cpu", "workload=trace", "workload.path=trace.csv", "workload.num_prompts=3",
-        fake("--itl-s", "0.01"), cwd=tmp_path,
-    )  # fmt: skip
-    assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # a busy host may make it INVALID, …
-    found = (path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
-    (folder,) = (each for each in found if not each.suffix)  # … and then it is measured again, and the first put aside
-    sent = Requests.load(folder / REQUESTS)
-    assert sent.scheduled.tolist() == [0.0, 0.5, 2.0]
-    assert (sent.sent >= sent.scheduled).all()
-    assert (sent.input_tokens.tolist(), sent.output_tokens.tolist()) == ([10, 30, 20], [5, 7, 6])
-    assert Record.load(folder).name == "tiny · cpu · tp1 · n3 trace"
-    assert math.isinf(float(Record.load(folder).config["workload"]["request_rate"]))
 
 
 def test_a_prompt_of_no_token_counts_one_and_names_are_read_in_either_case(load):

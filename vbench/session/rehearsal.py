@@ -85,8 +85,7 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
     and are removed from `left`.
     """
     session = context.session
-    start_s = servers.facts.get("start_s", 0.0)
-    done = Rehearsal(time.monotonic(), budget_s=max(BUDGET_S, BUDGET_OF_START * start_s))
+    done = Rehearsal(time.monotonic(), budget_s=choose_budget_s(servers.facts.get("start_s", 0.0)))
     for count, length, reply in bursts(session, longest_context(servers, session.model)):
         total = count * len(servers.servers)
         burst = Shape(np.full(total, length), np.full(total, reply), total)
@@ -105,6 +104,11 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
             with _failing(runs, left):
                 await _load_until_warm(context, servers, _shape_of(runs[0], servers), done)
     return done.facts
+
+
+def choose_budget_s(start_s: float) -> float:
+    """Seconds that a rehearsal may take after a start of so many."""
+    return max(BUDGET_S, BUDGET_OF_START * start_s)
 
 
 async def _send_until_ready(context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal) -> Requests:

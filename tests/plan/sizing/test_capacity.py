@@ -75,6 +75,13 @@ def test_rates_that_all_passed_or_all_failed_tell_no_capacity():
     assert find_measured(config(), [paced(10.0, 900.0, 25.0)]) is None
 
 
+def test_a_rate_whose_requests_wait_in_the_client_tells_no_capacity():
+    """Its latencies begin when a place is free: with a limit to what is in flight, any rate seems to pass."""
+    capped = record(config(request_rate=40.0, max_concurrency=8), metrics={"p99_ttft_ms": 50.0, "p99_tpot_ms": 25.0})
+    assert find_measured(config(), [capped, paced(80.0, 900.0, 100.0)]) is None
+    assert find_measured(config(), [paced(40.0, 50.0, 25.0), paced(80.0, 900.0, 100.0)]).low == 40.0
+
+
 def test_a_prediction_lies_in_its_range_and_a_tighter_slo_bears_less():
     predictor = CapacityPredictor(Predictor.default())
     loose, tight = (predictor.predict(config(slo=slo)) for slo in (SLO, {"ttft_ms": 20.0, "tpot_ms": 3.0}))
