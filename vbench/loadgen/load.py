@@ -126,16 +126,18 @@ class Client:
 def deal(load: Load, processes: int) -> list[tuple[Ints, Load]]:
     """Splits a load into shares, each with the places of its requests in the load, ascending.
 
-    Request i goes to share i mod k, or session i with all of its requests; each keeps its scheduled time. There are at
-    most `processes` shares, and each may send at least one request at a time.
+    A request, or a session with all of its requests, goes to one share and keeps its scheduled time. There are at most
+    `processes` shares, and each may send at least one request at a time.
     """
     limit, structure = load.max_concurrency, load.structure
     unit = np.arange(len(load)) if structure is None else structure.session
     begun = int(unit.max()) + 1
     count = max(min(processes, begun, limit or processes, load.sessions or processes), 1)
+    tokens: Floats = np.bincount(unit, load.output_len, minlength=begun).astype(np.float64)
+    share_of = _choose_shares(tokens, count, load.sessions or limit)[unit]
     shares = []
     for index in range(count):
-        places = np.flatnonzero(unit % count == index)
+        places = np.flatnonzero(share_of == index)
         own = structure and structure.select(places)
         used = places if own is None else np.unique(own.parts)
         share = replace(
@@ -149,6 +151,26 @@ def deal(load: Load, processes: int) -> list[tuple[Ints, Load]]:
         )
         shares.append((places, share))
     return shares
+
+
+def _choose_shares(tokens: Floats, count: int, places: int | None) -> Ints:
+    """The share of each request or session, (n,), whose replies have so many `tokens`: in turn where each is sent when
+    it is due.
+
+    Where they wait for one of the `places` at once, it is the share that would be done first: a share that had more to
+    do for its places than another would go on alone, with fewer in flight than were asked.
+    """
+    in_turn = np.arange(len(tokens)) % count
+    if places is None or count == 1:
+        return in_turn
+    parts = [_part(places, index, count) or 1 for index in range(count)]
+    work = [0.0] * count
+    chosen = []
+    for number, own in enumerate(tokens.tolist()):
+        share = number % count if number < places else min(range(count), key=lambda k: work[k] + own / parts[k])
+        work[share] += own / parts[share]
+        chosen.append(share)
+    return np.array(chosen, np.int64)
 
 
 def _part(limit: int | None, index: int, count: int) -> int | None:
