@@ -194,12 +194,20 @@ def test_a_mean_over_versions_is_refused_and_says_how_to_choose_while_its_rows_s
 # ---- tensor against data parallel
 
 
-def two_ways():
-    """One GPU, and two as tp2 and as dp2: 30 n tokens/s at 10 ms; tp2 1.5 times as fast; dp2 loses a tenth of two."""
-    made = [records.record(num_prompts=n, output_throughput=30 * n, median_itl_ms=10 + n / 10) for n in (40, 80, 160)]
+def two_ways(load=lambda n: {}, lengths=Lengths.sharegpt):
+    """One GPU, and two as tp2 and as dp2: 30 n tokens/s at 10 ms; tp2 1.5 times as fast; dp2 loses a tenth of two.
+
+    `load` gives the workload's other keys for n prompts.
+    """
+
+    def record(n, throughput, itl_ms, **split):
+        given = {"num_prompts": n, "output_throughput": throughput, "median_itl_ms": itl_ms}
+        return records.record(**given, **split, workload=load(n), lengths=lengths)
+
+    made = [record(n, 30 * n, 10 + n / 10) for n in (40, 80, 160)]
     for n in (80, 160, 320):
-        made.append(records.record(gpus=2, tp=2, num_prompts=n, output_throughput=45 * n, median_itl_ms=8 + n / 12))
-        made.append(records.record(gpus=2, dp=2, num_prompts=n, output_throughput=27 * n, median_itl_ms=10 + n / 20))
+        made.append(record(n, 45 * n, 8 + n / 12, gpus=2, tp=2))
+        made.append(record(n, 27 * n, 10 + n / 20, gpus=2, dp=2))
     return made
 
 
@@ -230,3 +238,23 @@ def test_the_ideal_is_the_smaller_system_doubled_at_twice_the_load():
         [80, 2400, 14], [160, 4800, 18], [320, 9600, 26],
     ]  # fmt: skip
     assert set(ideal["system_label"]) == {"2 copies of 1xh100 · tp1, ideal"}
+
+
+@pytest.mark.parametrize(
+    ("load", "lengths", "grows"),
+    [
+        (lambda n: {}, Lengths.sharegpt, True),
+        (lambda n: {"request_rate": n / 10}, Lengths.sharegpt, True),
+        (lambda n: {"max_concurrency": n // 4}, Lengths.sharegpt, True),
+        (lambda n: {"request_rate": 10.0}, Lengths.sharegpt, False),  # each of two copies gets half of it
+        (lambda n: {"max_concurrency": 64}, Lengths.sharegpt, False),
+        (lambda n: {"request_rate": n / 10, "max_concurrency": 64}, Lengths.sharegpt, False),
+        (lambda n: {}, Lengths.trace, False),
+    ],
+)
+def test_there_is_no_ideal_of_a_load_that_does_not_double_with_its_axis(load, lengths, grows):
+    of_all = runs(*two_ways(load, lengths))
+    labels = add_labels(of_all.valid, of_all.conditions, ["parallelism"])
+    ideal = splits.ideals(labels[labels["gpus"] == 2], labels, axis("output_throughput"))
+    assert (len(ideal) == 3) == grows
+    assert ("dp2 of ideal" in found(*two_ways(load, lengths))["splits-llama8b-2xh100"].table) == grows

@@ -13,6 +13,7 @@ from vbench.analysis.comparisons.ratio_table import ratio_caption
 from vbench.analysis.frame import SIZES
 from vbench.analysis.hosts import HOST_METRICS, describe_hosts
 from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
+from vbench.analysis.loads import LOAD_AXES, NUM_PROMPTS, is_paced, load_values
 from vbench.analysis.plot import Plot
 from vbench.analysis.points import HALF_WIDTH, mean_points, withhold_untold
 from vbench.analysis.ratios import log_means, match_points, mean_ratios, ratio_text
@@ -71,9 +72,9 @@ def ideals(here: pd.DataFrame, labels: pd.DataFrame, y: Axis) -> pd.DataFrame:
     at that many times its load.
 
     Takes the labelled rows of one setting, and those of all. Returns rows as `mean_points` does, with `ideal` and
-    `split`; none for a split whose replica was not measured alone.
+    `split`; none for a split whose replica was not measured alone, or under a load that does not grow with its axis.
     """
-    alike = labels
+    alike = labels[_grows_with_axis(labels)]
     for key in ("model_label", "conditions_label", "gpu_type"):
         alike = alike[alike[key] == here[key].iloc[0]]
     made = []
@@ -88,6 +89,18 @@ def ideals(here: pd.DataFrame, labels: pd.DataFrame, y: Axis) -> pd.DataFrame:
             scaled = {key: found[key] * copies for key in grown}
             made.append(found.assign(**scaled, system_label=name, split=split, ideal=True))
     return pd.concat(made, ignore_index=True) if made else pd.DataFrame()
+
+
+def _grows_with_axis(labels: pd.DataFrame) -> pd.Series:
+    """Which rows were measured under a load that is twice as large at twice the load axis: no other rate or limit held.
+
+    100 prompts at 10 a second are not twice 50 prompts at 10 a second, and neither are two rows of a trace twice one.
+    """
+    grows = ~(is_paced(labels) & (labels["load_axis"] == NUM_PROMPTS.column))
+    for other in LOAD_AXES:
+        if other is not NUM_PROMPTS and other.column in labels:
+            grows &= load_values(labels, other).isna() | (labels["load_axis"] == other.column)
+    return grows
 
 
 def _match_splits(several: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
