@@ -100,6 +100,14 @@ def test_records_of_the_same_system_and_version_are_evidence(starts):
     assert find_measured(replace(config, engine=replace(config.engine, max_model_len=9000)), starts, "") == measured
 
 
+def test_starts_of_another_program_say_nothing_of_this_engine_s_memory(starts):
+    real = recorded("llama70b-1xh200-tp1-abb5")
+    fake = replace(real, engine=replace(real.engine, command=["python", "tests/fake_vllm.py"]))
+    assert find_measured(fake, starts, "unknown") is None
+    container = replace(real, engine=replace(real.engine, command=["apptainer", "exec", "v.sif", "vllm", "serve"]))
+    assert find_measured(container, starts, "vllm 0.26.0") == find_measured(real, starts, "vllm 0.26.0")
+
+
 def test_what_a_log_says_of_its_memory_replaces_the_terms_one_by_one():
     starts = read_starts([H200 / "warm"])
     measured = find_measured(recorded("mixtral8x7b", "warm/records.zip"), starts, "")

@@ -14,8 +14,8 @@ from vbench import compose as ours
 from vbench.__main__ import COMMANDS
 from vbench.analysis.options import parse_options as analysis_options
 from vbench.compose.sweeper import GridSweeper
-from vbench.engine.command import starts_vllm
 from vbench.ingest import parse_options as ingest_options
+from vbench.plan.program import starts_vllm
 from vbench.plan.rules import check_run
 
 pytestmark = pytest.mark.usefixtures("hydra")

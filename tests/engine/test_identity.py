@@ -15,12 +15,10 @@ from vbench.engine.command import (
     build_server_argv,
     build_server_env,
     choose_variables,
-    find_package_position,
     find_unreachable_program,
-    find_wrapper_length,
     pass_variables,
-    starts_vllm,
 )
+from vbench.plan.program import find_package_position, find_wrapper_length, name_program, starts_vllm
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema import Engine
@@ -48,6 +46,7 @@ def test_the_package_that_a_command_starts_is_named_by_the_command_and_not_by_it
     place = find_package_position(words)
     assert (None if place is None else Path(words[place]).name.partition(".")[0]) == COMMANDS[command]
     assert starts_vllm(words) == (COMMANDS[command] == "vllm" or "vllm-openai" in command)
+    assert (name_program(words) == "vllm") == starts_vllm(words)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from vbench.analysis.frame import ALONE, FACTS
 from vbench.analysis.precision import KV_CACHE, WEIGHTS
-from vbench.engine.command import starts_vllm
+from vbench.plan.program import starts_vllm
 from vbench.schema import Engine
 from vbench.schema.model import UNKNOWN
 

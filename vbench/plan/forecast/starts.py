@@ -2,7 +2,8 @@
 
 A start depends on the model (weights, compilation), on the split and on how warm the caches are. Starts of the very
 system come first, then those of its model on the GPU, then those of any model on it. Without any, the published starts
-that are most alike are assumed (`published_starts`).
+that are most alike are assumed (`published_starts`). A start of another program tells nothing: a fake server in vLLM's
+stead is ready at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.forecast.published_starts import choose_alike
 from vbench.plan.naming import split_name
+from vbench.plan.program import name_program
 from vbench.plan.sessions import Session
 from vbench.schema import Parallelism, from_plain
 from vbench.schema.record import Record
@@ -33,7 +35,7 @@ class Start:
     gpu: str  # "cpu" without one
     gpus: int
     split: str
-    engine: str
+    program: str  # whose server it was, as `name_program` says
     start_s: float
     rehearsal_s: float | None  # None if the server was not rehearsed
 
@@ -51,7 +53,7 @@ def read_starts(records: Iterable[Record]) -> list[Start]:
             gpu=gpu["name"] if gpu else "cpu",
             gpus=config["hardware"]["gpus"],
             split=split_name(from_plain(Parallelism, config["parallelism"])),
-            engine=record.environment.get("engine", ""),
+            program=name_program(config["engine"]["command"]),
             start_s=float(seconds),
             rehearsal_s=float(rehearsal) if rehearsal is not None else None,
         )
@@ -79,7 +81,8 @@ def _estimate_recorded(
 ) -> Estimate | None:
     hardware, model = session.hardware, session.model
     gpu, split = hardware.gpu.name if hardware.gpu else "cpu", split_name(session.parallelism)
-    on_gpu = [start for start in starts if start.gpu == gpu]
+    program = name_program(session.engine.command)
+    on_gpu = [start for start in starts if (start.gpu, start.program) == (gpu, program)]
     of_model = [start for start in on_gpu if start.model == model.hub_id]
     of_system = [start for start in of_model if (start.gpus, start.split) == (hardware.gpus, split)]
     tiers = (
