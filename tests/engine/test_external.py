@@ -256,7 +256,15 @@ def test_a_wrong_key_is_a_recorded_failure(tmp_path):
     with running("--require-key", KEY) as url:
         assert at(url, home=tmp_path).returncode == 1
     failure = recorded(tmp_path)[1].failure
-    assert (failure.kind, failure.line) == ("engine_error", f"{url}/v1/models answers HTTP 401 Unauthorized")
+    said = f"{url}/v1/models answers HTTP 401 Unauthorized; it does not take the key in"
+    assert (failure.kind, failure.line.rpartition(" ")[0]) == ("engine_error", said)
+
+
+def test_a_missing_key_is_a_failure_that_names_the_option(tmp_path):
+    with running("--require-key", KEY) as url:
+        assert at(url, "engine.api_key_env=null", home=tmp_path).returncode == 1
+    failure = recorded(tmp_path)[1].failure
+    assert failure.line.endswith("; engine.api_key_env=NAME sends it the key that the variable NAME holds")
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, "engine_error"), (502, "unreachable"), (503, "unreachable")])
@@ -302,7 +310,7 @@ def test_gpus_named_for_a_remote_server_are_a_label_and_not_looked_for_here(tmp_
 
 
 REFUSALS = {
-    ("engine.base_url=",): "engine.base_url='': must not be blank; null leaves it out",
+    ("engine.base_url=",): "engine.base_url='': must not be blank: give the address of the server, as http://host:8000",
     ("engine.base_url=host:8000",): "engine.base_url=host:8000: must be a server's address, as http://host:8000",
     ("engine.base_url=http://host:port",): "engine.base_url=http://host:port: must be a server's address",
     ("engine.base_url=http://me:pa55word@host",): "engine.base_url: a secret in a config would be recorded",

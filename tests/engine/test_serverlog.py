@@ -183,9 +183,10 @@ LOADS = "(EngineCore pid=61) INFO 11-28 09:05:24 [cpu_model_runner.py:68] Starti
             f"{LOADS}\n\rLoading shards:  25% Completed | 1/4\rLoading shards:  50% Completed | 2/4",
             "50% Completed | 2/4",
         ),
+        (f"{LOADS}\n(Worker pid=61) INFO 11-28 09:05:26 [cpu_worker.py:9] reserved_cpus=[]\n", "model"),
         (f"{LOADS}\n(Worker pid=62) ERROR 11-28 09:05:26 [core.py:9] out of memory\n", "out of memory"),
     ],
-    ids=["started", "nothing better", "a warning", "no level", "Python's warning", "a bar", "an error"],
+    ids=["started", "nothing better", "a warning", "no level", "Python's warning", "a bar", "a variable", "an error"],
 )
 def test_while_a_server_starts_the_log_is_quoted_where_it_says_what_it_does(log, told):
     assert find_last_words(log).endswith(told) if told else not find_last_words(log)

@@ -1,11 +1,13 @@
 """The progress of a campaign and its remaining time, from the events of its sessions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from builders import run_config
 from records import record
 
+from vbench.plan.forecast.durations import estimate_seconds
 from vbench.plan.resources import point_s
 from vbench.plan.reusable import is_reusable
 from vbench.plan.rules import check_run
@@ -187,10 +189,24 @@ def test_after_cancelling_nothing_is_said_to_start(capsys):
     assert capsys.readouterr().out.split("\n") == ["the end", ""]
 
 
-def test_a_session_on_a_running_server_says_how_long_a_slow_one_would_take(capsys):
+def test_an_invalid_level_of_a_search_asks_the_user_for_nothing(tmp_path, capsys):
+    search = session(8)
+    (tmp_path / "probe").mkdir()
+    for parent, said in (("search", "nothing to do: one level of a search"), (None, "free the host")):
+        replace(record(invalid=[Reason("lagging_client", "it lagged")]), parent=parent).save(tmp_path / "probe")
+        screen = Screen({tmp_path: search})
+        screen.show_event(tmp_path, Event(0.0, "recorded", {"run": "probe", "folder": "probe", "verdict": "INVALID"}))
+        told = capsys.readouterr().out
+        assert said in told.lower()
+        assert ("free the host" in told.lower()) == (parent is None)
+
+
+def test_a_session_on_a_running_server_says_what_the_plan_assumes_and_how_long_a_slow_one_would_take(capsys):
     made = session(8, 80, base_url="http://host:8000")
     screen = Screen({Path("a"): made})
     screen.progress_of(Path("a")).verdicts[made.runs[0].key] = "VALID"
-    left = say_duration(point_s(made.runs[1]))
+    planned = say_duration(estimate_seconds(made.runs[1], None).value)
+    slow = say_duration(point_s(made.runs[1]))
     screen.show_event(Path("a"), Event(0.0, "starting", {"servers": 1, "points": 1, "url": "http://host:8000"}))
-    assert f"1 point on the server at http://host:8000; a slow one would take {left}" in capsys.readouterr().out
+    told = f"1 point on the server at http://host:8000: {planned} are assumed, {slow} on a slow one"
+    assert told in capsys.readouterr().out

@@ -17,6 +17,9 @@ UNQUOTED = re.compile(r"""=.*[\[,]([^\[\]{}"',=]+=[^\[\]{}"',]*)[\],]""")  # of 
 UNFIT = re.compile(
     r"[Vv]alue '(.*?)'(?: of type|,? is not a valid|, expected)", re.DOTALL
 )  # of OmegaConf: of a wrong type
+SPLIT = re.compile(
+    r"(?:tp(?P<tensor_parallel_size>\d+))?(?:pp(?P<pipeline_parallel_size>\d+))?(?:dp(?P<data_parallel_size>\d+))?"
+)
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -28,6 +31,7 @@ def explain(error: BaseException) -> str:
         near = (
             _describe_own_file(named[1], named[2])
             or _describe_size(*named.groups())
+            or _describe_split(*named.groups())
             or nearest(named[2], list(offered))
         )
         return f"{named[1]}={named[2]}: no such choice; {near}"
@@ -119,6 +123,15 @@ def _describe_size(group: str, choice: str) -> str | None:
     return (
         f"no GPU {gpu} is known: {near}; a file conf/gpu/{gpu}.yaml adds it (docs/own-gpu.md; vbench new gpu writes it)"
     )
+
+
+def _describe_split(group: str, choice: str) -> str | None:
+    """How to get a split of one's own; None for a word that names none."""
+    asked = SPLIT.fullmatch(choice)
+    if group != "parallelism" or asked is None or not choice:
+        return None
+    sizes = [f"parallelism.{key}={size}" for key, size in asked.groupdict().items() if size]
+    return f"parallelism=tp splits over all GPUs of hardware=; this split: {' '.join(sizes)}"
 
 
 def _describe_own_file(group: str, choice: str) -> str | None:

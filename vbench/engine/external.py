@@ -23,6 +23,7 @@ from vbench.schema.model import PLACEHOLDER, make_unknown
 from vbench.schema.secrets import declare
 
 CHECK_S = 5.0
+DENIED = (401, 403)
 NO_MODELS = (KeyError, TypeError, ValueError, AttributeError)  # what reading a reply of another shape raises
 
 
@@ -59,7 +60,7 @@ async def connect(engine: Engine, readiness: Readiness) -> AsyncIterator[list[Ex
             model = await _choose_model(engine, control, readiness)
             yield [ExternalServer(loadgen.Endpoint(url, model, key, engine.chat), control)]
         except aiohttp.ClientResponseError as error:
-            line = f"{error.request_info.url} answers HTTP {error.status} {error.message}"
+            line = _describe_answer(error) + (_explain_denial(engine) if error.status in DENIED else "")
             raise ServerFailed("unreachable" if error.status in NOT_READY else "engine_error", line) from None
         except UNANSWERED as error:  # its repr would show our headers, the key among them
             line = f"{url} does not answer: {_describe(error)}"
@@ -97,6 +98,16 @@ def name_by_server(run: RunConfig, known: Callable[[], Iterable[Model]]) -> RunC
     given = usual and run.model.hub_id not in usual
     hub_id = run.model.hub_id if given else names[-1] if names else UNKNOWN
     return replace(run, model=make_unknown(_make_name(served), hub_id, run.model.vocab_size, known_length))
+
+
+def _describe_answer(error: aiohttp.ClientResponseError) -> str:
+    return f"{error.request_info.url} answers HTTP {error.status} {error.message}"
+
+
+def _explain_denial(engine: Engine) -> str:
+    if engine.api_key_env is None:
+        return "; engine.api_key_env=NAME sends it the key that the variable NAME holds"
+    return f"; it does not take the key in {engine.api_key_env}"
 
 
 def _describe(error: Exception) -> str:
@@ -213,7 +224,7 @@ async def _ask_until_ready(control: Endpoint, readiness: Readiness) -> dict[str,
         try:
             return await _ask_models(control)
         except aiohttp.ClientResponseError as error:  # noqa: PERF203  a network is slower
-            said = f"{error.request_info.url} answers HTTP {error.status} {error.message}"
+            said = _describe_answer(error)
             told = error.headers.get("Retry-After") if error.headers and error.status in NOT_READY else None
             if not await readiness.wait(said, told):
                 raise

@@ -105,14 +105,14 @@ def diagnose(log: str, returncode: int) -> Diagnosis:
 def find_last_words(log: str) -> str:
     """What the log said last of what it does, in at most SHOWN characters, without level, time and process.
 
-    Warnings and lines without a level (of a traceback, of Python's warnings) are told only if there is nothing else:
-    one of them may be the last line for most of a start. Empty if nothing was said.
+    Warnings, single words (a dumped variable) and lines without a level (of a traceback, of Python's warnings) are told
+    only if there is nothing else: one of them may be the last line for most of a start. Empty if nothing was said.
     """
     said = [
         (match["level"], line[match.end() :].strip()) for line in _split_lines(log) if (match := PREFIX.match(line))
     ]
     words = [(level, text) for level, text in said if any(map(str.isalpha, text)) and not text.startswith(COMMAND)]
-    does = [text for level, text in words if level in SAYS or PROGRESS.search(text)]
+    does = [text for level, text in words if (level in SAYS and " " in text) or PROGRESS.search(text)]
     last = [*(text for _, text in words), *does][-1:]
     return "".join(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…" for text in last)
 

@@ -11,6 +11,7 @@ from vbench.schema.errors import Refused
 from vbench.schema.fields import Key
 
 COMMAND = "engine.command"
+INSTEAD = {"engine.base_url": ": give the address of the server, as http://host:8000"}  # engine=openai needs it
 
 
 def check_blanks(run: RunConfig) -> None:
@@ -19,7 +20,7 @@ def check_blanks(run: RunConfig) -> None:
         value = _look_up(run, key.name)
         if isinstance(value, str) and not value.strip():
             instead = "; null leaves it out" if types.NoneType in key.kinds else f": {key.meaning}"
-            raise Refused(f"{key.name}={value!r}: must not be blank{instead}")
+            raise Refused(f"{key.name}={value!r}: must not be blank{INSTEAD.get(key.name, instead)}")
     for name in (COMMAND, "engine.env_from"):
         if any(not word.strip() for word in _look_up(run, name)):
             raise Refused(f"{name}: one of its words is blank; leave it out")

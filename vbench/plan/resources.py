@@ -20,6 +20,7 @@ PROMPT_TOKENS_PER_S = 2_000
 STREAMS = 128  # served at once where engine.max_num_seqs does not say
 POINT_S = 10.0  # checks and files of one run
 MARGIN = 1.5
+SLOW = 4.0  # a limit allows for a server that is this much slower than a usual one
 SILENCE_S = 3600.0  # beyond what a load may take: a server that has not answered by then will not
 STEP_MIN = 15  # limits are rounded up to it, so that sessions with similar loads request the same
 SPAN = re.compile(r"((?P<days>\d+)-)?(?P<parts>\d+(:\d+){0,2})")

@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from vbench.metrics.remedies import find_remedy
 from vbench.plan.naming import NO_REPEATS, number_repeats, say_load, say_name
+from vbench.plan.resources import SLOW
 from vbench.plan.sessions import Session
 from vbench.schema.record import Record, find_record
 from vbench.watch.board import (
@@ -39,6 +40,7 @@ from vbench.watch.events import EVENTS, Event
 from vbench.watch.heartbeat import Heartbeat
 from vbench.watch.markup import fill_markup, literal
 from vbench.watch.outcome import COLOURS, result_line
+from vbench.watch.searches import is_probe
 from vbench.watch.wrapping import wrap_words
 
 REDRAWN_PER_S = 2
@@ -49,6 +51,7 @@ NUMBERS = COLUMNS[4:]
 GAP = 2  # characters between two columns
 LEAST_STATE = 14  # characters: "measuring 20 s"
 BEGINNINGS = {"waiting", "starting", "rehearsing", "ready"}
+PROBES_DO_NOT_COUNT = "nothing to do: one level of a search, which goes on without it and has a verdict of its own"
 LINES_KEPT_FREE = 8  # of the terminal, for the events above the table
 
 
@@ -173,7 +176,8 @@ class Screen:
         for reason in record.invalid:
             self._print_below_name(folder, fill_markup("  [yellow]{}[/]: {}", reason.code, reason.sentence))
         found = (find_remedy(reason.code, record.environment, record.metrics) for reason in record.invalid)
-        for remedy in dict.fromkeys(filter(None, found)):
+        remedies = [PROBES_DO_NOT_COUNT] if record.invalid and is_probe(record) else filter(None, found)
+        for remedy in dict.fromkeys(remedies):
             self._print_below_name(folder, fill_markup("  → {}", remedy))
 
     def _print_below_name(self, folder: Path, line: str) -> None:
@@ -239,7 +243,8 @@ def _starting_text(folder: Path, progress: SessionProgress, event: Event) -> str
     facts = event.facts
     points = "1 point" if facts["points"] == 1 else f"{facts['points']} points"
     if progress.session.is_external:
-        return f"{points} on the server at {facts['url']}; a slow one would take {say_duration(progress.slow_s)}"
+        usual, slow = say_duration(progress.slow_s / SLOW), say_duration(progress.slow_s)
+        return f"{points} on the server at {facts['url']}: {usual} are assumed, {slow} on a slow one"
     servers = "1 server" if facts["servers"] == 1 else f"{facts['servers']} servers"
     usual = say_usual(find_usual(event))
     return f"starting {servers} for {points}{usual}, log {folder}/server.log"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import shlex
 import sys
 import time
@@ -30,6 +31,7 @@ ARRAY = 1000  # sessions in one array: SLURM's default limit (MaxArraySize) is 1
 # Signals are ignored until the job handles them: a warning during its imports would kill it.
 PYTHON = f"""sh -c 'trap "" TERM USR2; exec "$0" "$@"' {shlex.quote(sys.executable)}"""
 CANCELLED = JobState(JobPhase.ended, JobEnd.cancelled, "it left the queue before it began")
+NO_CONTROLLER = re.compile(r"establish a configuration source|contact slurm controller", re.IGNORECASE)
 LEFT_OUT = ("false", "null")  # submitit 1.5.4 would write --exclusive=False
 POLL_S = 3.0  # between two queries of the queue: a controller has other users
 
@@ -177,7 +179,7 @@ def _option_value(text: str) -> str | bool:
 
 def _explain_refusal(each: Submission, message: str) -> str:
     lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in message.splitlines() if line.strip()]
-    return (
-        f"{each.session.folder}: SLURM refuses it: {'; '.join(lines) or 'sbatch said nothing'} (asked for "
-        f"{each.resources.sentence}); see hardware.slurm"
-    )
+    said = "; ".join(lines) or "sbatch said nothing"
+    if NO_CONTROLLER.search(message):
+        return f"{each.session.folder}: sbatch finds no controller: {said}; submit from a login node, or set SLURM_CONF"
+    return f"{each.session.folder}: SLURM refuses it: {said} (asked for {each.resources.sentence}); see hardware.slurm"

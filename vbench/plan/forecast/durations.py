@@ -8,7 +8,7 @@ from dataclasses import replace
 from vbench.plan.forecast.estimate import Basis, Estimate, weakest
 from vbench.plan.forecast.performance import Performance
 from vbench.plan.reach.points import NO_SESSIONS
-from vbench.plan.resources import point_s
+from vbench.plan.resources import SLOW, point_s
 from vbench.plan.sessions import Run
 from vbench.schema import Lengths, Workload
 from vbench.schema.record import Ints
@@ -17,7 +17,6 @@ from vbench.workload.sharing import send_times, waits_s
 
 CLOSE_S = 0.3  # from a run's last reply to the next run's first request: 0.1 to 1.0 s in docs/results
 START_ONLY_S = (1.5, 1.0, 3.0)  # value, low, high
-SLOW = 4.0  # a time limit allows for a server that is this much slower than a usual one
 
 # Of a search: probes that explore, each of so many replies' time, requests that decide, and requests at once meanwhile.
 PROBES, PROBE_REPLIES, DECIDING, PLACES = 10, 4.0, 1000, 64
