@@ -393,6 +393,6 @@ def test_a_job_at_its_time_limit_is_queued_again_and_goes_on(slurm, limited):
 
 def test_where_sbatch_finds_no_controller_the_line_says_what_to_do(slurm, monkeypatch):
     each = submission(slurm, 2)
-    monkeypatch.setenv("SLURM_CONF", "")  # as on a host that no cluster was set up on
+    monkeypatch.delenv("SLURM_CONF")  # as on a host that no cluster was set up on
     with pytest.raises(Refused, match=r"sbatch finds no controller: .*submit from a login node, or set SLURM_CONF"):
         Slurm().submit([each])
