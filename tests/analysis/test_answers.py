@@ -255,3 +255,33 @@ def test_a_bound_at_a_lower_load_is_not_told_of_the_highest_whose_run_was_too_sh
     assert found["bounds"].table["at"].tolist() == ["num_prompts=80 of 320"]
     assert "that was its highest load, which ended before its server was looked at" in found["bounds"].caption
     assert "looked at" not in compared.found(low)["bounds"].caption
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ({}, "nothing that was recorded is at its limit"),
+        (
+            {"engine": {"base_url": "http://host:8000"}},
+            "not told, as little is visible of a server that vbench did not",
+        ),
+        ({"engine_version": "not vLLM: fake_vllm.py"}, "not told, as it is not vLLM's own server"),
+    ],
+)
+def test_what_bounds_a_server_of_which_little_is_known_is_said_to_be_open_and_why(what, said):
+    made = records.record(**what)
+    calm = {"server_frontend_limited": 0.0, "server_max_requests_running": 64.0}
+    made.metrics.update(calm | ({"gpu_mean_utilization": 99.0, "mfu": 0.1} if "engine_version" in what else {}))
+    _, found = parts(made)
+    assert "What bounds the systems" not in found
+    [told] = [each for each in found["What this cannot tell"] if each.startswith("What bounds")]
+    assert said in told
+
+
+def test_a_server_that_fills_its_own_cores_is_bound_by_them():
+    made = records.record(gpus=0)
+    shares = {"busy": 1.0, "others": 0.006, "client": 0.0, "stolen": 0.0}
+    made.metrics.update({f"host_cpu_{name}_share": share for name, share in shares.items()})
+    made.metrics["server_max_requests_running"] = 64.0
+    [told] = parts(made)[1]["What bounds the systems"]
+    assert told.startswith("Host CPU, at its highest load: llama8b · cpu · tp1. The server itself used 99%")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vbench.metrics.validity import LIMITED_SHARE
+from vbench.schema.model import UNKNOWN
 
 if TYPE_CHECKING:
     from vbench.schema.record import Record
@@ -24,6 +25,7 @@ KV_CAPACITY = "KV capacity"
 SCHEDULER = "scheduler limit"
 FRONT_END = "front end"
 CLIENT = "client"
+HOST_CPU = "host CPU"
 OVERHEAD = "step overhead"  # scheduling, sampling and launching kernels
 TOO_FEW = "too few requests"
 NOT_TOLD = "not told"
@@ -45,9 +47,12 @@ GAUGES = (
     *("server_frontend_limited", "server_max_frontend_loop", "client_busiest_cpu_share", "gpu_mean_utilization"),
     *("server_max_kv_cache_usage", "server_preemptions", "server_mean_requests_waiting"),
     *("server_mean_requests_running", "server_max_requests_waiting", "server_max_requests_running"),
+    *("host_cpu_busy_share", "host_cpu_others_share", "host_cpu_client_share", "host_cpu_stolen_share"),
     *("server.peak_prefill_tokens_per_s", "total_input_tokens", "computed_input_throughput", "duration", *SHARES),
 )
-FACTS = ("engine.max_num_seqs", "data_parallel_size")
+FACTS = ("engine.max_num_seqs", "data_parallel_size", "gpus", "engine_version", "engine.base_url")
+EXTERNAL = "little is visible of a server that vbench did not start"
+FOREIGN = "it is not vLLM's own server, and what it tells of itself is not judged"
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,12 @@ class Bound:
 
 
 def find_bounds(row: Mapping[str, Any]) -> list[Bound]:
-    """Everything recorded that was at its limit, by GAUGES and FACTS; empty if nothing was."""
-    found = [bound for rule in RULES if (bound := rule(row))]
+    """Everything recorded that was at its limit, by GAUGES and FACTS; empty if nothing was.
+
+    Of a server that is not vLLM's own, only what the host tells counts.
+    """
+    rules = BY_HOST if describe_server(row) == FOREIGN else RULES
+    found = [bound for rule in rules if (bound := rule(row))]
     return list({bound.what: bound for bound in reversed(found)}.values())[::-1]  # of two grounds for one, the first
 
 
@@ -80,6 +89,9 @@ def read_row(record: Record) -> dict[str, Any]:
         "server.peak_prefill_tokens_per_s": record.server.get("peak_prefill_tokens_per_s"),
         "engine.max_num_seqs": config.get("engine", {}).get("max_num_seqs"),
         "data_parallel_size": config.get("parallelism", {}).get("data_parallel_size"),
+        "gpus": config.get("hardware", {}).get("gpus"),
+        "engine_version": record.environment.get("engine"),
+        "engine.base_url": config.get("engine", {}).get("base_url"),
     }
     return dict.fromkeys((*GAUGES, *FACTS)) | record.metrics | facts
 
@@ -141,6 +153,15 @@ def _hardware(row: Mapping[str, Any]) -> Bound | None:
     return Bound(what, f"at the data sheet's speed {named} alone would fill {shares[largest]:.0%} of the run")
 
 
+def _host_cpu(row: Mapping[str, Any]) -> Bound | None:
+    """Of a server on CPUs: beside GPUs a thread may fill a core by polling them."""
+    others = [_number(row, f"host_cpu_{name}_share") for name in ("others", "client", "stolen")]
+    share = _number(row, "host_cpu_busy_share") - sum(others)
+    if _number(row, "gpus") != 0 or not share >= BUSY:
+        return None
+    return Bound(HOST_CPU, f"the server itself used {share:.0%} of the time of its cores")
+
+
 def _too_few(row: Mapping[str, Any]) -> Bound | None:
     busy, waiting = _number(row, "gpu_mean_utilization"), _number(row, "server_mean_requests_waiting")
     if not busy < IDLE or waiting >= 1 or _number(row, "server_frontend_limited") > 0:
@@ -159,12 +180,21 @@ def _overhead(row: Mapping[str, Any]) -> Bound | None:
 
 
 RULES: tuple[Callable[[Mapping[str, Any]], Bound | None], ...] = (
-    _client, _front_end, _kv_cache, _scheduler, _too_few, _hardware, _prefill, _overhead,
+    _client, _front_end, _kv_cache, _scheduler, _host_cpu, _too_few, _hardware, _prefill, _overhead,
 )  # fmt: skip
+BY_HOST = (_client, _host_cpu)
 
 
 def _is_queued(row: Mapping[str, Any]) -> bool:
     return _number(row, "server_mean_requests_waiting") > QUEUED * _number(row, "server_mean_requests_running")
+
+
+def describe_server(row: Mapping[str, Any]) -> str:
+    """Why little can be told of the server: FOREIGN, EXTERNAL, or "" of vLLM that vbench started."""
+    if _is_text(row["engine.base_url"]):
+        return EXTERNAL
+    version = row["engine_version"]
+    return FOREIGN if _is_text(version) and not version.startswith(("vllm", UNKNOWN)) else ""
 
 
 def describe_row(row: Mapping[str, Any]) -> str:
@@ -180,7 +210,12 @@ def describe_row(row: Mapping[str, Any]) -> str:
     if _is_queued(row):
         waiting = _number(row, "server_mean_requests_waiting")
         told.append(f"{waiting:,.0f} requests waited on average, for prefill or the scheduler")
+    told = [describe_server(row)] if describe_server(row) == FOREIGN else told
     return "; ".join(told) or "nothing was recorded"
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _number(row: Mapping[str, Any], key: str) -> float:

@@ -57,6 +57,11 @@ def _unbounded(runs: Runs, found: list[Section]) -> list[str]:
     data = find_data(found, "bounds")
     if data.empty:
         return [] if runs.valid.empty else ["What bounds the systems: no run recorded what its server did."]
-    open_ = data[data["bound"] == NOT_TOLD]
-    names = (open_["model_label"] + " · " + open_["system_label"]).tolist()
-    return [f"What bounds {join_names(names)}: nothing that was recorded is at its limit."] if names else []
+    told = []
+    for unseen, rows in data[data["bound"] == NOT_TOLD].groupby("unseen"):
+        names = join_names((rows["model_label"] + " · " + rows["system_label"]).tolist())
+        told.append(f"What bounds {names}: {f'not told, as {unseen}' if unseen else NOTHING}.")
+    return told
+
+
+NOTHING = "nothing that was recorded is at its limit"

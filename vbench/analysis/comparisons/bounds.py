@@ -17,6 +17,7 @@ from vbench.metrics.bounds import (
     FACTS,
     FRONT_END,
     GAUGES,
+    HOST_CPU,
     KV_BANDWIDTH,
     KV_CAPACITY,
     NOT_TOLD,
@@ -26,6 +27,7 @@ from vbench.metrics.bounds import (
     WEIGHTS,
     Bound,
     describe_row,
+    describe_server,
     find_bounds,
 )
 
@@ -43,6 +45,7 @@ AT_SPEED = "at the data sheet's speed this alone takes three tenths of the run o
 MEANINGS = {
     CLIENT: "a process of the load client used nine tenths of a core or more, so the server may bear more",
     FRONT_END: "its event loop filled a core for a fifth of the run or more",
+    HOST_CPU: "the server itself used nine tenths of the time of its cores or more",
     KV_CAPACITY: "the cache was full while requests waited",
     SCHEDULER: "max_num_seqs requests ran while others waited",
     WEIGHTS: AT_SPEED,
@@ -87,10 +90,11 @@ def explain(bounds: Iterable[str]) -> str:
 
 
 def bounds(labels: pd.DataFrame) -> pd.DataFrame:
-    """One row for each system at its highest load of these: SYSTEM, load, highest, load_axis, bound, grounds.
+    """One row for each system at its highest load of these: SYSTEM, load, highest, load_axis, unseen, bound, grounds.
 
     Takes labelled VALID rows with GAUGES and FACTS, and `highest`, the load of its highest run, watched or not. `bound`
-    is NOT_TOLD if nothing recorded is at its limit; the grounds then say what was looked at.
+    is NOT_TOLD if nothing recorded is at its limit; the grounds then say what was looked at. `unseen`:
+    why little can be told of its server.
     """
     top = labels[labels["load"] == labels.groupby(SYSTEM)["load"].transform("max")]
     gauges = top[[*SYSTEM, *GAUGES]].astype(dict.fromkeys(GAUGES, float)).groupby(SYSTEM).mean()
@@ -101,6 +105,7 @@ def bounds(labels: pd.DataFrame) -> pd.DataFrame:
         made.append({
             "model_label": model, "system_label": system, "load": row["load"], "highest": row["highest"],
             "load_axis": row["load_axis"],
+            "unseen": describe_server(row.to_dict()),
             "bound": ", ".join(each.what for each in found), "grounds": "; ".join(each.grounds for each in found),
         })  # fmt: skip
     return pd.DataFrame(made)
