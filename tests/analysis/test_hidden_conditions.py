@@ -92,6 +92,12 @@ def side(name, what, experiment, seed=0):
     return [change(each) if change else each for each in made]
 
 
+@pytest.mark.parametrize(("tokens", "unlike"), [(1099, False), (1101, True)])
+def test_imported_lengths_within_10_percent_are_one_condition(tokens, unlike):
+    made = [_long(length)(records.record(num_prompts=320, gpus=gpus)) for gpus, length in ((1, 1000), (2, tokens))]
+    assert (frame.TOKENS_IN in frame.runs(records.table(made)).conditions) is unlike
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_runs_that_differ_in_one_condition_are_never_one_column(kind):
     word, one, other = KINDS[kind]

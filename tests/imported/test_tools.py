@@ -132,6 +132,21 @@ def test_guidellms_percentiles_of_a_report_without_its_requests_are_never_vbench
     assert not metrics.keys() & (others | {"mean_tpot_ms"})
 
 
+def test_a_result_of_genai_bench_in_milliseconds_says_what_the_same_in_seconds_says():
+    [file] = (SAMPLES / "genai_bench").glob("D*.json")
+    result = json.loads(file.read_text())
+    beside = {"experiment_metadata.json": [{"api_model_name": "m"}]}
+    seconds = convert(result, beside=beside)[0].metrics
+    result["_time_unit"] = "ms"
+    for each in result["individual_request_metrics"]:
+        each |= {name: 1e3 * each[name] for name in ("ttft", "e2e_latency")}
+    for name in ("ttft", "e2e_latency", "tpot"):
+        found = result["aggregated_metrics"]["stats"][name]
+        found |= {shape: 1e3 * value for shape, value in found.items()}
+    assert convert(result, beside=beside)[0].metrics == pytest.approx(seconds)
+    assert {"median_ttft_ms", "p99_e2el_ms", "median_tpot_ms", "genai_bench_median_tpot_ms"} <= seconds.keys()
+
+
 def test_the_bursts_that_genai_bench_leaves_out_are_in_our_tpot():
     folder = SAMPLES / "genai_bench"
     [file] = folder.glob("D*.json")

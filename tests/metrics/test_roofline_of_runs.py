@@ -78,6 +78,19 @@ def test_two_gpus_have_twice_the_bandwidth_and_replicas_each_read_the_weights():
     assert apart["mfu"] == pytest.approx(one["mfu"])
 
 
+@pytest.mark.parametrize(("gpus", "sent_by_each"), [(2, 1.0), (4, 1.5)])
+def test_a_link_of_900_gb_s_sends_450_and_an_all_reduce_sends_twice_what_a_gpu_has_less_its_own_part(
+    gpus, sent_by_each
+):
+    split = {
+        "hardware": {"gpus": gpus, "gpu": GPU | {"link_gb_s": 900.0}},
+        "parallelism": {"tensor_parallel_size": gpus},
+    }
+    run, cost = requests(reply(1.0, 2.0, 3.0)), compute_model_cost(config().model)
+    share = cost.all_reduce_bytes(8 + 3) * sent_by_each / 450e9 / 3.0
+    assert reach(run, config(**split))["link_share"] == pytest.approx(share)
+
+
 def test_with_random_weights_a_router_with_a_bias_reads_only_the_experts_of_one_token():
     run = requests(*[reply(1.0, 2.0)] * 50)
     spread = reach(run, config(model=EXPERTS, engine={"weights": "dummy"}))

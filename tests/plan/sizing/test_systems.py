@@ -30,6 +30,11 @@ def test_dollars_a_million_tokens_put_all_costs_on_the_tokens():
     assert system(50.0, price=None).dollars_per_million(200.0) is None
 
 
+def test_dollars_a_million_tokens_are_at_the_load_and_not_at_what_the_system_could_bear():
+    found = system(12.0, price=3.6)  # five replicas, which bear 60 requests/s, under a load of 50
+    assert math.isclose(found.dollars_per_million(200.0), 5 * 3.6 / (50 * 200 * 3600) * 1e6)
+
+
 def test_a_system_that_bears_nothing_is_last():
     none, some = system(0.0), system(10.0, basis=Basis.measured)
     assert rank([none, some]) == [some, none]
