@@ -54,6 +54,11 @@ def test_dollars_and_gpus_are_on_the_axes_by_option():
     assert "$ a million tokens out / median TPOT in ms" in table.caption
 
 
+def test_tokens_of_a_gpu_are_of_all_that_the_system_has_and_unknown_without_one():
+    found = frame.runs(records.table([records.record(gpus=gpus) for gpus in (0, 1, 4)])).valid.set_index("gpus")
+    assert found["output_throughput_per_gpu"].dropna().to_dict() == {1: 9600.0, 4: 2400.0}
+
+
 def test_dollars_without_a_price_say_what_to_give():
     [note] = found(records.record(), y="dollars_per_million_tokens")["curves-llama8b"].notes
     assert "'prices={h100: 2.5}'" in note

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import records
 
 from vbench.analysis import comparisons, figures, frame
-from vbench.analysis.comparisons import against
+from vbench.analysis.comparisons import against, one_load
 from vbench.analysis.labels import add_labels, load_axis
 from vbench.analysis.options import Options
 from vbench.schema import Lengths
@@ -50,6 +51,17 @@ def test_a_sweep_of_one_load_parameter_is_one_curve_and_says_its_unit(key, value
     table = found["throughput-latency"]
     assert table.table.index.tolist() == ["1xh100 · tp1", "2xh100 · tp2"]
     assert f"at {key}={values[-1]:g} (the largest load that all systems share)" in table.caption
+
+
+def test_100_prompts_at_once_are_not_100_requests_a_second():
+    at_once = records.record(num_prompts=100, workload={"request_rate": math.inf})
+    made = [*swept("request_rate", [50.0, 100.0], num_prompts=100), at_once]
+    [found] = one_load.sections(runs(*made), Options())
+    assert found.table["llama8b"].to_dict() == {
+        "1xh100 · tp1": "100,000 / 110.0",
+        "1xh100 · tp1 · all prompts at once": "N/A [a]",
+    }
+    assert found.notes[0] == "[a] measured only at num_prompts=100"
 
 
 def test_a_family_of_curves_where_two_load_parameters_vary():
