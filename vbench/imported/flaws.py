@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -169,8 +170,10 @@ def _chunk_gaps(result: Mapping[str, Any]) -> Reason | None:
     if itl and tpot and itl / tpot >= UNLIKE:
         sentence = f"mean ITL is {itl / tpot:.2f} times mean TPOT: its ITL is for chunks of several tokens"
         return Reason("chunk_itl", sentence)
-    most, mean = result.get("max_output_tokens_per_s"), result["output_throughput"]
-    if most and most * MERGED < mean:
+    if not (most := result.get("max_output_tokens_per_s")):
+        return None
+    mean, seconds = result["output_throughput"], float(result["duration"])
+    if most * MERGED * math.ceil(seconds) < mean * seconds:  # it counts by whole seconds
         sentence = f"at most {most:.0f} chunks but {mean:.0f} tokens a second: its ITL is for chunks of several tokens"
         return Reason("chunk_itl", sentence)
     return None
