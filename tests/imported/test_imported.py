@@ -360,7 +360,7 @@ def test_the_chunk_of_the_role_is_no_token():
         ({"mean_itl_ms": 14.55, "mean_tpot_ms": 3.64}, "mean ITL is 4.00 times mean TPOT"),
         ({"max_output_tokens_per_s": 16.0, "output_throughput": 228.6}, "at most 16 chunks but 229 tokens a second"),
         ({"mean_itl_ms": 20.0, "mean_tpot_ms": 18.0, "max_output_tokens_per_s": 5000.0}, None),
-        ({"duration": 1.3, "max_output_tokens_per_s": 40.0, "output_throughput": 46.0}, None),  # 20 in its second second
+        ({"duration": 1.3, "max_output_tokens_per_s": 40.0, "output_throughput": 46.0}, None),  # a rest of 0.3 s
     ],
 )
 def test_merged_chunks_show_in_a_summary_too(changes, shown):
