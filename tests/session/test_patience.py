@@ -92,9 +92,10 @@ def test_pages_counters_and_identity_are_asked_so(monkeypatch):
     class Listed(Asked):
         async def __call__(self):
             await super().__call__()
-            return {"m": 8}
+            return [{"id": "m", "max_model_len": 8}]
 
     listed = Listed(said(503))
-    monkeypatch.setattr(control, "list_models", listed)
+    monkeypatch.setattr(control, "list_model_cards", listed)
+    monkeypatch.setattr(control, "ask_version", Asked())
     asyncio.run(servers.check_unchanged())
     assert listed.errors == []

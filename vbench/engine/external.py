@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -18,7 +18,7 @@ from vbench.engine.command import find_unset_variable
 from vbench.engine.endpoint import UNANSWERED, UNKNOWN, Endpoint
 from vbench.engine.readiness import NOT_READY, Readiness
 from vbench.schema import Engine, Model, RunConfig
-from vbench.schema.errors import Refused, ServerFailed
+from vbench.schema.errors import Refused, ServerChanged, ServerFailed
 from vbench.schema.model import PLACEHOLDER, make_unknown
 from vbench.schema.secrets import declare
 
@@ -27,7 +27,16 @@ DENIED = (401, 403)
 NO_MODELS = (KeyError, TypeError, ValueError, AttributeError)  # what reading a reply of another shape raises
 
 
-@dataclass(frozen=True)
+class Identity(NamedTuple):
+    """What a server says that it is; None where it does not say."""
+
+    model: str | None  # the name that it was asked for, if it lists that
+    version: str | None
+    root: str | None  # the weights that vLLM loaded
+    max_model_len: int | None
+
+
+@dataclass
 class ExternalServer:
     """An external endpoint with the interface of `Server`, but without a process or a log."""
 
@@ -35,6 +44,7 @@ class ExternalServer:
     control: Endpoint
     process: None = None
     log: None = None
+    seen: Identity | None = None  # when it was asked first
 
     def check_alive(self) -> None:
         """Does nothing: if the server is down, the next request fails."""
@@ -43,8 +53,24 @@ class ExternalServer:
         """Does nothing: there is no log."""
 
     async def check_identity(self) -> int | None:
-        """The longest context that it serves, in tokens; None if it does not report one."""
-        return (await _ask_models(self.control)).get(self.endpoint.model)
+        """The longest context that it serves, in tokens; None if it does not report one.
+
+        Raises ServerChanged if it is no longer what it was when it was asked first: it was replaced meanwhile, or
+        several servers answer at its address.
+        """
+        cards = await _ask_cards_of(self.control)
+        name, version = self.endpoint.model, await self.control.ask_version()
+        card, unlisted = cards.get(name, {}), "not listed" if cards and self.seen else None
+        now = Identity(
+            model=name if name in cards else unlisted,
+            version=None if version == UNKNOWN else version,
+            root=card.get("root"),
+            max_model_len=card.get("max_model_len"),
+        )
+        if self.seen and (changes := _list_changes(self.seen, now)):
+            raise ServerChanged(f"{self.control.base_url} is not the server that it was: {changes}")
+        self.seen = self.seen or now
+        return now.max_model_len
 
 
 @asynccontextmanager
@@ -130,6 +156,13 @@ def describe_engine(engine: Engine) -> str:
     except Refused:  # no key: it will be refused where it is needed
         return address
     return address if version == UNKNOWN else f"{address}, {owner or UNKNOWN} {version}"
+
+
+def check_version(planned: str, version: str) -> None:
+    """Raises ServerChanged if the server tells another version than the one `planned`, as `describe_engine` has it."""
+    address, _, told = planned.partition(", ")
+    if told and version != UNKNOWN and told.rpartition(" ")[2] != version:
+        raise ServerChanged(f"planned for {told}, but {address.removeprefix('remote: ')} is version {version} now")
 
 
 def check_config(engine: Engine) -> None:
@@ -230,10 +263,21 @@ async def _ask_until_ready(control: Endpoint, readiness: Readiness) -> dict[str,
                 raise
 
 
+def _list_changes(before: Identity, now: Identity) -> str:
+    """What both tell, and differs: `version 0.26.0, now 0.27.0`."""
+    pairs = zip(Identity._fields, before, now, strict=True)
+    return "; ".join(f"{name} {old}, now {new}" for name, old, new in pairs if None not in (old, new) and old != new)
+
+
 async def _ask_models(control: Endpoint) -> dict[str, int | None]:
     """The listed models with their longest contexts; empty if the server has no /v1/models."""
+    return {name: card.get("max_model_len") for name, card in (await _ask_cards_of(control)).items()}
+
+
+async def _ask_cards_of(control: Endpoint) -> dict[str, dict[str, Any]]:
+    """What it lists of each of its models; empty if the server has no /v1/models."""
     try:
-        return await control.list_models()
+        return {card["id"]: card for card in await control.list_model_cards()}
     except aiohttp.ContentTypeError:
         line = f"{control.base_url}/v1/models is not JSON: this is not an OpenAI-compatible server"
     except aiohttp.ClientResponseError as error:

@@ -4,6 +4,7 @@ VbenchError
 ├── Refused        bad input: nothing was started; the command prints one line and exits with 2
 ├── HubFailed      the Hugging Face hub did not deliver, or the disk did not take its files; what was fetched is kept
 └── ServerFailed   the engine did not start, or died; carries the kind of failure, the log and its telling line
+    └── ServerChanged   another server answers in its place: what was planned for the first cannot be measured on it
 """
 
 from __future__ import annotations
@@ -60,3 +61,13 @@ class ServerFailed(VbenchError):
         self.kind = kind
         self.telling_line = redact(telling_line)
         self.log = log
+
+
+class ServerChanged(ServerFailed):
+    """Another server answers in place of the external one that the session's runs were planned for.
+
+    The command plans anew, with what answers now; a job that is tried again would keep the plan.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__("engine_error", f"{what}; run the same command again with rerun=failed")

@@ -13,7 +13,7 @@ from vbench.engine.server import keep_logs
 from vbench.loadgen import ClientLost
 from vbench.plan import fit, ladders
 from vbench.plan.sessions import Run, Session
-from vbench.schema.errors import Refused, ServerFailed
+from vbench.schema.errors import Refused, ServerChanged, ServerFailed
 from vbench.schema.record import RECORD, Failure, Record, find_record, is_aside
 from vbench.session.context import SessionContext, blank_record
 from vbench.watch import Events
@@ -42,11 +42,15 @@ def record_unstarted(session: Session, folder: Path, events: Events, runs: Itera
 def record_failure(context: SessionContext, left: deque[Run], error: ServerFailed | ClientLost | Refused) -> None:
     """Records the failure for the run that was being measured; if none was, the start failed, and so do all runs.
 
-    A failed run is not tried again in this session. Runs that fail with the start are removed from `left`.
+    A failed run is not tried again in this session. Runs that fail with the start are removed from `left`, and so are
+    all if the server is another one now: they were planned, and are named, by what it was.
     """
     failure = _failure(error)
     context.events.write_failed(failure)
     begun = [run for run in context.session.runs if run not in left and not find_record(context.folder / run.folder)]
+    if begun and isinstance(error, ServerChanged):
+        begun += left
+        left.clear()
     for run in begun or context.session.runs:
         keep_logs(context.folder, context.folder_of(run))
         context.save(run, replace(context.record(run, context.started), failure=failure))

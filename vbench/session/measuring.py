@@ -131,7 +131,7 @@ async def measure(
     series.save(context.folder_of(run) / TELEMETRY)
     servers.settle_logs()
     compiled, is_log_cut = logs.find_compilations(), logs.was_cut()
-    servers.check_alive()
+    await servers.check_unchanged()
     if not is_success(requests).all():  # what was broken off here may still run there
         await servers.wait_until_idle()
     ended = early_end.metrics if early_end else {}

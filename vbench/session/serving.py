@@ -25,7 +25,8 @@ READ_BACK = 8192  # bytes
 async def ready_servers(context: SessionContext) -> AsyncIterator[Servers]:
     """Yields the servers, ready but not yet warm; those started here are stopped after the block.
 
-    Raises the errors of `engine.server.start_replicas` and `engine.external.connect`.
+    Raises the errors of `engine.server.start_replicas` and `engine.external.connect`, and ServerChanged if an external
+    one is not of the version that was planned.
     """
     began = time.monotonic()
     watching = asyncio.create_task(_report_loading(context))
@@ -35,7 +36,10 @@ async def ready_servers(context: SessionContext) -> AsyncIterator[Servers]:
             start = {} if context.session.is_external else {"start_s": time.monotonic() - began}
             if start:
                 remember_start(context.session, start["start_s"])
-            yield Servers(servers, start | await _facts(context.session, servers))
+            facts = await _facts(context.session, servers)
+            if context.session.is_external:  # after a failure it may be another one
+                external.check_version(context.environment["engine"], facts["version"])
+            yield Servers(servers, start | facts)
     finally:
         watching.cancel()
 
