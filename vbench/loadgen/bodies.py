@@ -22,6 +22,8 @@ _IDS = re.compile(rb'"token_ids": ?\[([0-9, ]+)\]')  # not "prompt_token_ids"
 _OPENING = b'"token_ids":['  # as vLLM writes it
 _CONTENT = re.compile(rb'"content": ?"((?:[^"\\]|\\.)+)"')
 _TOKENS = re.compile(rb'"completion_tokens": ?(\d+)')
+_THOUGHTS = [re.compile(rb'"%b": ?"(?:[^"\\]|\\.)' % key) for key in (b"reasoning", b"reasoning_content")]  # not empty
+_THOUGHT_TOKENS = re.compile(rb'"reasoning_tokens": ?(\d+)')
 
 
 class Bodies(Protocol):
@@ -90,9 +92,9 @@ class Assembled:
     def keep_reply(self, index: int, reply: Reply) -> None:
         if not self._extended[index] or index not in self._contexts:
             return
-        piece, tokens, filled = self._read(index, reply)
+        piece, tokens, is_other = self._read(index, reply)
         self._contexts[index].append(piece)
-        self._tokens[index] = tokens, 0 if filled else tokens
+        self._tokens[index] = tokens, 0 if is_other else tokens
 
     def _take_context(self, index: int) -> list[bytes]:
         """The pieces of the prompt and reply that this prompt extends; they are dropped after their last use."""
@@ -105,12 +107,16 @@ class Assembled:
         return self._contexts[parent] if self._extended[parent] else self._contexts.pop(parent)
 
     def _read(self, index: int, reply: Reply) -> tuple[bytes, int, bool]:
-        """The reply as a piece, its tokens, and whether it is only filled up to their number."""
+        """The reply as a piece, the tokens of that, and whether they are others than the engine made: filled up to
+        their number, or without the reasoning before them.
+        """
         raw = b"".join(reply.reads)
         counted = _TOKENS.match(raw, max(raw.rfind(b'"completion_tokens"'), 0))
         tokens = int(counted[1]) if counted else int(self._load.output_len[index])
         if self._endpoint.chat:
-            return request.message("assistant", b"".join(_find(_CONTENT, raw, reply))), tokens, False
+            content = _find(_CONTENT, raw, reply)
+            kept = _count_kept(raw, len(content), tokens)
+            return request.message("assistant", b"".join(content)), kept, kept < tokens
         # Splitting takes a quarter of the time of a search by pattern; the first piece lies ahead of any id.
         ids = b",".join([piece[: piece.find(b"]")] for piece in raw.split(_OPENING)[1:]])
         if _count(ids) != tokens:  # a read ended within an event's ids
@@ -119,6 +125,18 @@ class Assembled:
             return ids, tokens, False
         own = np.concatenate([self._load.prompts[part] for part in self._structure.own_parts(index)])
         return request.encode(np.resize(own, tokens), chat=False), tokens, True
+
+
+def _count_kept(raw: bytes, contents: int, tokens: int) -> int:
+    """How many of a chat's tokens the next prompt carries: the model's reasoning is never sent back.
+
+    Of reasoning that was streamed, it is the share of the chunks that brought content.
+    """
+    thoughts = max(len(each.findall(raw)) for each in _THOUGHTS)  # some servers send both keys
+    if thoughts:
+        return round(tokens * contents / (contents + thoughts))
+    told = _THOUGHT_TOKENS.match(raw, max(raw.rfind(b'"reasoning_tokens"'), 0))
+    return max(tokens - int(told[1]), min(contents, tokens)) if told else tokens
 
 
 def _find(pattern: re.Pattern[bytes], raw: bytes, reply: Reply) -> list[bytes]:
