@@ -285,6 +285,23 @@ def test_a_file_that_lacks_what_its_tool_always_writes_is_refused_in_a_line(name
         convert(result)
 
 
+def test_failed_requests_make_a_run_invalid_though_its_file_tells_no_duration():
+    result = json.loads((SAMPLES / "profile_export_aiperf.json").read_text())
+    del result["benchmark_duration"]
+    assert convert(result)[0].verdict == "VALID"
+    result["error_summary"] = [{"error_details": {"type": "timeout"}, "count": 3}]
+    [found] = convert(result)
+    assert [each.code for each in found.invalid] == ["failed_requests"]
+    assert "3 of 15" in found.invalid[0].sentence
+
+
+def test_a_file_of_genai_perf_is_not_taken_for_one_of_aiperf():
+    result = json.loads((SAMPLES / "profile_export_aiperf.json").read_text())
+    config = {"model_names": ["llama"], "perf_analyzer": {"stimulus": {"concurrency": 64}}, "endpoint": {}}
+    with pytest.raises(NotAResult, match="nor of another tool"):
+        convert(result | {"input_config": config}, {"model": "llama8b"})
+
+
 def convert(result, facts=(), **about):
     from datetime import datetime, timezone
 

@@ -87,7 +87,8 @@ def _convert_translation(entry: Translation, source: Source, catalogue: Catalogu
     result = {**entry.result, **date, "tool": entry.tool}  # a condition: tools measure differently
     about = _describe(result, source, catalogue) | {"run_key": _hash([result, entry.metrics, source.facts])}
     warnings = [*about.pop("warnings"), *entry.warnings]
-    invalid = flaws.invalid(result) if result.keys() >= MEASURED else []
+    failed = flaws.find_failed(result)  # of a file that lacks a duration nothing else can be judged
+    invalid = flaws.invalid(result) if result.keys() >= MEASURED else [failed] if failed else []
     found = _metrics(result, None) | entry.metrics
     return Imported(Record(**about, metrics=found, warnings=warnings, invalid=invalid))
 

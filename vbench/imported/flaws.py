@@ -24,22 +24,29 @@ OF_THE_ROLE = {"ttft", "tpot", "itl", "chunk_gap"}  # what a first chunk without
 
 def invalid(result: Mapping[str, Any]) -> list[Reason]:
     """Why the result is not to be trusted, by the rules for our own runs: failed requests, or no reply at all."""
-    asked, completed = result.get("num_prompts"), result["completed"]
-    failed = result.get("failed")
-    if failed is None and result.get("errors"):
-        failed = sum(bool(error) for error in result["errors"])
-    if failed:
-        return [Reason("failed_requests", f"{failed} of {completed + failed} requests failed")]
-    if failed is None and asked and completed < asked:
-        sentence = f"only {completed} of {asked} prompts were completed, and the file does not say why"
-        return [Reason("failed_requests", sentence)]
-    if not completed:
-        return [Reason("failed_requests", "no request was completed")]
+    completed = result["completed"]
+    if failed := find_failed(result):
+        return [failed]
     if not result["output_throughput"] or result.get("total_output_tokens") == 0:
         return [Reason("no_tokens", f"{completed} requests were completed, but no token was returned")]
     if not float(result["duration"]) > 0:
         return [Reason("no_duration", f"the duration is {result['duration']} s")]
     return [reason for reason in (_broken_replies(result), _stretched(result)) if reason]
+
+
+def find_failed(result: Mapping[str, Any]) -> Reason | None:
+    """Failed requests, as far as the file tells: one that lacks other numbers may still tell these."""
+    asked, completed, failed = (result.get(key) for key in ("num_prompts", "completed", "failed"))
+    if failed is None and result.get("errors"):
+        failed = sum(bool(error) for error in result["errors"])
+    if completed is None:
+        return Reason("failed_requests", f"{failed} requests failed") if failed else None
+    if failed:
+        return Reason("failed_requests", f"{failed} of {completed + failed} requests failed")
+    if failed is None and asked and completed < asked:
+        sentence = f"only {completed} of {asked} prompts were completed, and the file does not say why"
+        return Reason("failed_requests", sentence)
+    return None if completed else Reason("failed_requests", "no request was completed")
 
 
 def warnings(result: Mapping[str, Any], requests: Requests | None) -> list[Reason]:

@@ -34,7 +34,9 @@ ITL = Reason("itl_is_tpot", "aiperf's inter_token_latency is a request's mean: i
 
 
 def recognises(result: Mapping[str, Any]) -> bool:
-    return "input_config" in result and isinstance(result.get("request_throughput"), Mapping)
+    """Its predecessor genai-perf, whose files tell neither durations nor failures, drove perf_analyzer."""
+    config, rate = result.get("input_config"), result.get("request_throughput")
+    return isinstance(config, Mapping) and isinstance(rate, Mapping) and "perf_analyzer" not in config
 
 
 def translate(result: Mapping[str, Any], _: Beside) -> list[Translation]:
