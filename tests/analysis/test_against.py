@@ -10,6 +10,7 @@ from vbench.analysis import __main__ as door
 from vbench.analysis.gate import parse_gate
 from vbench.plan.sessions import plan
 from vbench.schema import RunConfig, Weights, from_plain
+from vbench.schema.record import Failure, Reason
 from vbench.session import sessionfile
 
 
@@ -54,6 +55,30 @@ def test_the_gate_ends_with_one_line_and_a_code_after_the_report(store, tmp_path
     assert (tmp_path / "report" / "new" / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("what", "code", "words"),
+    [
+        ({"failure": Failure("oom_kv", "no room")}, 3, "320 prompts is FAILED (oom_kv)"),
+        ({"invalid": [Reason("late_client", "late")]}, 3, "320 prompts is INVALID (late_client)"),
+        ({"failure": Failure("oom_kv", "no room"), "num_prompts": 640}, 0, ""),  # nor does the baseline have it
+    ],
+)
+def test_a_gate_does_not_pass_where_the_new_side_lost_a_point_of_the_baseline(store, capsys, what, code, words):
+    both = [*campaign("old", (1000, 1005, 1010), num_prompts=80), *campaign("old", (1000, 1005, 1010))]
+    lost = campaign("new", (1000,), engine_version="vllm 0.32.0", **what)
+    kept = campaign("new", (1000, 1005, 1010), num_prompts=80, engine_version="vllm 0.32.0")
+    store(*both, *kept, *lost)
+    asked = ["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]
+    assert door.main(asked) == code
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert words in last
+    assert "tp1 is 1.000 [" in last
+    if code:  # one of three repeats is enough
+        store(campaign("new", (1000, 1005), engine_version="vllm 0.32.0")[1])
+        door.main(asked)
+        assert words not in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_a_campaign_that_still_runs_is_said_to_be_unfinished_and_repeats_are_not_advised(store, tmp_path, capsys):
     store(*campaign("old", (1000, 1005, 1010)), *campaign("new", (1000,)))
     configs = [from_plain(RunConfig, each.config) for each in campaign("new", (1000, 1000, 1000))]
@@ -66,6 +91,17 @@ def test_a_campaign_that_still_runs_is_said_to_be_unfinished_and_repeats_are_not
     assert "the new side: unfinished: " in last.lower()
     assert "run the same command again" in last
     assert "workload.repeats" not in last
+
+
+def test_a_gate_does_not_pass_before_the_campaign_has_ended(store, tmp_path, capsys):
+    store(*campaign("old", (1000, 1005, 1010)), *campaign("new", (1000, 1005, 1010)))
+    config = from_plain(RunConfig, campaign("new", (1000,), num_prompts=640)[0].config)
+    (planned,) = plan([(config, "vllm 0.26.0")])
+    sessionfile.write(planned, tmp_path / "multirun" / "new" / planned.folder)
+    assert door.main(["experiment=new", "against=old", "fail_if=output_throughput<0.97", "figures=[]"]) == 3
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "is 1.000 [" in last
+    assert "Not passed, because the new side is unfinished: 1 of 4 points to come" in last
 
 
 def test_a_version_is_compared_with_another_of_the_same_store(store, capsys):

@@ -103,7 +103,9 @@ def make_report(chosen: Options, command: list[str]) -> Report:
     if runs.all.empty:
         raise Refused(_explain_empty(chosen, runs.foreign))
     found = sections(runs, chosen)
-    outcome = against.judge_sections(found, chosen.fail_if, against.advise_first(runs)) if chosen.fail_if else None
+    outcome = None
+    if chosen.fail_if:
+        outcome = against.judge_sections(found, chosen.fail_if, against.advise_first(runs), against.find_lost(runs))
     origin = report.provenance(runs, command, tracking.store())
     first = answer(runs, found, chosen)
     files = report.write(first, found, origin, Path(chosen.folder), chosen.figures, _collect_points(found, chosen))

@@ -13,7 +13,7 @@ from vbench.analysis.axes import DOLLARS_AN_HOUR, IN_DOLLARS
 from vbench.analysis.comparisons.ratio_table import ratio_caption, ratio_table
 from vbench.analysis.conditions import differs
 from vbench.analysis.frame import ALONE, TOKENS_IN, TOKENS_OUT, WORDS, add_lengths, ensure_columns, find_varying
-from vbench.analysis.gate import Outcome, judge, parse_gate
+from vbench.analysis.gate import PASSED, UNDECIDED, Outcome, judge, parse_gate
 from vbench.analysis.hosts import HOST, HOST_METRICS, describe_hosts, find_slowdown
 from vbench.analysis.labels import (
     SYSTEM,
@@ -27,7 +27,7 @@ from vbench.analysis.labels import (
 )
 from vbench.analysis.ratios import log_means, match_points, mean_ratios
 from vbench.analysis.section import Section
-from vbench.analysis.unfinished import advise, say_unfinished
+from vbench.analysis.unfinished import advise, say_lost, say_unfinished
 from vbench.metrics.names import metric_name
 from vbench.metrics.quantiles import needed, percentile_of
 from vbench.schema.errors import Refused
@@ -184,9 +184,19 @@ def _leave_out_unlike_prices(
     return [each for each in metrics if each not in dollars], (sentence,)
 
 
-def judge_sections(found: list[Section], fail_if: str, first: str = "") -> Outcome:
-    """Judges the table of ratios by `fail_if`; `first` is what to do before more is measured, of `advise_first`."""
+def judge_sections(found: list[Section], fail_if: str, first: str = "", lost: str = "") -> Outcome:
+    """Judges the table of ratios by `fail_if`; `first` is what to do before more is measured, of `advise_first`.
+
+    Ratios do not tell of the points that were `lost`, of `find_lost`: they may fail, but not pass.
+    """
     section = next(each for each in found if each.slug == SLUG)
+    outcome = _judge_ratios(section, fail_if, first)
+    if outcome.verdict != PASSED or not lost:
+        return outcome
+    return Outcome(UNDECIDED, f"{outcome.line}. Not passed, because {lost}")
+
+
+def _judge_ratios(section: Section, fail_if: str, first: str) -> Outcome:
     if section.data is None:
         return judge(None, " ".join(section.notes), fail_if, first)
     metric = parse_gate(fail_if).metric
@@ -202,6 +212,13 @@ def advise_first(runs: Runs) -> str:
     sides = (("the new side", runs), ("the baseline", runs.baseline))
     told = [(side, say_unfinished(each), advise(each)) for side, each in sides if each is not None and advise(each)]
     return ". ".join(": ".join(filter(None, words)) for words in told)
+
+
+def find_lost(runs: Runs) -> str:
+    """Which points the new side lacks, of the baseline's or of its own plan; "" if none."""
+    unfinished, lost = say_unfinished(runs), say_lost(runs, runs.baseline) if runs.baseline else ""
+    told = [f"the new side is {unfinished}"] if unfinished else []
+    return " and ".join([*told, *([f"the baseline has what the new side lacks: {lost}"] if lost else [])])
 
 
 def _metrics(options: Options, *sides: pd.DataFrame) -> list[str]:
