@@ -54,6 +54,16 @@ def test_loads_of_one_number_of_sessions_that_were_measured_otherwise_are_two_sy
     assert len(set(section.data["system_label"])) == 2
 
 
+def test_loads_of_one_number_of_sessions_and_unlike_numbers_of_prompts_are_no_repeats():
+    loads = [(8, 100, 0.9), (8, 200, 0.7), (8, 400, 0.5), (64, 100, 0.3), (64, 200, 0.1)]
+    section = found(*(talked(sessions, hits, 20.0, prompts) for sessions, prompts, hits in loads))[
+        "conversations-llama8b"
+    ]
+    assert set(section.data["runs"]) == {1}
+    rows = section.data[["system_label", "load", "prefix_hits_measured"]].itertuples(index=False, name=None)
+    assert sorted(rows) == sorted((f"2xh100 · tp2 · {prompts} prompts", float(n), hits) for n, prompts, hits in loads)
+
+
 def test_loads_without_sessions_have_no_such_section():
     assert not [slug for slug in found(records.record()) if slug.startswith("conversations")]
 

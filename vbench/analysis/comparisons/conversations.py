@@ -12,13 +12,15 @@ import pandas as pd
 
 from vbench.analysis.axes import Axis
 from vbench.analysis.frame import ensure_columns
-from vbench.analysis.labels import add_labels, describe_join, shared_conditions
+from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_conditions
 from vbench.analysis.loads import SESSIONS, load_values
 from vbench.analysis.plot import Plot
 from vbench.analysis.points import HALF_WIDTH, mean_points
 from vbench.analysis.section import Section, slug
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
 
@@ -44,11 +46,20 @@ def sections(runs: Runs, _: Options) -> list[Section]:
     rows = rows[load_values(rows, SESSIONS).notna() & rows["prefix_hits_implied"].notna()]
     found: list[Section] = []
     for model, group in rows.groupby("model"):
-        labels = add_labels(group, runs.conditions).assign(model_label=model)
+        labels = _label(group, runs.conditions).assign(model_label=model)
         labels = labels.assign(load=load_values(labels, SESSIONS), load_axis=SESSIONS.column)
         points = mean_points(labels.assign(**{key: labels[key].astype(float) for key in KEYS}), KEYS)
         found += _sections(str(model), points, labels)
     return found
+
+
+def _label(rows: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+    """`add_labels` with the sessions as the load: where another parameter was swept too, it is part of the label."""
+    labels = add_labels(rows, conditions)
+    if load_axis(labels) is SESSIONS or len(set(labels["load"])) == 1:
+        return labels
+    labels = add_labels(rows, [each for each in conditions if each != SESSIONS.column])
+    return labels.assign(system_label=labels["system_label"] + " · " + labels["load"].map(load_axis(labels).say_point))
 
 
 def _sections(model: str, points: pd.DataFrame, labels: pd.DataFrame) -> list[Section]:
