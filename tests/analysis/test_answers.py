@@ -118,7 +118,28 @@ def test_one_point_nought_nought_is_said_in_words():
     at_the_load, within, *_ = found["Which system gives the most"]
     assert "no difference that was measured to the next, 1xh100" in at_the_load
     assert "1.00 ×" not in at_the_load
-    assert "(no difference that was measured to 1xh100 · tp1)" in within
+    assert "1xh100 · tp1, 9,600 " in within  # the smaller one
+    assert "(no difference that was measured to 2xh100 · tp2)" in within
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "starred"),
+    [
+        (repeats(1571), repeats(1572, gpus=2, tp=2), ""),
+        ([records.record(output_throughput=1571)], [records.record(gpus=2, tp=2, output_throughput=1572)], ""),
+        (
+            [records.record(output_throughput=1571)],
+            [records.record(gpus=2, tp=2, output_throughput=1600)],
+            "2xh100 · tp2",
+        ),
+        (repeats(1571), repeats(3000, gpus=2, tp=2), "2xh100 · tp2"),
+    ],
+)
+def test_no_system_is_starred_where_no_difference_was_measured(one, other, starred):
+    table = compared.found(*one, *other)["throughput-latency"]
+    marked = [system for system, cell in table.table["llama8b"].items() if cell.startswith("★")]
+    assert marked == ([starred] if starred else [])
+    assert ("No ★ where no difference to the best was measured" in table.caption) is not bool(starred)
 
 
 def test_the_headline_says_that_the_engine_was_not_vllm():

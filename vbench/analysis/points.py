@@ -27,6 +27,7 @@ POINT = ("model_label", "system_label", "load")
 HALF_WIDTH = "_half_width"
 USUAL_NUM_PROMPTS = 320
 SERVER = "server"
+EQUAL = 0.005  # relative; of single runs: less than any two of them are apart
 NO_SPREAD = 1e-12  # relative; below it is rounding
 CARRIED = ("model", "hardware", "parallelism", "load_axis")  # the same for all runs of a point
 
@@ -88,6 +89,15 @@ def withhold_untold(found: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
             values = found[key].to_numpy(dtype=np.float64, na_value=np.nan)
             told[key] = withhold(key, values, np.where(enough & ~bound, 0.0, counts))  # as `count_replies`
     return found.assign(**told)
+
+
+def is_tied(one: Mapping[Any, Any], other: Mapping[Any, Any], key: str) -> bool:
+    """Whether no difference between two points was measured: as good as equal, or within the intervals of both."""
+    first, second = float(one[key]), float(other[key])
+    halves = float(one[key + HALF_WIDTH]), float(other[key + HALF_WIDTH])
+    if any(math.isnan(half) for half in halves):
+        return math.isclose(first, second, rel_tol=EQUAL)
+    return abs(first - second) <= sum(halves)
 
 
 def _is_known(rows: pd.DataFrame, key: str) -> Any:

@@ -100,11 +100,20 @@ def _best_within(points: pd.DataFrame, limit: float, x: Axis, y: Axis) -> str:
     if perhaps.empty:
         return "none"
     best = _ranked(perhaps, y).iloc[0]
-    told = f"{best['system_label']}, {format_value(best, y)} {describe_load(best)}"
     if best.name in surely.index:
-        return told + _name_equal(best, surely, y)
+        named = _prefer_small(_ranked(surely, y), y)
+        told = f"{named['system_label']}, {format_value(named, y)} {describe_load(named)}"
+        return told + _name_equal(named, surely, y)
     certain = "none" if surely.empty else _best_within(surely, limit, x, y)
     return f"not decided: {best['system_label']} is at the limit {describe_load(best)}; surely within it: {certain}"
+
+
+def _prefer_small(ranked: pd.DataFrame, y: Axis) -> pd.Series:
+    """The best point; of those that no measured difference tells from it, the one on the fewest GPUs."""
+    best = ranked.iloc[0]
+    equal = ranked[[_is_equal(best, row, y) for _, row in ranked.iterrows()]]
+    gpus = pd.to_numeric(equal["hardware"].str.extract(r"^(\d+)x")[0]).fillna(math.inf)
+    return best if gpus[best.name] == gpus.min() else equal.loc[gpus.idxmin()]
 
 
 def _name_equal(best: pd.Series, kept: pd.DataFrame, y: Axis) -> str:
@@ -113,8 +122,13 @@ def _name_equal(best: pd.Series, kept: pd.DataFrame, y: Axis) -> str:
     if others.empty:
         return ""
     other = _ranked(others, y).iloc[0]
-    same = compare(best, other, y).startswith("no difference")
-    return f" (no difference that was measured to {other['system_label']})" if same else ""
+    return f" (no difference that was measured to {other['system_label']})" if _is_equal(best, other, y) else ""
+
+
+def _is_equal(best: pd.Series, other: pd.Series, y: Axis) -> bool:
+    """Whether `compare` says so, whichever of the two is ahead."""
+    ahead = best[y.key] <= other[y.key] if y.less_is_better else best[y.key] >= other[y.key]
+    return compare(*((best, other) if ahead else (other, best)), y).startswith("no difference")
 
 
 def _printed_step(x: Axis) -> float:

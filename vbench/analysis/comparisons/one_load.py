@@ -12,6 +12,7 @@ from vbench.analysis.labels import add_labels, describe_join, load_axis, shared_
 from vbench.analysis.points import (
     bounds_caption,
     choose_load,
+    is_tied,
     mean_points,
     mean_text,
     repeats_caption,
@@ -45,6 +46,7 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         f"{y.short[0].upper()}{y.short[1:]} / {x.short}, at {swept.name}={load:g}{f' ({why})' if why else ''}"
         f"{f'; {repeats}' if repeats else ''}. "
         f"{f'{BEST} best {y.short} of its column. ' if cells['best'].any() else ''}"
+        f"{f'No {BEST} where no difference to the best was measured. ' if cells['tied'].any() else ''}"
         f"{shared_conditions(measured, everything)}."
     )
     return [
@@ -61,11 +63,19 @@ def sections(runs: Runs, options: Options) -> list[Section]:
 
 
 def select_load(found: pd.DataFrame, load: float, y: Axis) -> pd.DataFrame:
-    """The points of one load, with `best`: whether the point is the best of its model by `y`, if there is a choice."""
-    cells = found[found["load"] == load].reset_index(drop=True)
-    of_model = withhold_untold(cells, [y.key]).groupby("model_label")[y.key]
-    best = of_model.transform("min" if y.less_is_better else "max")
-    return cells.assign(best=(cells[y.key] == best) & (of_model.transform("count") > 1))
+    """The points of one load, with `best` and `tied`.
+
+    `best`: whether the point is the best of its model by `y`, if there is a choice and no other is tied with it; else
+    they are all `tied`.
+    """
+    cells = found[found["load"] == load].reset_index(drop=True).assign(best=False, tied=False)
+    for _, rows in withhold_untold(cells, [y.key]).dropna(subset=[y.key]).groupby("model_label"):
+        ranked = rows.sort_values(y.key, ascending=y.less_is_better, kind="stable")
+        first = ranked.iloc[0]
+        equal = [place for place, row in ranked.iterrows() if is_tied(first, row, y.key)]
+        if len(ranked) > 1:
+            cells.loc[equal, "best" if len(equal) == 1 else "tied"] = True
+    return cells
 
 
 def grid(
