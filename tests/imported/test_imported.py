@@ -370,6 +370,27 @@ def test_merged_chunks_show_in_a_summary_too(changes, shown):
     assert [sentence.startswith(shown) for sentence in said] == ([True] if shown else [])
 
 
+@pytest.mark.parametrize(("times", "shown"), [(1.49, False), (1.51, True)])
+def test_a_mean_itl_of_half_as_much_again_as_the_mean_tpot_is_of_chunks(times, shown):
+    given = results.summary()
+    found = read(given | {"mean_itl_ms": times * given["mean_tpot_ms"]}).record
+    assert ("chunk_itl" in codes(found.warnings)) is shown
+
+
+@pytest.mark.parametrize(("times", "shown"), [(1.04, False), (1.06, True)])
+def test_more_tokens_than_chunks_a_second_by_over_5_percent_are_merged(times, shown):
+    given = results.summary(duration=20.0)  # whole seconds, by which the tool counts
+    found = read(given | {"max_output_tokens_per_s": given["output_throughput"] / times}).record
+    assert ("chunk_itl" in codes(found.warnings)) is shown
+
+
+@pytest.mark.parametrize(("first_gap_s", "role"), [(0.0019, True), (0.0021, False)])
+def test_a_first_gap_below_a_tenth_of_the_others_is_that_of_the_role(first_gap_s, role):
+    replies = [(0.01, [first_gap_s, *[0.02] * 9], 11)]
+    found = read(results.detailed(replies, backend="openai-chat", max_concurrency=None))
+    assert ("role_chunk" in codes(found.record.warnings)) is role
+
+
 @pytest.mark.parametrize("text", ["77", 77])
 def test_a_run_is_named_by_the_requests_sent_not_by_a_num_prompts_given_as_metadata(text):
     record = read(results.summary(completed=4) | {"num_prompts": text, "failed": 0}, path="x_tp1_len2000.json").record

@@ -196,6 +196,19 @@ def test_what_records_measured_replaces_the_estimate():
 
 @pytest.mark.parametrize(
     ("spare_gib", "verdict"),
+    [(1.1, Verdict.fits), (0.9, Verdict.near), (-0.9, Verdict.near), (-1.1, Verdict.too_large)],
+)
+def test_where_no_start_was_recorded_a_gib_is_near_the_edge(spare_gib, verdict):
+    asked = point(max_model_len=2000)
+    pool, fit = find_pool(asked), estimate_fit(asked)
+    spent = sum(term.bytes for term in fit.terms) + pool.count_request_blocks(2000) * pool.block_bytes
+    share = (spent + spare_gib * GIB) / (fit.usable.bytes / asked.engine.gpu_memory_utilization)
+    tight = replace(asked, engine=replace(asked.engine, gpu_memory_utilization=share))
+    assert estimate_fit(tight).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("spare_gib", "verdict"),
     [(0.15, Verdict.fits), (0.05, Verdict.near), (-0.05, Verdict.near), (-0.15, Verdict.too_large)],
 )
 def test_where_starts_were_recorded_a_tenth_of_a_gib_is_near_the_edge(spare_gib, verdict):

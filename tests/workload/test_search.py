@@ -239,6 +239,12 @@ def test_nothing_is_tried_below_a_cliff_of_which_what_may_be_named_is_94_percent
     assert (question and question.level) == asked
 
 
+@pytest.mark.parametrize(("met", "asked"), [(89, 104), (90, None)])
+def test_a_level_of_which_fewer_than_90_percent_meet_the_slo_is_a_cliff(met, asked):
+    question = next_question([Probe(100, 800, 800), Probe(110, met, 100)], whole=True)
+    assert (question and question.level) == asked
+
+
 def test_a_short_probe_of_a_level_that_may_be_named_judges_two_requests_for_each_place():
     beyond = Belief.from_counts([(200, 80, 100)], effect=2.0)
     short = Question(170, exploring=True, belief=beyond)

@@ -95,6 +95,14 @@ def test_a_recorded_load_is_measured_and_one_between_two_lies_between_them():
     assert history.find(config(10, request_rate=2.0)) is None
 
 
+@pytest.mark.parametrize(
+    ("measured", "low", "high"), [([1000], 950, 1050), ([990, 1010], 950, 1050), ([990, 1000, 1010], 990, 1010)]
+)
+def test_what_was_measured_once_or_twice_may_be_5_percent_off_and_thrice_tells_its_range(measured, low, high):
+    found = History([record(config(10), float(value)) for value in measured]).find(config(10)).output_throughput
+    assert (found.value, found.low, found.high) == (1000, pytest.approx(low), pytest.approx(high))
+
+
 @pytest.mark.parametrize("change", [{"failure": Failure("oom_load", "x")}, {"source": "imported"}])
 def test_only_valid_measurements_of_vbench_tell_anything(change):
     assert History([replace(record(config(10), 1000.0), **change)]).find(config(10)) is None

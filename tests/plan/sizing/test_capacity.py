@@ -46,6 +46,11 @@ def test_a_search_of_the_system_with_the_same_slo_is_its_capacity():
     assert "vllm 0.26.0" in found.source
 
 
+def test_a_search_in_which_no_level_failed_may_bear_5_percent_more():
+    found = find_measured(config(), [searched(30.0)])
+    assert (found.low, found.high) == (30.0, pytest.approx(31.5))
+
+
 @pytest.mark.parametrize(
     "asked",
     [config(gpus=2), config(slo=SLO | {"ttft_ms": 400.0}), config(output_len=50)],
