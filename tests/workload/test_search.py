@@ -206,6 +206,13 @@ def test_a_level_passes_once_it_fails_with_a_probability_of_four_fifths_of_2_per
     assert question.verdict(judged, judged) is passes
 
 
+@pytest.mark.parametrize(("failed", "passes"), [(116, True), (117, None)])
+def test_a_level_passes_only_if_it_is_close_to_the_capacity_with_a_probability_of_87_percent(failed, passes):
+    """0.92 beside a level of 116 that failed, 0.83 beside one of 117."""
+    question = Question(100, exploring=False, belief=Belief.from_counts([(failed, 50, 100)], effect=2.0))
+    assert question.verdict(300, 300) is passes
+
+
 def test_a_level_is_measured_a_little_below_where_the_latencies_of_all_probes_reach_the_objectives():
     """Where the requests that missed it leave that open."""
     near = [pressed(16, 0.9, met=300, of=300), pressed(20, 1.1, met=80, of=100)]
