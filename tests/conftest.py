@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import re
 import sys
@@ -46,9 +48,26 @@ settings.load_profile("vbench")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """The end of `make test` runs tests of a few modules: it imports no others."""
-    left_out = config.option.markexpr == "alone" and collection_path.match("test_*.py")
-    return True if left_out and "mark.alone" not in source(collection_path) else None
+    """`make quick` and the end of `make test` import no module of which they run no test."""
+    if not collection_path.match("test_*.py"):
+        return None
+    if config.option.markexpr == "alone":
+        return True if "mark.alone" not in source(collection_path) else None
+    return True if config.option.markexpr == "not slow" and starts_something(collection_path) else None
+
+
+def pytest_collection() -> None:
+    """Imports pandas as `vbench analyze` does, whichever module asks for it first.
+
+    Collecting makes no garbage to look for; what it has made stays, so that tests need not look through it either.
+    """
+    importlib.import_module("vbench.analysis")
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -88,6 +107,14 @@ def _environment_of_its_own() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def filed_once(tmp_path_factory: pytest.TempPathFactory):
+    """Fills stores with records, of which it files each list once (`filed.FiledOnce`)."""
+    from filed import FiledOnce  # imports pandas, which the process that shares out the tests needs not
+
+    return FiledOnce(tmp_path_factory.mktemp("filed"))
 
 
 @pytest.fixture

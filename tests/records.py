@@ -179,9 +179,14 @@ def saved(found: Record, root: Path) -> Path:
 
 def empty_store(root: Path) -> Path:
     """A local store below `root`, copied from one made once: MLflow takes two seconds to create its tables."""
+    return copy_store(_template(), root)
+
+
+def copy_store(store: Path, root: Path) -> Path:
+    """A copy of the store below `root`, where a command that runs there looks for it."""
     path = root / "mlruns" / "mlflow.db"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(_template())) as source, closing(sqlite3.connect(path)) as copy:
+    with closing(sqlite3.connect(store)) as source, closing(sqlite3.connect(path)) as copy:
         source.backup(copy)
     return path
 

@@ -1,4 +1,4 @@
-"""A store of its own for a test, and what the analysis sees of it."""
+"""A store of its own for a test, and what fills it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 import records
 
 from vbench import tracking
-from vbench.analysis import frame
 
 
 @pytest.fixture
@@ -17,12 +16,14 @@ def store(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def runs(store, tmp_path):
-    """Files records and gives the analysis' view of all that is filed."""
+def file(store, tmp_path, filed_once):
+    """Files records in the store of the test, which has none of others, and then beside what it has."""
 
-    def file(*made):
-        for record in made:
-            tracking.file(records.saved(record, tmp_path / "multirun"))
-        return frame.runs(tracking.query())
+    def add(*made):
+        if not (tmp_path / "multirun").exists():
+            filed_once.fill(tmp_path, made)
+        else:
+            for record in made:
+                tracking.file(records.saved(record, tmp_path / "multirun"))
 
-    return file
+    return add

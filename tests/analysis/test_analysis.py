@@ -12,7 +12,7 @@ from compared import runs
 from sections import OOM, curve, section
 
 from vbench import tracking
-from vbench.analysis import comparisons, labels
+from vbench.analysis import comparisons, frame, labels
 from vbench.analysis import points as mean
 from vbench.analysis.comparisons import excluded
 from vbench.analysis.options import Options
@@ -61,13 +61,14 @@ def test_the_latest_valid_run_of_a_key_counts_in_each_experiment():
     assert found.left_out.empty  # its point was measured
 
 
-def test_runs_of_other_tools_are_counted_and_left_alone(runs):
+def test_runs_of_other_tools_are_counted_and_left_alone(store, tmp_path):
     from mlflow import MlflowClient
 
     found = MlflowClient(tracking.store())
     found.create_run(found.create_experiment("theirs"))
-    assert runs(records.record()).foreign == 1
-    assert len(runs().valid) == 1
+    tracking.file(records.saved(records.record(), tmp_path / "multirun"))
+    all_runs = frame.runs(tracking.query())
+    assert (all_runs.foreign, len(all_runs.valid)) == (1, 1)
 
 
 # ---- what is never mixed in silence

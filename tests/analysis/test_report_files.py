@@ -30,8 +30,8 @@ pytestmark = [
 # ---- the door
 
 
-def test_the_report_is_whole_and_fetches_nothing(runs, tmp_path, capsys):
-    runs(*curve(), *curve(gpus=2, tp=2, slower=0.6), records.record(gpus=4, tp=4, failure=OOM))
+def test_the_report_is_whole_and_fetches_nothing(file, tmp_path, capsys):
+    file(*curve(), *curve(gpus=2, tp=2, slower=0.6), records.record(gpus=4, tp=4, failure=OOM))
     assert door.main(["experiment=grid", "out=made/here"]) == 0
     said = capsys.readouterr().out
     out = tmp_path / "made" / "here"
@@ -58,8 +58,8 @@ def test_the_report_is_whole_and_fetches_nothing(runs, tmp_path, capsys):
     assert read["output_throughput"].tolist() == [300, 2400, 9600, 500, 4000, 16000]
 
 
-def test_an_empty_experiment_says_what_to_do(runs, capsys):
-    runs(records.record())
+def test_an_empty_experiment_says_what_to_do(file, capsys):
+    file(records.record())
     assert door.main(["experiment=Default"]) == 2
     assert capsys.readouterr().err == (
         "vbench: experiment=Default has no runs yet; measure (vbench model=…) or file records "
@@ -67,14 +67,14 @@ def test_an_empty_experiment_says_what_to_do(runs, capsys):
     )
 
 
-def test_a_filter_that_nothing_passes_says_so(runs, capsys):
-    runs(records.record())
+def test_a_filter_that_nothing_passes_says_so(file, capsys):
+    file(records.record())
     assert door.main(["where=metrics.output_throughput > 99999"]) == 2
     assert "passes where=" in capsys.readouterr().err
 
 
-def test_failures_only_give_their_table_and_a_sentence(runs, capsys):
-    runs(records.record(failure=OOM), records.record(gpus=2, tp=2, invalid=[Reason("late_sends", "")]))
+def test_failures_only_give_their_table_and_a_sentence(file, capsys):
+    file(records.record(failure=OOM), records.record(gpus=2, tp=2, invalid=[Reason("late_sends", "")]))
     assert door.main(["out=made"]) == 0
     said = capsys.readouterr().out
     assert "No VALID run yet" in said
@@ -139,8 +139,8 @@ def filed_reports():
     return found, experiment.tags["mlflow.note.content"], client
 
 
-def test_the_report_of_a_campaign_is_filed_with_it_and_its_table_is_the_description(runs, capsys):
-    runs(*curve(), records.record(model="llama70b", failure=OOM))
+def test_the_report_of_a_campaign_is_filed_with_it_and_its_table_is_the_description(file, capsys):
+    file(*curve(), records.record(model="llama70b", failure=OOM))
     for _ in range(2):
         assert door.main(["experiment=grid"]) == 0
     [run], note, client = filed_reports()
@@ -150,18 +150,18 @@ def test_the_report_of_a_campaign_is_filed_with_it_and_its_table_is_the_descript
     assert f"| FAILED | {OOM.kind} | 1 |" in note
 
 
-def test_a_report_of_a_part_or_of_several_campaigns_is_filed_with_none(runs):
-    runs(*curve())
+def test_a_report_of_a_part_or_of_several_campaigns_is_filed_with_none(file):
+    file(*curve())
     assert door.main(["experiment=grid", "where=params.`workload.num_prompts` = '80'"]) == 0
-    runs(*curve(experiment="other"))
+    file(*curve(experiment="other"))
     assert door.main([]) == 0
     reports, note, _ = filed_reports()
     assert reports == []
     assert "9,600" not in note
 
 
-def test_a_report_that_cannot_be_filed_is_written_all_the_same(runs, tmp_path, capsys):
-    runs(*curve())
+def test_a_report_that_cannot_be_filed_is_written_all_the_same(file, tmp_path, capsys):
+    file(*curve())
     artifacts = tmp_path / "mlruns" / "artifacts" / "grid"
     artifacts.rename(tmp_path / "elsewhere")
     artifacts.write_text("in the way")
@@ -170,8 +170,8 @@ def test_a_report_that_cannot_be_filed_is_written_all_the_same(runs, tmp_path, c
     assert (tmp_path / "report" / "grid" / "report.html").exists()
 
 
-def test_a_second_report_leaves_no_file_of_the_first_and_none_of_others_out(runs, tmp_path, capsys):
-    runs(*curve(), *curve(model="llama70b"))
+def test_a_second_report_leaves_no_file_of_the_first_and_none_of_others_out(file, tmp_path, capsys):
+    file(*curve(), *curve(model="llama70b"))
     out = tmp_path / "made"
     out.mkdir()
     (out / "mine.png").write_text("not a report's")
@@ -183,8 +183,8 @@ def test_a_second_report_leaves_no_file_of_the_first_and_none_of_others_out(runs
     assert not [name for name in left if "llama70b" in name or name.startswith(".")]
 
 
-def test_a_report_that_cannot_be_drawn_leaves_the_earlier_one_whole(runs, tmp_path, monkeypatch, capsys):
-    runs(*curve())
+def test_a_report_that_cannot_be_drawn_leaves_the_earlier_one_whole(file, tmp_path, monkeypatch, capsys):
+    file(*curve())
     assert door.main(["experiment=grid", "out=made"]) == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "made").iterdir()}
     monkeypatch.setattr(figures, "render", broken)
@@ -197,7 +197,7 @@ def broken(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_a_report_goes_to_a_folder_of_its_experiment(runs, tmp_path, capsys):
+def test_a_report_goes_to_a_folder_of_its_experiment(file, tmp_path, capsys):
     assert Options().folder == "report"
     assert Options(experiment="grid").folder == "report/grid"
     assert Options(experiment="../up").folder == "report/up"
@@ -217,11 +217,11 @@ def test_the_rates_of_a_search_by_an_earlier_version_are_called_too_high(window,
     assert ("at most 1,000 output tokens/s" in sentence) == mark.startswith("≤")
 
 
-def test_a_store_of_a_search_only_has_an_answer_and_whole_probes(runs, tmp_path, capsys):
+def test_a_store_of_a_search_only_has_an_answer_and_whole_probes(file, tmp_path, capsys):
     slo = {"search": "max_concurrency", "slo": {"ttft_ms": 500.0, "tpot_ms": 50.0}}
     made = records.record(metrics={"slo_max_concurrency": 22, "probes": 22, "slo_request_goodput": 3.0})
     made.config["workload"] |= slo
-    runs(made)
+    file(made)
     assert door.main(["experiment=grid", "figures=[]"]) == 0
     said = capsys.readouterr().out
     assert "No VALID run yet" not in said

@@ -17,6 +17,7 @@ import pytest
 import records
 import yaml
 from benchmark_report_schema import SCHEMA
+from filed import copy_home
 from published import read_published
 
 from vbench import imported, ingest, tracking
@@ -29,18 +30,29 @@ SAMPLES = Path(__file__).parent / "samples"
 PATTERN = r"pattern=(?P<model>llama8b)/stage_"
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with all samples, filed in a store there."""
+    home = tmp_path_factory.mktemp("samples")
+    records.empty_store(home)
+    shutil.copytree(SAMPLES, home / "results")
+    (home / "results" / "llama8b").mkdir()
+    (home / "results" / "stage_0_lifecycle_metrics.json").rename(
+        home / "results" / "llama8b" / "stage_0_lifecycle_metrics.json"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert ingest.main(["results", PATTERN, "reports=reports"]) == 0
+    return home
+
+
 @pytest.fixture
-def filed(tmp_path, monkeypatch):
-    """All samples in a store of their own; by tool, the row of each."""
+def filed(home, tmp_path, monkeypatch):
+    """All samples in a store of the test's own; by tool, the row of each."""
+    copy_home(home, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    records.empty_store(tmp_path)
-    shutil.copytree(SAMPLES, tmp_path / "results")
-    (tmp_path / "results" / "llama8b").mkdir()
-    (tmp_path / "results" / "stage_0_lifecycle_metrics.json").rename(
-        tmp_path / "results" / "llama8b" / "stage_0_lifecycle_metrics.json"
-    )
-    assert ingest.main(["results", PATTERN, "reports=reports"]) == 0
     table = tracking.query("imported")
     return {
         str(tool).partition(" ")[0]: row

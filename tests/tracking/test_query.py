@@ -34,15 +34,16 @@ pytestmark = [
 # ---- query
 
 
-def filed(tmp_path):
-    for n, rate in ((10, 1200.0), (80, 5400.0), (320, 9600.0)):
-        tracking.file(records.saved(records.record(num_prompts=n, output_throughput=rate), tmp_path / "out"))
-    tracking.file(records.saved(records.record(tp=2, gpus=2, failure=Failure("oom_load", "no")), tmp_path / "out"))
-    tracking.file(records.saved(records.record(experiment="other", engine={"max_model_len": "auto"}), tmp_path / "out"))
+@pytest.fixture
+def filed(store, tmp_path, filed_once):
+    loads = ((10, 1200.0), (80, 5400.0), (320, 9600.0))
+    made = [records.record(num_prompts=n, output_throughput=rate) for n, rate in loads]
+    made.append(records.record(tp=2, gpus=2, failure=Failure("oom_load", "no")))
+    made.append(records.record(experiment="other", engine={"max_model_len": "auto"}))
+    filed_once.fill(tmp_path, made)
 
 
-def test_a_query_gives_one_typed_row_a_run(tmp_path):
-    filed(tmp_path)
+def test_a_query_gives_one_typed_row_a_run(filed):
     table = tracking.query("grid")
     assert list(table.columns[:5]) == ["run_id", "run_name", "experiment", "start_time", "status"]
     assert len(table) == 4
@@ -58,8 +59,7 @@ def test_a_query_gives_one_typed_row_a_run(tmp_path):
     assert set(tracking.query()["experiment"]) == {"grid", "other"}
 
 
-def test_a_query_tells_what_mlflows_own_search_tells(tmp_path):
-    filed(tmp_path)
+def test_a_query_tells_what_mlflows_own_search_tells(filed):
     table = tracking.query("grid").set_index("run_id")
     for run in runs():
         row = table.loc[run.info.run_id].dropna()
@@ -70,8 +70,7 @@ def test_a_query_tells_what_mlflows_own_search_tells(tmp_path):
         assert set(row.filter(regex=r"^params\.").index) == kept
 
 
-def test_a_schema_we_do_not_know_is_searched_instead_with_the_same_answer(tmp_path, store):
-    filed(tmp_path)
+def test_a_schema_we_do_not_know_is_searched_instead_with_the_same_answer(filed):
     known = tracking.query("grid")
     from vbench.tracking import reading
 
@@ -81,15 +80,13 @@ def test_a_schema_we_do_not_know_is_searched_instead_with_the_same_answer(tmp_pa
     )
 
 
-def test_a_filter_picks_runs(tmp_path):
-    filed(tmp_path)
+def test_a_filter_picks_runs(filed):
     table = tracking.query("grid", where="metrics.output_throughput > 5000 and params.`model.name` = 'llama8b'")
     assert set(table["params.workload.num_prompts"]) == {80, 320}
 
 
-def test_of_runs_that_others_filed_a_nan_passes_no_comparison_but_unequal(tmp_path):
+def test_of_runs_that_others_filed_a_nan_passes_no_comparison_but_unequal(filed):
     """As MLflow 3.17.2 does; docs/metrics.md says so."""
-    filed(tmp_path)
     experiment = client().create_experiment("foreign")
     for value in (5.0, math.nan):
         client().log_metric(client().create_run(experiment).info.run_id, "m", value)
@@ -98,9 +95,8 @@ def test_of_runs_that_others_filed_a_nan_passes_no_comparison_but_unequal(tmp_pa
         assert tracking.query("foreign", where=f"metrics.m {holds}")["metrics.m"].tolist() == [5.0]
 
 
-def test_of_a_metric_that_others_logged_twice_at_one_time_and_step_the_larger_is_compared(tmp_path):
+def test_of_a_metric_that_others_logged_twice_at_one_time_and_step_the_larger_is_compared(filed):
     """As MLflow 3.17.2 does, whichever came last; docs/metrics.md says so."""
-    filed(tmp_path)
     experiment = client().create_experiment("foreign")
     for values in ((7.0, 5.0), (1.0, 5.0)):
         run_id = client().create_run(experiment).info.run_id
@@ -125,8 +121,7 @@ def test_what_is_filed_has_no_metric_twice_at_one_time_and_step_even_if_it_is_fi
     assert run.data.metrics["server/requests_running"] == 4.0  # the last sample, not the larger one
 
 
-def test_deleted_runs_and_experiments_are_not_seen(tmp_path):
-    filed(tmp_path)
+def test_deleted_runs_and_experiments_are_not_seen(filed):
     client().delete_experiment(client().get_experiment_by_name("other").experiment_id)
     assert set(tracking.query()["experiment"]) == {"grid"}
     with pytest.raises(Refused, match="experiment=other"):
@@ -140,20 +135,17 @@ def test_a_query_without_a_store_says_how_to_get_one(store):
     assert not store.exists()
 
 
-def test_a_query_of_an_unknown_experiment_names_those_there_are(tmp_path):
-    filed(tmp_path)
+def test_a_query_of_an_unknown_experiment_names_those_there_are(filed):
     with pytest.raises(Refused, match=r"experiment=gird: .*did you mean grid\? it has Default, grid, other"):
         tracking.query("gird")
 
 
-def test_a_filter_that_mlflow_cannot_read_is_refused(tmp_path):
-    filed(tmp_path)
+def test_a_filter_that_mlflow_cannot_read_is_refused(filed):
     with pytest.raises(Refused, match='where="colour = blue"'):
         tracking.query(where="colour = blue")
 
 
-def test_an_experiment_without_runs_is_an_empty_table(tmp_path):
-    filed(tmp_path)
+def test_an_experiment_without_runs_is_an_empty_table(filed):
     table = tracking.query("Default")
     assert table.empty
     assert "run_id" in table
@@ -240,8 +232,7 @@ def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_that_cann
     assert len(tracking.query()) == 1
 
 
-def test_the_pages_of_all_experiments_are_listed_also_of_a_local_store(tmp_path, store, capsys):
-    filed(tmp_path)
+def test_the_pages_of_all_experiments_are_listed_also_of_a_local_store(store, capsys, filed):
     client().create_experiment("foreign")
     assert pages.main() == 0
     lines = capsys.readouterr().out.splitlines()
