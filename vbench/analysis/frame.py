@@ -105,10 +105,11 @@ def runs(table: pd.DataFrame, prices: Mapping[str, float] | None = None) -> Runs
     whole = named["verdict"].notna() & (named["status"] != "RUNNING") & named["parent"].isna()
     ours = named[whole].sort_values("start_time", ascending=False).copy()  # in one piece, as below
     found = ours[ours["verdict"] == "VALID"]
-    later = found.duplicated(KEY)
+    later = found[KEY].duplicated()
     valid, superseded = found[~later], found[later]
     measured_keys = pd.MultiIndex.from_frame(valid[KEY])
-    left_out = ours[~pd.MultiIndex.from_frame(ours[KEY]).isin(measured_keys)].drop_duplicates(KEY)
+    unmeasured = ours[~pd.MultiIndex.from_frame(ours[KEY]).isin(measured_keys)]
+    left_out = unmeasured[~unmeasured[KEY].duplicated()]
     searched, idle = valid["search"].notna(), _is_idle(valid)
     everything = _conditions(named)
     varying = find_varying(ours, everything)
@@ -128,7 +129,7 @@ def runs(table: pd.DataFrame, prices: Mapping[str, float] | None = None) -> Runs
 
 def find_varying(rows: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
     """The conditions that do not have one and the same value in all rows; no others can tell runs apart."""
-    return [each for each in conditions if len(rows[each].unique()) > 1]
+    return [each for each, column in rows[list(conditions)].items() if len(column.unique()) > 1]
 
 
 def ensure_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -160,9 +161,10 @@ def _rename(table: pd.DataFrame) -> pd.DataFrame:
     for column in table.columns[table.columns.str.startswith(METADATA_TAGS)]:
         chosen[column] = METADATA + column.removeprefix("tags.env.")
     named = table[[*RUN, *chosen]].rename(columns=chosen)
-    lacking = dict.fromkeys(WORDS) | dict.fromkeys(NUMBERS, math.nan)
-    named = named.assign(**{name: value for name, value in lacking.items() if name not in named})
-    empty = [each for each in named if each.startswith("engine.") and (named[each] == NO_WORDS).any()]
+    wanted = dict.fromkeys(WORDS) | dict.fromkeys(NUMBERS, math.nan)
+    lacking = {name: value for name, value in wanted.items() if name not in named}
+    named = pd.concat([named, pd.DataFrame(lacking, index=named.index)], axis=1)
+    empty = [each for each in named if each.startswith("engine.") and NO_WORDS in named[each].tolist()]
     named = named.assign(**{each: named[each].mask(named[each] == NO_WORDS, None) for each in empty})
     known = {name: named[name].where(named[name].notna(), UNKNOWN) for name in ("model", "hardware", "parallelism")}
     # An imported file may not say how many prompts it asked for: what was completed is the nearest to it.
@@ -208,7 +210,7 @@ def _users(named: pd.DataFrame) -> pd.Series:
 def _longest_contexts(named: pd.DataFrame) -> pd.Series:
     """Of each run; computed once for each set of facts, because a store has few of them and many runs."""
     columns = [LIMIT, LENGTH, "model.model_type", "engine_version", *(each for each in named if each.startswith(ROPE))]
-    facts = ensure_columns(named, tuple(columns))[columns]
+    facts = ensure_columns(named[[each for each in columns if each in named]], columns)[columns]
     which = join_columns(facts, columns)
     longest = {which[place]: _longest_context(facts.loc[place]) for place in which.drop_duplicates().index}
     return which.map(longest)
