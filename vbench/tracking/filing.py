@@ -33,6 +33,7 @@ from vbench.tracking.curves import Point, points
 from vbench.tracking.failures import UnreadableRecord, first_line, store_errors
 from vbench.tracking.mapping import Row, flatten, replace_surrogates
 from vbench.tracking.opening import connect, experiment_id, hold_lock
+from vbench.tracking.place import database
 from vbench.tracking.rederived import complete_metrics
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ def deliver(folder: Path) -> Filed:
         new = standing is None
         if standing is None:
             standing = _write(client, experiment, entry)
-            # Checked again because a server has no lock: two processes that file at once thus keep the same run.
-            runs = _runs(client, experiment, entry)
-            standing = _find_better_run(runs, entry) or standing
+            if database() is None:  # a server has no lock: two processes that file at once thus keep the same run
+                runs = _runs(client, experiment, entry)
+                standing = _find_better_run(runs, entry) or standing
         for run in runs:
             if run.info.run_id != standing:
                 client.delete_run(run.info.run_id)
