@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import pytest
-import records
-
-from vbench import tracking
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    import records  # imports pandas, which tests/conftest.py does first, but only after it has read this file
+
     return records.empty_store(tmp_path)
 
 
 @pytest.fixture
 def file(store, tmp_path, filed_once):
     """Files records in the store of the test, which has none of others, and then beside what it has."""
+    import records  # as above
+
+    from vbench import tracking
 
     def add(*made):
         if not (tmp_path / "multirun").exists():
