@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vbench.workload.grouping import find_grouping
-from vbench.workload.search import MOST_JUDGED, Answer, Probe, answer, next_question
+from vbench.workload.levels import Probe
+from vbench.workload.search import MOST_JUDGED, Answer, answer, next_question
 
 REPORT = 20  # requests that end between two reports
 AROUND = 3  # requests of a closed loop that are sent but not judged, for each place

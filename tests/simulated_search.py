@@ -13,9 +13,10 @@ from vbench.metrics.goodput import meets_slo
 from vbench.schema import RunConfig
 from vbench.schema.record import ENDED_EARLY
 from vbench.workload.arrivals import schedule_arrivals
+from vbench.workload.levels import Probe
 from vbench.workload.probe import compute_pressure, is_growing, is_steady, measure_grouping, probe_plan
 from vbench.workload.prompts import draw_lengths
-from vbench.workload.search import Probe, answer, is_whole, next_question
+from vbench.workload.search import answer, is_whole, next_question
 from vbench.workload.sharing import find_script
 
 REPORT_S = 0.1  # between two reports of a load's progress

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vbench.workload.curve import GENTLER, Point, fit_curve
+from vbench.workload.curve import GENTLER, HOST, Point, fit_curve
 
 
 def points(power, spread, levels=(80.0, 90.0, 100.0, 105.0), crossing=100.0):
@@ -38,3 +38,22 @@ def test_a_probe_without_latencies_or_without_a_spread_tells_nothing():
 def test_one_level_is_extended_by_the_usual_power():
     found = fit_curve([Point(90.0, 0.9, 0.1, 100)])
     assert found.crossing == pytest.approx(90 * 0.9 ** (-1 / 1.5))
+
+
+def test_the_error_of_a_crossing_shrinks_with_requests_and_levels_down_to_what_a_host_varies():
+    one, near = Point(90.0, 0.85, 0.1, 100), points(1.5, 0.1)
+    few, many = ([each._replace(judged=n) for each in near] for n in (50, 5000))
+    errors = [fit_curve(each).error for each in ([one], few, near, many)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 0.1 > errors[2]
+    assert HOST / 2 / 1.5 < errors[-1] < 1.5 * HOST / 2 / 1.5  # of four probes, at this power
+
+
+def test_a_crossing_is_less_sure_where_requests_differ_and_where_misses_come_in_groups():
+    usual = fit_curve(points(1.5, 0.1)).error
+    assert fit_curve(points(1.5, 0.3)).error > 1.5 * usual
+    assert fit_curve(points(1.5, 0.1), effect=9.0).error > 1.5 * usual
+
+
+def test_without_latencies_near_the_limit_nothing_is_known():
+    assert fit_curve([Point(4.0, 0.2, 0.1, 400)]).error == math.inf

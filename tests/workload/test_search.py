@@ -8,17 +8,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vbench.schema import Search, Workload
-from vbench.workload.capacity import Belief
+from vbench.workload.capacity import HIGHEST, LOWEST, Belief
 from vbench.workload.grouping import DESIGN_EFFECT, GROUP, Grouping
+from vbench.workload.levels import MOST_LONG, MOST_TRIES, Probe
 from vbench.workload.question import EXPLORING, OWN, Question
 from vbench.workload.search import (
-    HIGHEST,
-    LOWEST,
     MOST,
     MOST_JUDGED,
     MOST_PROBES,
-    MOST_TRIES,
-    Probe,
     answer,
     find_unproven,
     next_question,
@@ -265,6 +262,49 @@ def test_a_deciding_probe_ends_as_soon_as_its_level_has_failed():
     question = next_question(probes, whole=True)
     assert question.verdict(100, 100) is None
     assert question.verdict(90, 100) is False
+
+
+def told(level, pressure, met, of, spread=0.15):
+    return Probe(level, met, of, pressure=pressure, spread=spread)
+
+
+@pytest.mark.parametrize(("whole", "step"), [(True, 1), (False, 0.01)])
+def test_a_level_that_was_told_to_pass_is_not_asked_again(whole, step):
+    """The next one above it is, though the latencies point to it, however often it was asked."""
+    probes = [told(4, 0.548, 10, 10), told(16, 1.026, 189, 192, 0.3), *[told(14, 0.93, 796, 801, 0.3)] * MOST_TRIES]
+    assert answer(probes, whole).level == 14
+    question = next_question(probes, whole)
+    assert question is None or 14 + step <= question.level <= 15
+
+
+def test_a_level_that_its_own_misses_keep_from_being_named_is_not_asked_again():
+    """Though its neighbours let expect that it meets the SLO: one a little lower is."""
+    bounds = [told(64, 0.55, 70, 70), told(131, 1.1, 63, 134)]
+    for missed in (3, 4, 6):
+        blocked, above = told(115, 0.99, 120 - missed, 120), told(118, 0.97, 300, 300)
+        assert next_question([*bounds, blocked, above], whole=True).level == 113
+    below = [*bounds, told(115, 0.99, 117, 120), told(110, 0.9, 800, 800)]
+    assert next_question(below, whole=True) is None
+    assert answer(below, whole=True).level == 110
+
+
+def test_a_small_level_that_its_own_misses_keep_from_being_named_is_asked_again():
+    """The next one below it would be more than a twentieth lower; in twenties it would not."""
+    low, high = ([Probe(8 * n, 600, 600), Probe(9 * n, 117, 120), Probe(12 * n, 60, 100)] for n in (1, 10))
+    assert next_question(low, whole=True).level == 9
+    assert next_question(high, whole=True) is None or next_question(high, whole=True).level != 90
+
+
+def test_a_level_is_asked_five_times_at_most_however_close_to_99_percent_it_is():
+    probes = [Probe(18, 750, 801), *[Probe(15, 793, 801)] * MOST_LONG]
+    question = next_question(probes, whole=True)
+    assert question is None or question.level != 15
+
+
+def test_the_climb_on_a_flat_curve_goes_on_twofold():
+    """One level that is far from the limit does not tell how fast the latencies grow."""
+    flat = [told(level, pressure, 40, 40, 0.1) for level, pressure in ((4, 0.59), (16, 0.62), (32, 0.66))]
+    assert next_question(flat, whole=True).level == 64
 
 
 def test_a_failure_by_chance_is_taken_back_and_the_search_goes_on_above():

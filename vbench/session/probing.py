@@ -22,6 +22,7 @@ from vbench.session.context import Servers, SessionContext
 from vbench.session.early_end import EarlyEnd
 from vbench.session.measuring import RETRIES, measure, measure_until_trusted
 from vbench.watch.searches import LEVEL_FORMATS
+from vbench.workload.levels import Probe
 from vbench.workload.probe import (
     Plan,
     compute_pressure,
@@ -33,7 +34,7 @@ from vbench.workload.probe import (
 )
 from vbench.workload.prompts import draw_prompts
 from vbench.workload.question import Question
-from vbench.workload.search import MOST, Answer, Probe, answer, find_unproven, is_whole, next_question
+from vbench.workload.search import MOST, Answer, answer, find_unproven, is_whole, next_question
 
 
 async def search(context: SessionContext, servers: Servers, run: Run) -> Record:

@@ -4,7 +4,8 @@ The share of requests that miss it grows as ALLOWED · (level / capacity) ** slo
 Neither capacity nor slope is known: each pair of them on a grid is believed as much as the requests of all levels
 together make it likely, and none was more likely than another before. So what was seen at one level also counts at its
 neighbours. Thresholds of perception are found in the same way (QUEST, Watson and Pelli 1983; with an unknown slope,
-King-Smith and Rose 1997).
+King-Smith and Rose 1997). Where the latencies should reach the objectives makes capacities near it more likely, but
+not less likely that a level fails: that rests on the requests that missed.
 
 Requests that are in flight together share the engine's steps, so their misses come in groups. Each request therefore
 counts as 1 / `effect` of an independent one (`vbench.workload.grouping`).
@@ -14,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from vbench.schema.record import Floats
+from vbench.workload.curve import UNKNOWN, Curve
 
 HIGHEST, LOWEST = 8192.0, 1 / 64  # levels
 ALLOWED = 0.01  # share of requests that may miss the SLO
@@ -30,6 +32,7 @@ TAIL = 0.05  # probability on either side of the interval that a search gives
 STEP = 0.02  # between two capacities of the grid, in their logarithm
 SLOPES = np.array([2.0, 3.0, 4.5, 7.0, 10.0, 15.0, 22.0, 33.0, 50.0, 75.0, 110.0])
 MOST_TOLD = 12.0  # log-likelihood of one probe: no more, because the host may have been faster or slower meanwhile
+CAUTION = 0.5  # errors by which a crossing is taken to lie lower: the 99th percentile of few requests is rather too low
 TRUST, TOLERANCE = 0.9, 0.8  # in the slope that the latencies tell, and the error of its logarithm
 
 _LOGS = np.arange(math.log(LOWEST / 2), math.log(HIGHEST * 2), STEP)
@@ -44,16 +47,14 @@ class Belief:
     """How likely each capacity and slope is, as a log-likelihood, (capacities, slopes)."""
 
     likelihood: Floats
+    expected: Floats = field(default_factory=lambda: np.zeros(len(_LOGS)))  # by the latencies, (capacities,)
 
     @classmethod
-    def from_counts(
-        cls, counts: Iterable[tuple[float, int, int]], effect: float, steepness: float = math.nan
-    ) -> Belief:
-        """By probes: their level, how many requests met the SLO, and of how many.
-
-        `steepness` is the slope that their latencies tell.
-        """
-        belief = cls(np.zeros((len(_LOGS), 1)) + _expect(steepness))
+    def from_counts(cls, counts: Iterable[tuple[float, int, int]], effect: float, curve: Curve = UNKNOWN) -> Belief:
+        """By probes: their level, how many requests met the SLO, and of how many; and by what their latencies tell."""
+        belief = cls(
+            np.zeros((len(_LOGS), 1)) + _expect_slope(curve.steepness), _expect_capacity(curve.crossing, curve.error)
+        )
         for level, met, of in counts:
             belief = belief.update(level, met, of, effect)
         return belief
@@ -62,14 +63,17 @@ class Belief:
         """The belief after a further probe of a level, in which `met` of `of` requests met the SLO."""
         missed, met_ = _log_shares(level)
         told = ((of - met) * missed + met * met_) / effect
-        return Belief(self.likelihood + np.maximum(told, told.max() - MOST_TOLD))
+        return Belief(self.likelihood + np.maximum(told, told.max() - MOST_TOLD), self.expected)
 
     @cached_property
     def weights(self) -> Floats:
         """The probability of each capacity and slope, (capacities, slopes)."""
-        weights: Floats = np.exp(self.likelihood - self.likelihood.max())
-        normalised: Floats = weights / weights.sum()
-        return normalised
+        return _normalise(self.likelihood + self.expected[:, None])
+
+    @cached_property
+    def by_counts(self) -> Floats:
+        """The same without what the latencies let expect of the capacity."""
+        return _normalise(self.likelihood)
 
     def chances_between(self, low: Floats, high: Floats) -> Floats:
         """The probabilities that the capacity is at least `low` and below `high`, both (k,)."""
@@ -81,7 +85,7 @@ class Belief:
 
     def find_level(self, fails: float) -> float:
         """The level of which 98 % or fewer of the requests meet the SLO with this probability."""
-        weights = self.weights.ravel()[_BY_FAILING]
+        weights = self.by_counts.ravel()[_BY_FAILING]
         return float(_FAILING_LEVELS[np.searchsorted(weights.cumsum(), fails).clip(max=len(weights) - 1)])
 
     def find_capacities(self, *shares: float) -> list[float]:
@@ -93,13 +97,12 @@ class Belief:
 
     def describe(self, level: float) -> Chances:
         """Everything that a search asks about a level."""
-        weights = self.weights
-        of_capacity = weights.sum(axis=1)
+        of_capacity = self.weights.sum(axis=1)
         shares = _shares(level)
         low, middle, high = self.find_capacities(TAIL, 0.5, 1 - TAIL)
         return Chances(
             meets=float(of_capacity[math.log(level) - STEP / 2 <= _LOGS].sum()),
-            fails=float(weights[shares >= FAILING].sum()),
+            fails=float(self.by_counts[shares >= FAILING].sum()),
             low=low,
             middle=middle,
             high=high,
@@ -117,7 +120,24 @@ class Chances:
     high: float  # 5 % lie above
 
 
-def _expect(steepness: float) -> Floats:
+def _normalise(likelihood: Floats) -> Floats:
+    weights: Floats = np.exp(likelihood - likelihood.max())
+    normalised: Floats = weights / weights.sum()
+    return normalised
+
+
+def _expect_capacity(crossing: float, error: float) -> Floats:
+    """Logarithms of what the latencies make the capacities likely, but for a constant, (capacities,).
+
+    By Student's distribution with three degrees of freedom, whose tails are heavy, so that requests can refute it.
+    """
+    if math.isnan(crossing):
+        return np.zeros(len(_LOGS))
+    found: Floats = -2 * np.log1p(((_LOGS - math.log(crossing) + CAUTION * error) / error) ** 2 / 3)
+    return found
+
+
+def _expect_slope(steepness: float) -> Floats:
     """Logarithms of the probabilities of the slopes before any request was judged, (slopes,)."""
     even: Floats = np.full(len(SLOPES), 1 / len(SLOPES))
     slope = SLOPES[0] if math.isnan(steepness) else min(max(steepness, SLOPES[0]), SLOPES[-1])

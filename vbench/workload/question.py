@@ -31,7 +31,8 @@ class Question:
     level: float
     exploring: bool  # until it seems to pass, or fails
     attempt: int = 0  # how many probes of the level there were before
-    judged: int = 0  # requests of these probes
+    met: int = 0  # requests of these probes that met the SLO …
+    judged: int = 0  # … of so many
     whole: bool = True  # whether levels are integers
     effect: float = DESIGN_EFFECT  # of misses that come in groups
     belief: Belief = field(default_factory=lambda: Belief.from_counts([], DESIGN_EFFECT), repr=False, compare=False)
@@ -48,7 +49,7 @@ class Question:
         if of < (EXPLORING if self.exploring and not self.judged else OWN):
             return None
         close = closeness_of(belief, self.level, self.whole)
-        likely = chances.meets >= LIKELY and meets_itself(met, of)
+        likely = chances.meets >= LIKELY and meets_itself(self.met + met, self.judged + of)
         if likely and chances.fails <= SAFE * ERROR and close >= CLOSE:
             return True
         # To go on costs less than another probe, which has to build its load up first.
