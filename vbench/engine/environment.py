@@ -44,12 +44,11 @@ def _describe_git() -> str | None:
     here = Path(__file__).parents[2]
     if not (here / ".git").exists():  # installed as a wheel: the repository around it is not ours
         return None
-    answer = subprocess.run(
-        ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # compute nodes and images often have no git
+        return None
     return answer.stdout.strip() or None
 
 
