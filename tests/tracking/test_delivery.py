@@ -1,6 +1,8 @@
 """Delivery files each record by itself: what one of them meets stops no other, and is told."""
 
+import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,22 @@ def test_patience_with_a_store_out_of_reach_is_spent_once_and_not_for_each_recor
     assert set(done.unfiled) == set(folders)
     (line,) = done.report()
     assert line.startswith("3 runs wait on disk (API request to http://127.0.0.1:9")
+
+
+def test_a_command_that_runs_under_nice_files_its_records_and_stays_as_nice(home, monkeypatch):
+    """Who is not root may not become less nice: the thread would end, and nothing be filed."""
+    (folder,) = made(home, "nice", 10)
+    niceness, errors = [], []
+    monkeypatch.setattr(tracking, "file", lambda _: niceness.append(os.getpriority(os.PRIO_PROCESS, own())))
+
+    def own():
+        return threading.get_native_id()
+
+    def deliver():
+        os.setpriority(os.PRIO_PROCESS, own(), 15)  # this thread and those that it starts
+        errors.append(delivered([folder]).unfiled)
+
+    command = threading.Thread(target=deliver)
+    command.start()
+    command.join()
+    assert (niceness, errors) == ([15], [{}])

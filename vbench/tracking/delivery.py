@@ -69,7 +69,9 @@ class Delivery:
 
     def _file_all(self) -> None:
         # Only this thread: importing the store's library takes a second of CPU that a load client may need.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        # A command under `nice -n 10` may not go down to NICE again; it would be refused, and nothing filed.
+        own = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, own, max(NICE, os.getpriority(os.PRIO_PROCESS, own)))
         left_s = PATIENCE_S
         while (folder := self._queue.get()) and not self._left:
             left_s -= self._try(folder, left_s)
