@@ -40,6 +40,8 @@ AT_END_RETRY_S = 1.0  # between two attempts then: the job may be killed within 
 NEAR_S = 150.0  # before a time limit: its warning comes 90 s before, or up to a minute earlier
 COMMENT = "comment:"  # prefix of our own id for a job whose SLURM id is not known yet
 AT_ONCE = 500  # ids in one query
+DEFAULT_ARRAY = 1001  # of MaxArraySize, one above the greatest index
+NOT_STARTED = 127  # the exit code that a shell gives a program that it does not find
 
 
 def states(ids: Iterable[str]) -> dict[str, JobState]:
@@ -135,6 +137,12 @@ def cancel(ids: Sequence[str]) -> None:
         ask_patiently(["scancel", *some])
 
 
+def read_array_limit() -> int:
+    """How many jobs an array may have at this site; SLURM's default if it does not say. 0: it has no arrays."""
+    told = re.search(r"^MaxArraySize\s*=\s*(\d+)", _answer(["scontrol", "show", "config"]).stdout, re.MULTILINE)
+    return int(told[1]) if told else DEFAULT_ARRAY
+
+
 def provisional_id(comment: str, place: int | str) -> str:
     """Our own id, before SLURM's is known, of the job with this comment at this index (from 0) of its array."""
     return f"{COMMENT}{comment}_{place}"
@@ -226,6 +234,8 @@ def _answer(command: list[str]) -> subprocess.CompletedProcess[str]:
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 1, "", "timed out")
+    except OSError as error:  # sites without accounting may have no sacct; or this user may start no further process
+        return subprocess.CompletedProcess(command, NOT_STARTED, "", f"{command[0]}: {error.strerror}")
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

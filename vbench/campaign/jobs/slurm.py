@@ -10,6 +10,7 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 import sys
 import time
 import uuid
@@ -27,12 +28,13 @@ from vbench.campaign.jobs.printing import wrap_setup
 from vbench.schema.errors import Refused
 
 WARNING_S = 90  # before the time limit: enough for servers to end and their GPU memory to be freed
-ARRAY = 1000  # sessions in one array: SLURM's default limit (MaxArraySize) is 1001
+ARRAY = 1000  # sessions in one array, if the site does not allow fewer
 # Signals are ignored until the job handles them: a warning during its imports would kill it.
 PYTHON = f"""sh -c 'trap "" TERM USR2; exec "$0" "$@"' {shlex.quote(sys.executable)}"""
 CANCELLED = JobState(JobPhase.ended, JobEnd.cancelled, "it left the queue before it began")
 NO_CONTROLLER = re.compile(r"establish a configuration source|contact slurm controller", re.IGNORECASE)
 LEFT_OUT = ("false", "null")  # submitit 1.5.4 would write --exclusive=False
+PROGRAMS = ("sbatch", "srun", "squeue", "scancel")
 POLL_S = 3.0  # between two queries of the queue: a controller has other users
 
 
@@ -44,6 +46,12 @@ class Slurm:
     in_driver = False
 
     def __init__(self) -> None:
+        """Raises Refused on a host without SLURM's commands."""
+        if absent := [program for program in PROGRAMS if not shutil.which(program)]:
+            raise Refused(
+                f"hydra/launcher=slurm: {', '.join(absent)}: not found on this host; run vbench where SLURM's commands "
+                "are, as on a login node (module load slurm?)"
+            )
         self._asked_at = -POLL_S
         self._known: dict[str, JobState] = {}
 
@@ -53,8 +61,10 @@ class Slurm:
         Raises Refused, with sbatch's message, if SLURM refuses one of them; it then cancels the others.
         """
         ids: dict[Path, str] = {}
+        for each in batch:
+            _refuse_pattern(each.path.parents[1])
         try:
-            for members, asked in submissions(batch):
+            for members, asked in submissions(batch, min(ARRAY, queue.read_array_limit()) if len(batch) > 1 else 1):
                 paths = [each.path for each in members]
                 ids |= dict(zip(paths, _submit(members, asked), strict=True))
         except BaseException:
@@ -85,13 +95,15 @@ class Slurm:
         return CANCELLED if state is queue.GONE and waited else state
 
 
-def submissions(batch: Sequence[Submission]) -> Iterator[tuple[Sequence[Submission], dict[str, Any]]]:
-    """The sessions of each sbatch, and the parameters that submitit passes to it for all of them. Pure.
+def submissions(
+    batch: Sequence[Submission], most: int = ARRAY
+) -> Iterator[tuple[Sequence[Submission], dict[str, Any]]]:
+    """The sessions of each sbatch, `most` at most, and the parameters that submitit passes to it for all of them. Pure.
 
     A single array enforces `launcher.max_parallel` by its own limit. Several arrays cannot: then each session is
     submitted singly under one of `max_parallel` job names, and one job of each name runs at a time (singleton).
     """
-    groups = list(_group_by_resources(batch))
+    groups = list(_group_by_resources(batch, max(most, 1)))
     bound = (batch[0].session.launcher.max_parallel if batch else None) or len(batch)
     if len(groups) == 1 or len(batch) <= bound:
         for members in groups:
@@ -159,13 +171,22 @@ def _submit(members: Sequence[Submission], asked: Mapping[str, Any]) -> list[str
         queue.cancel(ids)  # the submission may have succeeded although its answer was lost
 
 
-def _group_by_resources(batch: Sequence[Submission]) -> Iterator[list[Submission]]:
+def _refuse_pattern(folder: Path) -> None:
+    """Raises Refused if SLURM would write logs elsewhere: it replaces %j, %a, … in their paths, and backslashes."""
+    if strange := sorted(set(str(folder)) & set("%\\\n")):
+        raise Refused(
+            f"{folder}: SLURM reads {' and '.join(map(repr, strange))} in a path as a pattern, so logs of jobs would "
+            "be lost; start vbench in a folder, or give an experiment=, without it"
+        )
+
+
+def _group_by_resources(batch: Sequence[Submission], most: int) -> Iterator[list[Submission]]:
     def group_key(each: Submission) -> str:
         return repr((each.path.parents[1], each.resources))
 
     for _, members in groupby(sorted(batch, key=group_key), key=group_key):
         alike = list(members)
-        yield from (alike[start : start + ARRAY] for start in range(0, len(alike), ARRAY))
+        yield from (alike[start : start + most] for start in range(0, len(alike), most))
 
 
 def _name(members: Sequence[Submission]) -> str:
@@ -182,4 +203,6 @@ def _explain_refusal(each: Submission, message: str) -> str:
     said = "; ".join(lines) or "sbatch said nothing"
     if NO_CONTROLLER.search(message):
         return f"{each.session.folder}: sbatch finds no controller: {said}; submit from a login node, or set SLURM_CONF"
-    return f"{each.session.folder}: SLURM refuses it: {said} (asked for {each.resources.sentence}); see hardware.slurm"
+    advice = "give fewer points in one command, as a user may queue no more jobs here" if "MaxSubmit" in message else ""
+    asked = f"(asked for {each.resources.sentence}); {advice or 'see hardware.slurm'}"
+    return f"{each.session.folder}: SLURM refuses it: {said} {asked}"
