@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from vbench.schema.secrets import is_secret_name, redact, redact_plain
+from vbench.schema.secrets import is_secret_name, list_values, redact, redact_plain
 
 
 @pytest.mark.parametrize(
@@ -159,3 +159,18 @@ def test_a_long_line_of_a_log_takes_no_time(part):
     began = time.process_time()
     redact(line, ())
     assert time.process_time() - began < 2.0
+
+
+def test_a_secret_of_several_lines_is_masked_in_each_of_them():
+    """As a key in a variable is: logs are written line by line."""
+    key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nBAQEFAASCBKcwggSjAgEAAo\n-----END PRIVATE KEY-----\n"
+    values = list_values({"DEPLOY_KEY": key})
+    printed = f"DEPLOY_KEY={key}PATH=/bin"
+    assert [redact(line, values) for line in printed.split("\n")] == [
+        "DEPLOY_KEY=***",
+        "***",
+        "***",
+        "***",
+        "PATH=/bin",
+    ]
+    assert redact(repr({"x": key}), values) == repr({"x": "***\n" * 4})

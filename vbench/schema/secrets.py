@@ -112,8 +112,7 @@ def _is_token(word: str) -> bool:
 
 def declare(value: str) -> str:
     """From now on masks this value wherever this process writes it; returns the value."""
-    if len(value) >= SHORTEST_VALUE:
-        _declared.add(value)
+    _declared.update(_long_lines(value))
     return value
 
 
@@ -176,8 +175,13 @@ def is_plain(value: str) -> bool:
 @lru_cache(maxsize=4)
 def _secret_values(variables: tuple[tuple[str, str], ...]) -> set[str]:
     """The values of the variables with a secret name; an ordinary word is none."""
-    found = {value for name, value in variables if len(value) >= SHORTEST_VALUE and is_secret_name(name)}
+    found = {line for name, value in variables if is_secret_name(name) for line in _long_lines(value)}
     return {each for each in found if not is_plain(each) and not _is_word(each)}
+
+
+def _long_lines(value: str) -> Iterator[str]:
+    """What of a value is masked: each of its lines, as logs are written line by line. A private key has many."""
+    return (line for line in map(str.strip, value.splitlines()) if len(line) >= SHORTEST_VALUE)
 
 
 def _is_word(value: str) -> bool:
