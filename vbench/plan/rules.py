@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from vbench.plan.blank_rules import check_blanks
 from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
 from vbench.plan.load_rules import check_lengths, check_shared_load
+from vbench.plan.name_rules import check_names
 from vbench.plan.positions import check_context, default_context
 from vbench.plan.resources import parse_minutes
 from vbench.plan.search_rules import check_search
@@ -20,8 +21,6 @@ from vbench.schema.errors import Refused
 from vbench.workload.prompts import lengths
 from vbench.workload.sharing import FILES
 
-LONGEST_EXPERIMENT = 256  # characters: the column of MLflow's tables
-LONGEST_FOLDER = 255  # bytes: NAME_MAX of Linux's file systems
 SINGLE_FRONT_END = "vllm.entrypoints.openai.api_server"  # accepts --api-server-count but starts one server
 MOST_TOKENS = 100_000_000  # of one prompt or reply: beyond any context
 MOST_REPEATS = 1_000
@@ -45,7 +44,7 @@ def check_run(run: RunConfig) -> RunConfig:
     _check_context(run)
     _check_launcher(run)
     parse_minutes(run.hardware.slurm.time_min)
-    _check_experiment(run.experiment)
+    check_names(run)
     return run
 
 
@@ -266,22 +265,6 @@ def _check_launcher(run: RunConfig) -> None:
         f"launcher.budget_gpu_hours={budget}: must be GPU hours above 0, or null",
     )
     _require(retries >= 0, f"launcher.retries={retries}: must be 0 or more")
-
-
-def _check_experiment(name: str) -> None:
-    """It names a folder below multirun/ and an MLflow experiment: both have rules, met here before anything runs."""
-    parts = name.split("/")
-    shown = name if len(name) <= LONGEST_EXPERIMENT else f"{name[:40]}…"
-    _require(
-        not {"", ".", ".."} & set(parts),
-        f"experiment={shown}: it names a folder below multirun/; leave out '.', '..' and a slash at either end",
-    )
-    _require(name.isprintable(), f"experiment={shown!r}: must be printable, without line breaks or control characters")
-    _require(
-        len(name) <= LONGEST_EXPERIMENT and all(len(part.encode()) <= LONGEST_FOLDER for part in parts),
-        f"experiment={shown}: {len(name)} characters; MLflow takes {LONGEST_EXPERIMENT}, a folder's name "
-        f"{LONGEST_FOLDER} bytes",
-    )
 
 
 def _require(holds: bool, otherwise: str) -> None:
