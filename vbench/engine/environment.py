@@ -44,7 +44,7 @@ def _describe_git() -> str | None:
     here = Path(__file__).parents[2]
     if not (here / ".git").exists():  # installed as a wheel: the repository around it is not ours
         return None
-    command = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"]
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:  # compute nodes and images often have no git
