@@ -113,6 +113,22 @@ ERROR 07-28 23:02:27 [multiproc_executor.py:316] Worker proc VllmWorker-2 died u
     "shared memory": ("server_died", "Insufficient space in /dev/shm", """
 (EngineCore pid=7) ERROR 11-23 10:00:00 [core.py:901] RuntimeError: Insufficient space in /dev/shm for shared-memory ring buffer: 240 MiB required, 64 MiB free. Increase /dev/shm (e.g. --shm-size or --ipc=host).
 """),
+    "a limit on open files": ("server_died", "Too many open files", """
+(APIServer pid=1) OSError: [Errno 24] Too many open files
+RuntimeError: Engine core initialization failed. See root cause above.
+"""),
+    "a limit on processes": ("server_died", "can't start new thread", """
+(EngineCore_DP0 pid=7) ERROR 11-23 10:00:00 [core.py:901] RuntimeError: can't start new thread
+"""),
+    "a folder of the site": ("server_died", "Read-only file system", """
+(EngineCore_DP0 pid=7) ERROR 11-23 10:00:00 [core.py:901] OSError: [Errno 30] Read-only file system: '/root/.triton'
+"""),
+    "a quota": ("server_died", "Disk quota exceeded", """
+(APIServer pid=1) OSError: [Errno 122] Disk quota exceeded: '/home/me/.cache/vllm/torch_compile_cache/a'
+"""),
+    "a long TMPDIR": ("server_died", "longer than 107 characters", """
+(APIServer pid=1) zmq.error.ZMQError: ipc path "/scratch/a/b/4a1e" is longer than 107 characters (sizeof(sockaddr_un.sun_path)).
+"""),
     "nothing": ("server_died", "last line: Loading weights", "INFO 11-23 10:00:00 [loader.py:1] Loading weights"),
 }  # fmt: skip
 

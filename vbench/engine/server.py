@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import os
 import secrets
 import shlex
@@ -36,7 +37,7 @@ from vbench.host.ports import find_free_ports
 from vbench.plan.program import find_wrapper_length
 from vbench.plan.sessions import Session
 from vbench.schema import Weights
-from vbench.schema.errors import ServerFailed
+from vbench.schema.errors import ServerFailed, describe_disk_fault
 from vbench.schema.record import SERVER_LOGS
 
 POLL_S = 0.2
@@ -104,7 +105,7 @@ async def start_replicas(session: Session, share: HostLease, folder: Path) -> As
     """
     model = session.model.hub_id
     if session.engine.weights is Weights.dummy:
-        model = str(dummy.materialise(session.model, find_cache()))
+        model = _make_dummy(session)
     deadline = time.monotonic() + session.engine.start_timeout_s
     each = session.gpus_per_replica
     async with AsyncExitStack() as stack:
@@ -131,8 +132,23 @@ def keep_logs(folder: Path, run_folder: Path) -> None:
 
 
 def find_cache() -> Path:
-    """The folder for files that vbench can recreate: below XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vbench"
+    """The folder for files that vbench can recreate: below XDG_CACHE_HOME or ~/.cache.
+
+    Raises OSError where the user has no home, as one without a name in a container.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vbench"
+    except RuntimeError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "this user has no home folder", "~") from error
+
+
+def _make_dummy(session: Session) -> str:
+    """The folder that stands for the model's weights. Raises ServerFailed if it cannot be written here."""
+    try:
+        return str(dummy.materialise(session.model, find_cache()))
+    except OSError as error:
+        line = f"{describe_disk_fault(error) or error}; set XDG_CACHE_HOME to a folder that can be written"
+        raise ServerFailed("server_died", line) from error
 
 
 async def _check_engine(server: Server, session: Session) -> None:

@@ -75,7 +75,15 @@ TELLING: tuple[tuple[Kind, re.Pattern[str]], ...] = (
             re.IGNORECASE,
         ),
     ),
-    ("server_died", re.compile(r"No space left on device|Insufficient space in /dev/shm|[Bb]us error|SIGBUS")),
+    (
+        "server_died",  # what the host or its limits refuse says nothing of the options: the same command tries again
+        re.compile(
+            r"No space left on device|Disk quota exceeded|Read-only file system|Permission denied|"
+            r"Insufficient space in /dev/shm|[Bb]us error|SIGBUS|Too many open files|"
+            r"can't start new thread|Resource temporarily unavailable|[Tt]hread creation failed|pthread_create failed|"
+            r"longer than 107 characters|AF_UNIX path too long"
+        ),
+    ),
     ("engine_error", re.compile(r"^Value error, |: error: (unrecognized|argument|the following)|No module named ")),
 )
 
