@@ -256,3 +256,30 @@ def test_a_job_that_is_signalled_before_its_session_begins_is_requeued_too(slurm
     with pytest.raises(Interrupted):
         batch.job(str(session_folder / "session.json"))
     assert asked() == ["requeue incomplete 5_1"]
+
+
+@pytest.fixture
+def of_terminal():
+    """Sets what the end of the terminal does, for the test."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield lambda handler: signal.signal(signal.SIGHUP, handler)
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_the_end_of_its_terminal_ends_a_session_with_its_servers(of_terminal):
+    def unheeded(*_):
+        raise AssertionError("the process would have died, and left its servers on the GPUs")
+
+    of_terminal(unheeded)
+    with pytest.raises(Interrupted) as ended, Interrupts():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert (ended.value.signal, ended.value.code) == (signal.SIGHUP, 129)
+    assert signal.getsignal(signal.SIGHUP) is unheeded
+
+
+def test_a_session_under_nohup_outlives_its_terminal(of_terminal):
+    of_terminal(signal.SIG_IGN)
+    with Interrupts() as interrupts:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not interrupts.ended
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -10,7 +10,8 @@ from typing import Any
 
 from typing_extensions import Self
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # the job ends; the job is about to be preempted or to reach its time limit
+# The job ends; it is about to be preempted or to reach its time limit; the terminal that the session runs in is closed.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGHUP)
 
 
 class Interrupted(SystemExit):
@@ -26,7 +27,8 @@ class Interrupts:
 
     Inside the block the first of these signals cancels the running story, or raises Interrupted at once if none runs.
     Later ones are ignored, because schedulers repeat them, until the outermost block is left. `on_signal` is called at
-    the signal, before any cleanup, also if the signal arrives within an inner block.
+    the signal, before any cleanup, also if the signal arrives within an inner block. A terminal's end that was ignored
+    before, as by nohup, stays ignored.
     """
 
     def __init__(self, on_signal: Callable[[], None] | None = None) -> None:
@@ -36,8 +38,9 @@ class Interrupts:
         self._story: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
-        self._before = [signal.signal(number, self._end) for number in SIGNALS]
-        self._outer = _find_block(self._before[0])
+        ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()
+        self._before = {number: signal.signal(number, self._end) for number in SIGNALS if number not in ignored}
+        self._outer = _find_block(self._before[signal.SIGTERM])
         if self._outer and self.on_signal is None:
             self.on_signal = self._outer.on_signal
         return self
@@ -48,7 +51,7 @@ class Interrupts:
         if self.ended and self._outer:
             self._outer.ended = True
             return  # a repeated signal must not cut short what the outer block does about the first
-        for number, before in zip(SIGNALS, self._before, strict=True):
+        for number, before in self._before.items():
             signal.signal(number, before)
 
     def run(self, story: Coroutine[Any, Any, None]) -> None:

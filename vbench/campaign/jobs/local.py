@@ -26,6 +26,8 @@ from vbench.watch import EventReader
 
 # How a job ended, by the last event of its session.
 ENDS = {"completed": JobEnd.completed, "SIGTERM": JobEnd.cancelled, "SIGUSR2": JobEnd.time_limit}
+# Ctrl-C, the closing of the terminal, Ctrl-\\ and Ctrl-Z.
+OF_TERMINAL = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 SHOWN_EACH_S = 0.001
 NO_LIMIT_MIN = 60 * 24 * 365  # submitit's own limit would count from the start of the wait for GPUs
 
@@ -141,11 +143,12 @@ def _split_id(job_id: str) -> tuple[int, Path]:
 
 @contextmanager
 def _detach_children() -> Iterator[None]:
-    """Processes started in the block ignore Ctrl-C and the closing of the terminal, and do not inherit our streams.
+    """Processes started in the block ignore what a terminal sends to its foreground, and do not inherit our streams.
 
-    submitit has no option for either. If a job held a pipe open, its reader would still wait after the driver's end.
+    submitit has no option for either. If a job held a pipe open, its reader would still wait after the driver's end. If
+    Ctrl-Z stopped a job with its driver, its load client would stand still in the middle of a run.
     """
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in OF_TERMINAL}
     streams = {number: os.dup(number) for number in (0, 1, 2)}
     nowhere = os.open(os.devnull, os.O_RDWR)
     try:
