@@ -89,13 +89,9 @@ def _help(words: list[str]) -> int:
     if words and words[0] in COMMANDS:
         return _run_command(words[0], ["--help"])
     from vbench.compose import help as pages
-    from vbench.schema.errors import Refused
 
-    try:
-        groups = [word.lstrip("+").split("=")[0].split(".")[0] for word in words]
-        return _say("\n\n".join(map(pages.group_page, groups)) if groups else pages.overview(_invocation()))
-    except Refused as refused:
-        return _refuse(str(refused))
+    groups = [word.lstrip("+").split("=")[0].split(".")[0] for word in words]
+    return _say("\n\n".join(map(pages.group_page, groups)) if groups else pages.overview(_invocation()))
 
 
 def _refuse_nothing_asked() -> int:

@@ -170,3 +170,21 @@ def test_times_are_taken_as_slurm_writes_them_from_a_file_and_from_the_command_l
     assert (by_file.time_min, by_file.extra) == ("1:30:00", {"begin": "16:00", "nice": "0:30"})
     by_word = composed("hardware=1xh100", "hardware.slurm.time_min=1:30:00").hardware.slurm
     assert by_word.time_min == "1:30:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"hub_id: a\n  name: [b\n", "line 2: cannot be read as YAML: mapping values are not allowed here"),
+        (b"name: [a\n", "line 2: cannot be read as YAML: expected ',' or ']', but got '<stream end>'"),
+        (b"\tname: a\n", "line 1: cannot be read as YAML: found character '\\\\t' that cannot start any token"),
+        (b"name: caf\xe9\n", "cannot be read as YAML: invalid continuation byte"),
+        (b"name: a\x00b\n", "cannot be read as YAML: special characters are not allowed"),
+    ],
+)
+def test_a_file_of_ones_own_that_is_no_yaml_is_told_by_its_place(tmp_path, text, why):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_bytes(text)
+    with pytest.raises(Refused, match=f"mine.*{re.escape(why) if '[' in why else why}.*; correct the file") as refusal:
+        composed("model=mine", f"hydra.searchpath=[file://{tmp_path}]")
+    assert "\n" not in str(refusal.value)

@@ -18,7 +18,7 @@ from vbench.analysis.gate import Outcome
 from vbench.analysis.options import Options, parse_options
 from vbench.analysis.terminal import print_answer, print_files, print_outcome, print_section
 from vbench.analysis.unfinished import count_to_come
-from vbench.schema.errors import Refused, VbenchError
+from vbench.schema.errors import Refused, VbenchError, describe_disk_fault
 from vbench.schema.pasting import say_command
 from vbench.watch.console import open_console
 from vbench.watch.pipes import end_quietly
@@ -87,6 +87,11 @@ def main(arguments: list[str]) -> int:
         return 2
     except VbenchError as error:
         print(f"vbench: {error}", file=sys.stderr)  # noqa: T201
+        return STORE_FAILED
+    except OSError as error:
+        if (fault := describe_disk_fault(error)) is None:
+            raise
+        print(f"vbench: {fault}", file=sys.stderr)  # noqa: T201
         return STORE_FAILED
     print_report(made)
     for line in _file_report(made, chosen):

@@ -21,7 +21,7 @@ from vbench import compose
 from vbench.campaign import jobs, story
 from vbench.plan.secrecy import check_words
 from vbench.schema import RunConfig
-from vbench.schema.errors import Refused, describe_disk_fault
+from vbench.schema.errors import Refused
 from vbench.schema.secrets import redact
 
 MODULE = "hydra_plugins.vbench"
@@ -77,13 +77,13 @@ def run(words: Sequence[str]) -> int:
     The exit code is 0 if all runs are VALID, 1 if some are not, 2 if the arguments were refused, 130 after Ctrl-C.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its errors instead of printing them; we print one line
-    compose.register()
     from vbench.compose import sweeper
 
     sweeper.GridSweeper.only_shows = is_shown(words)
     sys.argv[1:] = _order(words)
     try:
         check_words(words)
+        compose.register()
         compose.check_quoting(words)
         compose.check_choices(words)
         hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(_fail_if_called)()
@@ -91,12 +91,6 @@ def run(words: Sequence[str]) -> int:
         return refuse(str(refused))
     except compose.COMPOSE_ERRORS as error:
         return refuse(redact(compose.explain(error)))
-    except OSError as error:
-        fault = describe_disk_fault(error)
-        if fault is None:
-            raise
-        print(f"vbench: {fault}; what was measured is kept, the same command continues", file=sys.stderr)  # noqa: T201
-        return 1
     except KeyboardInterrupt:
         print("vbench: interrupted; results are kept; run the same command again to continue", file=sys.stderr)  # noqa: T201
         return 130

@@ -99,13 +99,20 @@ def gpu_names() -> list[str]:
 
 def _description(path: Path) -> str:
     """The first sentence of the comment that each file of conf/ begins with."""
-    comment = itertools.takewhile(lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines())
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except configfiles.UNREADABLE as error:
+        raise configfiles.explain_unreadable(str(path), error) from error
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
     text = " ".join(line.lstrip("# ") for line in comment if not line.startswith("# @package"))
     return re.split(r"(?<=\.) ", text)[0]
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    return dict(OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]  # a mapping, as all of conf/
+    try:
+        return dict(OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]  # a mapping, as all of conf/
+    except configfiles.UNREADABLE as error:
+        raise configfiles.explain_unreadable(str(path), error) from error
 
 
 def _this_host() -> dict[str, Any]:

@@ -27,6 +27,7 @@ from vbench.schema import to_plain
 from vbench.schema.errors import Refused
 
 NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+UNREADABLE = (yaml.YAMLError, UnicodeDecodeError, OSError)  # OmegaConf's error for a file without keys is an OSError
 SEXAGESIMAL = re.compile(r"\d:[0-5]?\d")
 
 _load_config = ConfigRepository.load_config
@@ -91,13 +92,24 @@ def _load_checked(repository: ConfigRepository, config_path: str) -> ConfigResul
     if group == "model" and published.is_published(choice):
         facts = OmegaConf.create(to_plain(published.read_model(choice)))
         return ConfigResult(provider="vbench", path=f"vbench://{config_path}", config=facts, header={"package": None})
-    found = _load_config(repository, config_path)
+    try:
+        found = _load_config(repository, config_path)
+    except UNREADABLE as error:
+        raise explain_unreadable(config_path, error) from error
     if found is not None and found.path.startswith("file://"):
         name = config_path if config_path.endswith((".yaml", ".yml")) else f"{config_path}.yaml"
         file = Path(found.path.removeprefix("file://")) / name
         if file.is_file():
             _check_times(file)
     return found
+
+
+def explain_unreadable(file: str, error: Exception) -> Refused:
+    """Why a config file cannot be read, one of UNREADABLE, in one line that names its place."""
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    place = f"{mark.name}, line {mark.line + 1}" if mark else getattr(error, "filename", None) or file
+    why = getattr(error, "problem", None) or getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+    return Refused(f"{place}: cannot be read as YAML: {why}; correct the file")
 
 
 def _check_times(file: Path) -> None:

@@ -112,7 +112,7 @@ def _read(source: str, hub_id: str | None) -> Model:
     path = Path(source).expanduser()
     if path.is_file():
         try:
-            config = json.loads(path.read_text())
+            config = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise Refused(f"{source}: not JSON: {error}") from error
         if not isinstance(config, dict):

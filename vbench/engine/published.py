@@ -75,8 +75,8 @@ def _read_model(choice: str) -> Model:
     if not (folder / CONFIG).is_file():
         raise Refused(f"model={choice}: {folder} has no {CONFIG}")
     index = folder / INDEX
-    size = _read_index(index.read_text() if index.is_file() else None) or _count_folder_bytes(folder)
-    return make_model(choice, str(folder), json.loads((folder / CONFIG).read_text()), size, None)
+    size = _read_index(index.read_text(encoding="utf-8") if index.is_file() else None) or _count_folder_bytes(folder)
+    return make_model(choice, str(folder), json.loads((folder / CONFIG).read_text(encoding="utf-8")), size, None)
 
 
 def make_model(

@@ -82,5 +82,5 @@ def _write(folder: Path, found: Forecast, sizes: Mapping[str, int], experiment: 
     figures = page.draw_figures(found, sizes, folder)
     path = folder / page.NAME
     with atomic(path) as partial:
-        partial.write_text(page.write(found, sizes, experiment, figures))
+        partial.write_text(page.write(found, sizes, experiment, figures), encoding="utf-8")
     return path
