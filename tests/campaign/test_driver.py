@@ -165,27 +165,6 @@ def test_ctrl_c_twice_and_yes_ends_the_job_and_keeps_what_it_measured(tmp_path):
     assert "transient" not in said
 
 
-def test_nothing_that_a_terminal_sends_to_its_foreground_stops_or_ends_a_job(tmp_path):
-    """Ctrl-Z would leave the load client standing in the middle of a run, Ctrl-\\ end it with its driver."""
-    endless = ("workload.num_prompts=1000", "workload.max_concurrency=1", "workload=random", fake())
-    with driver(*endless, "workload.output_len=100", cwd=tmp_path) as campaign:
-        until(lambda: events(tmp_path, "measuring"))
-        os.killpg(campaign.pid, signal.SIGQUIT)
-        assert campaign.wait(TIMEOUT_S) == -signal.SIGQUIT
-    jobs = pids(tmp_path)
-    assert jobs
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
-        assert all(ignores(pid, number) for pid in jobs), number.name
-    for pid in jobs:
-        os.kill(pid, signal.SIGTERM)
-    until(lambda: not pids(tmp_path))
-
-
-def ignores(pid: int, number: int) -> bool:
-    (mask,) = re.findall(r"SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
-    return bool(int(mask, 16) >> (number - 1) & 1)
-
-
 def test_what_ctrl_c_leaves_running_is_said_and_ends_by_the_line_that_it_prints(tmp_path):
     endless = ("workload.num_prompts=1000", "workload.max_concurrency=1", "workload=random", fake())
     with driver(*endless, "workload.output_len=100", cwd=tmp_path) as campaign:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from builders import run_config
 
-from vbench.campaign.jobs import JobEnd, JobPhase, JobState, batch, entry
+from vbench.campaign.jobs import JobEnd, JobPhase, JobState, batch, entry, local
 from vbench.campaign.jobs.batch import ATTEMPT, Attempt
 from vbench.campaign.jobs.queue import OwnJob
 from vbench.campaign.task import Job, Task, states
@@ -283,3 +283,11 @@ def test_a_session_under_nohup_outlives_its_terminal(of_terminal):
         os.kill(os.getpid(), signal.SIGHUP)
         assert not interrupts.ended
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_nothing_that_a_terminal_sends_to_its_foreground_reaches_a_local_job():
+    before = signal.getsignal(signal.SIGTSTP)
+    with local._detach_children():
+        found = {number: signal.getsignal(number) for number in local.OF_TERMINAL}
+    assert found == dict.fromkeys((signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP), signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTSTP) is before
