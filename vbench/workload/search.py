@@ -33,7 +33,6 @@ UNSURE = 0.1  # error of a crossing, in its logarithm: with a larger one the cli
 MARGIN = 0.95  # of the level at which the latencies should reach the objectives: that near to it is measured
 OPEN = 0.75  # … within the quarters of the estimate of the capacity
 FROM_CLIFF = 0.06  # … and the answer lies no more than this below it, unless no level between meets the SLO
-TWICE = 2  # probes of a level between the one that may be named and a cliff, at most
 EDGE = 0.2  # of a bracket: so near to its ends no level is chosen
 
 
@@ -177,7 +176,7 @@ class _State:
         between = [each for each in self.seen.levels if known < each < cliff]
         if between:
             failed = any(self.seen.missed(each) or self.seen.is_blocked(each) for each in between)
-            return None if failed or len(self.seen.probes_at(between[-1])) >= TWICE else between[-1]
+            return None if failed else between[-1]
         level = math.sqrt(known * cliff)
         return float(math.floor(level)) if self.whole else float(f"{level:.3g}")
 
