@@ -239,6 +239,10 @@ def _become(request: Mapping[str, object], files: Sequence[int]) -> None:
     for number, opened in enumerate(files):
         os.dup2(opened, number)
         os.close(opened)
+    # Streams of its own, as an interpreter has: those of this process remember whether its own files can be sought.
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     if request["group"]:
         os.setsid()
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell is started deaf to it

@@ -27,7 +27,7 @@ POINT = ("model_label", "system_label", "load")
 HALF_WIDTH = "_half_width"
 USUAL_NUM_PROMPTS = 320
 SERVER = "server"
-EQUAL = 0.005  # relative; of single runs: less than any two of them are apart
+EQUAL = 0.001  # relative: single runs tell no scatter, so only those that look alike in a table are called equal
 NO_SPREAD = 1e-12  # relative; below it is rounding
 CARRIED = ("model", "hardware", "parallelism", "load_axis")  # the same for all runs of a point
 
