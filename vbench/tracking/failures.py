@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 STORE_LIBRARIES = {"mlflow", "sqlalchemy", "alembic"}
 LONGEST_MESSAGE = 300
+WHEN = "(raised as a result of"  # a line of SQLAlchemy's before the error itself: at which moment it came
 
 
 class TrackingFailed(VbenchError):
@@ -38,6 +39,7 @@ def store_errors(doing: str) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error, cut to LONGEST_MESSAGE."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of an error that says what happened, cut to LONGEST_MESSAGE."""
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith(WHEN)]
+    line = (lines or [type(error).__name__])[0]
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
