@@ -56,11 +56,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.option.markexpr == "not slow" and starts_something(collection_path) else None
 
 
-def pytest_collection() -> None:
+def pytest_collection(session: pytest.Session) -> None:
     """Imports pandas as `vbench analyze` does, whichever module asks for it first.
 
     Collecting makes no garbage to look for. What it has made stays, so that nobody looks through it later either.
     """
+    if getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput"):
+        return  # the process that shares out the tests runs none
     importlib.import_module("vbench.analysis")
     gc.disable()
 
