@@ -31,7 +31,7 @@ figures: demo  ## the two figures of the README, from the demo's own data
 	cp report/smoke-ttft/curves-tiny.png docs/demo/curves-tiny-ttft.png
 
 quick: setup  ## the tests that start no server, job, cluster or browser
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test: setup  ## all of them, in seven processes since many of them wait; then those that time something, one by one
 	$(BIN)/python -m pytest -n 7 --dist loadfile --no-loadscope-reorder -m "not alone"
