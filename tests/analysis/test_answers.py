@@ -142,6 +142,15 @@ def test_no_system_is_starred_where_no_difference_was_measured(one, other, starr
     assert ("No ★ where no difference to the best was measured" in table.caption) is not bool(starred)
 
 
+@pytest.mark.parametrize(("value", "starred"), [(1572, False), (1576, True)])
+def test_the_star_and_the_sentence_agree_on_what_is_no_difference(value, starred):
+    runs = [records.record(output_throughput=1571), records.record(gpus=2, tp=2, output_throughput=value)]
+    cells = compared.found(*runs)["throughput-latency"].table["llama8b"]
+    at_the_load, *_ = parts(*runs)[1]["Which system gives the most"]
+    assert any(cell.startswith("★") for cell in cells) is starred
+    assert ("no difference that was measured" in at_the_load) is not starred
+
+
 def test_the_headline_says_that_the_engine_was_not_vllm():
     first, _ = parts(records.record(engine={"command": ["python", "tests/fake_vllm.py"]}))
     assert first.title == "grid (not vLLM's own server: python tests/fake_vllm.py)"

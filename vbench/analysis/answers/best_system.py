@@ -10,7 +10,7 @@ import pandas as pd
 from vbench.analysis.answers import within_slo
 from vbench.analysis.answers.words import describe_load, find_data, format_value, join_names, shorten
 from vbench.analysis.axes import Axis, axis
-from vbench.analysis.points import HALF_WIDTH, withhold_untold
+from vbench.analysis.points import HALF_WIDTH, is_tied, withhold_untold
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
@@ -33,9 +33,8 @@ def sentences(_: Runs, found: list[Section], options: Options) -> list[str]:
 def compare(best: Any, other: Any, y: Axis) -> str:
     """How far the better of two points is ahead, and whether their intervals decide."""
     one, two = float(best[y.key]), float(other[y.key])
-    halves = float(best[y.key + HALF_WIDTH]), float(other[y.key + HALF_WIDTH])
-    single = any(math.isnan(half) for half in halves)
-    apart = not single and abs(one - two) > sum(halves)
+    single = math.isnan(float(best[y.key + HALF_WIDTH])) or math.isnan(float(other[y.key + HALF_WIDTH]))
+    apart = not is_tied(best, other, y.key)
     ahead = f"{one / two:.2f} × the next" if two else "ahead of the next"
     if ahead.startswith("1.00 "):
         ahead = "less than 1 % from the next" if apart else "no difference that was measured to the next"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vbench.analysis.options import Options
     from vbench.analysis.section import Section
 
+NOTHING = "nothing that was recorded is at its limit"
+
 
 def sentences(runs: Runs, found: list[Section], _: Options) -> list[str]:
     """What was left out, not repeated, not watched or not real."""
@@ -62,6 +64,3 @@ def _unbounded(runs: Runs, found: list[Section]) -> list[str]:
         names = join_names((rows["model_label"] + " · " + rows["system_label"]).tolist())
         told.append(f"What bounds {names}: {f'not told, as {unseen}' if unseen else NOTHING}.")
     return told
-
-
-NOTHING = "nothing that was recorded is at its limit"
