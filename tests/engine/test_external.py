@@ -393,7 +393,9 @@ def test_of_a_model_that_nobody_knows_nothing_is_recorded_but_its_names(monkeypa
     card["max_model_len"] = None  # no limit is known, so none of another model holds
     _, named = asked("http://host:1")
     check_run(replace(named, workload=replace(named.workload, lengths=Lengths.random, input_len=90_000)))
-    assert not check_run(replace(named, parallelism=Parallelism(enable_expert_parallel=True))).model.num_experts
+    spread = Parallelism(tensor_parallel_size=2, enable_expert_parallel=True)
+    two = replace(named, hardware=replace(named.hardware, gpus=2), parallelism=spread)
+    assert not check_run(two).model.num_experts
 
 
 def test_a_model_that_the_config_names_keeps_its_facts_and_its_key(monkeypatch):

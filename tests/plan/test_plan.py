@@ -193,6 +193,23 @@ def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
 
 
 @pytest.mark.parametrize(
+    ("gpus", "split"),
+    [
+        (1, {}),
+        (2, {"data_parallel_size": None}),
+        (2, {"pipeline_parallel_size": None}),
+        (1, {"tensor_parallel_size": None}),
+    ],
+)
+def test_experts_are_spread_only_where_devices_share_a_layer(gpus, split):
+    spread = {"hardware": {"gpus": gpus}, "parallelism": split | {"enable_expert_parallel": True}}
+    with pytest.raises(Refused, match=r"enable_expert_parallel=true: tensor_parallel_size=1 leaves .*set it to false$"):
+        check_run(run_config(model={"num_experts": 8}, **spread))
+    twice = {"hardware": {"gpus": 2 * gpus}, "parallelism": split | spread["parallelism"] | {"tensor_parallel_size": 2}}
+    assert split_name(check_run(run_config(model={"num_experts": 8}, **twice)).parallelism).endswith("ep")
+
+
+@pytest.mark.parametrize(
     ("parts", "message"),
     [
         ({"parallelism": {"tensor_parallel_size": 3}}, "uses 3 devices, but hardware=cpu has 1"),

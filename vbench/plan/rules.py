@@ -115,6 +115,11 @@ def _check_experts(run: RunConfig) -> None:
         not run.parallelism.enable_expert_parallel or run.model.num_experts > 0 or run.model.is_unknown,
         f"parallelism.enable_expert_parallel=true: model={run.model.name} has no experts; set it to false",
     )
+    _require(  # vLLM spreads them over the devices that share a layer: not over pipeline stages, nor over servers
+        not run.parallelism.enable_expert_parallel or run.parallelism.tensor_parallel_size != 1,
+        "parallelism.enable_expert_parallel=true: tensor_parallel_size=1 leaves one device to each layer, so no experts "
+        "are spread; raise that size, as parallelism=ep does with several devices, or set it to false",
+    )
     if run.engine.moe_routing:
         name = f"engine.moe_routing={run.engine.moe_routing.name}"
         _require(run.engine.base_url is None, f"{name}: cannot be set for a server that already runs; leave it out")
