@@ -81,6 +81,22 @@ def test_the_dummy_model_is_built_of_the_config_as_published(tmp_path):
         ({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}, {"weight_dtype": "fp8"}),
         ({"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}, {"weight_dtype": "nvfp4"}),
         (
+            {"quantization_config": {"producer": {"name": "modelopt"}, "quantization": {
+                "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}}},
+            {"weight_dtype": "nvfp4", "kv_cache_dtype": "fp8"},
+        ),
+        (
+            {"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_scheme": {
+                "dynamic": False, "num_bits": 8, "type": "float"}}},
+            {"weight_dtype": "fp8", "kv_cache_dtype": "fp8"},
+        ),
+        (
+            {"quantization_config": {"quant_method": "compressed-tensors", "kv_cache_scheme": {"num_bits": 8},
+             "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 32}}}}},
+            {"weight_dtype": "mxfp4", "kv_cache_dtype": "fp8"},
+        ),
+        ({"quantization_config": {"quant_method": "fp8", "kv_cache_scheme": {}}}, {"kv_cache_dtype": "bfloat16"}),
+        (
             {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {
                 "group_0": {"weights": {"num_bits": 4, "type": "int", "group_size": 128}}}}},
             {"weight_dtype": "int4"},
@@ -123,10 +139,72 @@ def test_linear_attention_has_the_parameters_that_its_card_states():
     assert [(kv.kind, kv.layers) for kv in cost.kv] == [("linear", 36), ("full", 12)]
 
 
-def test_layers_of_a_kind_that_is_not_counted_have_no_size():
-    model = make_model("hf:a/b", "a/b", {**LLAMA, "hybrid_override_pattern": "M*M*"}, None, None)
-    with pytest.raises(ValueError, match="hybrid_override_pattern"):
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"hybrid_override_pattern": "M*M*"}, "hybrid_override_pattern"),
+        ({"layer_types": ["conv", "full_attention"]}, "layer_types: conv"),
+        ({"layer_types": ["linear_attention", "full_attention"]}, "layer_types: linear_attention"),
+        ({"attn_layer_period": 8, "mamba_d_state": 16}, "mamba_d_state"),
+    ],
+)
+def test_layers_of_a_kind_that_is_not_counted_have_no_size(config, named):
+    model = make_model("hf:a/b", "a/b", LLAMA | config, None, None)
+    with pytest.raises(ValueError, match=named):
         compute_model_cost(model)
+
+
+@pytest.mark.parametrize(
+    ("config", "routed"),
+    [({"moe_layers": None}, [True, True]), ({"mlp_layer_types": ["dense", "sparse"]}, [False, True])],
+)
+def test_layers_with_experts_are_those_that_the_config_marks(config, routed):
+    model = make_model("hf:a/b", "a/b", LLAMA | {"num_local_experts": 4, "num_experts_per_tok": 1} | config, None, None)
+    assert [layer.routed for layer in read_facts(model).layers] == routed
+
+
+def test_modelopt_s_own_file_of_its_quantization_counts_as_part_of_the_config(tmp_path):
+    inner = {"quant_algo": "NVFP4", "group_size": 16, "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}
+    stated = {"producer": {"name": "modelopt"}, "quantization": inner}
+    plain = read_model(f"path:{write_folder(tmp_path / 'plain', LLAMA)}")
+    folder = write_folder(tmp_path / "packed", LLAMA)
+    (folder / "hf_quant_config.json").write_text(json.dumps(stated))
+    packed = read_model(f"path:{folder}")
+    assert (packed.weight_dtype, packed.kv_cache_dtype) == ("nvfp4", "fp8")
+    assert build_config_json(packed)["quantization_config"] == stated
+    matrices = 2 * (256 * 64 * (4 + 2 + 2 + 4) + 3 * 256 * 512)
+    costs = compute_model_cost(plain), compute_model_cost(packed)
+    assert costs[0].weight_bytes - costs[1].weight_bytes == pytest.approx(matrices * (16 - 4.5) / 8)
+    assert costs[1].kv_bytes_per_token == costs[0].kv_bytes_per_token / 2 == 2 * 2 * 2 * 64
+
+
+def test_modelopt_s_own_file_is_read_from_the_hub_too(tmp_path):
+    stated = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": None}}
+    files = {"config.json": json.dumps(LLAMA).encode(), "hf_quant_config.json": json.dumps(stated).encode()}
+    with serving({"org/Packed": Repository(files)}) as hub:
+        words = ("fit", "model=hf:org/Packed", "hardware=1xh100", "format=json")
+        ended = vbench(*words, cwd=tmp_path, HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "hf"))
+    assert ended.returncode == 0, ended.stderr
+    terms = {term["name"]: term["gib"] for term in json.loads(ended.stdout)["terms"]}
+    assert terms["weights: attention, dense feed-forward"] == pytest.approx(1179648 / 2**30, abs=0.001)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.3])
+def test_weights_that_are_not_those_published_have_no_size(factor):
+    counted = compute_model_cost(make_model("hf:a/b", "a/b", LLAMA, None, None)).weight_bytes
+    model = make_model("hf:a/b", "a/b", LLAMA, int(factor * counted), None)
+    with pytest.raises(ValueError, match=r"by its config.json its weights take .* but those published"):
+        compute_model_cost(model)
+
+
+@pytest.mark.parametrize(
+    ("config", "factor"),
+    [({}, 1.0), ({}, 1.05), ({"torch_dtype": "float32"}, 2.0), ({"vision_config": {"hidden_size": 9}}, 3.0)],
+)
+def test_published_weights_may_have_a_layer_more_another_type_or_a_tower(config, factor):
+    counted = compute_model_cost(make_model("hf:a/b", "a/b", LLAMA | config, None, None)).weight_bytes
+    model = make_model("hf:a/b", "a/b", LLAMA | config, int(factor * counted), None)
+    assert compute_model_cost(model).weight_bytes == counted
 
 
 @pytest.mark.parametrize(
@@ -147,7 +225,8 @@ def test_a_folder_without_a_config_is_refused(tmp_path):
 
 
 def test_a_model_of_the_hub_is_measured_by_its_config_and_index_and_no_weights_are_asked_for(tmp_path):
-    index = {"metadata": {"total_size": 66_000_000}, "weight_map": {}}
+    size = compute_model_cost(make_model("hf:a/b", "a/b", LLAMA, None, None)).weight_bytes
+    index = {"metadata": {"total_size": int(size)}, "weight_map": {}}
     files = {
         "config.json": json.dumps(LLAMA).encode(),
         "model.safetensors.index.json": json.dumps(index).encode(),

@@ -117,6 +117,50 @@ def test_layers_that_a_quantization_leaves_out_keep_two_bytes():
     assert model.weight_bytes == pytest.approx(2 * kept + 2 * 256 * 1024, rel=1e-6)
 
 
-def test_an_unknown_quantization_is_refused_by_name():
-    with pytest.raises(ValueError, match="nf3"):
-        small(config_json={"quantization_config": {"quant_method": "nf3"}})
+def test_each_group_of_layers_has_the_scheme_that_targets_it_and_the_rest_keeps_two_bytes():
+    """FP8 in attention, NVFP4 in gate and up; nothing targets the down-projection."""
+    groups = {
+        "group_0": {
+            "targets": ["re:.*self_attn.*"],
+            "weights": {"num_bits": 8, "type": "float", "strategy": "channel"},
+        },
+        "group_1": {
+            "targets": ["re:.*gate_proj", "re:.*up_proj"],
+            "format": "nvfp4-pack-quantized",
+            "weights": {"num_bits": 4, "type": "float", "group_size": 16},
+        },
+    }
+    stated = {"quant_method": "compressed-tensors", "format": "mixed-precision", "config_groups": groups}
+    plain = small(config_json={"tie_word_embeddings": True})
+    mixed = small(config_json={"tie_word_embeddings": True, "quantization_config": stated})
+    attention, scales = 256 * 32 * 20, 4 * (256 + 64 + 64 + 256)
+    saved = attention - scales + 2 * 256 * 1024 * (16 - 4.5) / 8
+    assert plain.weight_bytes - mixed.weight_bytes == pytest.approx(saved)
+
+
+def test_what_gptq_s_rules_leave_out_keeps_two_bytes():
+    stated = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:.*down_proj": {}}}
+    every = {**stated, "dynamic": None}
+    some, all_ = (
+        small(config_json={"tie_word_embeddings": True, "quantization_config": each}).weight_bytes
+        for each in (stated, every)
+    )
+    assert some - all_ == pytest.approx(256 * 1024 * (16 - 4 - 20 / 128) / 8)
+
+
+@pytest.mark.parametrize(
+    ("stated", "named"),
+    [
+        ({"quant_method": "nf3"}, "nf3"),
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, "modelopt MIXED_PRECISION"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, "modelopt W4A8_AWQ"),
+        ({"quant_method": "gptq", "bits": 4, "dynamic": {"+:.*down_proj": {"bits": 8}}}, "a rule of their own"),
+    ],
+)
+def test_an_unknown_quantization_is_refused_by_name(stated, named):
+    with pytest.raises(ValueError, match=named):
+        small(config_json={"quantization_config": stated})
+
+
+def test_a_cache_in_nvfp4_has_a_scale_for_each_16_elements():
+    assert small(kv_cache_dtype="nvfp4").kv_bytes_per_token == small().kv_bytes_per_token * 4.5 / 16

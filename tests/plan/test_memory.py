@@ -154,10 +154,10 @@ def test_latent_attention_is_not_split_and_its_blocks_are_larger():
 
 
 def test_what_reads_images_is_what_the_hub_has_beyond_the_text_part():
-    text, seeing = (
-        estimate_fit(point(facts={"config_json": {**MODELS["llama8b"].config_json, **tower}, "weight_bytes": 12 * GIB}))
-        for tower in ({}, {"vision_config": {"hidden_size": 1152}})
-    )
+    facts = MODELS["llama8b"].config_json
+    text = estimate_fit(point(facts={"config_json": facts}))
+    tower = {"config_json": {**facts, "vision_config": {"hidden_size": 1152}}, "weight_bytes": 12 * GIB}
+    seeing = estimate_fit(point(facts=tower))
     assert seeing.weights_gib - text.weights_gib == pytest.approx(12 - 8.458, abs=0.01)
 
 

@@ -9,16 +9,18 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from vbench.engine import hub
+from vbench.metrics.model_quantization import state_kv_cache_dtype, state_weight_dtype
 from vbench.schema import Model
 from vbench.schema.errors import HubFailed, Refused
 
 HUB, FOLDER = "hf:", "path:"
 CONFIG, INDEX, WEIGHTS = "config.json", "model.safetensors.index.json", "model.safetensors"
+QUANTIZATION = "hf_quant_config.json"  # ModelOpt's before 0.31; vLLM reads it where config.json states none
 ALIASES = {  # facts of ours that families name differently in config.json; the first that is there counts
     "num_experts": ("num_local_experts", "num_experts", "n_routed_experts"),
     "num_experts_per_tok": ("num_experts_per_tok", "num_experts_per_token", "moe_topk"),
@@ -34,7 +36,6 @@ ODD = (
     RecursionError,
     struct.error,
 )
-QUANTIZED = {"awq": "int4", "gptq": "int4", "mxfp4": "mxfp4", "nvfp4": "nvfp4", "modelopt_fp4": "nvfp4"}
 
 
 def is_published(choice: str) -> bool:
@@ -70,13 +71,25 @@ def _read_model(choice: str) -> Model:
             raise Refused(f"model={choice}: {str(error).removeprefix(f'model.hub_id={hub_id}: ')}") from error
         if CONFIG not in files:
             raise Refused(f"model={choice}: the repository has no {CONFIG}")
-        return make_model(choice, hub_id, json.loads(files[CONFIG]), size, revision or None)
+        config = json.loads(files[CONFIG])
+        if not config.get("quantization_config"):
+            with suppress(HubFailed):  # a cache without it: the bytes of its tensors then tell (model_sizes.py)
+                config = _add_quantization(config, hub.read_texts(hub_id, (QUANTIZATION,), revision or None))
+        return make_model(choice, hub_id, config, size, revision or None)
     folder = Path(choice.removeprefix(FOLDER)).expanduser().absolute()
     if not (folder / CONFIG).is_file():
         raise Refused(f"model={choice}: {folder} has no {CONFIG}")
-    index = folder / INDEX
-    size = _read_index(index.read_text(encoding="utf-8") if index.is_file() else None) or _count_folder_bytes(folder)
-    return make_model(choice, str(folder), json.loads((folder / CONFIG).read_text(encoding="utf-8")), size, None)
+    paths = {name: folder / name for name in (CONFIG, INDEX, QUANTIZATION)}
+    files = {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
+    size = _read_index(files.get(INDEX)) or _count_folder_bytes(folder)
+    return make_model(choice, str(folder), _add_quantization(json.loads(files[CONFIG]), files), size, None)
+
+
+def _add_quantization(config: dict[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """The config.json as vLLM reads it: with the quantization that a file of its own states."""
+    if QUANTIZATION not in files or config.get("quantization_config"):
+        return config
+    return config | {"quantization_config": json.loads(files[QUANTIZATION])}
 
 
 def make_model(
@@ -119,7 +132,8 @@ def _make_model(
         num_experts_per_tok=_find(text, "num_experts_per_tok"),
         moe_intermediate_size=text.get("moe_intermediate_size") or 0,
         sliding_window=(text.get("sliding_window") or None) if windowed else None,
-        weight_dtype=_find_dtype(text),
+        weight_dtype=state_weight_dtype(text),
+        kv_cache_dtype=state_kv_cache_dtype(text),
         rope_theta=float(text.get("rope_theta") or rope.get("rope_theta") or 10000.0),
         rope_scaling=dict(text["rope_scaling"]) if text.get("rope_scaling") else None,
         config_json=dict(config),
@@ -136,23 +150,6 @@ def _require(choice: str, text: Mapping[str, Any], key: str) -> Any:
 
 def _find(text: Mapping[str, Any], fact: str) -> int:
     return next((int(text[alias]) for alias in ALIASES[fact] if text.get(alias)), 0)
-
-
-def _find_dtype(text: Mapping[str, Any]) -> str:
-    """The schema's word for the stored weights; what each tensor takes is read from quantization_config itself."""
-    stated = text.get("quantization_config") or text.get("compression_config")
-    if not stated:
-        return "bfloat16"
-    method = str(stated.get("quant_method", "")).lower()
-    if method == "compressed-tensors":
-        weights = next(((each.get("weights") or {}) for each in (stated.get("config_groups") or {}).values()), {})
-        bits, kind = weights.get("num_bits", 8), weights.get("type", "float")
-        return {(4, "float"): "nvfp4", (4, "int"): "int4", (8, "int"): "int8"}.get((bits, kind), "fp8")
-    if method in ("awq", "gptq"):
-        return {4: "int4", 8: "int8"}.get(stated.get("bits", stated.get("w_bit", 4)), "int4")
-    if method == "modelopt" and "FP4" in str(stated.get("quant_algo", "")).upper():
-        return "nvfp4"
-    return QUANTIZED.get(method, "fp8")
 
 
 def _read_index(text: str | None) -> int | None:

@@ -11,13 +11,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vbench.metrics.model_facts import ByContent, Facts, Kind, read_facts
-from vbench.metrics.model_quantization import read_quantization
-from vbench.metrics.model_weights import Weight, list_weights
+from vbench.metrics.model_sizes import size_weights
+from vbench.metrics.model_weights import Weight
 
 if TYPE_CHECKING:
     from vbench.schema import Model
 
-DTYPE_BYTES = {"bfloat16": 2.0, "float16": 2.0, "auto": 2.0, "float32": 4.0}  # others, as fp8_e4m3, are 1
+# NVFP4: a scale of a byte for each 16 elements; others, as fp8_e4m3, are 1
+DTYPE_BYTES = {"bfloat16": 2.0, "float16": 2.0, "auto": 2.0, "float32": 4.0, "nvfp4": 0.5 + 1 / 16}
 STATE_BYTES = {"float32": 4.0}  # of an element of a linear layer's state by mamba_ssm_dtype; others: the model's, 2
 
 
@@ -112,9 +113,8 @@ def compute_model_cost(model: Model) -> ModelCost:
 def _compute_model_cost(key: ByContent) -> ModelCost:
     model = key.model
     facts = read_facts(model)
-    weights = list_weights(facts)
-    quantization = read_quantization(facts.config, model.weight_dtype)
-    sizes = {weight: quantization.count_bytes(weight) for weight in weights}
+    sizes = size_weights(model, facts)
+    weights = list(sizes)
     routed = sum(layer.routed for layer in facts.layers)
     experts = sum(size for weight, size in sizes.items() if weight.is_expert)
     table = sum(size for weight, size in sizes.items() if weight.is_looked_up)

@@ -28,7 +28,8 @@ UNCOUNTED = (
     *("hybrid_override_pattern", "layers_block_type", "block_configs", "hybrid_layer_pattern", "attn_type_list"),
     *("ssm_state_size", "linear_attn_config", "sparse_attention_config", "compress_ratios", "index_topk"),
     *("global_head_dim", "num_kv_shared_layers", "routed_expert_hidden_size", "share_expert_dim"),
-    "shared_intermediate_size",
+    *("shared_intermediate_size", "mamba_d_state", "mamba_d_ssm", "attn_layer_period", "moe_num_experts"),
+    *("moe_layer_start_index", "parallel_attn_mlp_res", "ffn_config", "zero_expert_num"),
 )
 FFN_NAMES = {"mixtral": "block_sparse_moe", "llama4_text": "feed_forward", "llama4": "feed_forward"}
 
@@ -115,9 +116,13 @@ def read_config(model: Model) -> dict[str, Any]:
 def read_facts(model: Model) -> Facts:
     """The facts of a model. Raises ValueError, naming the key, if its layers are of a kind that is not counted here."""
     config = read_config(model)
-    if uncounted := [key for key in UNCOUNTED if config.get(key)]:
-        raise ValueError(f"its size is not known here: its layers are of a kind of their own ({uncounted[0]})")
     latent, linear = _read_latent(config), _read_linear(config)
+    uncounted = [key for key in UNCOUNTED if config.get(key)]
+    uncounted += [f"layer_types: {each}" for each in config.get("layer_types") or () if each not in KINDS]
+    if "linear_attention" in (config.get("layer_types") or ()) and linear is None:
+        uncounted.append("layer_types: linear_attention")
+    if uncounted:
+        raise ValueError(f"its size is not known here: its layers are of a kind of their own ({uncounted[0]})")
     return Facts(
         hidden_size=model.hidden_size,
         heads=model.num_attention_heads,
@@ -163,7 +168,7 @@ def _read_layer(model: Model, config: Mapping[str, Any], index: int, latent: Lat
 def _find_kind(model: Model, config: Mapping[str, Any], index: int) -> Kind:
     types = config.get("layer_types")
     if types and index < len(types):
-        kind = KINDS.get(types[index], "full")
+        kind = KINDS[types[index]]
     elif every := config.get("full_attention_interval"):  # Qwen3-Next
         kind = "full" if (index + 1) % every == 0 else "linear"
     elif pattern := config.get("sliding_window_pattern"):  # Gemma: the last of each group of layers is full
@@ -177,9 +182,10 @@ def _find_kind(model: Model, config: Mapping[str, Any], index: int) -> Kind:
 
 
 def _is_routed(model: Model, config: Mapping[str, Any], index: int) -> bool:
-    if not model.num_experts or index in (config.get("mlp_only_layers") or ()):
+    dense = [place for place, kind in enumerate(config.get("mlp_layer_types") or ()) if kind == "dense"]
+    if not model.num_experts or index in (*(config.get("mlp_only_layers") or ()), *dense):
         return False
-    if "moe_layers" in config:
+    if config.get("moe_layers") is not None:
         return index in config["moe_layers"]
     if index < (config.get("first_k_dense_replace") or 0):
         return False

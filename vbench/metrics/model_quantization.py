@@ -2,13 +2,13 @@
 
 Read from `quantization_config` of config.json: fp8 (one scale a tensor, a channel or a block), compressed-tensors,
 modelopt (NVFP4, FP8), mxfp4, awq, gptq. Sources: vLLM's vllm/model_executor/layers/quantization, where each method says
-which tensors it makes.
+which tensors it makes. A scheme that is not known here is never taken for another one: it has no size.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -35,24 +35,44 @@ class Scheme:
         return stored + -(-outputs // rows) * -(-inputs // columns) * self.block_bytes
 
 
+EVERY_LAYER = "Linear"  # the class of layers that a group of compressed-tensors names
+MX_GROUP = 32  # weights that share a scale in MXFP4; 16 in NVFP4
+MODELOPT = {  # by quant_algo
+    "FP8": Scheme(8),
+    "FP8_PER_CHANNEL_PER_TOKEN": Scheme(8, (1, 1 << 30)),
+    "FP8_PB_WO": Scheme(8, (128, 128)),
+    "FP8_BLOCK_SCALES": Scheme(8, (128, 128)),
+    "MXFP8": Scheme(8, (1, MX_GROUP), 1),
+    "NVFP4": Scheme(4, (1, 16), 1),
+    "W4A16_NVFP4": Scheme(4, (1, 16), 1),
+}
+
+
 @dataclass(frozen=True)
 class Quantization:
-    """The scheme of a model's linear layers, and the names of those that it leaves in bfloat16."""
+    """The schemes of a model's linear layers, each with its targets, and the names of those left in bfloat16.
 
-    scheme: Scheme | None = None
+    A layer has the scheme of the first targets that name it; `Linear` names all.
+    """
+
+    schemes: tuple[tuple[tuple[str, ...], Scheme], ...] = ()
     ignored: tuple[str, ...] = ()
     experts_only: bool = False
 
     def count_bytes(self, weight: Weight) -> float:
         """Bytes of the tensor, all copies included."""
-        if self.scheme is None or not weight.is_linear or self._is_left_out(weight):
+        scheme = self._find_scheme(weight)
+        if scheme is None:
             return weight.parameters * PLAIN_BYTES
-        return self.scheme.count_bytes(weight.outputs, weight.inputs) * weight.copies
+        return scheme.count_bytes(weight.outputs, weight.inputs) * weight.copies
 
-    def _is_left_out(self, weight: Weight) -> bool:
-        if self.experts_only and not weight.is_expert:
-            return True
-        return any(_matches(pattern, weight.name) for pattern in self.ignored)
+    def _find_scheme(self, weight: Weight) -> Scheme | None:
+        if not weight.is_linear or (self.experts_only and not weight.is_expert):
+            return None
+        if any(_matches(pattern, weight.name) for pattern in self.ignored):
+            return None
+        named = (scheme for targets, scheme in self.schemes if any(_matches(each, weight.name) for each in targets))
+        return next(named, None)
 
 
 def read_quantization(config: Mapping[str, Any], weight_dtype: str) -> Quantization:
@@ -60,7 +80,7 @@ def read_quantization(config: Mapping[str, Any], weight_dtype: str) -> Quantizat
 
     Raises ValueError, with the method's name, for a method that is not known here.
     """
-    stated = config.get("quantization_config") or config.get("compression_config")
+    stated = read_stated(config)
     if not stated:
         schemes = {
             "bfloat16": None, "fp8": Scheme(8), "int8": Scheme(8, (1, 1 << 30)), "mxfp4": Scheme(4, (1, 32), 1),
@@ -68,21 +88,69 @@ def read_quantization(config: Mapping[str, Any], weight_dtype: str) -> Quantizat
         }  # fmt: skip
         if weight_dtype not in schemes:
             raise ValueError(f"its size is not known here: weight_dtype={weight_dtype}")
-        return Quantization(schemes[weight_dtype], ("lm_head",), experts_only=weight_dtype == "mxfp4")
-    method = str(stated.get("quant_method", stated.get("quant_algo", ""))).lower()
+        return Quantization(_everywhere(schemes[weight_dtype]), ("lm_head",), experts_only=weight_dtype == "mxfp4")
+    method = str(stated["quant_method"])
     ignored = tuple(
         str(each)
         for key in ("ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules")
         for each in stated.get(key) or ()
     )
+    if method == "compressed-tensors":  # quantizes the output head too unless its list leaves it out
+        return Quantization(tuple(_read_groups(stated)), ignored)
     if method == "mxfp4":
-        return Quantization(Scheme(4, (1, 32), 1), (*ignored, "lm_head"), experts_only=True)
-    return Quantization(_read_scheme(method, stated), ignored if _is_explicit(method) else (*ignored, "lm_head"))
+        return Quantization(_everywhere(Scheme(4, (1, 32), 1)), (*ignored, "lm_head"), experts_only=True)
+    return Quantization(_everywhere(_read_scheme(method, stated)), (*ignored, *_read_dynamic(stated), "lm_head"))
 
 
-def _is_explicit(method: str) -> bool:
-    """Whether a method quantizes the output head too unless its list leaves it out."""
-    return method == "compressed-tensors"
+def read_stated(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The `quantization_config` with its `quant_method`; empty without one.
+
+    ModelOpt wrote a form of its own before 0.31: named by its producer, with the keys one level deeper.
+    """
+    stated: Mapping[str, Any] = config.get("quantization_config") or config.get("compression_config") or {}
+    inner = stated.get("quantization")
+    found = {**stated, **(inner if isinstance(inner, Mapping) else {})}
+    producer = str((stated.get("producer") or {}).get("name", ""))
+    method = found.get("quant_method") or producer or found.get("quant_algo")
+    return found | {"quant_method": str(method or "").lower()} if found else {}
+
+
+def state_weight_dtype(config: Mapping[str, Any]) -> str:
+    """The schema's word for the stored weights; what each tensor takes is read from quantization_config itself."""
+    stated = read_stated(config)
+    method = stated.get("quant_method", "")
+    if not stated:
+        return "bfloat16"
+    if method == "compressed-tensors":
+        weights = next(iter(_list_group_weights(stated)), {})
+        bits, kind = weights.get("num_bits", 8), weights.get("type", "float")
+        four_bits = "mxfp4" if weights.get("group_size") == MX_GROUP else "nvfp4"
+        return {(4, "float"): four_bits, (4, "int"): "int4", (8, "int"): "int8"}.get((bits, kind), "fp8")
+    if method.startswith(("awq", "gptq")):
+        return {4: "int4", 8: "int8"}.get(stated.get("bits", stated.get("w_bit", 4)), "int4")
+    if "FP4" in _name_algorithm(stated):
+        return "nvfp4"
+    return {"mxfp4": "mxfp4", "nvfp4": "nvfp4"}.get(method, "fp8")
+
+
+def state_kv_cache_dtype(config: Mapping[str, Any]) -> str:
+    """The data type of the KV cache that vLLM takes from the checkpoint where `--kv-cache-dtype` does not say.
+
+    Source: get_kv_cache_quant_algo_string of vllm/utils/torch_utils.py; for compressed-tensors attention.py.
+    """
+    stated = read_stated(config)
+    scheme, method = stated.get("kv_cache_scheme"), stated.get("quant_method", "")
+    if method == "compressed-tensors":
+        return "fp8" if scheme else "bfloat16"
+    if not method.startswith("modelopt"):
+        return "bfloat16"
+    if isinstance(scheme, Mapping) and scheme.get("type") == "float":
+        return {8: "fp8", 4: "nvfp4"}.get(scheme.get("num_bits", 0), "bfloat16")
+    return {"FP8": "fp8", "NVFP4": "nvfp4"}.get(str(stated.get("kv_cache_quant_algo")).upper(), "bfloat16")
+
+
+def _everywhere(scheme: Scheme | None) -> tuple[tuple[tuple[str, ...], Scheme], ...]:
+    return () if scheme is None else (((EVERY_LAYER,), scheme),)
 
 
 def _read_scheme(method: str, stated: Mapping[str, Any]) -> Scheme:
@@ -93,19 +161,41 @@ def _read_scheme(method: str, stated: Mapping[str, Any]) -> Scheme:
         bits = stated.get("bits", stated.get("w_bit", 4))
         group = stated.get("group_size", stated.get("q_group_size", 128))
         return Scheme(bits, (1, group if group > 0 else 1 << 30), 2 + bits / 8)  # float16 scale and a zero point
-    if method == "compressed-tensors":
-        groups = [each.get("weights") or {} for each in (stated.get("config_groups") or {}).values()]
-        return _read_compressed(groups, str(stated.get("format", "")))
-    if method.startswith("modelopt") or method in ("nvfp4", "fp8_pb_wo"):
-        algorithm = str(
-            stated.get("quant_algo", "") or (stated.get("quantization") or {}).get("quant_algo", "")
-        ).upper()
-        return Scheme(4, (1, 16), 1) if "FP4" in algorithm or method in ("nvfp4", "modelopt_fp4") else Scheme(8)
-    raise ValueError(f"its size is not known here: quantization {method or stated}")
+    algorithm = _name_algorithm(stated)
+    if algorithm in MODELOPT:
+        return MODELOPT[algorithm]
+    raise ValueError(f"its size is not known here: quantization {f'{method} {algorithm}'.strip() or stated}")
 
 
-def _read_compressed(groups: Sequence[Mapping[str, Any]], layout: str) -> Scheme:
-    weights = groups[0] if groups else {}
+def _name_algorithm(stated: Mapping[str, Any]) -> str:
+    """ModelOpt's name of its scheme; `modelopt_fp4` and `nvfp4` as methods name one too."""
+    given = str(stated.get("quant_algo") or "").upper()
+    return given or {"modelopt_fp4": "NVFP4", "nvfp4": "NVFP4"}.get(stated.get("quant_method", ""), "")
+
+
+def _read_dynamic(stated: Mapping[str, Any]) -> Iterator[str]:
+    """The layers that GPTQModel's `dynamic` leaves out, `-:EXPRESSION`. Its others have bits of their own."""
+    for rule, changed in (stated.get("dynamic") or {}).items():
+        if rule.startswith("-:"):
+            yield f"re:{rule[2:]}"
+        elif changed:
+            raise ValueError(f"its size is not known here: quantization of some layers by a rule of their own ({rule})")
+
+
+def _list_group_weights(stated: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    groups = (stated.get("config_groups") or {}).values()
+    return [group["weights"] for group in groups if group.get("weights")]
+
+
+def _read_groups(stated: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Scheme]]:
+    """The scheme of each group of compressed-tensors, with the layers that it is for."""
+    for group in (stated.get("config_groups") or {}).values():
+        if group.get("weights"):
+            layout = str(group.get("format") or stated.get("format", ""))
+            yield tuple(group.get("targets") or (EVERY_LAYER,)), _read_compressed(group["weights"], layout)
+
+
+def _read_compressed(weights: Mapping[str, Any], layout: str) -> Scheme:
     bits = weights.get("num_bits", 8)
     group = weights.get("group_size") or 0
     if "nvfp4" in layout or (bits == 4 and weights.get("type") == "float"):
@@ -119,7 +209,9 @@ def _read_compressed(groups: Sequence[Mapping[str, Any]], layout: str) -> Scheme
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Whether a list of layers left out means this tensor: as re:EXPRESSION, a glob, or part of its name."""
+    """Whether a list of layers means this tensor: `Linear`, re:EXPRESSION, a glob, or part of its name."""
+    if pattern == EVERY_LAYER:
+        return True
     names = (name, f"language_model.{name}")
     if pattern.startswith("re:"):
         return any(re.match(pattern[3:], each) for each in names)

@@ -11,7 +11,7 @@ from vbench.plan.sizing.systems import System
 from vbench.schema import RunConfig
 
 PREDICTED = (
-    "predicted: a range is two median errors each way; these errors are of bursts on one and two GPUs, so arrivals at "
+    "predicted: a range is two median errors each way; these errors are of bursts on one to four GPUs, so arrivals at "
     "a rate and larger splits may be off by more (docs/predicting.md)"
 )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vbench.metrics.model_cost import group_kv_layers
 from vbench.metrics.model_facts import ByContent, Facts, read_facts
 from vbench.metrics.model_quantization import read_quantization
-from vbench.metrics.model_weights import list_weights
+from vbench.metrics.model_sizes import has_towers, size_weights
 from vbench.plan.extra_args import BLOCKS_OVERRIDE, find_number
 from vbench.plan.memory import profile
 from vbench.plan.memory.blocks import Pool, make_pool
@@ -83,10 +83,16 @@ def split_stages(config: RunConfig) -> list[Stage]:
 @lru_cache(maxsize=1024)
 def _split_stages(key: ByContent, split: _Split) -> tuple[Stage, ...]:
     model, facts = key.model, read_facts(key.model)
-    quantization = read_quantization(facts.config, model.weight_dtype)
-    weights = list_weights(facts)
-    stages = split_weights(facts, weights, quantization, split.tensor, split.stages, whole_experts=split.whole_experts)
-    others = _count_others(model, sum(quantization.count_bytes(weight) for weight in weights)) / split.tensor
+    sizes = size_weights(model, facts)
+    stages = split_weights(
+        facts,
+        sizes,
+        split.tensor,
+        split.stages,
+        whole_experts=split.whole_experts,
+        is_repacked=read_quantization(facts.config, model.weight_dtype).experts_only,
+    )
+    others = _count_others(model, sum(sizes.values())) / split.tensor
     return (replace(stages[0], others=others), *stages[1:])
 
 
@@ -197,8 +203,7 @@ def _judge(spare: float, *, starts: bool, margin: float) -> Verdict:
 
 def _count_others(model: Model, counted: float) -> float:
     """Bytes of what a model has beside its text part: what the hub has more of than the shapes here."""
-    towers = {"vision_config", "audio_config"} & model.config_json.keys()
-    return max((model.weight_bytes or 0) - counted, 0.0) if towers else 0.0
+    return max((model.weight_bytes or 0) - counted, 0.0) if has_towers(model) else 0.0
 
 
 def _list_weight_terms(facts: Facts, stage: Stage, split: _Split, positions: int) -> list[Term]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vbench.metrics.model_facts import Facts
-from vbench.metrics.model_quantization import PLAIN_BYTES, Quantization
+from vbench.metrics.model_quantization import PLAIN_BYTES
 from vbench.metrics.model_weights import Split, Weight
 
 VOCABULARY_BLOCK = 64  # vLLM pads the vocabulary to a multiple of it (vocab_parallel_embedding.py)
@@ -44,24 +44,23 @@ def split_layers(layers: int, stages: int) -> list[tuple[int, ...]]:
 
 def split_weights(
     facts: Facts,
-    weights: Sequence[Weight],
-    quantization: Quantization,
+    sizes: Mapping[Weight, float],
     tensor: int,
     stages: int,
     *,
     whole_experts: bool,
+    is_repacked: bool = False,
 ) -> list[Stage]:
-    """The weights on one GPU of each stage, of `tensor` GPUs that share it."""
+    """The weights on one GPU of each stage, of `tensor` GPUs that share it. `is_repacked`: MXFP4 experts."""
     made = []
     for index, layers in enumerate(split_layers(len(facts.layers), stages)):
-        held = [each for each in weights if _is_held(each, index, stages, set(layers), tied=facts.tied)]
-        sizes: dict[str, float] = {"experts": 0.0, "vocabulary": 0.0, "copies": 0.0, "divided": 0.0}
+        held = [each for each in sizes if _is_held(each, index, stages, set(layers), tied=facts.tied)]
+        parts: dict[str, float] = {"experts": 0.0, "vocabulary": 0.0, "copies": 0.0, "divided": 0.0}
         for weight in held:
-            size = quantization.count_bytes(weight)
-            sizes[_name_part(weight)] += _share(facts, weight, size, tensor, whole_experts=whole_experts)
-        if quantization.experts_only and quantization.scheme:
-            sizes["experts"] *= MXFP4_LAYOUT
-        made.append(Stage(layers, absorbed=_count_absorbed(facts, len(layers), tensor), **sizes))
+            parts[_name_part(weight)] += _share(facts, weight, sizes[weight], tensor, whole_experts=whole_experts)
+        if is_repacked:
+            parts["experts"] *= MXFP4_LAYOUT
+        made.append(Stage(layers, absorbed=_count_absorbed(facts, len(layers), tensor), **parts))
     return made
 
 
