@@ -117,8 +117,8 @@ def _check_experts(run: RunConfig) -> None:
     )
     _require(  # vLLM spreads them over the devices that share a layer: not over pipeline stages, nor over servers
         not run.parallelism.enable_expert_parallel or run.parallelism.tensor_parallel_size != 1,
-        "parallelism.enable_expert_parallel=true: tensor_parallel_size=1 leaves one device to each layer, so no experts "
-        "are spread; raise that size, as parallelism=ep does with several devices, or set it to false",
+        "parallelism.enable_expert_parallel=true: tensor_parallel_size=1 leaves one device to each layer, so no "
+        "experts are spread; raise that size, as parallelism=ep does with several devices, or set it to false",
     )
     if run.engine.moe_routing:
         name = f"engine.moe_routing={run.engine.moe_routing.name}"
