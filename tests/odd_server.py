@@ -299,6 +299,14 @@ def usage_missing_and_merged(n):
 
 
 @scenario
+def usage_now_and_then(n):
+    """The last count comes with the second of three events: what the third brings is in none."""
+    parts = merged(n)
+    parts[2] = event(chat(content=" w" * 4) | usage(8))
+    return [TTFT_S, *parts, DONE]
+
+
+@scenario
 def usage_null_at_the_end(n):
     return [TTFT_S, *merged(n, finish="stop"), counted(None), DONE]
 

@@ -44,6 +44,7 @@ INVALID = {
     "stops_in_mid_stream": ("failed_requests", "neither a finish reason nor [DONE]"),
     "done_without_a_finish_reason": ("failed_requests", "no finish reason"),
     "usage_missing_and_merged": ("failed_requests", "no usage"),
+    "usage_now_and_then": ("failed_requests", "no usage at the end"),
     "usage_null_at_the_end": ("failed_requests", "no usage"),
     "usage_of_each_chunk": ("failed_requests", "counted 1 tokens in 12 chunks"),
     "usage_of_nothing": ("failed_requests", "counted 0 tokens in 12 chunks"),

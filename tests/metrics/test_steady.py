@@ -131,9 +131,27 @@ def test_percentiles_have_bounds_where_enough_requests_began_there():
 
 
 def test_two_requests_are_enough_for_statistics_and_a_rate():
-    made = requests([(1.0, 1)], [(2.0, 1)], [(3.5, 1)], sent=[0.0, 1.0, 2.0])
+    made = requests([(1.0, 1)], [(2.0, 1)], [(3.0, 1)], sent=[0.0, 1.0, 2.0])
     found = steady_metrics(made)
     assert found["steady_requests"] == 2
-    assert found["steady_median_ttft_ms"] == pytest.approx(1250)
+    assert found["steady_median_ttft_ms"] == pytest.approx(1000)
     assert found["steady_request_throughput"] == pytest.approx(1.0)
     assert "steady_median_ttft_ms" not in steady_metrics(made.select(np.array([True, True, False])))
+
+
+@pytest.mark.parametrize(("took_s", "has_rates"), [(1.0, True), (1.01, False)])
+def test_a_window_shorter_than_the_usual_request_in_it_has_no_rates(took_s, has_rates):
+    """The last two requests begin 1 s apart, and one other ends between: is that 1 a second? If they take long, no."""
+    ends = [1.9, 2.0, 2.9, 2.0 + took_s, 3.0 + took_s]
+    found = steady_metrics(requests(*[[(end, 1)] for end in ends], sent=[0.0, 0.0, 1.9, 2.0, 3.0]))
+    assert found["steady_window_s"] == pytest.approx(1.0)
+    assert ("steady_request_throughput" in found) is has_rates
+    assert ("steady_output_token_throughput" in found) is has_rates
+
+
+def test_rates_of_too_short_a_window_that_an_earlier_version_filed_are_left_out(tmp_path):
+    made = requests(*[[(end, 1)] for end in [1.9, 2.0, 2.9, 9.0, 9.0]], sent=[0.0, 0.0, 1.9, 2.0, 3.0])
+    made.save(tmp_path / REQUESTS)
+    rates = {"steady_request_throughput": 1.0, "steady_output_token_throughput": 1.0}
+    filed = records.record(metrics={"steady_window_s": 1.0, "pct_of_roofline": 50.0, "completed": 5} | rates)
+    assert not rates.keys() & complete_metrics(filed, tmp_path).metrics.keys()

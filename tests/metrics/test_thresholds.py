@@ -31,10 +31,46 @@ def test_lateness_is_judged_at_its_99th_percentile(late, verdict):
     assert codes(many(scheduled=np.array([-0.5] * late + [0.0] * (120 - late))), **PACED) == verdict
 
 
-def test_lateness_is_no_fault_where_nothing_is_paced_or_a_place_is_waited_for():
-    late = many(scheduled=np.full(120, -0.5))
-    assert codes(late) == set()
-    assert codes(late, max_concurrency=4, **PACED) == set()
+def test_lateness_is_no_fault_where_nothing_is_paced():
+    assert codes(many(scheduled=np.full(120, -0.5))) == set()
+
+
+def bounded(scheduled, places, takes_s, late_s=0.0):
+    """Requests of so many seconds each, sent when they are due and one of the places is free, or so much later."""
+    sent, finished = [], []
+    for number, due in enumerate(scheduled):
+        free_at = sorted(finished)[-places] if number >= places else due
+        sent.append(max(due, free_at) + late_s)
+        finished.append(sent[-1] + takes_s)
+    replies = [[(end - 0.1, 1), (end, 1)] for end in finished]
+    return requests(*replies, sent=sent, scheduled=np.array(scheduled))
+
+
+@pytest.mark.parametrize(("late_s", "verdict"), [(0.0, set()), (0.0099, set()), (0.0101, {"late_client"})])
+@pytest.mark.parametrize(
+    "scheduled",
+    [
+        np.arange(120) * 0.25,  # four places of a second bear just that
+        np.arange(120) * 1.0,  # and with more time between them there is always a place free
+        np.repeat(np.arange(12) * 5.0, 10),  # bursts of ten wait up to 2 s for one of the places, by design
+    ],
+)
+def test_a_request_may_be_sent_10_ms_after_it_was_due_and_a_place_was_free(scheduled, late_s, verdict):
+    assert codes(bounded(scheduled, 4, 1.0, late_s), max_concurrency=4, **PACED) == verdict
+
+
+@pytest.mark.parametrize(("processes", "verdict"), [(1.0, {"late_client"}), (2.0, set())])
+def test_one_of_several_load_processes_may_be_full_at_nine_tenths_of_the_places(processes, verdict):
+    made = bounded(np.arange(200) * 0.05, 19, 1.0)  # sent late, though 20 are allowed
+    assert codes(made, {"client_processes": processes}, max_concurrency=20, **PACED) - {"held_arrivals"} == verdict
+
+
+def test_one_load_process_of_several_that_waits_below_nine_tenths_of_the_places_is_late():
+    made = bounded(np.arange(200) * 0.05, 17, 1.0)
+    judged = judge(made, run_config(workload={"max_concurrency": 20, **PACED}).workload, {"client_processes": 2.0})
+    (late,) = judged.invalid
+    assert late.code == "late_client"
+    assert "some of the 20 places free: each of 2 load processes has its part of them" in late.sentence
 
 
 @pytest.mark.parametrize(("took_s", "slow"), [(100.0, False), (100.1, True)])
@@ -47,7 +83,8 @@ def test_arrivals_may_take_1_part_in_20_longer(took_s, slow):
 def test_the_rate_of_few_arrivals_is_not_judged(n, slow):
     made = many(n, scheduled=np.linspace(0, 10, n), sent=np.linspace(0, 20, n))
     assert ("slow_arrivals" in codes(made, **PACED)) is slow
-    held = judge(made, run_config(workload={"max_concurrency": 4, **PACED}).workload, {})
+    by_places = bounded(np.linspace(0, 10, n), 4, 5.0)  # twice the time that it takes until they are due
+    held = judge(by_places, run_config(workload={"max_concurrency": 4, **PACED}).workload, {})
     assert (
         "held_arrivals" in [each.code for each in held.warnings]
     ) is slow  # not the client's fault, but no such rate

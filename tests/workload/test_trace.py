@@ -185,3 +185,41 @@ def test_chats_that_continue_others_are_in_their_session(load):
     structure = prompts(load("\n".join(map(json.dumps, rows)), 3), 32000, "", 8192).structure
     assert structure.session.tolist() == [0, 1, 0]
     assert structure.turn.tolist() == [0, 0, 1]
+
+
+def rows_of(ids_of_prompts):
+    rows = (
+        {"timestamp": at, "input_length": tokens, "output_length": 4, "hash_ids": ids}
+        for at, (tokens, ids) in enumerate(ids_of_prompts)
+    )
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+@pytest.mark.parametrize(
+    ("text", "unfit"),
+    [
+        (rows_of([(256, [1, 2, 3, 4]), (256, [1, 2, 3, 9])]), "2 of 2 rows"),  # blocks of 64 tokens, as other recorders
+        (QWEN + MOONCAKE, "4 of 4 rows"),
+        (MOONCAKE + rows_of([(2048, [0, 1])]), "1 of 3 rows"),
+    ],
+)
+def test_hash_ids_that_are_no_blocks_of_a_known_size_are_refused_where_rows_share_them(load, text, unfit, unit):
+    """With a stated unit such a trace was replayed without its sharing, VALID, with the prefix cache's hits at 0."""
+    with pytest.raises(Refused, match=rf"{unfit} share hash_ids .*neither 16 nor 512 .*remove hash_ids"):
+        schedule_arrivals(load(text, text.count("\n"), trace={"time_unit": unit}), RNG)
+
+
+def test_one_row_of_a_hundred_may_have_another_number_of_hash_ids(load):
+    flawed = rows_of([(1024, [1, 2])] * 99 + [(2048, [1, 2])])
+    assert len(schedule_arrivals(load(flawed, 100), RNG)) == 100
+    with pytest.raises(Refused, match="1 of 99 rows"):
+        schedule_arrivals(load(flawed.split("\n", 1)[1], 99), RNG)
+
+
+def test_prompts_of_less_than_a_block_share_it_where_the_unit_is_stated(load):
+    short = load(rows_of([(12, [1]), (12, [1]), (12, [2])]), 3, trace={"time_unit": "s"})
+    asked = prompts(short, 32000, "", 8192)
+    first, second, other = ([asked.ids[part] for part in asked.structure.own_parts(row)] for row in range(3))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)

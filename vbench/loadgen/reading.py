@@ -60,6 +60,7 @@ class _Transcript:
         self.texts: list[bool] = []  # for each chunk, whether it has text
         self.counts: list[int | None] = []  # tokens so far, if the server counts them in every event
         self.total: int | None = None
+        self.counted = 0  # chunks that had come as the server counted last
         self.prompt = 0
         self.hidden = 0  # reasoning tokens, as the server counts them
         self.streams_reasoning = False
@@ -96,7 +97,8 @@ class _Transcript:
             delta = choice.get("delta") or {}
             self.streams_reasoning |= any(delta.get(key) for key in REASONING)
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
-        self.total = self.total if count is None else count
+        if count is not None:
+            self.total, self.counted = count, len(self.times)
         return _split_around_text(data, event)
 
     def _add_usage(self, usage: dict[str, Any]) -> int | None:
@@ -131,8 +133,9 @@ class _Transcript:
 
     def _total(self, with_text: int) -> int | None:
         """The reply's tokens: as the server counted them, or max_tokens if the reply's end proves that; else None."""
+        counted = None if any(self.texts[self.counted :]) else self.total  # what came after the last count is not in it
         proven = self.finish_reason == "length" and self.asked in (with_text, len(self.texts))
-        return self.asked if self.total is None and proven else self.total
+        return self.asked if counted is None and proven else counted
 
     def _find_contradiction(self, total: int | None, with_text: int) -> str:
         """Why a complete reply cannot be used as a measurement; empty if it can."""
@@ -140,7 +143,7 @@ class _Transcript:
             why = f"finish reason {one_line(str(self.finish_reason))}" if self.finish_reason else "no finish reason"
             return f"the server gave up: {why}"
         if total is None:
-            return "the server sent no usage: a chunk may be any number of tokens"
+            return "the server sent no usage at the end: a chunk may be any number of tokens"
         if total < with_text:
             return f"the server counted {total} tokens in {with_text} chunks of text"
         if total > self.asked:

@@ -47,8 +47,9 @@ def steady_metrics(requests: Requests, counted: Bools | None = None) -> dict[str
     part = requests.select(began)
     start, end = float(part.sent.min()), float(part.sent.max())
     if end > start:
-        served, tokens = compute_rates(requests, start, end, warmup)
         found["steady_window_s"] = end - start
+    if end > start and end - start >= np.median(part.finished - part.sent):  # else it tells what chanced to end in it
+        served, tokens = compute_rates(requests, start, end, warmup)
         found |= {"steady_request_throughput": served, "steady_output_token_throughput": tokens}
     samples, gaps = latencies(part)._asdict(), replies_with_gaps(part)
     for name in LATENCIES:

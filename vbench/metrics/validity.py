@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vbench.metrics.arrival_rules import held_arrivals, late_client, slow_arrivals
 from vbench.metrics.cache_rules import cache_mismatch, evicted_prefixes, scattered_prefixes, unimplied_hits
 from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compiled_under_load, compiled_unlogged
 from vbench.metrics.coverage import empty_replies, few_samples, long_replies, nothing_measured, out_of_prompts
@@ -20,9 +21,6 @@ from vbench.metrics.server_rules import COUNT_SHARE, counters_fell, other_reques
 from vbench.schema import Workload
 from vbench.schema.record import ENDED_EARLY, Reason, Requests
 
-LATE_S = 0.010  # p99 of sent - scheduled in an open loop: beyond it the client shaped the arrivals, not the workload
-RATE_SHARE = 0.95  # of the requested rate
-RATE_SAMPLES = 20  # with fewer, a Poisson process's own rate scatters more than that
 LAG_SHARE = 0.5  # of the median ITL, or of TTFT where there is none: a client whose loop lags more measures itself
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (metrics.occupancy.LOOP_LIMIT)
 STALL_MS = 1000.0  # warn about a pause longer than both 1 s and STALL_TOKENS median inter-token latencies
@@ -62,8 +60,8 @@ def judge(
         or (compiled_unlogged(found) if compiles_on_demand else None),
         _ended_early(found),
         _failed_requests(requests),
-        _late_client(requests, load),
-        _slow_arrivals(requests, load),
+        late_client(requests, load, found),
+        slow_arrivals(requests, load),
         starved_host(found, others),
         _buffered_replies(requests) or _lagging_client(found),  # a reply in one piece has no ITL to compare with
         nothing_measured(requests, load),
@@ -80,7 +78,7 @@ def judge(
         others_unknown(requests, found) if is_shared else None,
         contended_host(found),
         _preemptions(found),
-        _held_arrivals(requests, load),
+        held_arrivals(requests, load),
         _saturated(found),
         _stalled_by_prefill(found),
         _stalled_by_front_end(found),
@@ -115,40 +113,6 @@ def _failed_requests(requests: Requests) -> Reason | None:
     kinds, counts = np.unique(errors, return_counts=True)
     most = kinds[np.argmax(counts)]
     return Reason("failed_requests", f"{len(errors)} of {len(requests)} requests failed, most with: {most}")
-
-
-def _late_client(requests: Requests, load: Workload) -> Reason | None:
-    if load.max_concurrency:  # in a closed loop requests wait for a place by design
-        return None
-    was_sent = ~np.isnan(requests.sent)
-    if not load.paced or not was_sent.any():  # that nothing could be sent is told by failed_requests
-        return None
-    late = float(np.percentile((requests.sent - requests.scheduled)[was_sent], 99))
-    if late <= LATE_S:
-        return None
-    return Reason("late_client", f"1 % of requests were sent {late * 1e3:.1f} ms or more after their time")
-
-
-def _slow_arrivals(requests: Requests, load: Workload) -> Reason | None:
-    sentence = None if load.max_concurrency else _find_slow_arrivals(requests, load)
-    return Reason("slow_arrivals", sentence) if sentence else None
-
-
-def _held_arrivals(requests: Requests, load: Workload) -> Reason | None:
-    sentence = _find_slow_arrivals(requests, load) if load.max_concurrency else None
-    if not sentence:
-        return None
-    held = f"requests waited in the client for one of {load.max_concurrency} places, which TTFT and E2EL do not count"
-    return Reason("held_arrivals", f"{sentence}: {held}")
-
-
-def _find_slow_arrivals(requests: Requests, load: Workload) -> str | None:
-    """That the arrivals took longer than was asked, as a sentence; None if they did not."""
-    was_sent = ~np.isnan(requests.sent)
-    if not load.paced or len(requests) < RATE_SAMPLES or not was_sent.any():
-        return None
-    wanted, sent = np.ptp(requests.scheduled), np.ptp(requests.sent[was_sent])
-    return f"arrivals took {sent:.2f} s where {wanted:.2f} s were asked" if sent * RATE_SHARE > wanted else None
 
 
 def _lagging_client(found: dict[str, float]) -> Reason | None:

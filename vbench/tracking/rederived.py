@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 NEWEST = "pct_of_roofline"  # a record with it has all of the metrics
 
 
-STEADY = "steady_window_s"  # earlier versions counted requests at both ends of this window
+STEADY = "steady_window_s"  # earlier versions counted requests at both ends of this window, however short it was
+STEADY_RATES = {"steady_request_throughput", "steady_output_token_throughput"}
 WARMED = "warmup_requests"  # earlier versions left out what these were served while the load was measured
 CACHED = "prefix_hits_measured"  # earlier versions took the hits of requests that only warmed up off those that count
 
@@ -45,4 +46,5 @@ def complete_metrics(record: Record, folder: Path) -> Record:
     if lacking:
         hits = find_hits(requests, CacheFacts.of(record.server))
         found |= reach(requests.select(counts), config, count_cached(hits, counts, record.metrics))
-    return replace(record, metrics=record.metrics | found)
+    kept = {key: value for key, value in record.metrics.items() if key not in STEADY_RATES}
+    return replace(record, metrics=kept | found)

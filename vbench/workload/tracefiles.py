@@ -16,6 +16,7 @@ import csv
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -34,6 +35,7 @@ COLUMNS = (  # alternative names of each
 )
 SECONDS_BY_BLOCK = {512: 1e-3, 16: 1.0}  # the unit of `timestamp`, by the prompt tokens of one of the hash_ids
 SECONDS = {TimeUnit.s: 1.0, TimeUnit.ms: 1e-3}
+UNFIT_SHARE = 0.01  # of the rows whose shared hash_ids may fit no block size: recordings have flaws
 _FRACTION = re.compile(r"(\.\d{6})\d+")  # beyond microseconds
 
 
@@ -83,6 +85,9 @@ def _parse(lines: Iterable[str], path: Path, unit: TimeUnit | None) -> TraceFile
         ]
         block = blocks.pop() if len(blocks) == 1 else None
         scale = SECONDS[unit] if unit else _unit(block, bool(blocks), rows, path)
+        if block is None and not blocks:  # prompts of one block, of whatever size
+            block = min(SECONDS_BY_BLOCK) if any(row.blocks for row in rows) else None
+        _check_blocks(rows, block, path)
         return TraceFile(tuple(replace(row, time=row.time * scale) for row in rows), block)
     places = _column_indexes(next(csv.reader([first[1]]), []), path)
     scale = SECONDS[unit or TimeUnit.s]
@@ -105,6 +110,30 @@ def _unit(block: int | None, contradicting: bool, rows: list[Row], path: Path) -
     )
 
 
+def _check_blocks(rows: list[Row], block: int | None, path: Path) -> None:
+    """Raises Refused if rows share hash ids that are not one for each block of their prompts: they would share less."""
+    rows_of_id = Counter(chain.from_iterable(set(row.blocks) for row in rows))
+    unfit = [
+        row
+        for row in rows
+        if any(rows_of_id[each] > 1 for each in row.blocks)
+        and not (block and _fits(len(row.blocks), row.prompt, block))
+    ]
+    if len(unfit) <= UNFIT_SHARE * len(rows):
+        return
+    row, sizes = unfit[0], " nor ".join(map(str, sorted(SECONDS_BY_BLOCK)))
+    raise Refused(
+        f"workload.path={path}: {len(unfit)} of {len(rows)} rows share hash_ids that, over the file, stand for neither "
+        f"{sizes} tokens each ({len(row.blocks)} of them for {row.prompt:,} tokens); write them so, or remove hash_ids "
+        "to replay prompts without sharing"
+    )
+
+
+def _fits(ids: int, prompt: int, block: int) -> bool:
+    """Whether so many ids are one for each whole block of a prompt, or for each begun one."""
+    return ids in (prompt // block, -(-prompt // block))
+
+
 def _column_indexes(header: list[str], path: Path) -> list[int]:
     """The indexes of the three columns in a row."""
     names = [name.strip().lower() for name in header]
@@ -119,7 +148,7 @@ def _parse_json(row: Any, blocks: set[int]) -> Row:
     """A row with its time as written. Adds to `blocks` the tokens of a block, if its hash_ids tell."""
     prompt, ids = int(row["input_length"]), row.get("hash_ids")
     if isinstance(ids, list):
-        fitting = [block for block in SECONDS_BY_BLOCK if len(ids) in (prompt // block, -(-prompt // block))]
+        fitting = [block for block in SECONDS_BY_BLOCK if _fits(len(ids), prompt, block)]
         blocks.update(fitting if len(fitting) == 1 else ())
     chat, parent = row.get("chat_id"), row.get("parent_chat_id")
     return Row(
