@@ -70,7 +70,7 @@ def test_one_load_process_of_several_that_waits_below_nine_tenths_of_the_places_
     judged = judge(made, run_config(workload={"max_concurrency": 20, **PACED}).workload, {"client_processes": 2.0})
     (late,) = judged.invalid
     assert late.code == "late_client"
-    assert "some of the 20 places free: each of 2 load processes has its part of them" in late.sentence
+    assert "some of the 20 places free: each of 2 load processes has its part" in late.sentence
 
 
 @pytest.mark.parametrize(("took_s", "slow"), [(100.0, False), (100.1, True)])

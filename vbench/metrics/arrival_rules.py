@@ -32,9 +32,7 @@ def late_client(requests: Requests, load: Workload, found: dict[str, float]) -> 
     if limit:
         sentence += f", with some of the {limit} places free"
         if processes > 1:
-            sentence += (
-                f": each of {processes} load processes has its part (workload.client_processes=1: all)"
-            )
+            sentence += f": each of {processes} load processes has its part (workload.client_processes=1: all)"
     return Reason("late_client", sentence)
 
 
