@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import stat
 import zipfile
 
@@ -208,6 +209,66 @@ def test_times_take_a_third_of_their_space_and_files_of_other_writers_keep_their
     assert columns.pack(b"no npz") == columns.unpack(b"no npz") == b"no npz"
 
 
+def write_as_earlier_versions(given_columns):
+    """A file as earlier versions packed it: each time's step from the one before, as eight rows of bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        for name, column in given_columns.items():
+            times = column.dtype == np.float64
+            steps = np.diff((column * 1e9).round().astype(np.int64), prepend=0) if times else column
+            signed = np.where(steps < 0, -2 * steps - 1, 2 * steps).astype("<u8") if times else column
+            stored = np.array([(signed >> (8 * row)) & 255 for row in range(8)], np.uint8) if times else column
+            with made.open(f"{name}.ns.npy" if times else f"{name}.npy", "w") as entry:
+                np.lib.format.write_array(entry, stored)
+    return out.getvalue()
+
+
+def test_archives_of_earlier_versions_are_read_as_ever(campaign, archive, tmp_path):
+    sent = {"chunk_times": np.array([0.25, 0.000000001, 0.0, 0.7, -0.3]), "status": np.array([200, 503])}
+    restored = io.BytesIO()
+    columns.write_columns(restored, sent)
+    assert columns.unpack(write_as_earlier_versions(sent)) == restored.getvalue()
+    with zipfile.ZipFile(archive) as new, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
+        for info in new.infolist():
+            data = new.read(info)
+            if info.filename.endswith("requests.npz"):
+                with np.load(io.BytesIO(columns.unpack(data))) as each:
+                    data = write_as_earlier_versions({name: each[name] for name in each.files})
+            elif info.filename.endswith("telemetry.npz"):
+                data = columns.unpack(data, columns.write_compressed)  # was not packed
+            old.writestr(info.filename, data, zipfile.ZIP_LZMA)
+    of_old = {name: read_files(folder) for name, folder in unpack_runs(tmp_path / "old.zip")}
+    assert of_old == {name: read_files(folder) for name, folder in unpack_runs(archive)}
+    assert len(of_old) == 3
+
+
+def test_replies_that_come_step_by_step_take_less_space_than_in_their_own_order(tmp_path):
+    """200 replies share each step of the engine: their tokens come 4 us apart, in much the same order."""
+    random = np.random.default_rng(1)
+    steps = np.cumsum(random.integers(9_000_000, 11_000_000, 100))
+    within = np.cumsum(random.integers(1, 8, (100, 200)), axis=1) * 4096
+    sent = {"chunk_times": ((steps[:, None] + within).T.ravel() / 1e9), "status": np.full(200, 200)}
+    data = io.BytesIO()
+    columns.write_columns(data, sent)
+    packed = columns.pack(data.getvalue())
+    assert columns.unpack(packed) == data.getvalue()
+    assert len(lzma.compress(packed)) < 0.6 * len(lzma.compress(write_as_earlier_versions(sent)))
+
+
+@pytest.mark.parametrize("place", [-1, 3])
+def test_a_place_that_no_time_has_is_damage(place):
+    sent = io.BytesIO()
+    columns.write_columns(sent, {"sent": np.array([0.1, 0.2, 0.3])})
+    with np.load(io.BytesIO(columns.pack(sent.getvalue()))) as packed:
+        tables = {name: packed[name] for name in packed.files}
+    (table,) = (name for name in tables if tables[name].dtype == np.uint8)
+    tables[table][0, 8] = [2 * place if place > 0 else 1, 0, 0]  # the lowest bytes of three steps between places
+    damaged = io.BytesIO()
+    np.savez(damaged, **tables)
+    with pytest.raises(columns.MISFITS):
+        columns.unpack(damaged.getvalue())
+
+
 TOKEN = "planted-by-an-early-build-7"
 
 
@@ -219,9 +280,9 @@ def test_a_secret_that_an_earlier_version_wrote_is_in_no_file_of_an_archive(camp
     record["environment"]["HF_TOKEN"] = TOKEN
     record["failure"] = {"kind": "engine_error", "telling_line": f"refused Authorization: Bearer {TOKEN}"}
     (run / "record.json").write_text(json.dumps(record))
-    columns = dict(np.load(run / "requests.npz"))
-    columns["error"] = np.array([f"401: api_key={TOKEN}", *columns["error"][1:].tolist()])
-    np.savez(run / "requests.npz", **columns)
+    sent = dict(np.load(run / "requests.npz"))
+    sent["error"] = np.array([f"401: api_key={TOKEN}", *sent["error"][1:].tolist()])
+    np.savez(run / "requests.npz", **sent)
     (run / "server.log").write_text(f"args: {{'api_key': '{TOKEN}'}}\nready\n")
     cut = f'{{"t": 2, "event": "ended", "how": "--token {TOKEN}'
     events = [json.dumps({"t": 1.0, "event": "waiting", "why": f"HF_TOKEN={TOKEN}"}), cut]
@@ -240,12 +301,12 @@ def test_a_secret_that_an_earlier_version_wrote_is_in_no_file_of_an_archive(camp
             with zipfile.ZipFile(io.BytesIO(data)) as columns_file:
                 parts += [columns_file.read(member) for member in columns_file.namelist()]
         assert not [form for form in forms for part in parts if form in part], name
-    with np.load(io.BytesIO(kept[str(run.relative_to(campaign.parent) / "requests.npz")])) as packed:
+    with np.load(io.BytesIO(columns.unpack(kept[str(run.relative_to(campaign.parent) / "requests.npz")]))) as packed:
         assert packed["error"][0] == "401: api_key=***"
     for folder in walk_runs(tmp_path / "clean.zip"):
         if folder.name == run.name and folder.parent.name == run.parent.name:
             restored = dict(np.load(folder / "requests.npz"))
-            assert all(np.array_equal(restored[name], columns[name]) for name in columns if name != "error")
+            assert all(np.array_equal(restored[name], sent[name]) for name in sent if name != "error")
             assert (folder / "server.log").read_text() == "args: {'api_key': '***'}\nready\n"
             break
     else:

@@ -27,7 +27,7 @@ from vbench.schema.record import RECORD, REQUESTS, TELEMETRY, Record, find_recor
 from vbench.schema.redaction import redact_file
 
 SUFFIX = ".zip"
-RAW = (REQUESTS, TELEMETRY)
+RAW = {REQUESTS: columns.write_columns, TELEMETRY: columns.write_compressed}  # and how each is written
 KEPT = (RECORD, *RAW, "server*.log*", "session.json", "events.jsonl")  # of a run's folder and its session's
 MOST_MEMBERS = 200_000
 MOST_BYTES = 2 * 2**30  # of one member, unpacked
@@ -116,12 +116,12 @@ def write_archive(folder: Path, path: Path) -> int:
 def _add(archive: zipfile.ZipFile, file: Path, name: str) -> None:
     """Adds a file, without secrets that an earlier version wrote.
 
-    Only packed requests, which other programs do not read, are compressed by LZMA.
+    Only packed columns, which other programs do not read, are compressed by LZMA.
     """
     info = zipfile.ZipInfo(name)
     info.external_attr = (stat.S_IFREG | 0o644) << 16
     data = redact_file(file.name, file.read_bytes())
-    packed = columns.pack(data) if file.name == REQUESTS else data
+    packed = columns.pack(data) if file.name in RAW else data
     method = zipfile.ZIP_DEFLATED if packed is data else zipfile.ZIP_LZMA
     archive.writestr(info, packed, method, 9 if method == zipfile.ZIP_DEFLATED else None)
 
@@ -180,8 +180,8 @@ def _extract(archive: zipfile.ZipFile, members: Iterable[zipfile.ZipInfo], folde
         target = folder / info.filename
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            if target.name == REQUESTS:
-                target.write_bytes(columns.unpack(archive.read(info)))
+            if target.name in RAW:
+                target.write_bytes(columns.unpack(archive.read(info), RAW[target.name]))
             else:
                 with archive.open(info) as source, target.open("wb") as out:
                     shutil.copyfileobj(source, out)

@@ -1,15 +1,18 @@
-"""Files of columns (`.npz`), and their times packed for an archive. Pure: bytes in, bytes out.
+"""Files of columns (`.npz`), and the same columns packed for an archive. Pure: bytes in, bytes out.
 
 A client's times are whole nanoseconds, stored as seconds in float64. Their bytes have little in common, so compressors
-gain a quarter at most. Packed, a column is the steps from one time to the next in nanoseconds, as eight rows of bytes
-from the lowest to the highest: the upper rows are nearly constant, and only the lower two or three take space.
+gain a quarter at most. Packed, a column of times is the steps from one time to the next in their order, and the steps
+between the places that its values have there: the tokens of one step of the engine come within microseconds of each
+other, and in nearly the same order each time. Steps are eight rows of bytes from the lowest to the highest, of which
+the upper ones are nearly constant. Columns of one type and length are rows of one table, because a file has many.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,9 +21,12 @@ import numpy.typing as npt
 
 Column = npt.NDArray[Any]
 
-PACKED = ".ns"  # ends the name of a packed column
+NAMES, TABLES = "packed/names", "packed/tables"  # of the columns: their names, and which table has each
+SORTED = "packed/sorted/"  # begins the name of a table of times; others' names are their numbers
+UNSORTED = ".ns"  # ends the name of a column that earlier versions packed: the steps in the column's own order
+ROUNDS = 3  # to settle the order of equal times; more gain nothing
 MOST_NS = 2**53  # a larger number of nanoseconds is not exact as a float
-MISFITS = (ValueError, KeyError, EOFError, OSError, MemoryError, NotImplementedError, zipfile.BadZipFile)
+MISFITS = (ValueError, LookupError, EOFError, OSError, MemoryError, NotImplementedError, zipfile.BadZipFile)
 
 
 def write_columns(file: Path | BinaryIO, columns: Mapping[str, Column]) -> None:
@@ -34,23 +40,27 @@ def write_columns(file: Path | BinaryIO, columns: Mapping[str, Column]) -> None:
                 np.lib.format.write_array(out, column, allow_pickle=False)  # type: ignore[no-untyped-call]
 
 
+def write_compressed(file: Path | BinaryIO, columns: Mapping[str, Column]) -> None:
+    """Writes an .npz of short columns; equal columns make equal bytes."""
+    np.savez_compressed(file, **columns)  # type: ignore[arg-type]
+
+
 def pack(npz: bytes) -> bytes:
-    """The file with its times packed and nothing compressed; unchanged if `unpack` would not restore each column."""
+    """The file with its columns packed and nothing compressed; unchanged if `unpack` would not restore each column."""
     try:
         columns = _read(npz)
-        named = {_pack_name(name, column): column for name, column in columns.items()}
-        packed = _write_stored(named) if named.keys() != columns.keys() else npz
-        return packed if _are_equal(columns, _read(unpack(packed))) else npz
+        packed = _write_stored(_tabulate(columns))
+        return packed if _are_equal(columns, _restore(_read(packed))) else npz
     except MISFITS:
         return npz
 
 
-def unpack(data: bytes) -> bytes:
-    """What `pack` was given, its columns as `write_columns` writes them. Raises one of MISFITS if it is damaged."""
+def unpack(data: bytes, write: Callable[[BinaryIO, Mapping[str, Column]], None] = write_columns) -> bytes:
+    """What `pack` was given, its columns as `write` writes them. Raises one of MISFITS if it is damaged."""
     if not _is_packed(data):
         return data
     restored = io.BytesIO()
-    write_columns(restored, dict(_unpack_column(name, column) for name, column in _read(data).items()))
+    write(restored, _restore(_read(data)))
     return restored.getvalue()
 
 
@@ -61,7 +71,7 @@ def _is_packed(data: bytes) -> bool:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         infos = archive.infolist()
     stored = all(info.compress_type == zipfile.ZIP_STORED for info in infos)
-    return stored and any(info.filename.endswith(f"{PACKED}.npy") for info in infos)
+    return stored and any(info.filename.endswith((f"{NAMES}.npy", f"{UNSORTED}.npy")) for info in infos)
 
 
 def _read(npz: bytes) -> dict[str, Column]:
@@ -82,13 +92,42 @@ def _write_stored(columns: Mapping[str, Column]) -> bytes:
     with zipfile.ZipFile(out, "w") as archive:
         for name, column in columns.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                written = _pack_times(column) if name.endswith(PACKED) else column
-                np.lib.format.write_array(entry, written, allow_pickle=False)  # type: ignore[no-untyped-call]
+                np.lib.format.write_array(entry, column, allow_pickle=False)  # type: ignore[no-untyped-call]
     return out.getvalue()
 
 
-def _pack_name(name: str, column: Column) -> str:
-    return f"{name}{PACKED}" if _is_whole_nanoseconds(column) else name
+def _tabulate(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """The columns as tables, a column a row, and where to find each."""
+    tables: dict[tuple[str, tuple[int, ...], bool], list[Column]] = {}
+    placed = []
+    for column in columns.values():
+        kind = (column.dtype.str, column.shape, _is_whole_nanoseconds(column))
+        tables.setdefault(kind, []).append(_sort_times(column) if kind[-1] else column)
+        placed.append(list(tables).index(kind))
+    named = {f"{SORTED if kind[-1] else ''}{number}": rows for number, (kind, rows) in enumerate(tables.items())}
+    where = {NAMES: np.array(list(columns), np.str_), TABLES: np.array(placed, "<i8")}
+    return where | {name: np.stack(rows) for name, rows in named.items()}
+
+
+def _restore(packed: Mapping[str, Column]) -> dict[str, Column]:
+    """What `_tabulate` was given, or an earlier version of it."""
+    if NAMES not in packed:
+        return dict(_restore_unsorted(name, column) for name, column in packed.items())
+    restored: dict[str, Column] = {}
+    used: Counter[int] = Counter()
+    for name, number in zip(packed[NAMES].tolist(), packed[TABLES].tolist(), strict=True):
+        times = packed.get(f"{SORTED}{number}")
+        table = packed[str(number)] if times is None else times
+        row = table[used[number], ...]
+        restored[name] = row if times is None else _unsort_times(row)
+        used[number] += 1
+    return restored
+
+
+def _restore_unsorted(name: str, column: Column) -> tuple[str, Column]:
+    if not name.endswith(UNSORTED):
+        return name, column
+    return name.removesuffix(UNSORTED), np.cumsum(_join_steps(column)) / 1e9
 
 
 def _is_whole_nanoseconds(column: Column) -> bool:
@@ -99,18 +138,43 @@ def _is_whole_nanoseconds(column: Column) -> bool:
     return (whole / 1e9).tobytes() == column.tobytes()
 
 
-def _pack_times(seconds: Column) -> Column:
-    """(8, n) bytes of the steps between (n,) times, in nanoseconds; the lowest bit of a step is its sign."""
-    steps = np.diff(np.rint(seconds * 1e9).astype("<i8"), prepend=0)
+def _sort_times(seconds: Column) -> Column:
+    """(16, n) bytes of (n,) times: their steps in order, in nanoseconds, and the steps between their places in it."""
+    times = np.rint(seconds * 1e9).astype("<i8")
+    order = np.argsort(times, kind="stable")
+    for _ in range(ROUNDS):  # of equal times that comes first whose predecessor in the column did
+        order = np.lexsort((np.roll(_invert(order), 1), times))
+    return np.concatenate([_split_steps(times[order]), _split_steps(_invert(order))])
+
+
+def _unsort_times(rows: Column) -> Column:
+    if rows.dtype != np.uint8 or rows.ndim != 2 or len(rows) != 16:
+        raise ValueError("not sixteen rows of bytes")
+    times, places = np.cumsum(_join_steps(rows[:8])), np.cumsum(_join_steps(rows[8:]))
+    if (places < 0).any():
+        raise ValueError("a time before the first")
+    seconds: Column = times[places] / 1e9
+    return seconds
+
+
+def _invert(order: Column) -> Column:
+    """(n,) the place of each index in the order."""
+    places = np.empty(len(order), "<i8")
+    places[order] = np.arange(len(order))
+    return places
+
+
+def _split_steps(numbers: Column) -> Column:
+    """(8, n) bytes of the steps between (n,) whole numbers; the lowest bit of a step is its sign."""
+    steps = np.diff(numbers, prepend=0)
     signed = (steps << 1) ^ (steps >> 63)
     return np.ascontiguousarray(signed.view(np.uint8).reshape(-1, 8).T)
 
 
-def _unpack_column(name: str, column: Column) -> tuple[str, Column]:
-    if not name.endswith(PACKED):
-        return name, column
-    if column.dtype != np.uint8 or column.ndim != 2 or len(column) != 8:
-        raise ValueError(f"{name}: not eight rows of bytes")
-    signed = np.ascontiguousarray(column.T).view("<u8").ravel()
-    steps = (signed >> np.uint64(1)).astype(np.int64) ^ -(signed & np.uint64(1)).astype(np.int64)
-    return name.removesuffix(PACKED), np.cumsum(steps) / 1e9
+def _join_steps(rows: Column) -> Column:
+    """(n,) steps of (8, n) bytes."""
+    if rows.dtype != np.uint8 or rows.ndim != 2 or len(rows) != 8:
+        raise ValueError("not eight rows of bytes")
+    signed = np.ascontiguousarray(rows.T).view("<u8").ravel()
+    steps: Column = (signed >> np.uint64(1)).astype(np.int64) ^ -(signed & np.uint64(1)).astype(np.int64)
+    return steps

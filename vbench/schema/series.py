@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vbench.schema.columns import write_compressed
 from vbench.schema.record import Floats, atomic
 
 Sample = tuple[float, Mapping[str, float]]  # an instant in seconds, and the values read then, by column
@@ -52,9 +53,9 @@ class Series:
 
     def save(self, path: Path) -> None:
         """Writes the columns, compressed; the file appears complete or not at all."""
-        facts = {"times": self.times, "started_at": self.started_at, "missed": self.missed}
+        facts = {"times": self.times, "started_at": np.asarray(self.started_at), "missed": np.asarray(self.missed)}
         with atomic(path) as partial, partial.open("wb") as out:
-            np.savez_compressed(out, **facts, **self.columns)  # type: ignore[arg-type]
+            write_compressed(out, {**facts, **self.columns})
 
     @classmethod
     def load(cls, path: Path) -> Series:
