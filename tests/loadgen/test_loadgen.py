@@ -102,6 +102,24 @@ def test_the_client_tells_facts_of_itself(one):
     assert seen[-1][1] > 0
 
 
+def test_progress_tells_how_long_replies_have_streamed_and_in_how_many_gaps(one):
+    """From the first token on: waits and headers counted with it made the first seconds show 8.5 ms where 10 was true."""
+    with running("--ttft-s", "0.3", "--itl-s", "0.01") as url:
+        told = []
+        asked = load(url, n=5, output_len=[20, 40, 60, 150, 150], scheduled=[0.0, 0.1, 0.2, 0.5, 0.9])
+        requests, _ = one.run(asked, tick=told.append)
+    assert len(told) > 2
+    first = requests.chunk_times[requests.offsets[:-1]]
+    for progress in told:
+        until = np.minimum(requests.finished, progress.elapsed_s)
+        streamed = np.clip(until - first, 0, None).sum()
+        assert progress.streaming_s == pytest.approx(streamed, abs=1e-6)
+        came = requests.chunk_times <= progress.elapsed_s
+        gaps = np.add.reduceat(came, requests.offsets[:-1]) - 1
+        assert progress.gaps <= np.clip(gaps, 0, None).sum()  # chunks of one read are one
+        assert progress.gaps <= progress.reads <= came.sum()
+
+
 def test_requests_come_back_in_the_order_of_the_load_from_two_processes(two):
     lengths = [9, 2, 30, 4, 17, 1, 3]
     with running("--itl-s", "0.002") as url:

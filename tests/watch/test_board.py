@@ -45,7 +45,10 @@ def test_a_session_goes_from_missing_to_ended_and_says_how_fast_it_is():
     progress.update(Event(9.0, "ready", {"start_s": 8.0}))
     progress.update(Event(10.0, "measuring", {"run": progress.session.runs[0].key, "name": "n8", "replies": 8}))
     progress.update(Event(12.0, "tick", {"run": progress.session.runs[0].key, "replies": 3, "tokens": 500}))
-    assert (progress.state, progress.tokens_per_s) == (MEASURING, 250)
+    assert (progress.state, progress.tokens_per_s) == (MEASURING, 250)  # an earlier build's tick
+    load = {"replies": 3, "tokens": 500, "elapsed_s": 1.0}  # of the 2 s, 1 s went by until the load began
+    progress.update(Event(12.0, "tick", {"run": progress.session.runs[0].key, **load}))
+    assert progress.tokens_per_s == 500
     assert progress.current_run
     assert (progress.current_run.replies, progress.current_run.expected_replies) == (3, 8)
     progress.update(Event(14.0, "ended", {"how": "completed"}))

@@ -73,7 +73,8 @@ class Sender:
         self.output_len = load.output_len.tolist()
         self.order: list[int] = []  # requests in the order in which they were sent
         self.to_send = len(load)
-        self.in_flight = self.completed = self.reads = 0  # reads: received by completed requests
+        self.in_flight = self.completed = self.reads = self.gaps = 0  # reads, gaps: of completed requests
+        self.streaming = self.streaming_ns = 0  # replies that stream; the ends less the starts of all that did or do
         self.reported = 0  # how many of `order` the last progress report covered
         self.awaited: list[int] = []  # those of them that had no answer then
         self.newly_ended: list[int] = []  # since the last progress report
@@ -164,7 +165,8 @@ class Sender:
     def finish(self, connection: Connection, at: int) -> Reply:
         reply = self.replies[connection.index]
         self.finished[connection.index] = at
-        self.reads += len(reply.times)
+        self.reads += max(len(reply.times) - 1, 0)
+        self.gaps += max(len(reply.times) - 2, 0)
         self.newly_ended.append(connection.index)
         self.live.discard(connection)
         connection.reply = None
@@ -266,12 +268,19 @@ class Sender:
         self.awaited = [index for index in self.awaited if index not in gone]
         ended, self.newly_ended = self.newly_ended, []
         now = clock()
+        self.streaming += len(answered)
+        self.streaming_ns -= sum(self.replies[index].times[1] for index in answered)
+        over = [self.finished[index] for index in ended if len(self.replies[index].times) > 1]
+        self.streaming, self.streaming_ns = self.streaming - len(over), self.streaming_ns + sum(over)
+        live = [len(self.replies[each.index].times) for each in self.live]
         oldest = min((self.sent[each.index] for each in self.live), default=now)
         return Progress(
             elapsed_s=(now - self.start) / 1e9,
             completed=self.completed,
-            reads=self.reads + sum(len(self.replies[each.index].times) for each in self.live),
+            reads=self.reads + sum(max(reads - 1, 0) for reads in live),
             in_flight=self.in_flight,
+            gaps=self.gaps + sum(max(reads - 2, 0) for reads in live),
+            streaming_s=(self.streaming_ns + self.streaming * now) / 1e9,
             answered=tuple(
                 ((sent - self.start) / 1e9, (self.replies[index].times[1] - sent) / 1e9)
                 for index, sent in ((index, self.sent[index]) for index in answered)

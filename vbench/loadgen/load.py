@@ -82,8 +82,10 @@ class Progress:
 
     elapsed_s: float  # since the start
     completed: int
-    reads: int  # of replies, received
+    reads: int  # of replies, but the first of each, which holds the headers: a token each, about
     in_flight: int
+    gaps: int = 0  # between those reads of one and the same reply
+    streaming_s: float = 0.0  # summed over the replies: from their second read until now, or until their end
     # For each request that received the second read of its reply (the first holds the headers) since the last report:
     # when it was sent, and the seconds from then to that read.
     answered: tuple[tuple[float, float], ...] = ()

@@ -104,12 +104,12 @@ async def wait_at_barrier(sender: Sender, parent: Connection, loop: asyncio.Abst
 def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
     """The results in columns, with times in seconds since the start."""
     readings: list[Reading] = []
+    done = _final_progress(outcome)
     for index, reply in enumerate(outcome.replies):
         readings.append(read(reply, int(load.output_len[index])))
         reply.reads.clear()
         if index % 1000 == 999:  # the parent treats silence as a lost process
-            reads = sum(len(each.times) for each in outcome.replies)
-            parent.send(("progress", Progress(outcome.wall_s, len(outcome.replies), reads, in_flight=0)))
+            parent.send(("progress", done))
     replies = outcome.replies
     never = outcome.sent == NEVER
 
@@ -144,6 +144,24 @@ def requests(load: Load, outcome: Outcome, parent: Connection) -> Requests:
         chunk_times=seconds(np.concatenate([np.empty(0, np.int64), *(reading.times for reading in readings)])),
         chunk_tokens=np.concatenate([np.empty(0, np.int64), *(reading.tokens for reading in readings)]),
         usage_input_tokens=np.array([reading.input_tokens for reading in readings], np.int64),
+    )
+
+
+def _final_progress(outcome: Outcome) -> Progress:
+    """The progress of a load that has ended."""
+    reads = [len(reply.times) for reply in outcome.replies]
+    streamed = [
+        finished - reply.times[1]
+        for reply, finished in zip(outcome.replies, outcome.finished.tolist(), strict=True)
+        if len(reply.times) > 1
+    ]
+    return Progress(
+        elapsed_s=outcome.wall_s,
+        completed=len(reads),
+        reads=sum(max(each - 1, 0) for each in reads),
+        in_flight=0,
+        gaps=sum(max(each - 2, 0) for each in reads),
+        streaming_s=sum(streamed) / 1e9,
     )
 
 

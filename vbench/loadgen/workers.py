@@ -182,6 +182,8 @@ def combine(last: Iterable[Progress], newest: Progress) -> Progress:
         completed=sum(each.completed for each in told),
         reads=sum(each.reads for each in told),
         in_flight=sum(each.in_flight for each in told),
+        gaps=sum(each.gaps for each in told),
+        streaming_s=sum(each.streaming_s for each in told),
         answered=newest.answered,
         ended=newest.ended,
         oldest_open_s=min(each.oldest_open_s for each in told),

@@ -31,6 +31,7 @@ class CurrentRun:
     replies: int = 0
     tokens: int = 0
     counted_at: float = 0.0  # when `replies` and `tokens` were counted
+    elapsed_s: float = 0.0  # then, since its load began
     ttft_ms: float | None = None  # of the latest requests
     itl_ms: float | None = None
 
@@ -71,7 +72,7 @@ class SessionProgress:
     def tokens_per_s(self) -> float | None:
         """The throughput of the current run so far; None before its first tokens are counted."""
         run = self.current_run
-        return run.tokens / (run.counted_at - run.began_at) if run and run.tokens else None
+        return run.tokens / run.elapsed_s if run and run.tokens and run.elapsed_s > 0 else None
 
     def queue(self, detail: str, t: float) -> None:
         """A scheduler has the job since `t`, unless its session has reported more already."""
@@ -107,6 +108,7 @@ class SessionProgress:
             self.current_run = CurrentRun(facts["run"], facts["name"], event.t, facts["replies"])
         elif event.kind == "tick" and (run := self.current_run):
             run.replies, run.tokens, run.counted_at = facts["replies"], facts["tokens"], event.t
+            run.elapsed_s = facts.get("elapsed_s", event.t - run.began_at)  # an earlier build's job does not tell it
             run.ttft_ms, run.itl_ms = facts.get("ttft_ms"), facts.get("itl_ms")
         elif event.kind == "recorded":
             self._record(event)

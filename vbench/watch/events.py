@@ -6,7 +6,8 @@
     rehearsing steps, of, left_s             progress of a long rehearsal: prefill steps sent, of how many
     ready     start_s, version, …            the servers answer; facts that they report
     measuring run, name, replies             a run begins: its key and name, and the number of replies to expect
-    tick      run, replies, tokens           progress of the run, at most once a second; ttft_ms, itl_ms: the latest
+    tick      run, replies, tokens           progress of the run, at most once a second; elapsed_s of its load;
+                                             ttft_ms, itl_ms: the latest
     loading   line                           while the servers start: the telling part of the log's last line, or when
                                              a server that is not ours asked to be asked again
     recorded  run, folder, verdict           the run's record is on disk, in this subfolder of the session's folder
@@ -54,7 +55,7 @@ FACTS: dict[str, dict[str, Any]] = {  # required facts and their types, by kind
 }
 OPTIONAL: dict[str, dict[str, Any]] = {  # facts that are shown if they are there
     "starting": {"fastest_s": NUMBER, "slowest_s": NUMBER},
-    "tick": {"ttft_ms": NUMBER, "itl_ms": NUMBER},
+    "tick": {"elapsed_s": NUMBER, "ttft_ms": NUMBER, "itl_ms": NUMBER},
     "ready": {"start_s": NUMBER, "kv_cache_tokens": NUMBER, "max_model_len": (int, type(None))},
 }
 
@@ -179,7 +180,8 @@ class Events:
             if time.monotonic() - last >= TICK_S:
                 last = time.monotonic()
                 totals = {"replies": progress.completed, "tokens": progress.reads}
-                self._write("tick", run=run.key, **totals, **latencies.summarise())
+                elapsed_s = round(progress.elapsed_s, 3)
+                self._write("tick", run=run.key, **totals, elapsed_s=elapsed_s, **latencies.summarise())
 
         return tick
 

@@ -15,21 +15,18 @@ class LatestLatencies:
 
     def __init__(self) -> None:
         self._ttft_s: deque[float] = deque(maxlen=REMEMBERED)
-        self._answered = 0
-        self._streaming_s = 0.0  # summed over the replies that were streaming, since the last summary
-        self._reads = self._last_reads = 0
-        self._last_s = 0.0
+        self._gaps = self._last_gaps = 0
+        self._streaming_s = self._last_streaming_s = 0.0
 
     def add(self, progress: Progress) -> None:
         self._ttft_s.extend(seconds for _, seconds in progress.answered)
-        self._answered += len(progress.answered)
-        self._streaming_s += max(self._answered - progress.completed, 0) * (progress.elapsed_s - self._last_s)
-        self._last_s, self._reads = progress.elapsed_s, progress.reads
+        self._gaps, self._streaming_s = progress.gaps, progress.streaming_s
 
     def summarise(self) -> dict[str, float]:
         """`ttft_ms`: median of the last REMEMBERED requests answered. `itl_ms`: mean since the last summary."""
         found = {"ttft_ms": round(median(self._ttft_s) * 1e3, 1)} if self._ttft_s else {}
-        if reads := self._reads - self._last_reads:
-            found |= {"itl_ms": round(self._streaming_s / reads * 1e3, 2)} if self._streaming_s else {}
-        self._streaming_s, self._last_reads = 0.0, self._reads
+        gaps, streaming_s = self._gaps - self._last_gaps, self._streaming_s - self._last_streaming_s
+        if gaps > 0:
+            found["itl_ms"] = round(streaming_s / gaps * 1e3, 2)
+            self._last_gaps, self._last_streaming_s = self._gaps, self._streaming_s
         return found
