@@ -45,9 +45,66 @@ def test_mbu_is_the_weights_of_each_step_and_the_kv_cache_over_what_the_memory_c
     run, cost = requests(reply(1.0, 2.0, 3.0), reply(1.0, 2.0, 3.0)), compute_model_cost(config().model)
     found = reach(run, config())
     assert found["mbu_weights"] == pytest.approx(2 * cost.dense_bytes / (3.0 * 1e12))
-    # 8 prompt tokens, and on average half of the reply's three
-    assert found["mbu_kv"] == pytest.approx(2 * 2 * (8 + 1.5) * cost.kv_bytes_per_token / 3e12)
+    # the second and the third token read themselves, the 8 of the prompt and those between
+    assert found["mbu_kv"] == pytest.approx(2 * (9 + 10) * cost.kv_bytes_per_token / 3e12)
     assert found["mbu"] == pytest.approx(found["mbu_weights"] + found["mbu_kv"])
+
+
+CHUNKS = {"model_type": "llama4_text", "config_json": {"attention_chunk_size": 10, "no_rope_layers": [1] * 99}}
+
+
+@pytest.mark.parametrize(
+    ("model", "kept"),
+    [
+        ({}, [9, 10, 11, 12]),
+        ({"sliding_window": 10}, [9, 10, 10, 10]),
+        (CHUNKS, [9, 10, 1, 2]),
+    ],
+)
+def test_a_step_reads_of_the_cache_what_its_tokens_attend_to(model, kept):
+    """A prompt of 8 tokens and a reply of five; what a window or a chunk leaves out is not read."""
+    shape = config(model=model)
+    (kind,) = compute_model_cost(shape.model).kv
+    found = reach(requests(reply(1.0, 2.0, 3.0, 4.0, 5.0)), shape)
+    assert found["mbu_kv"] == pytest.approx(sum(kept) * kind.layers * kind.bytes_per_token / 5e12)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "peak"),  # of the layers' products, in that of bfloat16
+    [
+        ({"weight_dtype": "int8"}, {}, 2.0),
+        ({"weight_dtype": "int8"}, {"fp8_tflops": 210.0}, 2.1),
+        ({"weight_dtype": "nvfp4"}, {"fp8_tflops": 210.0}, 2.1),
+        ({"weight_dtype": "int4"}, {"fp8_tflops": 210.0}, 1.0),
+    ],
+)
+def test_products_run_at_the_peak_of_their_type(model, gpu, peak):
+    """Layers alone: with a prompt of 1,000 tokens the head and attention are a small part."""
+    run = requests(reply(1.0, 2.0), input_tokens=np.full(1, 1000))
+    wide = reach(run, config(model={"vocab_size": 320}))["mfu"]
+    found = reach(run, config(model=model | {"vocab_size": 320}, hardware={"gpus": 1, "gpu": GPU | gpu}))
+    rest = compute_model_cost(config(model={"vocab_size": 320}).model)
+    other = (rest.flops(1001, 0, sampled=2) - 1001 * rest.layer_flops_per_token) / 2e14
+    assert found["mfu"] - other == pytest.approx((wide - other) / peak, rel=1e-3)
+
+
+def test_products_of_four_bits_on_gpus_that_have_such_units_have_no_known_peak():
+    run, four = requests(reply(1.0, 2.0), input_tokens=np.full(1, 1000)), {"weight_dtype": "nvfp4"}
+    gpus = [GPU | {"product": product, "fp8_tflops": 200.0} for product in ("^NVIDIA B200$", "^NVIDIA H200$")]
+    blackwell, hopper = (reach(run, config(model=four, hardware={"gpus": 1, "gpu": gpu})) for gpu in gpus)
+    assert "mfu" not in blackwell
+    assert 0 < blackwell["pct_of_roofline"] < hopper["pct_of_roofline"]
+    assert blackwell["mbu"] == hopper["mbu"]
+
+
+def test_attention_over_a_cache_in_fp8_may_run_at_the_peak_of_fp8():
+    run, gpu = requests(reply(1.0, 2.0), input_tokens=np.full(1, 4000)), GPU | {"fp8_tflops": 200.0}
+    wide, narrow = (
+        reach(run, config(model={"kv_cache_dtype": kind}, hardware={"gpus": 1, "gpu": gpu}))["mfu"]
+        for kind in ("bfloat16", "fp8")
+    )
+    attention = compute_model_cost(config().model).attention_flops(4001)
+    assert wide - narrow == pytest.approx(attention / 2 / 2e14, rel=1e-6)
 
 
 @pytest.mark.parametrize("model", [{}, {"sliding_window": 300}])

@@ -18,13 +18,16 @@ equally likely, as they are with random weights; with real weights only as many 
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from vbench.metrics.definitions import is_success
 from vbench.metrics.experts import routes_alike
-from vbench.metrics.model_cost import ModelCost, compute_model_cost
+from vbench.metrics.model_cost import DTYPE_BYTES, ModelCost, compute_model_cost
+from vbench.metrics.model_facts import Kind
 from vbench.metrics.stalls import ends_of_replies
 from vbench.schema import Gpu, Model, RunConfig
 from vbench.schema.engine import Weights
@@ -33,6 +36,8 @@ from vbench.schema.record import Floats, Ints, Requests
 # Of engine.extra_args: others may change what a step reads or computes.
 HARMLESS = ("--api-server-count", "-asc", "--enable-mfu-metrics")
 EIGHT_BITS = ("fp8", "mxfp4", "nvfp4", "int8")  # weight types whose products may run at the FP8 peak
+FOUR_BITS = ("mxfp4", "nvfp4")
+MULTIPLIES_FOUR_BITS = re.compile(r"G?B[23]00|RTX PRO|MI35", re.IGNORECASE)  # conf/gpu states no peak of theirs in FP4
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class _Device:
     """The GPUs of one replica together, in SI units."""
 
     bandwidth: float
-    layer_flops: float  # peak of the layers' matrix products
+    layer_flops: float  # peak of the layers' matrix products; infinite if it is not known
+    attention_flops: float  # peak of the products with the KV cache
     wide_flops: float  # peak of bfloat16
     link: float | None
     size: int
@@ -71,7 +77,9 @@ def reach(requests: Requests, config: RunConfig, cached: Floats | None = None) -
     flops = sum(_compute_seconds(each, cost, device, known) for each, known in replicas)
     least = max(_find_least_seconds(each, config, cost, device, known) for each, known in replicas)
     whole = duration * count
-    found = {"mbu": (weights + kv) / whole, "mbu_weights": weights / whole, "mbu_kv": kv / whole, "mfu": flops / whole}
+    found = {"mbu": (weights + kv) / whole, "mbu_weights": weights / whole, "mbu_kv": kv / whole}
+    if math.isfinite(device.layer_flops):
+        found["mfu"] = flops / whole
     if device.link:
         tokens = int(served.input_tokens.sum() + served.output_tokens.sum() - cached.sum())
         found["link_share"] = cost.all_reduce_bytes(tokens) * _hops(device.size) / device.link / whole
@@ -102,19 +110,30 @@ def _find_device(config: RunConfig) -> _Device | None:
     if not gpu.memory_bandwidth_gb_s or not gpu.bf16_tflops:
         return None
     size = (split.tensor_parallel_size or 1) * (split.pipeline_parallel_size or 1)
-    wide = gpu.bf16_tflops * 1e12
     return _Device(
         bandwidth=size * gpu.memory_bandwidth_gb_s * 1e9,
-        layer_flops=size * _find_peak(config.model, gpu),
-        wide_flops=size * wide,
+        layer_flops=size * _find_peak(config.model, gpu) * 1e12,
+        attention_flops=size * _find_attention_peak(config.model, gpu) * 1e12,
+        wide_flops=size * gpu.bf16_tflops * 1e12,
         link=_find_link(config, gpu),
         size=split.tensor_parallel_size or 1,
     )
 
 
 def _find_peak(model: Model, gpu: Gpu) -> float:
-    eight = model.weight_dtype in EIGHT_BITS and gpu.fp8_tflops
-    return (gpu.fp8_tflops if eight else gpu.bf16_tflops or 0.0) * 1e12  # type: ignore[operator]
+    """TFLOP/s that the products with weights may reach; infinite where conf/gpu does not know their type's peak."""
+    wide = gpu.bf16_tflops or 0.0
+    if model.weight_dtype in FOUR_BITS and MULTIPLIES_FOUR_BITS.search(gpu.product):
+        return math.inf
+    if model.weight_dtype == "int8":
+        return gpu.fp8_tflops or 2 * wide  # an A100 multiplies integers, and no FP8
+    return gpu.fp8_tflops or wide if model.weight_dtype in EIGHT_BITS else wide
+
+
+def _find_attention_peak(model: Model, gpu: Gpu) -> float:
+    """Kernels may multiply with a cache in FP8 as it is (FlashAttention 3)."""
+    narrow = DTYPE_BYTES.get(model.kv_cache_dtype, 1.0) < DTYPE_BYTES["bfloat16"]
+    return (gpu.fp8_tflops if narrow else None) or gpu.bf16_tflops or 0.0
 
 
 def _find_link(config: RunConfig, gpu: Gpu) -> float | None:
@@ -141,11 +160,10 @@ def _read_kv(requests: Requests, cost: ModelCost) -> float:
     """Bytes of KV cache read for all tokens of the replies but the first of each."""
     prompts, replies = requests.input_tokens.astype(np.float64), requests.output_tokens.astype(np.float64)
     later = np.maximum(replies - 1, 0.0)
-    contexts = later * (prompts + replies / 2)  # summed over the steps of a request
     total = 0.0
-    for kind in cost.kv:
-        kept = contexts if kind.window is None else np.minimum(contexts, later * kind.window)
-        total += kind.layers * (kind.bytes_per_token * float(kept.sum()) + kind.state_bytes * float(later.sum()))
+    for each in cost.kv:
+        kept = _count_pairs(prompts + later, each.window, each.kind) - _count_pairs(prompts, each.window, each.kind)
+        total += each.layers * (each.bytes_per_token * float(kept.sum()) + each.state_bytes * float(later.sum()))
     return total
 
 
@@ -154,18 +172,28 @@ def _compute_seconds(requests: Requests, cost: ModelCost, device: _Device, cache
     prompts, replies = requests.input_tokens.astype(np.float64), requests.output_tokens.astype(np.float64)
     whole = prompts + np.maximum(replies - 1, 0.0)
     layers = float((whole - cached).sum()) * (cost.layer_flops_per_token + cost.state_flops_per_token)
+    kinds = {each.window: each.kind for each in cost.kv}
     attention = sum(
-        flops * float((_count_pairs(whole, window) - _count_pairs(cached, window)).sum())
+        flops * float((_count_pairs(whole, window, kind) - _count_pairs(cached, window, kind)).sum())
         for window, flops in ((None, cost.attention_flops_full), *cost.attention_flops_windowed)
+        for kind in [kinds.get(window, "full")]
     )
-    wide = cost.head_flops * float(replies.sum()) + attention
-    return layers / device.layer_flops + wide / device.wide_flops
+    head = cost.head_flops * float(replies.sum())
+    return layers / device.layer_flops + attention / device.attention_flops + head / device.wide_flops
 
 
-def _count_pairs(tokens: Floats, window: int | None) -> Floats:
-    """Shape (n,): pairs of so many tokens and those that they attend to: all before them, or within the window."""
-    within = tokens if window is None else np.minimum(tokens, window)
-    pairs: Floats = within * tokens - within**2 / 2
+def _count_pairs(tokens: Floats, window: int | None, kind: Kind) -> Floats:
+    """Shape (n,): pairs of so many tokens and those that they attend to, themselves included.
+
+    All before them; within the window; or from the beginning of their chunk.
+    """
+    if window is None:
+        return tokens * (tokens + 1) / 2
+    if kind == "chunked":
+        rest = tokens % window
+        return tokens // window * (window * (window + 1) / 2) + rest * (rest + 1) / 2
+    within = np.minimum(tokens, window)
+    pairs: Floats = within * (within + 1) / 2 + (tokens - within) * window
     return pairs
 
 
