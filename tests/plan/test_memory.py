@@ -14,6 +14,7 @@ from vbench.plan.memory.estimate import Verdict, estimate_fit, find_pool
 from vbench.plan.memory.split import split_layers
 from vbench.plan.memory.steps import find_steps
 from vbench.plan.memory.terms import GIB, Basis, Spent
+from vbench.plan.reach.points import make_point
 from vbench.schema import Engine, Hardware, Parallelism, RunConfig, from_plain
 
 MODELS = {model.name: model for model in known_models()}
@@ -141,6 +142,16 @@ def test_a_length_beyond_the_longest_does_not_fit_and_one_within_the_error_is_le
 def test_kv_heads_are_copied_where_there_are_more_gpus_than_heads():
     eight, four = (estimate_fit(point("qwen3_30b_a3b", gpus, "h200")).kv_bytes_per_token for gpus in (8, 4))
     assert eight == four == 48 * 2 * 1 * 128 * 2
+
+
+@pytest.mark.parametrize("words", [["--kv-cache-dtype", "fp8"], ["--kv_cache_dtype=auto", "--kv-cache-dtype=fp8_e4m3"]])
+def test_a_cache_in_the_type_that_the_server_is_told_holds_twice_the_tokens(words):
+    plain = point("llama8b", max_model_len=2000)
+    told = replace(plain, engine=replace(plain.engine, extra_args=words))
+    assert estimate_fit(told).kv_bytes_per_token == estimate_fit(plain).kv_bytes_per_token / 2
+    assert estimate_fit(told).kv_cache_tokens == pytest.approx(2 * estimate_fit(plain).kv_cache_tokens, abs=32)
+    works = (make_point(each).work.kv_bytes for each in (plain, told))
+    assert next(works) == 2 * next(works)
 
 
 def test_latent_attention_is_not_split_and_its_blocks_are_larger():

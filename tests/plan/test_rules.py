@@ -162,3 +162,32 @@ def test_a_number_beyond_all_bounds_is_refused_at_once(part, key, value):
         given["lengths"] = outer if inner else "random"
     with pytest.raises(Refused, match=f"{part}.{key}="):
         check_run(run_config(**{part: given}))
+
+
+FP8 = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
+FP8_CACHE = {"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "facts", "args", "allowed", "refused"),
+    [
+        ("num_hidden_layers", {"config_json": {"num_hidden_layers": 4}}, [], 4, 2),
+        ("hidden_size", {"config_json": {"text_config": {"hidden_size": 128}}}, [], 128, 256),
+        ("weight_dtype", {"config_json": FP8}, [], "fp8", "bfloat16"),
+        ("kv_cache_dtype", {}, [], "float16", "fp8"),
+        ("kv_cache_dtype", {"config_json": FP8_CACHE, "weight_dtype": "fp8"}, [], "fp8", "bfloat16"),
+    ],
+)
+def test_a_fact_of_the_model_is_what_its_server_reads(key, facts, args, allowed, refused):
+    """A record and its labels show the fact: the server is started with what config_json says."""
+    check_run(run_config(model=facts | {key: allowed}))
+    with pytest.raises(Refused, match=rf"^model\.{key}={refused}: ") as refusal:
+        check_run(run_config(model=facts | {key: refused}))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_cache_of_another_type_is_one_that_the_server_is_told():
+    told = {"extra_args": ["--kv-cache-dtype", "fp8"]}
+    check_run(run_config(model={"kv_cache_dtype": "fp8"}, engine=told))
+    with pytest.raises(Refused, match=r"add engine.extra_args=\[--kv-cache-dtype,fp8\]"):
+        check_run(run_config(model={"kv_cache_dtype": "fp8"}, engine={"extra_args": ["--kv-cache-dtype=auto"]}))

@@ -55,11 +55,18 @@ def names_argument(word: str, names: Iterable[str]) -> bool:
     return name.startswith("-") and name.strip("-") != "" and any(each.startswith(name) for each in names)
 
 
+def find_word(words: Sequence[str], names: Iterable[str]) -> str | None:
+    """What the words give one of these arguments, the last one if several do; None without any."""
+    found = [_read_value(words, place) for place, word in enumerate(words) if names_argument(word, names)]
+    return found[-1] if found else None
+
+
 def find_number(words: Sequence[str], names: Iterable[str]) -> int | None:
     """The whole number that the words give one of these arguments, the last one if several do; None without any."""
-    found = None
-    for place, word in enumerate(words):
-        if names_argument(word, names):
-            value = word.partition("=")[2] if "=" in word else next(iter(words[place + 1 :]), "")
-            found = int(value) if value.isdecimal() else found
-    return found
+    found = [_read_value(words, place) for place, word in enumerate(words) if names_argument(word, names)]
+    return next((int(value) for value in reversed(found) if value.isdecimal()), None)
+
+
+def _read_value(words: Sequence[str], place: int) -> str:
+    word = words[place]
+    return word.partition("=")[2] if "=" in word else next(iter(words[place + 1 :]), "")

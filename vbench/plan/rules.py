@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from vbench.plan.blank_rules import check_blanks
 from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
 from vbench.plan.load_rules import check_lengths, check_shared_load
+from vbench.plan.model_rules import check_model
 from vbench.plan.name_rules import check_names
 from vbench.plan.positions import check_context, default_context
 from vbench.plan.resources import parse_minutes
@@ -35,6 +36,7 @@ def check_run(run: RunConfig) -> RunConfig:
     _check_heads(run)
     _check_experts(run)
     _check_weights(run)
+    check_model(run)
     check_extra_args(run.engine.extra_args)
     _check_front_ends(run.engine)
     _check_load(run)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from vbench.campaign.planning.wording import count, show_number
+from vbench.plan.cache_dtype import as_served
 from vbench.plan.forecast.estimate import Basis
 from vbench.plan.sizing.systems import System
 from vbench.schema import RunConfig
@@ -18,7 +19,7 @@ PREDICTED = (
 
 def explain(config: RunConfig, systems: Sequence[System], tokens: tuple[float, float]) -> Iterator[str]:
     """`config` is of any system, `systems` has the best one first, `tokens` are of a mean prompt and reply."""
-    best, model, (prompt, reply) = systems[0], config.model, tokens
+    best, model, (prompt, reply) = systems[0], as_served(config), tokens
     limits = config.workload.slo.limits.items()
     slo = ", ".join(f"{name.removesuffix('_ms').upper()} ≤ {limit:g} ms" for name, limit in limits)
     yield f"answer: {_describe_answer(best)}{_describe_ties(systems)}"

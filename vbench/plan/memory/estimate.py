@@ -11,6 +11,7 @@ from vbench.metrics.model_cost import group_kv_layers
 from vbench.metrics.model_facts import ByContent, Facts, read_facts
 from vbench.metrics.model_quantization import read_quantization
 from vbench.metrics.model_sizes import has_towers, size_weights
+from vbench.plan.cache_dtype import as_served
 from vbench.plan.extra_args import BLOCKS_OVERRIDE, find_number
 from vbench.plan.memory import profile
 from vbench.plan.memory.blocks import Pool, make_pool
@@ -117,7 +118,7 @@ def find_pool(config: RunConfig, layers: range | tuple[int, ...] | None = None) 
     split, facts = read_split(config), read_facts(config.model)
     steps = find_steps(config.engine, config.hardware.gpu, split.stages)
     held = facts if layers is None else replace(facts, layers=tuple(facts.layers[index] for index in layers))
-    kv = group_kv_layers(held, config.model.kv_cache_dtype)
+    kv = group_kv_layers(held, as_served(config).kv_cache_dtype)
     return make_pool(kv, split.tensor, steps.in_flight * steps.tokens)
 
 
@@ -136,7 +137,7 @@ def _fit_stage(
     most: int,
     measured: Spent | None,
 ) -> Fit:
-    utilization = config.engine.gpu_memory_utilization
+    utilization, served = config.engine.gpu_memory_utilization, as_served(config)
     usable = Term(
         "usable",
         count_usable(gpu, utilization),
@@ -170,7 +171,7 @@ def _fit_stage(
         kv_bytes_per_token=sum(
             each.bytes_per_token / each.heads * -(-each.heads // split.tensor) * each.layers
             for each in group_kv_layers(
-                replace(facts, layers=tuple(facts.layers[index] for index in stage.layers)), config.model.kv_cache_dtype
+                replace(facts, layers=tuple(facts.layers[index] for index in stage.layers)), served.kv_cache_dtype
             )
         ),
         max_context_tokens=longest,

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from vbench.metrics.experts import routes_alike
+from vbench.plan.cache_dtype import as_served
 from vbench.plan.memory.estimate import estimate_fit
 from vbench.plan.memory.steps import find_steps
 from vbench.plan.reach.simulation import Limits
@@ -101,7 +102,7 @@ def make_point(config: RunConfig, kv_tokens: float | None = None) -> Point:
     return Point(
         system=describe_system(config),
         gpu=gpu,
-        work=_remember(compute_work, config.model, tp, routes_alike(config.model, engine)),
+        work=_remember(compute_work, as_served(config), tp, routes_alike(config.model, engine)),
         tensor_parallel=tp,
         replicas=dp,
         limits=limits,
