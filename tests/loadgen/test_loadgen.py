@@ -103,7 +103,7 @@ def test_the_client_tells_facts_of_itself(one):
 
 
 def test_progress_tells_how_long_replies_have_streamed_and_in_how_many_gaps(one):
-    """From the first token on: waits and headers counted with it made the first seconds show 8.5 ms where 10 was true."""
+    """From the first token on: waits and headers counted with it made the first seconds show 8.5 ms for 10."""
     with running("--ttft-s", "0.3", "--itl-s", "0.01") as url:
         told = []
         asked = load(url, n=5, output_len=[20, 40, 60, 150, 150], scheduled=[0.0, 0.1, 0.2, 0.5, 0.9])
