@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -198,6 +199,28 @@ def test_a_server_that_is_not_there_is_an_error_of_each_request(one):
     assert all(error.startswith("cannot connect: ") for error in requests.error)
     assert np.isnan(requests.sent).all()
     assert requests.status.tolist() == [0] * 3
+
+
+def hang_up_at_once(listening):
+    """Resets each connection as it comes, as a server does that has no more open files (libuv's way out)."""
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+
+def test_a_server_that_closes_connections_as_they_come_fails_each_request_and_keeps_none_waiting(one):
+    """A request sent on a connection whose loss had been told before was awaited until the load's time limit."""
+    with socket.create_server(("127.0.0.1", 0), backlog=500) as listening:
+        threading.Thread(target=hang_up_at_once, args=(listening,), daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        requests, _ = one.run(load(url, n=300))
+        listening.shutdown(socket.SHUT_RDWR)
+    assert (requests.error != "").all()
+    assert "timeout" not in requests.error
 
 
 def test_an_unknown_host_is_an_error_of_each_request(one):

@@ -140,7 +140,7 @@ class Sender:
 
     async def connect_and_send(self, replica: Replica, index: int) -> None:
         try:
-            connection = await asyncio.wait_for(replica.open(self), CONNECT_TIMEOUT_S)
+            connection = await replica.open_for_a_request(self)
         except (OSError, asyncio.TimeoutError) as error:
             self.errors[index] = f"cannot connect: {error or 'no answer'}"
             self.count(replica, index)

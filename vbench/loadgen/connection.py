@@ -120,6 +120,13 @@ class Replica:
                 return connection
         return None
 
+    async def open_for_a_request(self, owner: Owner) -> Connection:
+        """Opens a connection for a request that is to be sent at once. Raises OSError; TimeoutError after a while."""
+        connection = await asyncio.wait_for(self.open(owner), CONNECT_TIMEOUT_S)
+        if connection.transport.is_closing():  # its loss was told already, and would never be told to the request
+            raise ConnectionResetError("the server closed the connection at once")
+        return connection
+
     async def open(self, owner: Owner) -> Connection:
         """Opens a new connection, however long it takes. Raises OSError; TLS errors are OSErrors too."""
         if self.unreachable:
