@@ -25,6 +25,11 @@ GPUS = "NVIDIA H100 80GB HBM3,NVIDIA H100 80GB HBM3"
         (("model=tiny", "rate=50", "slo={ttft_ms:", "500}", "prices={h100: 1}"), "quote it: 'slo={ttft_ms: 500}'"),
         ((*WORDS, "parallelism=tp2dp"), "parallelism: vbench size splits each replica over all its GPUs"),
         ((*WORDS, "parallelism.data_parallel_size=2"), "parallelism.data_parallel_size: vbench size splits"),
+        (
+            (*WORDS, "workload.max_concurrency=4"),
+            "workload.max_concurrency=4: workload.search=request_rate",
+        ),
+        ((*WORDS, "workload=conversations"), "workload=conversations comes in sessions"),
         ((*WORDS[:3], "slo={tftt_ms: 500}", *WORDS[4:]), "did you mean workload.slo.ttft_ms?"),
     ],
 )

@@ -96,6 +96,14 @@ def test_a_prediction_lies_in_its_range_and_a_tighter_slo_bears_less():
     assert predictor.predict(config(slo={"ttft_ms": 1e-6})).value == 0
 
 
+@pytest.mark.parametrize("slo", [{"ttft_ms": 500.0}, {"tpot_ms": 200.0}, {"e2el_ms": 60_000.0}])
+def test_no_limit_is_so_loose_that_a_replica_bears_more_than_it_serves_all_the_time(slo):
+    """500 requests at any rate end within a minute: it is the queue of those that follow that never ends."""
+    predictor = Predictor.default()
+    served = predictor.predict(config(num_prompts=8000)).output_throughput.value / 100  # requests/s, of 100 tokens each
+    assert 0.5 * served < CapacityPredictor(predictor).predict(config(slo=slo)).value < 1.1 * served
+
+
 @pytest.mark.slow
 def test_a_looser_limit_never_gives_less_even_if_each_is_asked_by_a_command_of_its_own():
     slos = [SLO | {"tpot_ms": 0.5 * 1.3**power} for power in range(12)]  # 0.5 to 9 ms

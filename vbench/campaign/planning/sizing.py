@@ -20,12 +20,13 @@ from vbench.plan.forecast.performance import name_system
 from vbench.plan.forecast.starts import Start, estimate_rehearsal, estimate_start, read_starts
 from vbench.plan.reach.predictor import Predictor
 from vbench.plan.rules import check_run
+from vbench.plan.search_rules import check_search
 from vbench.plan.sessions import Run, Session
 from vbench.plan.sizing.capacity import CapacityPredictor, find_measured
 from vbench.plan.sizing.choice import choose_next
 from vbench.plan.sizing.misfits import find_misfit
 from vbench.plan.sizing.systems import System, rank
-from vbench.schema import RunConfig, Search, from_plain
+from vbench.schema import Lengths, RunConfig, Search, from_plain
 from vbench.schema.errors import Refused
 from vbench.schema.record import Record, atomic
 from vbench.workload.prompts import lengths
@@ -170,6 +171,8 @@ def _keep_possible(configs: Sequence[RunConfig]) -> list[RunConfig]:
             raise Refused("hardware: name GPUs, as hardware=1xh100,2xh100 or 'prices={h100: 2.5}'")
         if not checked.workload.slo.limits:
             raise Refused("slo: name objectives in ms, as 'slo={ttft_ms: 500, tpot_ms: 50}'")
+        if checked.workload.lengths is not Lengths.trace:  # of which no rate is searched, but one is predicted
+            check_search(_make_search(checked).workload)
         kept.append(checked)
     if not kept:
         raise Refused(why)

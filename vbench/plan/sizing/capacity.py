@@ -11,18 +11,20 @@ from dataclasses import replace
 
 import numpy as np
 
+from vbench.metrics.goodput import has_grown
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.forecast.performance import name_system
 from vbench.plan.reach.latencies import Latencies, predict_latencies
 from vbench.plan.reach.points import Load, Point, make_point
 from vbench.plan.reach.predictor import Predictor
-from vbench.schema import RunConfig, Search, Slo, from_plain
+from vbench.schema import Lengths, RunConfig, Search, Slo, from_plain
 from vbench.schema.record import Record
+from vbench.workload.probe import WARM_UP, WINDOW
 
 SHARE = 0.99  # of the requests
 STEP = 1.04  # between the rates that are simulated
 LOWEST, HIGHEST = -100, 230  # their exponents: 0.02 to 8,000 requests/s
-REQUESTS = 500
+FEWEST, MOST = 2000, 8000  # requests that are simulated
 WIDTH = 2.0  # of a predicted range: limits are moved by so many median errors of 99th percentiles, of systems left out
 PRECISION = 0.05  # of a search: it stops when the levels that passed and failed are so close
 
@@ -36,7 +38,7 @@ class CapacityPredictor:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self._points: dict[str, Point] = {}  # at 1 request/s
+        self._points: dict[str, Point] = {}  # with MOST requests
         self._known: dict[tuple[str, int], Latencies] = {}
 
     def predict(self, config: RunConfig) -> Estimate | None:
@@ -68,27 +70,47 @@ class CapacityPredictor:
         return float(STEP**passed)
 
     def _is_borne(self, config: RunConfig, exponent: int, limits: Mapping[str, float]) -> bool:
+        latencies = self._simulate(config, exponent)
+        return not has_grown(latencies.e2el_ms) and latencies.share_within(limits) >= SHARE
+
+    def _simulate(self, config: RunConfig, exponent: int) -> Latencies:
+        """The latencies at a rate, over as long as a search at that rate would last."""
         key = name_system(config), exponent
         if key not in self._known:
-            point = self._find_point(config)
-            load = replace(point.load, arrivals=point.load.arrivals / STEP**exponent)
+            point, count = self._find_point(config), self._count_requests(config, exponent)
+            load = _pace(point.load, count, STEP**exponent)
             self._known[key] = predict_latencies(replace(point, load=load), self._predictor.efficiencies)
-        return self._known[key].share_within(limits) >= SHARE
+        return self._known[key]
+
+    def _count_requests(self, config: RunConfig, exponent: int) -> int:
+        """A rate that a replica bears for a moment, it need not bear for long: what it cannot serve piles up."""
+        if exponent == LOWEST:
+            return FEWEST
+        duration_s = float(np.mean(self._simulate(config, LOWEST).e2el_ms)) / 1e3
+        return min(max(FEWEST, math.ceil((WARM_UP + WINDOW) * duration_s * STEP**exponent)), MOST)
 
     def _find_point(self, config: RunConfig) -> Point:
         """The same requests in the same order for every rate and SLO: both are part of what seeds a workload."""
         name = name_system(config)
         if name not in self._points:
-            load = replace(config.workload, request_rate=1.0, num_prompts=REQUESTS, search=None, slo=Slo())
-            point = make_point(replace(config, workload=load))
-            self._points[name] = replace(point, load=_pace(point.load))
+            load = replace(config.workload, request_rate=1.0, num_prompts=_count_most(config), search=None, slo=Slo())
+            self._points[name] = make_point(replace(config, workload=load))
         return self._points[name]
 
 
-def _pace(load: Load) -> Load:
-    """The load at 1 request/s on average; a trace has a rate of its own."""
-    last = float(np.max(load.arrivals, initial=0.0))
-    return replace(load, arrivals=load.arrivals * (len(load.arrivals) - 1) / last) if last else load
+def _count_most(config: RunConfig) -> int:
+    """A trace has no more requests than rows, which are counted by now."""
+    load = config.workload
+    return min(load.request_count, MOST) if load.lengths is Lengths.trace else MOST
+
+
+def _pace(load: Load, count: int, rate: float) -> Load:
+    """The first requests of the load at this rate on average; a trace has a rate of its own."""
+    lengths, arrivals = load.lengths[:count], load.arrivals[:count]
+    last = float(np.max(arrivals, initial=0.0))
+    if last:
+        arrivals = arrivals * ((len(arrivals) - 1) / last / rate)
+    return replace(load, lengths=lengths, arrivals=arrivals)
 
 
 def find_measured(config: RunConfig, records: Iterable[Record]) -> Estimate | None:
