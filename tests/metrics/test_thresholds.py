@@ -311,6 +311,26 @@ def test_prompts_may_end_a_twentieth_before_the_duration(last_s, warned):
     assert "out_of_prompts" not in codes(made, num_prompts=120)
 
 
+@pytest.mark.parametrize(
+    ("first_s", "sent_s", "told"),
+    [
+        ([0.10, 0.11, 0.15], 0.0, "in one moment after one burst, so TTFT has 1 of the 5 samples"),
+        ([0.10, 0.11, 0.151], 0.0, "a median needs: set workload.repeats=3 before"),
+        ([0.1, 0.2, 0.3, 0.4, 0.401], 0.0, "4 moments"),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.501], 0.0, ""),  # 5 samples
+        ([0.1, 0.2, 0.3], 0.0, ""),  # each request has a moment of its own: that they are few is said
+        ([0.10, 0.11, 0.15], 0.1, "one moment"),
+        ([0.10, 0.11, 0.15], 0.101, ""),  # sent when another had been answered: no burst
+    ],
+)
+def test_first_tokens_of_one_step_are_one_sample(first_s, sent_s, told):
+    made = requests(*([(first, 1), (first + 0.1, 1)] for first in first_s), sent=[0.0] * (len(first_s) - 1) + [sent_s])
+    (warning,) = judge(made, run_config().workload, {}).warnings
+    assert warning.code == "few_samples"
+    assert ("all first tokens came in" in warning.sentence) is bool(told)
+    assert told in warning.sentence
+
+
 def test_few_samples_counts_what_was_measured():
     sent, load = np.array([0.0] * 20 + [5.0] * 299), run_config(workload={"warmup_s": 1.0}).workload
     assert judge(many(319, sent=sent), load, {}).warnings == []

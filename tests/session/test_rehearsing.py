@@ -2,7 +2,7 @@
 
 import pytest
 
-from vbench.session.rehearsal import Pace, choose_budget_s, shape
+from vbench.session.rehearsal import Pace, choose_budget_s, is_warm, shape
 from vbench.session.rehearsal_facts import Rehearsal
 from vbench.session.stepwalk import Finding, Step, judge_sample, one_step, sample_sizes, walk_sizes
 
@@ -45,6 +45,28 @@ def test_a_shape_that_is_rehearsed_keeps_to_the_context_and_its_prompts_to_a_few
 )
 def test_a_shape_is_warm_once_neither_its_time_nor_its_ttft_falls_by_a_tenth(now, settled):
     assert now.has_settled(Pace(2.0, 0.5)) is settled
+
+
+@pytest.mark.parametrize(
+    ("complete", "settled_before", "compiled", "ttft_s", "warm"),
+    [
+        (True, True, ["k"], 0.5, True),  # the log would tell of a compilation, and the front ends are warm
+        (True, False, [], 0.5, False),  # the first shape warms the front ends up
+        (False, True, [], 0.5, False),  # a log that tells of some compilations only
+        (False, True, [], 0.0199, True),
+        (True, False, ["k"], 0.0199, False),
+    ],
+)
+def test_after_the_first_shape_one_round_is_enough_where_the_log_has_every_compilation(
+    complete, settled_before, compiled, ttft_s, warm
+):
+    done = Rehearsal(0.0, 60.0, compiled=compiled, front_ends_warm=settled_before)
+    assert is_warm(Pace(2.0, ttft_s), None, done, complete) is warm
+
+
+def test_a_shape_that_has_got_faster_is_not_warm_whatever_the_log_tells():
+    done = Rehearsal(0.0, 60.0, front_ends_warm=True)
+    assert not is_warm(Pace(1.0, 0.2), Pace(2.0, 0.5), done, complete=True)
 
 
 def test_the_sample_goes_down_evenly_and_has_each_size_divisible_by_16_and_not():

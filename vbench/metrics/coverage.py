@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vbench.metrics.definitions import is_measured, is_success
 from vbench.metrics.quantiles import needed
+from vbench.metrics.stalls import SAME_STEP_S, ends_of_replies
 from vbench.schema import Workload
 from vbench.schema.record import Reason, Requests
 
@@ -58,4 +61,25 @@ def few_samples(requests: Requests, load: Workload) -> Reason | None:
     if answered >= needed(99):
         return None
     sentence = f"p99 needs {needed(99)} replies for a bound with 95 % confidence: the slowest of {answered} is none"
-    return Reason("few_samples", sentence)
+    return Reason("few_samples", sentence + _few_moments(requests))
+
+
+def _few_moments(requests: Requests) -> str:
+    """What to add where the first tokens of one burst came in so few moments that their median has no bound.
+
+    Requests that are sent together share the engine's steps: 19 first tokens from one step are one sample of TTFT.
+    """
+    first, _ = ends_of_replies(requests)
+    waiting = np.sort(first[~np.isnan(first)])
+    replies, moments = len(waiting), 0
+    if not replies or np.nanmax(requests.sent, initial=0.0) > waiting[0]:  # the load is no single burst
+        return ""
+    while len(waiting):
+        moments, waiting = moments + 1, waiting[waiting > waiting[0] + SAME_STEP_S]
+    if moments >= min(replies, needed(50)):
+        return ""
+    count = "one moment" if moments == 1 else f"{moments} moments"
+    return (
+        f"; all first tokens came in {count} after one burst, so TTFT has {moments} of the {needed(50)} samples that a "
+        f"median needs: set workload.repeats={math.ceil(needed(50) / moments)} before comparing TTFT"
+    )

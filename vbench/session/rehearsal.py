@@ -6,7 +6,8 @@ rehearsal starts with the largest run. It sends as many requests at once as the 
 run's prompt lengths and with replies that end one after another, so that the decode batch shrinks to one. It repeats
 each shape until the log shows no compilation, no pause is unexplained, and the shape takes no less time than before:
 vLLM does not log a kernel's second compilation for other constants, and the first bursts through a new front end reach
-the engine more slowly (median TTFT of 160 requests at once on an H200: 648, 510, 471 ms, with nothing compiled).
+the engine more slowly (median TTFT of 160 requests at once on an H200: 648, 510, 471 ms, with nothing compiled). Once
+the front ends are warm by the first shape, an engine whose log has every compilation gets each further shape once.
 
 A server without a log (it was already running, and is not ours) and one that gets no load (`workload=none`) get one
 request, to check that they answer. If it is not ready yet and says when to ask again, it is asked then.
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from vbench.engine.compilelog import LogPosition
+from vbench.engine.compilelog import VERBOSE_MONITOR, LogPosition
 from vbench.engine.readiness import NOT_READY, find_retry_after
 from vbench.loadgen import Load
 from vbench.metrics.definitions import is_success, latencies, metrics
@@ -76,6 +77,17 @@ class Pace:
         return self.seconds >= SETTLED * before.seconds and (
             self.ttft_s >= SETTLED * before.ttft_s or self.ttft_s < SHORT_TTFT_S
         )
+
+
+def is_warm(now: Pace, before: Pace | None, done: Rehearsal, complete: bool) -> bool:
+    """Whether a round in which nothing was compiled shows that its shape is warm; `before` is its round before.
+
+    `complete`: the log has every compilation, so a shape's first round tells what it still needs. Else the first round
+    is enough only where nothing was compiled at all and its TTFT is short.
+    """
+    if before:
+        return now.has_settled(before)
+    return (complete and done.front_ends_warm) or (not done.compiled and now.ttft_s < SHORT_TTFT_S)
 
 
 async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) -> dict[str, Any]:
@@ -202,8 +214,10 @@ async def _load_until_warm(context: SessionContext, servers: Servers, shape: Sha
             await servers.counters()  # raises if the server is dying
             return
         now = Pace(float(np.nanmax(requests.finished)), _median(latencies(requests).ttft))
-        settled = now.has_settled(before) if before else not done.compiled and now.ttft_s < SHORT_TTFT_S
-        if settled and not kernels and not _has_unexplained_pause(requests, done, servers):
+        complete = servers.facts.get("kernel_monitor") == VERBOSE_MONITOR
+        warm = is_warm(now, before, done, complete)
+        if warm and not kernels and not _has_unexplained_pause(requests, done, servers):
+            done.front_ends_warm |= before is not None
             return
         before = now
     done.left_out += before is None
