@@ -52,6 +52,13 @@ def run(lengths, arrivals=None, most=None, front=FREE, **limits):
     return simulate(costs(), Limits(**given), front, pairs, at, most)
 
 
+def test_a_system_is_named_with_its_split():
+    whole = config("qwen3_30b_a3b", "h200", gpus=2, tp=2)
+    spread = dataclasses.replace(whole, parallelism=dataclasses.replace(whole.parallelism, enable_expert_parallel=True))
+    assert make_point(whole).system.endswith(" · tp2")
+    assert make_point(spread).system.endswith(" · tp2ep")  # else each would be left out with the other
+
+
 def test_one_request_takes_a_prefill_and_a_decode_step_for_each_further_token():
     step, line = costs(), run([(100, 50)])
     first = step.seconds(100.0, 1.0, 0.0, 100 * 50.0)

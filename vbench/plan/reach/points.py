@@ -12,6 +12,7 @@ from vbench.metrics.experts import routes_alike
 from vbench.plan.cache_dtype import as_served
 from vbench.plan.memory.estimate import estimate_fit
 from vbench.plan.memory.steps import find_steps
+from vbench.plan.naming import split_name
 from vbench.plan.reach.simulation import Limits
 from vbench.plan.reach.work import Work, compute_work
 from vbench.schema import Gpu, Lengths, RunConfig, Workload
@@ -71,14 +72,7 @@ class Point:
 
 def describe_system(config: RunConfig) -> str:
     """Model, GPUs and split, as `llama8b · 2xh100 · tp2`: what leave-one-out leaves out together."""
-    split = config.parallelism
-    sizes = (
-        ("tp", split.tensor_parallel_size),
-        ("pp", split.pipeline_parallel_size),
-        ("dp", split.data_parallel_size),
-    )
-    named = "".join(f"{name}{size}" for name, size in sizes if size and size > 1) or "tp1"
-    return f"{config.model.name} · {config.hardware.name} · {named}"
+    return f"{config.model.name} · {config.hardware.name} · {split_name(config.parallelism)}"
 
 
 def make_point(config: RunConfig, kv_tokens: float | None = None) -> Point:
