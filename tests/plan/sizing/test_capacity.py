@@ -1,4 +1,5 @@
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from vbench.plan.reach.predictor import Predictor
 from vbench.plan.rules import check_run
 from vbench.plan.sizing.capacity import CapacityPredictor, find_measured
 from vbench.schema import to_plain
+from vbench.schema.errors import Refused
 from vbench.schema.record import Failure, Reason, Record
 
 SLO = {"ttft_ms": 500.0, "tpot_ms": 50.0}
@@ -102,6 +104,20 @@ def test_no_limit_is_so_loose_that_a_replica_bears_more_than_it_serves_all_the_t
     predictor = Predictor.default()
     served = predictor.predict(config(num_prompts=8000)).output_throughput.value / 100  # requests/s, of 100 tokens each
     assert 0.5 * served < CapacityPredictor(predictor).predict(config(slo=slo)).value < 1.1 * served
+
+
+def test_a_trace_of_few_rows_tells_no_rate_that_is_borne_all_the_time(tmp_path):
+    rows = [{"timestamp": 100 * row, "input_length": 200, "output_length": 100} for row in range(2000)]
+    (tmp_path / "trace.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    trace = {"lengths": "trace", "path": str(tmp_path / "trace.jsonl"), "trace": {"time_unit": "ms"}}
+    whole, few = (
+        check_run(replace(made, workload=replace(made.workload, num_prompts=count)))
+        for count in (None, 1999)
+        for made in [run_config(hardware={"gpus": 1, "gpu": H100}, workload=trace | {"slo": SLO})]
+    )
+    assert 1 < CapacityPredictor(Predictor.default()).predict(whole).value < 200
+    with pytest.raises(Refused, match=r"^workload\.num_prompts=1999: so few rows"):
+        CapacityPredictor(Predictor.default()).predict(few)
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ class Sizing:
                 raise Refused(f"hydra/launcher={launcher}: measurements run on {', '.join(NAMES)}")
             if self._configs[0].launcher.detach:
                 raise Refused("launcher.detach=true: measure=true waits for each session; leave it out")
+            check_search(_make_search(self._configs[0]).workload)
             told = self.measure(budget_gpu_hours, lambda search: story.carry_out([search], backend(launcher)))
         found = self._rank(read_records())
         path, systems, tokens = self._write(found), [each.system for each in found], self._mean_tokens()

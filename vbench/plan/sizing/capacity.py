@@ -18,6 +18,7 @@ from vbench.plan.reach.latencies import Latencies, predict_latencies
 from vbench.plan.reach.points import Load, Point, make_point
 from vbench.plan.reach.predictor import Predictor
 from vbench.schema import Lengths, RunConfig, Search, Slo, from_plain
+from vbench.schema.errors import Refused
 from vbench.schema.record import Record
 from vbench.workload.probe import WARM_UP, WINDOW
 
@@ -99,9 +100,14 @@ class CapacityPredictor:
 
 
 def _count_most(config: RunConfig) -> int:
-    """A trace has no more requests than rows, which are counted by now."""
+    """A trace has no more requests than rows, which are counted by now. Raises Refused if they are too few."""
     load = config.workload
-    return min(load.request_count, MOST) if load.lengths is Lengths.trace else MOST
+    if load.lengths is not Lengths.trace:
+        return MOST
+    if load.request_count < FEWEST:
+        given = f"workload.num_prompts={load.request_count}"
+        raise Refused(f"{given}: so few rows of a trace tell no rate that is borne all the time; {FEWEST:,} at least")
+    return min(load.request_count, MOST)
 
 
 def _pace(load: Load, count: int, rate: float) -> Load:
