@@ -4,12 +4,14 @@
 
 An answer counts as right if 99 % of the requests of long loads meet the SLO at 10 % less than it, and fewer do at 10 %
 more. The script prints the answers on each engine, a wrong one with "!", and how long the probes would have taken. The
-engines of UNSEEN were added after the search's constants had been chosen, and are counted apart.
+engines of UNSEEN were added after the search's constants had been chosen, and are counted apart. So are those of
+UNSTEADY: their hosts drift, or stand still now and then.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -48,7 +50,18 @@ UNSEEN = {
     ),
     "whole latency": Case(SimulatedEngine(0.018, 0.0009, 8e-5, jitter=0.3, places=64), {"e2el_ms": 25_000.0}),
 }
-ENGINES = SEEN | UNSEEN
+
+
+def drift(second: float) -> float:
+    """A host whose speed goes up and down by some per cent, within seconds and within minutes."""
+    return 1 + 0.02 * (math.sin(second / 5.3) + math.sin(second / 23.9 + 1) + math.sin(second / 71.3 + 2))
+
+
+UNSTEADY = {
+    "drifts": Case(SimulatedEngine(0.011, 0.0003, 6e-5, jitter=0.1, slow=drift), USUAL),
+    "pauses": Case(SimulatedEngine(0.011, 0.0003, 6e-5, jitter=0.1, stall_s=0.8, stall_every_s=100), USUAL),
+}
+ENGINES = SEEN | UNSEEN | UNSTEADY
 KINDS = ("max_concurrency", "request_rate")
 
 
@@ -75,7 +88,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ENGINES)}; all by default")
     options = parser.parse_args()
     for kind in [options.kind] if options.kind else KINDS:
-        for label, engines in (("engines", SEEN), ("unseen engines", UNSEEN)):
+        for label, engines in (("engines", SEEN), ("unseen engines", UNSEEN), ("unsteady hosts", UNSTEADY)):
             chosen = [name for name in engines if name in (options.names or ENGINES)]
             right = sum(report(name, kind, options.seeds, options.first) for name in chosen)
             print(f"{kind}, {label}: {right} of {len(chosen) * options.seeds} within 10 %\n", flush=True)

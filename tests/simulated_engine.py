@@ -6,6 +6,9 @@
 It works in steps, as vLLM does: each step gives every running sequence one token and fills the rest of its token budget
 with prompts, first come, first served. A step takes `base_s`, `per_sequence_s` for each running sequence and
 `per_prompt_token_s` for each prompt token in it.
+
+Hosts are not always equally fast: `slow` gives the factor of a step's time by the host's clock, at whose `since_s` the
+load begins.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +36,8 @@ class SimulatedEngine:
     jitter: float = 0.0  # sigma of the lognormal factor of each step's time
     stall_s: float = 0.0  # a pause of the whole engine …
     stall_every_s: float = math.inf  # … after each so many seconds in the mean
+    slow: Callable[[float], float] | None = None
+    since_s: float = 0.0
 
     def serve(self, due_s, lengths, max_concurrency, rng) -> Requests:
         """Serves n requests, due at these times, (n,), with these (prompt, reply) tokens, (n, 2)."""
@@ -104,6 +110,8 @@ class _Run:
         engine = self.engine
         jitter = math.exp(engine.jitter * self.rng.standard_normal()) if engine.jitter else 1.0
         took = engine.base_s + engine.per_sequence_s * len(self.running) + engine.per_prompt_token_s * prompt_tokens
+        if engine.slow:
+            took *= engine.slow(engine.since_s + self.now)
         stalled = engine.stall_s > 0 and self.rng.random() < took * jitter / engine.stall_every_s
         return took * jitter + engine.stall_s * stalled
 

@@ -19,6 +19,7 @@ from vbench.workload.prompts import draw_lengths
 from vbench.workload.search import answer, is_whole, next_question
 from vbench.workload.sharing import find_script
 
+HOUR_S = 3600.0  # between the searches of two seeds: they meet the host at other times
 REPORT_S = 0.1  # between two reports of a load's progress
 
 
@@ -40,7 +41,7 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int,
         duration = durations[max(below)] if below else min(durations.values(), default=None)
         plan = probe_plan(config, question, duration)
         rng = np.random.default_rng([seed, question.attempt, int(question.level * 1e6)])
-        requests = end_early(plan, serve(engine, plan.config, rng), slo)
+        requests = end_early(plan, serve(replace(engine, since_s=seed * HOUR_S + found.seconds), plan.config, rng), slo)
         judged = is_steady(plan, requests)
         met = meets_slo(requests, slo)[judged]
         pressure, spread = compute_pressure(requests, judged, slo)
@@ -110,7 +111,7 @@ def true_share(engine, slo, kind, level):
     sent = run_config(workload={"num_prompts": count, **load})
     met = []
     for seed in range(100, 106):
-        requests = serve(engine, sent, np.random.default_rng(seed))
+        requests = serve(replace(engine, since_s=seed * HOUR_S), sent, np.random.default_rng(seed))
         skipped = 4 * int(level) if kind == "max_concurrency" else int(120 * level)
         met.append(meets_slo(requests, slo)[skipped : -max(2 * int(level), 1)].mean())
     return np.mean(met)

@@ -250,6 +250,18 @@ def test_answers_are_within_a_tenth_of_the_true_capacity(name, kind):
     assert sum(right) >= 2, answers
 
 
+def test_a_pause_of_the_engine_in_the_first_probe_does_not_hold_a_search_at_its_level():
+    """It was answered by 4 at once after 40 probes; without the pause by 185."""
+    steady = SimulatedEngine(0.012, 0.00018, 1e-5)
+    paused = replace(steady, slow=lambda second: 60.0 if 0.3 <= second < 0.33 else 1.0)
+    load = {"lengths": "random", "input_len": [16, 64], "output_len": [8, 24]}
+    slo = {"ttft_ms": 500.0, "tpot_ms": 50.0}
+    undisturbed, found = (search(engine, slo, "max_concurrency", 0, **load) for engine in (steady, paused))
+    assert found.probes[0].met < found.probes[0].of
+    assert found.answer == pytest.approx(undisturbed.answer, rel=0.1)
+    assert len(found.probes) <= len(undisturbed.probes) + 4
+
+
 def test_the_pressure_is_that_of_the_objective_nearest_to_its_limit_and_so_is_the_spread():
     made = requests(*([(0.1 + 0.01 * n, 1), (5.0, 10)] for n in range(1, 101)), sent=[0.0] * 100)
     judged = np.ones(100, bool)

@@ -97,6 +97,23 @@ def test_no_level_is_tried_beyond_where_the_latencies_of_the_last_two_point(low,
     assert next_question([pressed(4, low), pressed(16, high)], whole=True).level == level
 
 
+def test_the_climb_never_asks_for_the_level_that_passed_again():
+    """A tenth more than 4 at once would be 4; a search asked for it 38 times after the engine had paused once."""
+    paused = pressed(4, 1.49, met=4, of=6)
+    passed = [pressed(2, 0.25, met=8, of=8), *[pressed(4, 0.26, met=100, of=100)] * 2]
+    assert next_question([paused, *passed], whole=True).level == 16
+    assert next_question([pressed(2, 0.5), pressed(4, 0.99)], whole=True).level == 5
+    assert next_question([pressed(4, 0.5), pressed(9, 0.99)], whole=True).level == 10
+
+
+def test_the_climb_goes_by_the_probe_of_a_level_that_was_not_disturbed():
+    """All levels rather pass there. A probe that cannot be trusted tells nothing."""
+    low, high = pressed(4, 0.2), pressed(16, 0.5, met=300, of=300)
+    slow = pressed(16, 1.4, met=299, of=300)
+    assert next_question([low, slow, high], whole=True).level == 36
+    assert next_question([low, replace(pressed(16, 0.1), trusted=False), high], whole=True).level == 36
+
+
 def test_the_highest_level_is_not_jumped_over():
     assert next_question([pressed(4096, 0.1)], whole=True).level == HIGHEST
 

@@ -119,5 +119,8 @@ class Levels:
     def pressure(self, level: float) -> float:
         return max((probe.pressure for probe in self.probes_at(level)), default=math.nan)
 
+    def least_pressure(self, level: float) -> float:
+        return min((probe.pressure for probe in self.probes_at(level) if probe.trusted), default=math.nan)
+
     def probes_at(self, level: float) -> list[Probe]:
         return [probe for probe in self.probes if probe.level == level]

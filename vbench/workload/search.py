@@ -108,19 +108,24 @@ class _State:
         if top >= HIGHEST:
             sure = self.seen.chances[top].meets >= SURE and self.seen.chances[top].fails <= ERROR
             return None if sure or self.seen.is_given_up(top) else self._ask(top, exploring=False)
-        step = LONG_STEP if self.whole and self.seen.pressure(top) <= ROOM else STEP
+        step = LONG_STEP if self.whole and self.seen.least_pressure(top) <= ROOM else STEP
         level = min(top * step, max(self._extrapolate(), top * SHORT_STEP), HIGHEST)
-        return self._ask(float(math.floor(level)) if self.whole else float(f"{level:.3g}"), exploring=True)
+        return self._ask(
+            max(float(math.floor(level)), top + 1) if self.whole else float(f"{level:.3g}"), exploring=True
+        )
 
     def _extrapolate(self) -> float:
-        """The level at which the pressure should reach 1; inf if it does not grow."""
+        """The level at which the pressure should reach 1; inf if it does not grow.
+
+        All levels rather pass here. What made one of a level's probes slow nevertheless was a passing moment.
+        """
         if self.seen.error <= UNSURE:
             return self.seen.crossing / MARGIN
         if len(self.seen.levels) < 2:
             return math.inf
         low, high = self.seen.levels[-2:]
-        growth = (self.seen.pressure(high) - self.seen.pressure(low)) / (high - low)
-        return high + (1 - self.seen.pressure(high)) / growth if growth > 0 else math.inf
+        growth = (self.seen.least_pressure(high) - self.seen.least_pressure(low)) / (high - low)
+        return high + (1 - self.seen.least_pressure(high)) / growth if growth > 0 else math.inf
 
     def _settle(self, lowest: float) -> Question | None:
         """Narrows the capacity down, then measures the level that is probably close to it."""
