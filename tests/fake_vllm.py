@@ -205,6 +205,11 @@ class Engine:
         self.paused = False
         self.batches: deque[Batch] = deque()
 
+    @property
+    def capacity(self) -> int:
+        """Tokens of the KV caches of all its engines."""
+        return self.options.kv_cache_tokens * self.options.data_parallel_size
+
     def start(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.due = time.perf_counter()
@@ -228,7 +233,7 @@ class Engine:
     def schedule(self) -> None:
         if self.options.hold and self.options.hold.exists():
             return
-        while self.waiting and len(self.running) < self.options.max_num_seqs:
+        while self.waiting and len(self.running) < self.options.max_num_seqs * self.options.data_parallel_size:
             stream = self.waiting.popleft()
             stream.first_at = time.perf_counter() + self.options.ttft_s
             self.prompt_tokens += stream.prompt_tokens
@@ -323,7 +328,7 @@ class Engine:
         values = {
             "vllm:num_requests_running": ("gauge", len(self.running)),
             "vllm:num_requests_waiting": ("gauge", len(self.waiting)),
-            "vllm:kv_cache_usage_perc": ("gauge", min(held / self.options.kv_cache_tokens, 1.0)),
+            "vllm:kv_cache_usage_perc": ("gauge", min(held / self.capacity, 1.0)),
             "vllm:num_preemptions_total": ("counter", 0),
             "vllm:prompt_tokens_total": ("counter", self.prompt_tokens),
             "vllm:generation_tokens_total": ("counter", self.generation_tokens),
@@ -333,13 +338,17 @@ class Engine:
             "fake:connections_total": ("counter", self.connections),
             "fake:most_requests_in_flight": ("gauge", self.most_in_flight),
         }
-        labels = f'engine="0",model_name="{self.options.served_model_name}"'
+        served, engines = f'model_name="{self.options.served_model_name}"', self.options.data_parallel_size
         lines = []
         for name, (kind, value) in values.items():
-            lines += [f"# HELP {name} As vLLM's.", f"# TYPE {name} {kind}", f"{name}{{{labels}}} {float(value)}"]
+            lines += [f"# HELP {name} As vLLM's.", f"# TYPE {name} {kind}"]
+            for engine in range(engines):  # the last has what does not divide; a share of a cache is each one's own
+                part = value if "perc" in name else value // engines + (value % engines if engine == engines - 1 else 0)
+                lines.append(f'{name}{{engine="{engine}",{served}}} {float(part)}')
         lines += ["# HELP vllm:request_success_total As vLLM's.", "# TYPE vllm:request_success_total counter"]
         for reason, count in self.finished.items():
-            lines.append(f'vllm:request_success_total{{{labels},finished_reason="{reason}"}} {float(count)}')
+            labels = f'engine="0",{served},finished_reason="{reason}"'
+            lines.append(f"vllm:request_success_total{{{labels}}} {float(count)}")
         return "\n".join(lines) + "\n"
 
 
@@ -512,8 +521,8 @@ class Connection(asyncio.Protocol):
 # ------------------------------------------------------------------------------------------------ start, as vLLM starts
 
 
-def log(line: str) -> None:
-    print(f"INFO 11-01 12:00:00 [fake_vllm.py:1] {line}", flush=True)
+def log(line: str, process: str = "") -> None:
+    print(f"{process}INFO 11-01 12:00:00 [fake_vllm.py:1] {line}", flush=True)
 
 
 def log_compilation(kernel: str) -> None:
@@ -578,10 +587,11 @@ def fit_context(options: argparse.Namespace) -> None:
             f"is {fits}. Try increasing `gpu_memory_utilization` or decreasing `max_model_len` when initializing the "
             "engine."
         )
-    log(f"GPU KV cache size: {fits:,} tokens")
-    log(
-        f"Maximum concurrency for {options.max_model_len:,} tokens per request: {fits / options.max_model_len:.2f}x",
-    )
+    for engine in range(options.data_parallel_size):
+        process = f"(EngineCore_DP{engine} pid={os.getpid()}) " if options.data_parallel_size > 1 else ""
+        log(f"GPU KV cache size: {fits:,} tokens", process)
+        requests = fits / options.max_model_len
+        log(f"Maximum concurrency for {options.max_model_len:,} tokens per request: {requests:.2f}x", process)
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -628,6 +638,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     vllm.add_argument("--served-model-name")
     vllm.add_argument("--max-model-len", default="131072")
     vllm.add_argument("--max-num-seqs", type=int, default=1 << 30)
+    vllm.add_argument("--data-parallel-size", type=int, default=1, help="engines that log and count for themselves")
     vllm.add_argument("--max-num-batched-tokens", type=int, default=1 << 30)
     vllm.add_argument("--jit-monitor-verbose", action="store_true")
     vllm.add_argument("--enable-force-include-usage", action="store_true")

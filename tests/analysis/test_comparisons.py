@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 
@@ -238,6 +239,20 @@ def test_the_ideal_is_the_smaller_system_doubled_at_twice_the_load():
         [80, 2400, 14], [160, 4800, 18], [320, 9600, 26],
     ]  # fmt: skip
     assert set(ideal["system_label"]) == {"2 copies of 1xh100 · tp1, ideal"}
+
+
+def test_engines_that_share_experts_are_a_split_of_their_own_beside_records_older_than_that_key():
+    older, newer = two_ways(), []
+    for record in older:
+        del record.config["parallelism"]["attention_data_parallel_size"]
+    for n in (80, 160, 320):
+        made = records.record(num_prompts=n, output_throughput=54 * n, median_itl_ms=8 + n / 12, gpus=2)
+        split = made.config["parallelism"] | {"attention_data_parallel_size": 2, "enable_expert_parallel": True}
+        name = made.name.replace("tp1", "adp2ep")
+        newer.append(dataclasses.replace(made, config=made.config | {"parallelism": split}, name=name, run_key=name))
+    table = found(*older, *newer)["splits"].table
+    assert table.loc["llama8b · 2xh100 · adp2ep / tp2", "output tokens/s"].startswith("1.20")
+    assert table.loc["llama8b · 2xh100 · dp2 / tp2", "output tokens/s"].startswith("0.600")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ REFUSALS = {
     "hardware=4": "hardware=4: no such choice; did you mean 4x",
     "+=1": "+=1: a key is missing",
     "parallelism=tp3pp2": "this split: parallelism.tensor_parallel_size=3 parallelism.pipeline_parallel_size=2",
+    "parallelism=adp4": "this split: parallelism.attention_data_parallel_size=4",
     "hardware=3xh100": "the sizes are 1, 2, 4, 8; for 3 GPUs: hardware=1xh100 hardware.gpus=3",
     "hardware=2xh10": "no GPU h10 is known: did you mean h100?",
     "hardware=2xzzzz": "a file conf/gpu/zzzz.yaml adds it (docs/own-gpu.md",

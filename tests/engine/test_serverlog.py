@@ -173,6 +173,10 @@ def test_a_good_start_tells_the_size_of_its_kv_cache_and_how_many_full_contexts_
     log = "INFO [x.py:1] GPU KV cache size: 2,051,840 tokens, Maximum concurrency for 2,000 tokens per request: 1,025.92x\n"
     assert read_facts(log) == {"kv_cache_tokens": 2_051_840, "full_context_requests": 1025.92}
     assert read_facts("KV cache size: 10 tokens\nKV cache size: 20 tokens\n") == {"kv_cache_tokens": 20}  # made anew
+    engines = [f"(EngineCore_DP{n} pid={n}) INFO [k.py:1] GPU KV cache size: {n}0,000 tokens" for n in (3, 2, 4)]
+    assert read_facts("\n".join(engines)) == {"kv_cache_tokens": 20_000}  # each has its own
+    again = f"{engines[1].replace('20,', '50,')}\n"
+    assert read_facts("\n".join([*engines, again])) == {"kv_cache_tokens": 30_000}
     of_workers = [f"(Worker_PP{n} pid={n}) INFO [w.py:560] Available KV cache memory: {n}7.61 GiB" for n in (6, 5)]
     assert read_facts("\n".join(of_workers)) == {"kv_cache_gib": 57.61}
     on_cpu = (

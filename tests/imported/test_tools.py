@@ -274,6 +274,16 @@ def test_decode_throughput_of_split_gpus_is_multiplied_by_the_decode_gpus():
     assert "per_decode_gpu" in {each.code for each in found.warnings}
 
 
+@pytest.mark.parametrize(("attention", "split", "name"), [("true", (1, 2), "adp2ep"), ("false", (2, None), "tp2ep")])
+def test_attention_that_each_gpu_copies_is_no_tensor_parallelism(attention, split, name):
+    result = json.loads((SAMPLES / "inferencex_agg.json").read_text())
+    [found] = convert(result | {"ep": 2, "dp_attention": attention})
+    parallelism = found.config["parallelism"]
+    assert (parallelism["tensor_parallel_size"], parallelism.get("attention_data_parallel_size")) == split
+    assert found.config["hardware"]["gpus"] == 2
+    assert f" · {name} · " in found.name
+
+
 def test_failed_requests_of_a_tool_make_the_run_invalid():
     result = json.loads((SAMPLES / "guidellm.json").read_text())
     result["benchmarks"][0]["metrics"]["request_totals"] = {
@@ -376,6 +386,19 @@ def test_our_report_is_read_back_with_the_same_numbers_also_as_yaml(tmp_path):
     same = ("output_throughput", "median_ttft_ms", "p99_itl_ms", "mean_tpot_ms", "completed", "total_output_tokens")
     assert {key: found.metrics[key] for key in same} == pytest.approx({key: made.metrics[key] for key in same})
     assert found.environment["metadata"]["tool"] == "vbench 0.1.0"
+
+
+@pytest.mark.parametrize("dp", [1, 2])
+def test_our_report_keeps_engines_that_share_experts_apart_from_copies(dp):
+    made = records.record(gpus=4 * dp, tp=2, dp=dp)
+    made.config["parallelism"] |= {"attention_data_parallel_size": 2, "enable_expert_parallel": True}
+    report = json.loads(json.dumps(benchmark_report(made)))
+    SCHEMA.validate(report)
+    parallelism = report["scenario"]["stack"][0]["standardized"]["accelerator"]["parallelism"]
+    assert (parallelism["tp"], parallelism["dp"], parallelism["ep"]) == (2, 2, 4)
+    [found] = convert(report)
+    kept = ("tensor_parallel_size", "attention_data_parallel_size", "data_parallel_size", "enable_expert_parallel")
+    assert {key: found.config["parallelism"][key] for key in kept} == dict(zip(kept, (2, 2, dp, True), strict=True))
 
 
 def test_another_tools_report_keeps_its_latencies_a_token_under_the_tools_name():

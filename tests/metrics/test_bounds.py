@@ -55,6 +55,7 @@ BUSY = {"gpu_mean_utilization": 90.0, "mbu_weights": 0.29}
         (QUEUE, {"server_mean_requests_waiting": 0.8}, SCHEDULER),
         (QUEUE, {"server_max_requests_running": 7.0}, SCHEDULER),
         (QUEUE, {"data_parallel_size": 2}, SCHEDULER),
+        (QUEUE, {"attention_data_parallel_size": 2}, SCHEDULER),
         (QUEUE, {"server_max_kv_cache_usage": 0.95}, SCHEDULER),
         (PREFILL, {"total_input_tokens": 499}, COMPUTE),
         (PREFILL | {"computed_input_throughput": 500.0}, {"computed_input_throughput": 499.0}, COMPUTE),

@@ -133,6 +133,7 @@ def test_two_gpus_have_twice_the_bandwidth_and_replicas_each_read_the_weights():
     assert "link_share" not in apart
     assert apart["mbu"] == pytest.approx(one["mbu"])
     assert apart["mfu"] == pytest.approx(one["mfu"])
+    assert reach(run, config(**pair, parallelism={"attention_data_parallel_size": 2})) == {}  # which engine had which?
 
 
 @pytest.mark.parametrize(("gpus", "sent_by_each"), [(2, 1.0), (4, 1.5)])

@@ -8,6 +8,8 @@ from builders import run_config
 from vbench.plan.rules import check_run
 from vbench.schema.errors import Refused
 
+DATA_PARALLEL = "parallelism.attention_data_parallel_size, or for whole servers parallelism.data_parallel_size"
+
 
 @pytest.mark.parametrize(
     ("words", "key"),
@@ -22,8 +24,8 @@ from vbench.schema.errors import Refused
         (["-t", "2"], "parallelism.tensor_parallel_size"),
         (["--pipeline-parallel-size", "2"], "parallelism.pipeline_parallel_size"),
         (["-pp", "2"], "parallelism.pipeline_parallel_size"),
-        (["--data-parallel-size=2"], "parallelism.data_parallel_size"),
-        (["-dp=2"], "parallelism.data_parallel_size"),
+        (["--data-parallel-size=2"], DATA_PARALLEL),
+        (["-dp=2"], DATA_PARALLEL),
         (["--enable-expert-parallel"], "parallelism.enable_expert_parallel"),
         (["--no-enable-expert-parallel"], "parallelism.enable_expert_parallel"),
         (["--disable-expert-parallel"], "parallelism.enable_expert_parallel"),

@@ -203,7 +203,7 @@ def test_the_open_size_takes_the_gpus_that_are_left(gpus, split, name):
 )
 def test_experts_are_spread_only_where_devices_share_a_layer(gpus, split):
     spread = {"hardware": {"gpus": gpus}, "parallelism": split | {"enable_expert_parallel": True}}
-    with pytest.raises(Refused, match=r"enable_expert_parallel=true: tensor_parallel_size=1 leaves .*set it to false$"):
+    with pytest.raises(Refused, match=r"^parallelism\.enable_expert_parallel=true: .* leave one .*set it to false$"):
         check_run(run_config(model={"num_experts": 8}, **spread))
     twice = {"hardware": {"gpus": 2 * gpus}, "parallelism": split | spread["parallelism"] | {"tensor_parallel_size": 2}}
     assert split_name(check_run(run_config(model={"num_experts": 8}, **twice)).parallelism).endswith("ep")

@@ -16,7 +16,8 @@ from vbench.analysis.precision import add_precision
 from vbench.plan import positions
 from vbench.tracking.mapping import COLUMN_NAMES
 
-SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+ENGINES = "attention_data_parallel_size"  # records older than this key had one engine a server
+SIZES = ("tensor_parallel_size", "pipeline_parallel_size", ENGINES, "data_parallel_size")
 # Found, not asked for: a run without one is unknown, not different.
 FACTS = (
     "device",
@@ -167,6 +168,8 @@ def _rename(table: pd.DataFrame) -> pd.DataFrame:
     empty = [each for each in named if each.startswith("engine.") and NO_WORDS in named[each].tolist()]
     named = named.assign(**{each: named[each].mask(named[each] == NO_WORDS, None) for each in empty})
     known = {name: named[name].where(named[name].notna(), UNKNOWN) for name in ("model", "hardware", "parallelism")}
+    one = named[ENGINES].isna() & named["tensor_parallel_size"].notna()
+    known[ENGINES] = named[ENGINES].mask(one, 1)
     # An imported file may not say how many prompts it asked for: what was completed is the nearest to it.
     prompts = pd.to_numeric(named["num_prompts"], errors="coerce").fillna(named["completed"])
     return leave_out_unused(named.assign(**known, num_prompts=prompts))

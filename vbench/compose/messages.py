@@ -18,7 +18,8 @@ UNFIT = re.compile(
     r"[Vv]alue '(.*?)'(?: of type|,? is not a valid|, expected)", re.DOTALL
 )  # of OmegaConf: of a wrong type
 SPLIT = re.compile(
-    r"(?:tp(?P<tensor_parallel_size>\d+))?(?:pp(?P<pipeline_parallel_size>\d+))?(?:dp(?P<data_parallel_size>\d+))?"
+    r"(?:tp(?P<tensor_parallel_size>\d+))?(?:pp(?P<pipeline_parallel_size>\d+))?"
+    r"(?:adp(?P<attention_data_parallel_size>\d+))?(?:dp(?P<data_parallel_size>\d+))?"
 )
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException)
 

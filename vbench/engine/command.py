@@ -61,6 +61,7 @@ def build_server_argv(
     `engine_version` is as in `identity.ask_engine_version`; an unknown one gets only options that all versions have.
     """
     engine, split = session.engine, session.parallelism
+    engines = session.engines_per_server
     options: list[tuple[str, object]] = [
         ("--model", model),
         ("--revision", None if engine.weights is Weights.dummy else session.model.revision),
@@ -71,6 +72,7 @@ def build_server_argv(
         ("--gpu-memory-utilization", engine.gpu_memory_utilization),
         ("--tensor-parallel-size", split.tensor_parallel_size),
         ("--pipeline-parallel-size", split.pipeline_parallel_size),
+        ("--data-parallel-size", engines if engines > 1 else None),  # replicas are servers of their own
         ("--max-num-seqs", engine.max_num_seqs),
         ("--max-num-batched-tokens", engine.max_num_batched_tokens),
         ("--load-format", "dummy" if engine.weights is Weights.dummy else None),
@@ -95,9 +97,11 @@ def build_server_argv(
 def needs_pausing(session: Session) -> bool:
     """Whether the rehearsal pauses the engine to put several prompts into one step, as it does for experts on GPUs.
 
+    Not that of several engines that share a server: `session.stepwalk` says why.
+
     vLLM offers that in its development mode only, which also lets every user of the host call into the workers.
     """
-    return bool(session.hardware.gpus and session.model.num_experts)
+    return bool(session.hardware.gpus and session.model.num_experts and session.engines_per_server == 1)
 
 
 def find_unset_variable(engine: Engine, surroundings: Mapping[str, str]) -> str | None:

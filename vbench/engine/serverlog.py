@@ -17,6 +17,7 @@ PREFIX = re.compile(
     r"(?:\[rank\d+\]:\s?)?(?:\([^)]*pid=\d+[^)]*\)\s*)*"  # (EngineCore_DP0 pid=387) (VllmWorker TP0 pid=675)
     r"(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)(?::\s+|\s[\d-]+ [\d:]+ (?:\[[^\]]*\]|\S+:\d+\])\s*))?"
 )
+ENGINE = re.compile(r"\(EngineCore\w*")
 HARMLESS = {"DEBUG", "INFO", "WARNING"}
 SHOWN = 70  # characters of a line on the screen
 SAYS = {"INFO", "ERROR", "CRITICAL"}
@@ -129,23 +130,33 @@ def read_facts(log: str) -> dict[str, float]:
     """The memory and step sizes that vLLM reports, as far as the log has them.
 
     `kv_cache_gib`: memory for the KV cache on the GPU with the least (one of each server's workers logs it).
-    `kv_cache_tokens`: tokens that this memory holds in requests of max_model_len tokens. vLLM 0.32 rounds it by that
+    `kv_cache_tokens`: tokens that this memory holds in requests of max_model_len tokens; where a server has several
+    engines, each has a cache of its own, and this is the smallest of those that tell. vLLM 0.32 rounds it by that
     length, and with hybrid layers it depends on it, so only the tokens of one length can be compared.
-    `full_context_requests`: how many requests of max_model_len tokens the cache holds at once.
+    `full_context_requests`: how many requests of max_model_len tokens that cache holds at once.
     `max_num_batched_tokens`: tokens of a step at most. `max_cudagraph_capture_size`: tokens of the largest step that
     runs as a CUDA graph, padded to a captured size; 0 if none does.
     """
     memory = [float(gib) for gib in re.findall(r"Available KV cache memory: ([\d.]+) GiB", log)]
-    tokens = re.findall(r"KV cache size: ([\d,]+) tokens", log)
-    requests = re.findall(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.,]+)x", log)
+    tokens = _find_smallest(r"KV cache size: ([\d,]+) tokens", log)
+    requests = _find_smallest(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.,]+)x", log)
     found: dict[str, float] = {"kv_cache_gib": min(memory)} if memory else {}
-    if tokens:
-        found["kv_cache_tokens"] = int(tokens[-1].replace(",", ""))
+    if tokens is not None:
+        found["kv_cache_tokens"] = int(tokens)
     if step := re.findall(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)", log):
         found["max_num_batched_tokens"] = int(step[-1])
     if graph := re.findall(r"max_cudagraph_capture_size': (\d+)", log):
         found["max_cudagraph_capture_size"] = int(graph[-1])
-    return found | ({"full_context_requests": float(requests[-1].replace(",", ""))} if requests else {})
+    return found | ({"full_context_requests": requests} if requests is not None else {})
+
+
+def _find_smallest(pattern: str, log: str) -> float | None:
+    """The least of what the engines of a server say, each last; None if none does."""
+    said = {}
+    for line in _split_lines(log):
+        if match := re.search(pattern, line):
+            said[(ENGINE.search(line) or [""])[0]] = float(match[1].replace(",", ""))
+    return min(said.values(), default=None)
 
 
 def read_memory(log: str) -> dict[str, float]:

@@ -12,7 +12,10 @@ from vbench.schema import Engine, Parallelism, RampUp, Workload, to_plain
 STATED: dict[str, tuple[type, tuple[str, ...]]] = {
     "parallelism": (
         Parallelism,
-        ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "enable_expert_parallel"),
+        (
+            *("tensor_parallel_size", "pipeline_parallel_size", "attention_data_parallel_size", "data_parallel_size"),
+            "enable_expert_parallel",
+        ),
     ),
     "engine": (
         Engine,

@@ -64,16 +64,18 @@ def _stack(record: Record) -> list[dict[str, Any]]:
         return []
     split, engine = record.config.get("parallelism", {}), record.config.get("engine", {})
     copies, tensor = split.get("data_parallel_size", 1), split.get("tensor_parallel_size", 1)
+    engines = split.get("attention_data_parallel_size", 1)
     devices = record.environment.get("gpus") or [(hardware.get("gpu") or {}).get("name") or "cpu"]
     tool, _, version = str(record.environment.get("engine", "unknown")).partition(" ")
-    parallelism = {"tp": tensor, "dp": 1, "dp_local": 1, "workers": 1, "pp": split.get("pipeline_parallel_size", 1)}
+    parallelism = {
+        "tp": tensor, "dp": engines, "dp_local": engines, "workers": 1, "pp": split.get("pipeline_parallel_size", 1),
+        "ep": tensor * engines if split.get("enable_expert_parallel") else 1,
+    }  # fmt: skip
     accelerator = {"model": str(devices[0]), "count": max(hardware["gpus"] // copies, 0)}
     standardized = {
         "kind": "inference_engine", "tool": tool, "tool_version": version or "unknown", "role": "replica",
         "replicas": copies, "model": {"name": model.get("hub_id") or model["name"]},
-        "accelerator": {
-            **accelerator, "parallelism": {**parallelism, "ep": tensor if split.get("enable_expert_parallel") else 1}
-        },
+        "accelerator": {**accelerator, "parallelism": parallelism},
     }  # fmt: skip
     metadata = {"schema_version": PART, "label": record.session, "cfg_id": _digest(engine)}
     return [{"metadata": metadata, "standardized": standardized, "native": {"config": engine}}]

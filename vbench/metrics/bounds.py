@@ -50,7 +50,8 @@ GAUGES = (
     *("host_cpu_busy_share", "host_cpu_others_share", "host_cpu_client_share", "host_cpu_stolen_share"),
     *("server.peak_prefill_tokens_per_s", "total_input_tokens", "computed_input_throughput", "duration", *SHARES),
 )
-FACTS = ("engine.max_num_seqs", "data_parallel_size", "gpus", "engine_version", "engine.base_url")
+ENGINES = ("data_parallel_size", "attention_data_parallel_size")  # each of them schedules for itself
+FACTS = ("engine.max_num_seqs", *ENGINES, "gpus", "engine_version", "engine.base_url")
 EXTERNAL = "little is visible of a server that vbench did not start"
 FOREIGN = "it is not vLLM's own server, and what it tells of itself is not judged"
 
@@ -88,7 +89,7 @@ def read_row(record: Record) -> dict[str, Any]:
     facts = {
         "server.peak_prefill_tokens_per_s": record.server.get("peak_prefill_tokens_per_s"),
         "engine.max_num_seqs": config.get("engine", {}).get("max_num_seqs"),
-        "data_parallel_size": config.get("parallelism", {}).get("data_parallel_size"),
+        **{size: config.get("parallelism", {}).get(size) for size in ENGINES},
         "gpus": config.get("hardware", {}).get("gpus"),
         "engine_version": record.environment.get("engine"),
         "engine.base_url": config.get("engine", {}).get("base_url"),
@@ -126,7 +127,7 @@ def _kv_cache(row: Mapping[str, Any]) -> Bound | None:
 def _scheduler(row: Mapping[str, Any]) -> Bound | None:
     if _number(row, "server_max_kv_cache_usage") >= FULL or not _is_queued(row):
         return None
-    limit = _number(row, "engine.max_num_seqs") * max(1.0, _number(row, "data_parallel_size"))
+    limit = _number(row, "engine.max_num_seqs") * math.prod(max(1.0, _number(row, size)) for size in ENGINES)
     running, waiting = _number(row, "server_max_requests_running"), _number(row, "server_mean_requests_waiting")
     if not running >= limit:
         return None

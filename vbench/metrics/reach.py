@@ -14,6 +14,8 @@ experts that a step reads are those that its tokens reach if all are equally lik
 The roofline is a bound, so it takes the least of everything: all replies begin at once, a step for each token of the
 longest one, bytes and FLOPs at the same time. Of the experts, each step reads those that its tokens reach if all are
 equally likely, as they are with random weights; with real weights only as many as one token needs.
+
+With attention data parallelism nothing is told: which engine of the server got a request is not known.
 """
 
 from __future__ import annotations
@@ -106,6 +108,8 @@ def _find_device(config: RunConfig) -> _Device | None:
     gpu, engine, split = config.hardware.gpu, config.engine, config.parallelism
     plain = all(word.isdigit() or word.partition("=")[0] in HARMLESS for word in engine.extra_args)
     if gpu is None or engine.base_url is not None or not plain:
+        return None
+    if (split.attention_data_parallel_size or 1) > 1:  # no reply says which engine it is from, and which steps it had
         return None
     if not gpu.memory_bandwidth_gb_s or not gpu.bf16_tflops:
         return None

@@ -14,7 +14,8 @@ KEYS = {  # vLLM's names of an argument, and the key that sets it; --disable-…
     ("--model",): "model",
     ("--tensor-parallel-size", "-tp"): "parallelism.tensor_parallel_size",
     ("--pipeline-parallel-size", "-pp"): "parallelism.pipeline_parallel_size",
-    ("--data-parallel-size", "-dp"): "parallelism.data_parallel_size",
+    ("--data-parallel-size", "-dp"): "parallelism.attention_data_parallel_size, or for whole servers "
+    "parallelism.data_parallel_size",
     (
         "--enable-expert-parallel",
         "--no-enable-expert-parallel",

@@ -42,10 +42,11 @@ def run_name(config: RunConfig) -> str:
 
 
 def split_name(split: Parallelism) -> str:
-    """`tp2`, `dp4`, `tp2dp2`, `tp8ep`; `tp1` if the model is not split."""
+    """`tp2`, `dp4`, `tp2dp2`, `tp8ep`, `adp2ep` (attention data parallel); `tp1` if the model is not split."""
     sizes = (
         ("tp", split.tensor_parallel_size),
         ("pp", split.pipeline_parallel_size),
+        ("adp", split.attention_data_parallel_size),
         ("dp", split.data_parallel_size),
     )
     return ("".join(f"{short}{size}" for short, size in sizes if size and size > 1) or "tp1") + (

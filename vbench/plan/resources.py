@@ -124,12 +124,12 @@ def load_timeout_s(run: Run) -> float:
 def _served_s(config: RunConfig) -> float:
     load, engine = config.workload, config.engine
     prompts, replies = _lengths(load).T
-    replicas = config.parallelism.data_parallel_size or 1
+    engines = config.parallelism.engine_count
     streams = min(
-        load.max_concurrency or math.inf, load.sessions or math.inf, (engine.max_num_seqs or STREAMS) * replicas
+        load.max_concurrency or math.inf, load.sessions or math.inf, (engine.max_num_seqs or STREAMS) * engines
     )
     longest = max(float(replies.max()), float(replies.sum()) / streams)
-    return longest * TOKEN_S + float(prompts.sum()) / (PROMPT_TOKENS_PER_S * replicas)
+    return longest * TOKEN_S + float(prompts.sum()) / (PROMPT_TOKENS_PER_S * engines)
 
 
 def _lengths(load: Workload) -> Ints:

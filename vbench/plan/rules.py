@@ -62,6 +62,7 @@ def _fill_sizes(split: Parallelism, devices: int, hardware: str) -> Parallelism:
     sizes: dict[str, Any] = {
         "tensor_parallel_size": split.tensor_parallel_size,
         "pipeline_parallel_size": split.pipeline_parallel_size,
+        "attention_data_parallel_size": split.attention_data_parallel_size,
         "data_parallel_size": split.data_parallel_size,
     }
     for key, size in sizes.items():
@@ -113,14 +114,21 @@ def _check_heads(run: RunConfig) -> None:
 
 
 def _check_experts(run: RunConfig) -> None:
+    split, routed = run.parallelism, run.model.num_experts > 0 or run.model.is_unknown
     _require(
-        not run.parallelism.enable_expert_parallel or run.model.num_experts > 0 or run.model.is_unknown,
+        split.attention_data_parallel_size == 1 or routed,
+        f"parallelism.attention_data_parallel_size={split.attention_data_parallel_size}: model={run.model.name} has no "
+        "experts to split, so its engines would be whole copies; set data_parallel_size instead (parallelism=dp)",
+    )
+    _require(
+        not split.enable_expert_parallel or routed,
         f"parallelism.enable_expert_parallel=true: model={run.model.name} has no experts; set it to false",
     )
     _require(  # vLLM spreads them over the devices that share a layer: not over pipeline stages, nor over servers
-        not run.parallelism.enable_expert_parallel or run.parallelism.tensor_parallel_size != 1,
-        "parallelism.enable_expert_parallel=true: tensor_parallel_size=1 leaves one device to each layer, so no "
-        "experts are spread; raise that size, as parallelism=ep does with several devices, or set it to false",
+        not split.enable_expert_parallel or (split.tensor_parallel_size, split.attention_data_parallel_size) != (1, 1),
+        "parallelism.enable_expert_parallel=true: tensor_parallel_size=1 and attention_data_parallel_size=1 leave one "
+        "device to each layer, so no experts are spread; raise one of them, as parallelism=ep and parallelism=dpep do "
+        "with several devices, or set it to false",
     )
     if run.engine.moe_routing:
         name = f"engine.moe_routing={run.engine.moe_routing.name}"

@@ -20,7 +20,8 @@ LABELS = {"experiment", "rerun", "launcher"}  # keys of a RunConfig that shape n
 SURROUNDINGS = {"slurm", "price_per_hour", "start_timeout_s", "env_from", "weight_bytes"}
 
 # Keys newer than published records: where they have these values, run keys are as they were.
-ADDED = {"moe_routing": None, "restarts": 1, "restart": 0, "revision": None}  # of the workload: Workload.unused
+# Those of the workload: Workload.unused.
+ADDED = {"moe_routing": None, "restarts": 1, "restart": 0, "revision": None, "attention_data_parallel_size": 1}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,13 @@ class Session:
     @property
     def gpus_per_replica(self) -> int:
         split = self.parallelism
-        return (split.tensor_parallel_size or 1) * (split.pipeline_parallel_size or 1) if self.hardware.gpus else 0
+        each = (split.tensor_parallel_size or 1) * (split.pipeline_parallel_size or 1)
+        return each * (split.attention_data_parallel_size or 1) if self.hardware.gpus else 0
+
+    @property
+    def engines_per_server(self) -> int:
+        """Engines that share one server's address; of an external server it is not known, and taken to be one."""
+        return 1 if self.is_external else self.parallelism.attention_data_parallel_size or 1
 
 
 def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:

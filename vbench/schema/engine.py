@@ -27,7 +27,8 @@ class MoeRouting(Enum):
 class Parallelism:
     """How the model is split. One size may be null: it takes the devices that the others leave.
 
-    `data_parallel_size` counts whole replicas: servers of their own, each with its own front end.
+    `data_parallel_size` counts whole replicas: servers of their own, each with its own front end. What vLLM calls
+    data parallel size is `attention_data_parallel_size`: engines within one server, between which experts are split.
     """
 
     tensor_parallel_size: Optional[int] = key(1, "devices that share each layer", allowed="null: the devices left over")
@@ -35,7 +36,17 @@ class Parallelism:
     data_parallel_size: Optional[int] = key(
         1, "replicas, each a server of its own", allowed="null: the devices left over"
     )
+    attention_data_parallel_size: Optional[int] = key(
+        1,
+        "engines of one server: attention is copied to each, experts are split over all (vLLM's --data-parallel-size)",
+        allowed="null: the devices left over",
+    )
     enable_expert_parallel: bool = key(False, "place whole experts on the devices instead of splitting each")
+
+    @property
+    def engine_count(self) -> int:
+        """Engines in all: each schedules for itself, with `max_num_seqs` and a KV cache of its own."""
+        return (self.data_parallel_size or 1) * (self.attention_data_parallel_size or 1)
 
 
 @dataclass(frozen=True)

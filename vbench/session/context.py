@@ -18,6 +18,7 @@ from vbench.engine.server import Server
 from vbench.host.cputime import ServerProcesses, join_processes
 from vbench.host.leases import HostLease
 from vbench.loadgen import Client, Endpoint, Load, Progress, Workers
+from vbench.metrics.stalls import STEP_TOKENS
 from vbench.plan.sessions import Run, Session
 from vbench.schema import effective_config
 from vbench.schema.record import Record, Requests
@@ -107,6 +108,16 @@ class Servers:
     def find_processes(self) -> ServerProcesses:
         """The processes of the servers started here, as they are now."""
         return join_processes([server.find_processes() for server in self.servers if server.process])
+
+    @property
+    def engine_count(self) -> int:
+        """Engines of all servers: with attention data parallelism several share the address of one."""
+        return len(self.servers) * int(self.facts.get("engines", 1))
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of a server's largest step: where it has several engines, these step together."""
+        return int(self.facts.get("max_num_batched_tokens", STEP_TOKENS)) * int(self.facts.get("engines", 1))
 
     @property
     def logs(self) -> list[Path]:

@@ -32,7 +32,7 @@ from vbench.metrics.front_end import find_front_ends
 from vbench.metrics.goodput import goodput, is_saturated
 from vbench.metrics.occupancy import summaries
 from vbench.metrics.reach import reach
-from vbench.metrics.stalls import STEP_TOKENS, EngineFacts
+from vbench.metrics.stalls import EngineFacts
 from vbench.metrics.steady import steady_metrics
 from vbench.metrics.validity import judge
 from vbench.plan.positions import default_context
@@ -199,8 +199,8 @@ def _compiles_on_demand(servers: Servers) -> bool:
 
 
 def _logs_every_compilation(servers: Servers, compiled: Sequence[Compilation]) -> bool:
-    """Whether the log has each compilation and its time. With several replicas, the pause of one does not show."""
-    every = servers.facts.get("kernel_monitor") == VERBOSE_MONITOR and len(servers.servers) == 1
+    """Whether the log has each compilation and its time. With several engines, the pause of one does not show."""
+    every = servers.facts.get("kernel_monitor") == VERBOSE_MONITOR and servers.engine_count == 1
     return every and all(each.at_s is not None for each in compiled)
 
 
@@ -228,7 +228,7 @@ def _engine_facts(servers: Servers, compiled: Sequence[Compilation], client: Cli
     return EngineFacts(
         compiled_at=np.array(instants),
         prefill_rate=servers.facts.get("prefill_tokens_per_s", 0.0),
-        step_tokens=int(servers.facts.get("max_num_batched_tokens", STEP_TOKENS)),
+        step_tokens=servers.step_tokens,
     )
 
 

@@ -38,7 +38,7 @@ from vbench.schema.record import Floats, Ints, Requests
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import longest_context
 from vbench.session.rehearsal_facts import Rehearsal
-from vbench.session.stepwalk import compiles_by_step, one_step, step_tokens, walk_step_sizes
+from vbench.session.stepwalk import compiles_by_step, one_step, walk_step_sizes
 from vbench.workload.prompts import FIRST_ID, prompts
 from vbench.workload.search import streams
 
@@ -54,6 +54,7 @@ BUDGET_S, BUDGET_OF_START = 20.0, 0.4  # the larger counts: a start takes 90 to 
 SETTLED = 0.9  # of the previous round's seconds and TTFT: a shape that still gets faster is not warm
 SHORT_TTFT_S = 0.02  # a median below this is not worth a second round: a tenth of it is 2 ms
 MOST_ROUNDS = 6  # of one shape
+NOT_WALKED = "kernels of step sizes, which follow from the prompts of several engines: none was tried"
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
     session = context.session
     done = Rehearsal(time.monotonic(), budget_s=choose_budget_s(servers.facts.get("start_s", 0.0)))
     for count, length, reply in bursts(session, longest_context(servers, session.model)):
-        total = count * len(servers.servers)
+        total = count * servers.engine_count
         burst = Shape(np.full(total, length), np.full(total, reply), total)
         requests = await _send_until_ready(context, servers, burst, done)
         if not is_success(requests).all():
@@ -110,7 +111,10 @@ async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) 
     if not group_runs(session):  # starts without a load: nothing will be measured that could be cold
         return done.facts
     if compiles_by_step(session, done):
-        await walk_step_sizes(context, servers, done)
+        if session.engines_per_server > 1:
+            done.still_compiling.append(NOT_WALKED)
+        else:
+            await walk_step_sizes(context, servers, done)
     if session.hardware.gpus or done.compiled:
         for runs in group_runs(session):
             with _failing(runs, left):
@@ -179,7 +183,7 @@ def group_runs(session: Session) -> list[list[Run]]:
 def _shape_of(run: Run, servers: Servers) -> Shape:
     model, context = run.config.model, longest_context(servers, run.config.model)
     asked = prompts(run.config.workload, model.vocab_size, model.hub_id, context)
-    most_tokens = FULL_STEPS * step_tokens(servers) * len(servers.servers)
+    most_tokens = FULL_STEPS * servers.step_tokens * len(servers.servers)
     return shape(asked.input_len, _choose_concurrency(run), context, most_tokens)
 
 
@@ -201,7 +205,7 @@ def shape(input_len: Sequence[int] | Ints, at_once: int, context: int, most_toke
 def _choose_concurrency(run: Run) -> int:
     load, seats = run.config.workload, run.config.engine.max_num_seqs or MOST_AT_ONCE
     most = SEARCHED_AT_ONCE if load.search else MOST_AT_ONCE
-    return min(streams(load), most, seats * (run.config.parallelism.data_parallel_size or 1))
+    return min(streams(load), most, seats * run.config.parallelism.engine_count)
 
 
 async def _load_until_warm(context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal) -> None:
@@ -246,7 +250,7 @@ async def _round(
 
 
 def _has_unexplained_pause(requests: Requests, done: Rehearsal, servers: Servers) -> bool:
-    engine = EngineFacts(prefill_rate=done.prefill_rate, step_tokens=step_tokens(servers))
+    engine = EngineFacts(prefill_rate=done.prefill_rate, step_tokens=servers.step_tokens)
     return metrics(requests, engine)["longest_unexplained_stall_ms"] > 0
 
 

@@ -70,7 +70,7 @@ def _start_or_attach(context: SessionContext) -> AbstractAsyncContextManager[Seq
 
 async def _facts(session: Session, servers: Sequence[Server | ExternalServer]) -> dict[str, Any]:
     context_lengths = [await patience.ask(server, "/v1/models", server.check_identity) for server in servers]
-    log, control = servers[0].log, servers[0].control
+    log, control, engines = servers[0].log, servers[0].control, session.engines_per_server
     text = log.read_text(errors="replace") if log else ""
     version = await patience.ask(servers[0], "/version", control.ask_version)
     pages = [await patience.ask(server, "/metrics", server.control.read_metrics) for server in servers]
@@ -79,6 +79,7 @@ async def _facts(session: Session, servers: Sequence[Server | ExternalServer]) -
         "engine": identity.describe_reported(version, await control.ask_owner(), text),
         "max_model_len": min((length for length in context_lengths if length is not None), default=None),
         **prefixcache.read_facts(pages, session.model, session.engine),
+        **({"engines": engines} if engines > 1 else {}),  # of one server
         **(routing.describe(session.model, session.engine, text) | _log_facts(text) if log else {}),
     }
 

@@ -5,6 +5,9 @@ compiles each once more for token counts that 16 divides. Steps up to the larges
 captured at the start; each size beyond compiles two kernels, one after the other: 1.5 to 2.4 s a size on an H200.
 
 A sample of sizes is sent first, each twice. If most of them made the engine compile, all sizes follow, largest first.
+Where a server has several engines, nothing is walked: experts meet the tokens of all engines together, in any mixture,
+and who gets a prompt is the server's choice.
+
 What a size takes longer than expected tells whether Triton's cache on disk had its kernels. Steps that compile have a
 budget of their own, as each is needed once on a host: the next session finds the kernels in the cache.
 """
@@ -18,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 
 from vbench.engine.compilelog import VERBOSE_MONITOR, LogPosition
-from vbench.metrics.stalls import STEP_TOKENS
 from vbench.plan.sessions import Session
 from vbench.session.context import Servers, SessionContext
 from vbench.session.measuring import longest_context
@@ -57,11 +59,6 @@ def compiles_by_step(session: Session, done: Rehearsal) -> bool:
     """
     gpus, experts = bool(session.hardware.gpus), bool(session.model.num_experts)
     return (gpus and experts) or ((gpus or experts) and bool(done.compiled))
-
-
-def step_tokens(servers: Servers) -> int:
-    """Tokens of the engine's largest step."""
-    return int(servers.facts.get("max_num_batched_tokens", STEP_TOKENS))
 
 
 def one_step(tokens: int, context: int) -> tuple[int, int]:
@@ -158,8 +155,8 @@ async def _send(context: SessionContext, servers: Servers, tokens: int, done: Re
 
 def _largest_step(context: SessionContext, servers: Servers) -> int:
     """Tokens of the largest step that prompts within the context can fill."""
-    seats = context.session.engine.max_num_seqs or step_tokens(servers)
-    return min(step_tokens(servers), seats * (longest_context(servers, context.session.model) - 1))
+    seats = context.session.engine.max_num_seqs or servers.step_tokens
+    return min(servers.step_tokens, seats * (longest_context(servers, context.session.model) - 1))
 
 
 def _draw_prompts(session: Session, tokens: int, together: int) -> list[list[int]]:

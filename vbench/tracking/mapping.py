@@ -91,7 +91,10 @@ FACTS = (
     Fact("params.parallelism.name", _parallelism_name, "parallelism"),  # tp2
     *(
         Fact(f"params.parallelism.{size}", name=size)
-        for size in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+        for size in (
+            *("tensor_parallel_size", "pipeline_parallel_size"),
+            *("attention_data_parallel_size", "data_parallel_size"),
+        )
     ),
     Fact("params.workload.num_prompts", name="num_prompts"),
     Fact("params.workload.search", name="search"),

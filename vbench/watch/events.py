@@ -56,7 +56,7 @@ FACTS: dict[str, dict[str, Any]] = {  # required facts and their types, by kind
 OPTIONAL: dict[str, dict[str, Any]] = {  # facts that are shown if they are there
     "starting": {"fastest_s": NUMBER, "slowest_s": NUMBER},
     "tick": {"elapsed_s": NUMBER, "ttft_ms": NUMBER, "itl_ms": NUMBER},
-    "ready": {"start_s": NUMBER, "kv_cache_tokens": NUMBER, "max_model_len": (int, type(None))},
+    "ready": {"start_s": NUMBER, "kv_cache_tokens": NUMBER, "max_model_len": (int, type(None)), "engines": int},
 }
 
 

@@ -255,7 +255,8 @@ def _ready_text(event: Event) -> str:
     memory = ""
     if "kv_cache_tokens" in facts:
         length = f" at max_model_len {facts['max_model_len']:,}" if facts.get("max_model_len") else ""
-        memory = f", KV cache {facts['kv_cache_tokens']:,} tokens{length}"
+        caches = f"{facts['engines']} KV caches of" if facts.get("engines") else "KV cache"
+        memory = f", {caches} {facts['kv_cache_tokens']:,} tokens{length}"
     ready = f"ready after {facts['start_s']:.1f} s" if "start_s" in facts else "answers"
     return f"{ready}: engine {facts['version']}{memory}"
 

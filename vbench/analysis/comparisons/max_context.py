@@ -27,9 +27,10 @@ CAPTION = (
 )
 
 CACHE_CAPTION = (
-    "Requests of the longest context that one replica's KV cache holds at once; GiB of it on one GPU, if the log has "
-    "them; the tokens that vLLM prints, at the length for which it counted them. Compare requests or GiB: vLLM rounds "
-    "the tokens by that length, and for models with sliding windows they differ by far at another length."
+    "Requests of the longest context that one KV cache holds at once (that of a replica or, with attention data "
+    "parallelism, of an engine); GiB of it on one GPU, if the log has them; the tokens that vLLM prints, at the "
+    "length for which it counted them. Compare requests or GiB: vLLM rounds the tokens by that length, and for models "
+    "with sliding windows they differ by far at another length."
 )
 
 
@@ -43,7 +44,7 @@ class Cell(NamedTuple):
     limited: bool = False  # by the model, not by the memory
     at_least: bool = False  # no other length was tried
     gib: float = np.nan  # of KV cache on one GPU
-    tokens: float = np.nan  # that one replica's KV cache holds in requests of this context
+    tokens: float = np.nan  # that one KV cache holds in requests of this context
     requests: float = np.nan  # of this context that fit into it at once
     why: str = ""  # why there is no context although it was tried
 

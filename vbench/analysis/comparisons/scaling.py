@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
 
-SHORT = dict(zip(SIZES, ("tp", "pp", "dp"), strict=True))
+SHORT = dict(zip(SIZES, ("tp", "pp", "adp", "dp"), strict=True))
 
 
 def sections(runs: Runs, options: Options) -> list[Section]:
@@ -49,7 +49,8 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     caption = (
         f"Speed-up of {y.short} over the fewest GPUs measured{interval}, and how much of the ideal it is, at "
         f"{swept.name}={load:g}"
-        f"{f' ({why})' if why else ''}. The growing size: tp splits a model, dp copies it. {shared_conditions(labels)}."
+        f"{f' ({why})' if why else ''}. The growing size: tp splits a model, adp copies its "
+        f"attention and splits its experts, dp copies all. {shared_conditions(labels)}."
     )
     return [Section("scaling", "Scaling", caption, _table(data), data, notes=tuple(describe_join(labels)))]
 

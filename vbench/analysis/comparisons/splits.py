@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
 
-TP, PP, DP = SIZES
+TP, PP, ADP, DP = SIZES
 SETTING = ["model_label", "hardware", "conditions_label"]  # the same model on the same GPUs under the same conditions
 POINT = [*SETTING, "parallelism", "load"]
 MOST_FIGURES = 4
@@ -79,8 +79,10 @@ def ideals(here: pd.DataFrame, labels: pd.DataFrame, y: Axis) -> pd.DataFrame:
         alike = alike[alike[key] == here[key].iloc[0]]
     made = []
     for split, rows in here.groupby("parallelism"):
-        copies, tensor, pipeline = (rows[size].iloc[0] for size in (DP, TP, PP))
-        one = alike[(alike[DP] == 1) & (alike[TP] == tensor) & (alike[PP] == pipeline)]
+        copies = rows[DP].iloc[0]
+        one = alike[alike[DP] == 1]
+        for size in (TP, PP, ADP):
+            one = one[one[size] == rows[size].iloc[0]]
         one = one[one["parallelism"].str.endswith("ep") == str(split).endswith("ep")]
         if copies > 1 and len(one):
             found = mean_points(one, by=POINT)

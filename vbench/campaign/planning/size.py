@@ -42,6 +42,7 @@ SPLITS = (
     "parallelism",
     "parallelism.tensor_parallel_size",
     "parallelism.pipeline_parallel_size",
+    "parallelism.attention_data_parallel_size",
     "parallelism.data_parallel_size",
 )
 PREFIXES = {"rate": "", "prices": "+", "measure": "", "budget_gpu_hours": ""}  # Hydra adds to a dict of its own by +

@@ -91,10 +91,9 @@ def describe_waiting(found: Forecast) -> str:
         if gpu is None or not loads:
             continue
         split = each.session.parallelism
-        replicas = split.data_parallel_size or 1
         most = find_steps(each.session.engine, gpu, split.pipeline_parallel_size or 1).sequences
         told[gpu.name, most] = None
-        waits = waits or max(loads) > most * replicas
+        waits = waits or max(loads) > most * split.engine_count
     if not waits:
         return ""
     places = ", ".join(f"{most:,} on {name}" for name, most in told)

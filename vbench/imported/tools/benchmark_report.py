@@ -99,10 +99,12 @@ def _stack(stack: list[Mapping[str, Any]]) -> dict[str, Any]:
     if len(engines) > 1:
         return facts | {"roles": ", ".join(str(each["role"]) for each in engines)}
     split = cards["parallelism"]
-    return facts | {
+    copies, size, spread = first["replicas"], split.get("dp") or 1, (split.get("ep") or 1) > 1
+    # Engines among which experts are spread are no copies; a file without them keeps the key that it had.
+    shared = {"attention_data_parallel_size": size} if spread and size > 1 else {}
+    return facts | shared | {
         "tensor_parallel_size": split.get("tp"), "pipeline_parallel_size": split.get("pp"),
-        "data_parallel_size": (split.get("dp") or 1) * first["replicas"],
-        "enable_expert_parallel": (split.get("ep") or 1) > 1,
+        "data_parallel_size": copies if shared else size * copies, "enable_expert_parallel": spread,
     }  # fmt: skip
 
 

@@ -30,6 +30,14 @@ def _key(name: str) -> str:
     return f"{name.replace('_itl', '_chunk_gap')}_ms"
 
 
+def _split(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Its `tp` counts the GPUs; with `dp_attention` each has a copy of attention, and they share only the experts."""
+    spread = {"enable_expert_parallel": int(result["ep"]) > 1} if "ep" in result else {}
+    if str(result.get("dp_attention", "")).lower() == "true":
+        return {"tensor_parallel_size": 1, "attention_data_parallel_size": result["tp"], **spread}
+    return {"tensor_parallel_size": result["tp"], **spread}
+
+
 def recognises(result: Mapping[str, Any]) -> bool:
     return {"hw", "conc", "tput_per_gpu", "framework"} <= result.keys()
 
@@ -42,8 +50,7 @@ def translate(result: Mapping[str, Any], _: Beside) -> list[Translation]:
         "model_id": result["model"], "gpu": str(result["hw"]).partition("-")[0], "gpus": gpus, "hw": result["hw"],
         "max_concurrency": result["conc"], "request_rate": "inf",
         "input_len": result.get("isl"), "output_len": result.get("osl"),
-        "tensor_parallel_size": None if split else result["tp"],
-        "enable_expert_parallel": None if split or "ep" not in result else int(result["ep"]) > 1,
+        **({} if split else _split(result)),
         "output_throughput": number(result["output_tput_per_gpu"]) * decode,
         "total_token_throughput": number(result["tput_per_gpu"]) * gpus,
         **{key: str(result[key]) for key in WORDS if key in result},

@@ -58,7 +58,13 @@ class Fit:
 class _Split:
     tensor: int
     stages: int
+    engines: int  # of one server, each with attention of its own
     whole_experts: bool
+
+    @property
+    def expert_devices(self) -> int:
+        """Devices that the experts of a layer are split over."""
+        return self.tensor * self.engines
 
 
 def estimate_fit(config: RunConfig, engine_version: str = "", measured: Spent | None = None) -> Fit:
@@ -90,6 +96,7 @@ def _split_stages(key: ByContent, split: _Split) -> tuple[Stage, ...]:
         sizes,
         split.tensor,
         split.stages,
+        engines=split.engines,
         whole_experts=split.whole_experts,
         is_repacked=read_quantization(facts.config, model.weight_dtype).experts_only,
     )
@@ -103,13 +110,14 @@ def read_split(config: RunConfig) -> _Split:
     sizes = {
         "tensor": parallelism.tensor_parallel_size,
         "stages": parallelism.pipeline_parallel_size,
+        "engines": parallelism.attention_data_parallel_size,
         "replicas": parallelism.data_parallel_size,
     }
     given = 1
     for size in sizes.values():
         given *= size or 1
     found = {name: size or max(devices // given, 1) for name, size in sizes.items()}
-    return _Split(found["tensor"], found["stages"], parallelism.enable_expert_parallel)
+    return _Split(found["tensor"], found["stages"], found["engines"], parallelism.enable_expert_parallel)
 
 
 def find_pool(config: RunConfig, layers: range | tuple[int, ...] | None = None) -> Pool:
@@ -147,9 +155,11 @@ def _fit_stage(
     )
     terms = (
         *_list_weight_terms(facts, stage, split, most),
-        profile.estimate_activations(facts, steps, split.tensor, whole_experts=split.whole_experts),
+        profile.estimate_activations(
+            facts, steps, split.tensor, engines=split.engines, whole_experts=split.whole_experts
+        ),
         profile.estimate_graphs(facts, split.tensor, eager=config.engine.enforce_eager),
-        profile.estimate_context(split.tensor * split.stages),
+        profile.estimate_context(split.tensor * split.stages * split.engines),
     )
     if measured is not None:
         terms = _replace_measured(terms, measured)
@@ -209,7 +219,8 @@ def _count_others(model: Model, counted: float) -> float:
 
 def _list_weight_terms(facts: Facts, stage: Stage, split: _Split, positions: int) -> list[Term]:
     by = f" / {split.tensor}" if split.tensor > 1 else ""
-    experts = f"whole experts, ⌈{facts.experts} / {split.tensor}⌉ of each layer" if split.whole_experts else by[3:]
+    devices = split.expert_devices
+    experts = f"whole experts, ⌈{facts.experts} / {devices}⌉ of each layer" if split.whole_experts else f"/ {devices}"
     rope = profile.count_rope_cache(facts, positions)
     listed = (
         (
@@ -217,7 +228,7 @@ def _list_weight_terms(facts: Facts, stage: Stage, split: _Split, positions: int
             stage.divided,
             f"{len(stage.layers)} layers{by}; KV heads at least one",
         ),
-        ("weights: experts", stage.experts, f"{facts.experts} a layer{f', {experts}' if experts else ''}"),
+        ("weights: experts", stage.experts, f"{facts.experts} a layer{f', {experts}' if devices > 1 else ''}"),
         ("weights: embedding, head", stage.vocabulary, f"⌈{facts.vocab_size} / 64⌉ × 64 rows{by}"),
         ("weights: norms, routers and others kept whole", stage.copies, "a copy on each GPU"),
         ("weights: towers for images and sound", stage.others, f"published tensors less those above{by}"),

@@ -20,9 +20,13 @@ EXPERTS_GIB = 0.7  # what the workspace of the experts leaves unusable, and thei
 DRIVER_GIB = 0.55  # memory that the driver reports and CUDA does not: on an H200 140.4 and 139.8 GiB
 
 
-def estimate_activations(facts: Facts, steps: Steps, tensor: int, *, whole_experts: bool) -> Term:
-    """The peak of a step of the most tokens, or of its sampler, whichever is more."""
-    layer = max(_count_feed_forward(facts, steps.tokens, tensor, whole_experts), _count_attention(facts, steps, tensor))
+def estimate_activations(facts: Facts, steps: Steps, tensor: int, *, engines: int, whole_experts: bool) -> Term:
+    """The peak of a step of the most tokens, or of its sampler, whichever is more.
+
+    Experts get the tokens of all `engines` of a server, gathered on each GPU (vLLM's allgather_reducescatter).
+    """
+    feed_forward = _count_feed_forward(facts, steps.tokens, tensor, engines, whole_experts)
+    layer = max(feed_forward, _count_attention(facts, steps, tensor))
     logits = steps.sampled * facts.vocab_size * LOGIT_BYTES
     formula = (
         f"max(widest layer of {steps.tokens:,} tokens {layer / GIB:.2f} GiB, "
@@ -53,15 +57,16 @@ def count_rope_cache(facts: Facts, positions: int) -> float:
     return float(positions * width * ELEMENT)
 
 
-def _count_feed_forward(facts: Facts, tokens: int, tensor: int, whole_experts: bool) -> float:
+def _count_feed_forward(facts: Facts, tokens: int, tensor: int, engines: int, whole_experts: bool) -> float:
     """Gate and up side by side, their product, and three of the hidden states; for experts a row for each choice."""
     dense = max((layer.dense_width for layer in facts.layers), default=0)
     widest = tokens * (3 * dense / tensor + 3 * facts.hidden_size)
     if not facts.experts:
         return widest * ELEMENT
-    width = facts.expert_width / (1 if whole_experts else tensor)
-    rows = tokens * facts.experts_per_token
-    routed = rows * (max(2 * width, facts.hidden_size) + width) + tokens * 4 * facts.hidden_size
+    width = facts.expert_width / (1 if whole_experts else tensor * engines)
+    gathered = tokens * engines
+    rows = gathered * facts.experts_per_token
+    routed = rows * (max(2 * width, facts.hidden_size) + width) + gathered * 4 * facts.hidden_size
     return max(widest, routed) * ELEMENT
 
 

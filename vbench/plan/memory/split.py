@@ -48,16 +48,21 @@ def split_weights(
     tensor: int,
     stages: int,
     *,
+    engines: int,
     whole_experts: bool,
     is_repacked: bool = False,
 ) -> list[Stage]:
-    """The weights on one GPU of each stage, of `tensor` GPUs that share it. `is_repacked`: MXFP4 experts."""
+    """The weights on one GPU of each stage, of `tensor` GPUs that share it. `is_repacked`: MXFP4 experts.
+
+    Experts are split over the GPUs of all `engines`, each of which has the other weights.
+    """
     made = []
     for index, layers in enumerate(split_layers(len(facts.layers), stages)):
         held = [each for each in sizes if _is_held(each, index, stages, set(layers), tied=facts.tied)]
         parts: dict[str, float] = {"experts": 0.0, "vocabulary": 0.0, "copies": 0.0, "divided": 0.0}
         for weight in held:
-            parts[_name_part(weight)] += _share(facts, weight, sizes[weight], tensor, whole_experts=whole_experts)
+            sharing = tensor * engines if weight.is_expert else tensor
+            parts[_name_part(weight)] += _share(facts, weight, sizes[weight], sharing, whole_experts=whole_experts)
         if is_repacked:
             parts["experts"] *= MXFP4_LAYOUT
         made.append(Stage(layers, absorbed=_count_absorbed(facts, len(layers), tensor), **parts))

@@ -22,6 +22,7 @@ from vbench.workload.sharing import send_times
 
 GRAPH_TOKENS = {"gpt_oss": 1024}  # vLLM's GptOssForCausalLMConfig; 512 for other models
 API_SERVERS = re.compile(r"--api[-_]server[-_]count(?:=(\d+))?")
+NO_ENGINES = "engines that each have a part of the experts and exchange tokens at each layer are not simulated"
 NO_SESSIONS = "turns that wait for replies, and hits in the prefix cache, are not simulated"
 
 Found = TypeVar("Found")
@@ -79,7 +80,8 @@ def make_point(config: RunConfig, kv_tokens: float | None = None) -> Point:
     """The point of a config; `kv_tokens` is the capacity of one replica's KV cache, None to estimate it.
 
     Raises ValueError if nothing can be said: without a GPU, a load, with a server of unknown options, or of a load in
-    sessions, whose turns wait for replies and find most of their prompts cached: neither is simulated.
+    sessions, whose turns wait for replies and find most of their prompts cached: neither is simulated, nor is
+    attention data parallelism.
     """
     gpu, engine, workload = config.hardware.gpu, config.engine, config.workload
     if gpu is None or engine.base_url is not None or workload.start_only:
@@ -87,6 +89,8 @@ def make_point(config: RunConfig, kv_tokens: float | None = None) -> Point:
     if workload.in_sessions:
         raise ValueError(NO_SESSIONS)
     split = config.parallelism
+    if (split.attention_data_parallel_size or 1) > 1:
+        raise ValueError(NO_ENGINES)
     tp, dp = split.tensor_parallel_size or 1, split.data_parallel_size or 1
     steps = find_steps(engine, gpu, split.pipeline_parallel_size or 1)
     if kv_tokens is None:
