@@ -98,6 +98,7 @@ def test_the_client_tells_facts_of_itself(one):
     assert 0 < client.busiest_cpu_share < 1.1
     assert client.cpu_s > 0
     assert 0 <= client.loop_lag_p99_s <= client.loop_lag_max_s
+    assert 0 <= client.ttft_lag_p99_s <= client.loop_lag_max_s
     assert 0 < client.skew_p50_s <= client.skew_p99_s
     assert seen == sorted(seen)
     assert seen[-1][1] > 0

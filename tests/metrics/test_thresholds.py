@@ -118,6 +118,13 @@ def test_a_lag_is_judged_by_the_ttft_where_there_is_no_itl(lag_s, verdict):
     assert codes(many(), {"client_loop_lag_p99_s": lag_s, "median_ttft_ms": 100.0}) == verdict
 
 
+@pytest.mark.parametrize(("lag_s", "verdict"), [(0.05, set()), (0.0501, {"lagging_client"})])
+def test_a_lag_as_first_tokens_come_may_be_half_a_median_ttft_however_short_it_lasts(lag_s, verdict):
+    """A client that stands still for 1 s of 2 minutes, as all requests get their first token: each TTFT is wrong."""
+    found = {"client_loop_lag_p99_s": 0.001, "median_itl_ms": 10.0, "median_ttft_ms": 100.0}
+    assert codes(many(), found | {"client_ttft_lag_p99_s": lag_s}) == verdict
+
+
 def test_a_lag_is_not_judged_without_a_token():
     assert codes(many(), {"client_loop_lag_p99_s": 9.0}) == set()
 

@@ -98,6 +98,8 @@ def test_a_probe_that_ended_early_decides_its_level_unless_server_or_client_were
     metrics = {"ended_early_s": 3.0, "client_loop_lag_p99_s": lag_s}
     probe = SimpleNamespace(metrics=metrics, invalid=found, config=config, failure=None)
     assert probing._is_saturated(probe, requests([(0.1, 1), (0.2, 1)])) is outgrown
+    probe.metrics = metrics | {"client_loop_lag_p99_s": 0.0, "client_ttft_lag_p99_s": lag_s}
+    assert probing._is_saturated(probe, requests([(0.1, 1), (0.2, 1)])) is outgrown
 
 
 def test_a_search_that_could_trust_no_probe_says_what_disturbed_them_and_how():

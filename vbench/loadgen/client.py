@@ -18,6 +18,7 @@ import numpy as np
 from vbench.loadgen.agenda import Agenda
 from vbench.loadgen.alarm import Alarm
 from vbench.loadgen.connection import CONNECT_TIMEOUT_S, Connection, Replica, clock, resolve_replicas
+from vbench.loadgen.lag import HEARTBEAT_NS
 from vbench.loadgen.load import NEVER, Ended, Load, Outcome, Progress
 from vbench.loadgen.routes import Routes
 from vbench.loadgen.wire import Reply
@@ -26,7 +27,6 @@ from vbench.schema.record import NOT_SENT
 AT_ONCE = 8  # requests sent in a row before replies are read
 AHEAD_S = 1.0  # connections are opened for requests due this soon
 OPENING_AT_ONCE = 128  # a server's backlog is finite
-HEARTBEAT_NS = 10_000_000
 HTTP_OK = 200
 BROKEN_OFF = "an earlier request of the session failed"
 

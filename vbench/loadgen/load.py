@@ -120,6 +120,7 @@ class Client:
     busiest_cpu_share: float  # of one core, by the busiest process; near 1 the client was the bottleneck
     loop_lag_p99_s: float  # how late a process handled an event that was due, sampled every 10 ms
     loop_lag_max_s: float
+    ttft_lag_p99_s: float  # the 99th percentile, over the requests, of how late the first token may have been stamped
     skew_p50_s: float  # from sending a byte to its timestamp, measured with an echo server while the client was idle
     skew_p99_s: float
     started_at_monotonic_s: float  # the zero of all times, on CLOCK_MONOTONIC

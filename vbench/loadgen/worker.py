@@ -28,6 +28,7 @@ import uvloop
 
 from vbench.loadgen.client import Sender, drive
 from vbench.loadgen.echo import measure_skew_s
+from vbench.loadgen.lag import lags_at
 from vbench.loadgen.load import NEVER, Load, Outcome, Progress
 from vbench.loadgen.reading import Reading, read
 from vbench.schema.record import ENDED_EARLY, Floats, Ints, Requests
@@ -70,8 +71,15 @@ def run(
     finally:
         loop.remove_reader(parent.fileno())
         gc.enable()
-    facts = {"cpu_s": outcome.cpu_s, "wall_s": outcome.wall_s, "lags_s": outcome.lags_s}
-    return "result", requests(load, outcome, parent), facts
+    found = requests(load, outcome, parent)
+    first_tokens = found.chunk_times[found.offsets[:-1][np.diff(found.offsets) > 0]]
+    facts = {
+        "cpu_s": outcome.cpu_s,
+        "wall_s": outcome.wall_s,
+        "lags_s": outcome.lags_s,
+        "ttft_lags_s": lags_at(first_tokens, outcome.lags_s),
+    }
+    return "result", found, facts
 
 
 async def wait_at_barrier(sender: Sender, parent: Connection, loop: asyncio.AbstractEventLoop, report_s: float) -> int:

@@ -124,7 +124,7 @@ class Workers:
             worker.send(start)
         results = self._collect(workers, "result", tick, enough)
         facts = [each[2] for each in results]
-        lags_s = np.concatenate([fact["lags_s"] for fact in facts])
+        lags_s, ttft_lags_s = (np.concatenate([fact[name] for fact in facts]) for name in ("lags_s", "ttft_lags_s"))
         requests = gather([(places, each[1]) for (places, _), each in zip(shares, results, strict=True)])
         if load.structure:
             part_tokens = np.array([len(part) for part in load.prompts], np.int64)
@@ -135,6 +135,7 @@ class Workers:
             busiest_cpu_share=max(fact["cpu_s"] / fact["wall_s"] for fact in facts),
             loop_lag_p99_s=float(np.percentile(lags_s, 99)) if len(lags_s) else 0.0,
             loop_lag_max_s=float(lags_s.max(initial=0.0)),
+            ttft_lag_p99_s=float(np.percentile(ttft_lags_s, 99)) if len(ttft_lags_s) else 0.0,
             skew_p50_s=float(np.percentile(self._skew_s, 50)),
             skew_p99_s=float(np.percentile(self._skew_s, 99)),
             started_at_monotonic_s=start / 1e9,

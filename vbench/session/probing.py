@@ -213,6 +213,11 @@ def _find_disturbances(record: Record, requests: Requests) -> set[str]:
     """The codes for which the record is INVALID or FAILED, without that of a lag that hardly matters to the SLO."""
     limits = {key: limit for key, limit in record.config["workload"]["slo"].items() if limit is not None}
     codes = {reason.code for reason in record.invalid} | ({record.failure.kind} if record.failure else set())
-    if "lagging_client" in codes and is_negligible(record.metrics["client_loop_lag_p99_s"], requests, limits):
+    if "lagging_client" in codes and is_negligible(_find_lag_s(record), requests, limits):
         codes.remove("lagging_client")
     return codes
+
+
+def _find_lag_s(record: Record) -> float:
+    """How late the client stamped what arrived, all the time or as first tokens came (p99)."""
+    return max(record.metrics["client_loop_lag_p99_s"], record.metrics.get("client_ttft_lag_p99_s", 0.0))
