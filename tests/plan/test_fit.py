@@ -52,8 +52,9 @@ def tiny(memory_mib, share=1.0, **changes):
     """One GPU of so much memory, for 45 * 2**19 weights of two bytes: 45 MiB."""
     gpu = {"name": "small", "product": "Small", "memory_mib": memory_mib}
     tied = {"tie_word_embeddings": True}
-    model = {"vocab_size": 32768, "num_hidden_layers": 16, "config_json": tied, **changes}
-    run = run_config(model=model, hardware={"gpus": 1, "gpu": gpu}, engine={"gpu_memory_utilization": share})
+    model = {"name": "small", "vocab_size": 32768, "num_hidden_layers": 16, "config_json": tied, **changes}
+    engine = {"gpu_memory_utilization": share, "weights": "hub"}
+    run = run_config(model=model, hardware={"gpus": 1, "gpu": gpu}, engine=engine)
     (made,) = plan([(check_run(run), "vllm 0.26.0")])
     return made
 

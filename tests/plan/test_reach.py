@@ -162,6 +162,11 @@ def test_at_the_data_sheets_speed_no_published_point_was_faster():
     assert (ttft <= 0).all()
 
 
+def test_each_replica_has_the_kv_cache_that_its_server_told_of():
+    seen = {each.system: each.point.limits.kv_tokens for each in observe(read_published())}
+    assert seen["llama8b · 2xh100 · dp2"] == pytest.approx(seen["llama8b · 1xh100 · tp1"], rel=0.02)
+
+
 def test_efficiencies_that_do_not_concern_a_system_do_not_change_its_prediction():
     seen = [each for each in observe(read_published()) if each.system == "llama8b · 1xh100 · tp1"][:3]
     other = dataclasses.replace(TYPICAL, experts_4bit=0.9, all_reduce_s=90e-6, eager_routing_s=4e-3)

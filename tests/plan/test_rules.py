@@ -191,3 +191,14 @@ def test_a_cache_of_another_type_is_one_that_the_server_is_told():
     check_run(run_config(model={"kv_cache_dtype": "fp8"}, engine=told))
     with pytest.raises(Refused, match=r"add engine.extra_args=\[--kv-cache-dtype,fp8\]"):
         check_run(run_config(model={"kv_cache_dtype": "fp8"}, engine={"extra_args": ["--kv-cache-dtype=auto"]}))
+
+
+def test_dummy_weights_have_the_precision_that_the_server_is_told():
+    narrow = {"model": {"weight_dtype": "fp8"}, "engine": {"weights": "dummy"}}
+    with pytest.raises(Refused, match=r"^model\.weight_dtype=fp8: vLLM serves dummy weights of model=\S+ in bfloat16"):
+        check_run(run_config(**narrow))
+    check_run(
+        run_config(model=narrow["model"] | {"name": "small"}, engine={"weights": "hub"})
+    )  # the checkpoint has a config of its own
+    check_run(run_config(model=narrow["model"], engine=narrow["engine"] | {"extra_args": ["--quantization=fp8"]}))
+    check_run(run_config(model=narrow["model"] | {"config_json": FP8}, engine=narrow["engine"]))

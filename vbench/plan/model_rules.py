@@ -8,9 +8,13 @@ from vbench.metrics.model_cost import DTYPE_BYTES
 from vbench.metrics.model_facts import read_config
 from vbench.metrics.model_quantization import read_stated, state_kv_cache_dtype, state_weight_dtype
 from vbench.plan.cache_dtype import is_told
-from vbench.schema import Model, RunConfig
+from vbench.plan.extra_args import find_word
+from vbench.schema import Model, RunConfig, Weights
 from vbench.schema.errors import Refused
+from vbench.schema.model import DTYPES
 
+QUANTIZATION = ("--quantization", "-q")
+NARROW = frozenset(DTYPES) - {"bfloat16"}
 SIZES = (
     *("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"),
     *("head_dim", "vocab_size", "max_position_embeddings", "num_experts_per_tok", "moe_intermediate_size"),
@@ -42,6 +46,11 @@ def _find_precisions(run: RunConfig) -> Iterator[str]:
             f"model.weight_dtype={model.weight_dtype}: the quantization_config of model.config_json says {said}, which "
             "is what vLLM serves; leave it out, or choose a model that is stored so"
         )
+    elif _is_served_wider(run):
+        yield (
+            f"model.weight_dtype={model.weight_dtype}: vLLM serves dummy weights of model={model.name} in bfloat16, "
+            "as its model.config_json has no quantization_config; leave it out, or choose a model that is stored so"
+        )
     if model.is_unknown or run.engine.base_url is not None or is_told(run):
         return
     kept = state_kv_cache_dtype(config)
@@ -50,6 +59,13 @@ def _find_precisions(run: RunConfig) -> Iterator[str]:
             f"model.kv_cache_dtype={model.kv_cache_dtype}: vLLM keeps the cache of model={model.name} in {kept} unless "
             f"it is told; leave it out, or add engine.extra_args=[--kv-cache-dtype,{model.kv_cache_dtype}]"
         )
+
+
+def _is_served_wider(run: RunConfig) -> bool:
+    """Whether dummy weights get 16 bits in place of fewer: nothing tells the server of a quantization."""
+    is_told = find_word(run.engine.extra_args, QUANTIZATION) is not None or run.engine.base_url is not None
+    stated = read_stated(read_config(run.model))
+    return run.engine.weights is Weights.dummy and run.model.weight_dtype in NARROW and not stated and not is_told
 
 
 def _count_bytes(dtype: str) -> float:

@@ -79,15 +79,9 @@ def usable_point(record: Record) -> Point | None:
         config: RunConfig = from_plain(RunConfig, record.config)
         if config.workload.shares_prompts:
             return None
-        return make_point(config, kv_tokens_of_replica(record, config))
+        return make_point(config, record.server.get("kv_cache_tokens") or None)  # the record holds one replica's
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def kv_tokens_of_replica(record: Record, config: RunConfig) -> float | None:
-    """The KV cache of one replica, in tokens, as its server said; None if it did not."""
-    tokens = record.server.get("kv_cache_tokens")
-    return tokens / (config.parallelism.data_parallel_size or 1) if tokens else None
 
 
 def _prompt_rate(record: Record) -> float:
