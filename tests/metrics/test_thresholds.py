@@ -321,8 +321,8 @@ def test_prompts_may_end_a_twentieth_before_the_duration(last_s, warned):
 @pytest.mark.parametrize(
     ("first_s", "sent_s", "told"),
     [
-        ([0.10, 0.11, 0.15], 0.0, "in one moment after one burst, so TTFT has 1 of the 5 samples"),
-        ([0.10, 0.11, 0.151], 0.0, "a median needs: set workload.repeats=3 before"),
+        ([0.05, 0.06, 0.1], 0.0, "in one moment after one burst, so TTFT has 1 of the 5 samples"),
+        ([0.05, 0.06, 0.101], 0.0, "a median needs: set workload.repeats=3 before"),
         ([0.1, 0.2, 0.3, 0.4, 0.401], 0.0, "4 moments"),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.501], 0.0, ""),  # 5 samples
         ([0.1, 0.2, 0.3], 0.0, ""),  # each request has a moment of its own: that they are few is said
