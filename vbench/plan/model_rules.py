@@ -63,9 +63,10 @@ def _find_precisions(run: RunConfig) -> Iterator[str]:
 
 def _is_served_wider(run: RunConfig) -> bool:
     """Whether dummy weights get 16 bits in place of fewer: nothing tells the server of a quantization."""
-    is_told = find_word(run.engine.extra_args, QUANTIZATION) is not None or run.engine.base_url is not None
-    stated = read_stated(read_config(run.model))
-    return run.engine.weights is Weights.dummy and run.model.weight_dtype in NARROW and not stated and not is_told
+    if run.engine.weights is not Weights.dummy or run.engine.base_url is not None:
+        return False
+    named = find_word(run.engine.extra_args, QUANTIZATION) is not None or read_stated(read_config(run.model))
+    return run.model.weight_dtype in NARROW and not named
 
 
 def _count_bytes(dtype: str) -> float:
