@@ -14,6 +14,8 @@ from pathlib import Path
 import records
 import warm
 
+from vbench.schema.record import is_aside
+
 HERE = Path(__file__).parent
 FAKE = HERE / "fake_vllm.py"
 TIMEOUT_S = 240.0
@@ -83,6 +85,12 @@ def events(home: Path, kind: str) -> list[dict]:
         json.loads(line) for path in home.glob("multirun/*/*/events.jsonl") for line in path.read_text().splitlines()
     ]
     return [event for event in told if event["event"] == kind]
+
+
+def run_folders(home: Path) -> list[Path]:
+    """Of the records that stand; a run that a busy host disturbed is measured again, and its first record put aside."""
+    found = sorted(path.parent for path in home.glob("multirun/*/*/*/record.json"))
+    return [folder for folder in found if not is_aside(folder)]
 
 
 def pids(home: Path) -> list[int]:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from doors import fake, vbench
+from doors import fake, run_folders, vbench
 from records import record
 from rich.console import Console
 
 from vbench import tracking
 from vbench.metrics.definitions import metrics
-from vbench.schema.record import REQUESTS, TELEMETRY, Reason, Record, Requests, is_aside
+from vbench.schema.record import REQUESTS, TELEMETRY, Reason, Record, Requests
 from vbench.schema.series import Series
 from vbench.watch.outcome import summary
 
@@ -24,8 +24,8 @@ SHORT = ("workload=random", "workload.output_len=20")
 
 def folders(home: Path, aside: bool = False) -> list[Path]:
     """The folders of the runs; also those of records that were put aside, as a busy host may make a run INVALID."""
-    found = sorted(path.parent for path in home.glob("multirun/*/*/*/record.json"))
-    return [folder for folder in found if aside or not is_aside(folder)]
+    every = sorted(path.parent for path in home.glob("multirun/*/*/*/record.json"))
+    return every if aside else run_folders(home)
 
 
 def runs(home: Path, monkeypatch):

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from doors import TIMEOUT_S, driver, events, fake, host, pids, until, vbench
+from doors import TIMEOUT_S, driver, events, fake, host, pids, run_folders, until, vbench
 
 from vbench import tracking
-from vbench.schema.record import Record, is_aside
+from vbench.schema.record import Record
 from vbench.session.sessionfile import is_held
 
 LOADS = ("-m", "workload.num_prompts=2,3,4", "workload=random", "workload.input_len=8", "workload.output_len=100")
@@ -32,8 +32,7 @@ def records(home: Path, verdict: str = "") -> list[Record]:
 
 def points(home: Path) -> list[Record]:
     """Those that stand: a run whose client lagged, as on a busy host, is put aside and measured again at once."""
-    paths = sorted(home.glob("multirun/*/*/*/record.json"))
-    return [Record.load(path.parent) for path in paths if not is_aside(path.parent)]
+    return [Record.load(folder) for folder in run_folders(home)]
 
 
 def times_filed(home: Path, monkeypatch) -> Counter[str]:

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from doors import FAKE, vbench
+from doors import FAKE, run_folders, vbench
 
 from vbench.campaign.jobfile import JobFile
 from vbench.campaign.jobs import batch
-from vbench.schema.record import Record, is_aside
+from vbench.schema.record import Record
 from vbench.session import sessionfile
 from vbench.watch import EventReader
 from vbench.watch.board import SessionProgress
@@ -36,8 +36,7 @@ def test_the_same_command_measures_what_an_earlier_build_left_and_no_more(tmp_pa
     ended = vbench(*SAME_COMMAND, cwd=tmp_path)
     assert "1 of 3 points already recorded" in ended.stdout, ended.stderr
     assert "starting 1 server for 2 points" in ended.stdout
-    paths = tmp_path.glob("multirun/*/*/*/record.json")
-    records = [Record.load(path.parent) for path in paths if not is_aside(path.parent)]
+    records = [Record.load(folder) for folder in run_folders(tmp_path)]
     assert sorted(record.config["workload"]["num_prompts"] for record in records) == [2, 3, 4]
     assert (session / "n2-7f237b91" / "record.json").read_bytes() == measured
     assert {record.session for record in records} == {NAME}

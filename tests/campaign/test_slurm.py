@@ -9,7 +9,7 @@ from pathlib import Path
 import cluster
 import pytest
 from builders import run_config
-from doors import FAKE, driver, fake, host, vbench
+from doors import FAKE, driver, fake, host, run_folders, vbench
 
 from vbench import tracking
 from vbench.campaign.jobs import JobEnd, JobPhase, Submission, batch, queue
@@ -352,8 +352,8 @@ def test_a_setup_that_fails_ends_the_job_before_anything_is_started(slurm, tmp_p
     )  # fmt: skip
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "module-load: command not found" in ended.stdout
-    (path,) = tmp_path.glob("multirun/*/*/*/record.json")
-    failure = Record.load(path.parent).failure
+    (folder,) = run_folders(tmp_path)
+    failure = Record.load(folder).failure
     assert failure
     assert "module-load: command not found" in failure.line
     assert not list(tmp_path.glob("multirun/*/*/server*.log"))

@@ -8,7 +8,7 @@ from itertools import pairwise
 import cluster
 import numpy as np
 import pytest
-from doors import FAKE, driver, events, fake, host, vbench
+from doors import FAKE, driver, events, fake, host, run_folders, vbench
 from test_slurm import (
     ended,
     ends,
@@ -26,7 +26,7 @@ from test_slurm import (
 from vbench import tracking
 from vbench.campaign.jobs import JobEnd
 from vbench.campaign.jobs.slurm import Slurm
-from vbench.schema.record import Record, is_aside
+from vbench.schema.record import Record
 
 pytestmark = pytest.mark.skipif(bool(cluster.missing()), reason=cluster.missing() or "")
 
@@ -50,8 +50,7 @@ def slurm():
 
 
 def failures(home):
-    paths = [path for path in home.glob("multirun/*/*/*/record.json") if not is_aside(path.parent)]
-    return [Record.load(path.parent).failure for path in paths]
+    return [Record.load(folder).failure for folder in run_folders(home)]
 
 
 def node_of(slurm, job):

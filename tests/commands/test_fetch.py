@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from doors import fake, vbench
+from doors import fake, run_folders, vbench
 from fake_hub import COMMIT, TOKEN, Model, serving
 
-from vbench.schema.record import Record, is_aside
+from vbench.schema.record import Record
 
 SHARDS = [f"model-{part:05}-of-00002.safetensors" for part in (1, 2)]
 BYTES = 12_000_000
@@ -225,7 +225,7 @@ def test_a_session_whose_weights_are_here_runs_without_the_hub_and_its_server_do
     server = fake("--log-env", "HF_HUB_OFFLINE")
     ended = fetch(hub, tmp_path, *POINT, server, module="vbench", HF_ENDPOINT="http://127.0.0.1:9")
     assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # a busy host may make the run INVALID
-    (path,) = (path for path in tmp_path.glob("multirun/*/*/*/record.json") if not is_aside(path.parent))
-    assert Record.load(path.parent).failure is None
+    (folder,) = run_folders(tmp_path)
+    assert Record.load(folder).failure is None
     (log,) = tmp_path.glob("multirun/*/*/server.log")
     assert "HF_HUB_OFFLINE=1" in log.read_text()

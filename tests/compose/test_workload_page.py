@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-from doors import fake, vbench
+from doors import fake, run_folders, vbench
 from hydra import compose
 
 from vbench import compose as ours
 from vbench.plan.rules import check_run
-from vbench.schema.record import REQUESTS, Requests, is_aside
+from vbench.schema.record import REQUESTS, Requests
 from vbench.schema.workload import SHARING
 from vbench.workload.prompts import lengths, prompts
 
@@ -39,7 +39,7 @@ def test_the_page_shows_every_load_that_shares_prompts():
 def test_agents_of_the_page_work_on_a_server(tmp_path):
     (command,) = (each for each in LOADS if each.startswith("workload=agents"))
     ended = vbench(*command.split(), "hardware=cpu", fake("--itl-s", "0.002"), cwd=tmp_path)
-    (found,) = (path.parent for path in tmp_path.glob("multirun/*/*/*/record.json") if not is_aside(path.parent))
+    (found,) = run_folders(tmp_path)
     requests = Requests.load(found / REQUESTS)
     assert requests.error.tolist() == [""] * 24, ended.stdout + ended.stderr
     assert requests.input_tokens.tolist() == requests.usage_input_tokens.tolist()

@@ -3,14 +3,14 @@
 import asyncio
 
 import pytest
-from doors import vbench
+from doors import run_folders, vbench
 from test_external import Bare, serving
 
 from vbench.engine import external
 from vbench.loadgen import Endpoint as Target
 from vbench.schema.errors import ServerChanged
 from vbench.schema.failures import PERMANENT
-from vbench.schema.record import Record, is_aside
+from vbench.schema.record import Record
 
 
 class Replaced(Bare):
@@ -38,7 +38,7 @@ def test_a_server_that_is_another_one_meanwhile_fails_what_was_planned_for_the_f
         )  # fmt: skip
     assert ended.returncode == 1, ended.stdout + ended.stderr
     first, *others = sorted(
-        (Record.load(path.parent) for path in tmp_path.glob("multirun/*/*/*/record.json") if not is_aside(path.parent)),
+        map(Record.load, run_folders(tmp_path)),
         key=lambda record: record.config["workload"]["output_len"],
     )
     assert len(others) == 2

@@ -15,7 +15,7 @@ import fake_vllm
 import numpy as np
 import pytest
 from builders import run_config
-from doors import vbench
+from doors import run_folders, vbench
 
 from vbench.compose import known_models
 from vbench.engine import external
@@ -25,7 +25,7 @@ from vbench.plan.rules import check_run
 from vbench.schema import Engine, Lengths, Parallelism, RunConfig, effective_config, from_plain, to_plain
 from vbench.schema.errors import Refused, ServerFailed
 from vbench.schema.failures import TRANSIENT
-from vbench.schema.record import REQUESTS, Record, Requests, is_aside
+from vbench.schema.record import REQUESTS, Record, Requests
 
 KEY = "sk-a-key-that-nobody-may-read"
 # A tick of the servers, in seconds: no client lags by half of it, however busy the host, so runs are VALID at once.
@@ -42,7 +42,7 @@ def running(*flags):
 
 
 def recorded(home):
-    (folder,) = (path.parent for path in home.glob("multirun/*/*/*/record.json") if not is_aside(path.parent))
+    (folder,) = run_folders(home)
     return folder, Record.load(folder)
 
 

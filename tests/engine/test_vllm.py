@@ -8,12 +8,12 @@ import importlib.util
 from dataclasses import replace
 
 import pytest
-from doors import vbench
+from doors import run_folders, vbench
 
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema import Conversations, Lengths, Routing, Workload
-from vbench.schema.record import REQUESTS, Record, Requests, is_aside
+from vbench.schema.record import REQUESTS, Record, Requests
 from vbench.session import sessionfile
 
 pytestmark = [
@@ -58,8 +58,7 @@ def caching(campaign, tmp_path_factory):
 
 def test_three_points_on_one_real_server(campaign):
     said, home = campaign
-    found = sorted(path.parent for path in home.glob("multirun/*/*/*/record.json"))
-    folders = [folder for folder in found if not is_aside(folder)]  # a run that a busy host disturbed is measured again
+    folders = run_folders(home)
     records = [Record.load(folder) for folder in folders]
     assert len(records) == 3, said
     assert len(list(home.glob("multirun/*/*/server.log"))) == 1

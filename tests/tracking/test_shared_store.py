@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from doors import fake, pids, until, vbench
+from doors import fake, pids, run_folders, until, vbench
 from mlflow_server import serving
 
 from vbench import tracking
@@ -45,6 +45,6 @@ def filed() -> dict[str, tuple[str, str]]:
 
 
 def on_disk(home: Path) -> dict[str, tuple[str, str]]:
-    found = [Record.load(path.parent) for path in home.glob("multirun/*/*/*/record.json")]
+    found = map(Record.load, run_folders(home))
     status = {"VALID": "FINISHED", "INVALID": "FAILED", "FAILED": "FAILED"}  # of MLflow
     return {each.run_key: (status[each.verdict], each.failure.kind if each.failure else "") for each in found}

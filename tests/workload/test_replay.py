@@ -2,7 +2,7 @@
 
 import math
 
-from doors import fake, vbench
+from doors import fake, run_folders, vbench
 
 from vbench.schema.record import REQUESTS, Record, Requests
 
@@ -16,8 +16,7 @@ def test_a_trace_is_replayed_at_its_times_through_the_front_door(tmp_path):
         fake("--itl-s", "0.01"), cwd=tmp_path,
     )  # fmt: skip
     assert ended.returncode in (0, 1), ended.stdout + ended.stderr  # a busy host may make it INVALID, …
-    found = (path.parent for path in tmp_path.glob("multirun/*/*/*/record.json"))
-    (folder,) = (each for each in found if not each.suffix)  # … and then it is measured again, and the first put aside
+    (folder,) = run_folders(tmp_path)  # … and then it is measured again
     sent = Requests.load(folder / REQUESTS)
     assert sent.scheduled.tolist() == [0.0, 0.5, 2.0]
     assert (sent.sent >= sent.scheduled).all()
