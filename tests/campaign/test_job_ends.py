@@ -13,7 +13,7 @@ from builders import run_config
 from vbench.campaign.jobs import JobEnd, JobPhase, JobState, batch, entry, local
 from vbench.campaign.jobs.batch import ATTEMPT, Attempt
 from vbench.campaign.jobs.queue import OwnJob
-from vbench.campaign.task import Job, Task, states
+from vbench.campaign.task import Job, Task, states, to_submit
 from vbench.host.interrupts import Interrupted, Interrupts
 from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
@@ -77,6 +77,15 @@ def test_wide_sessions_are_submitted_first_and_of_these_the_longest():
         one[1].order,
         one[0].order,
     ]
+
+
+def test_no_server_is_started_again_before_all_others_were_started_once():
+    lengths = [run_config(engine={"restarts": 2, "max_model_len": length}) for length in (1000, 2000)]
+    wide = run_config(hardware={"gpus": 2}, parallelism={"tensor_parallel_size": 2}, engine={"restarts": 2})
+    sessions = plan((check_run(config), "v") for config in [*lengths, wide])
+    asked = to_submit([Task(session, None, Rerun.none) for session in sessions])
+    told = [(task.session.engine.restart, task.resources.gpus, task.session.engine.max_model_len) for task in asked]
+    assert told == [(restart, *each) for restart in (0, 1) for each in ((2, 2000), (0, 1000), (0, 2000))]
 
 
 def test_a_job_that_has_no_id_yet_is_alive_while_its_session_is_locked(task, monkeypatch):

@@ -102,6 +102,13 @@ def test_restarts_are_sessions_of_their_own_with_the_next_seeds():
     assert seventh.runs[0].key not in {run.key for each in sessions for run in each.runs}
 
 
+def test_every_server_is_started_once_before_any_is_started_again():
+    lengths = (1000, 2000, 4000)
+    asked = [run_config(engine={"restarts": 2, "max_model_len": n}, workload={"num_prompts": 4}) for n in lengths]
+    started = [(each.engine.restart, each.engine.max_model_len) for each in planned(*asked)]
+    assert started == [(restart, length) for restart in (0, 1) for length in lengths]
+
+
 def test_repeats_are_the_same_runs_as_their_seeds_asked_for():
     (repeated,) = planned(*(run_config(workload={"num_prompts": n, "repeats": 3}) for n in (4, 8)))
     (seeded,) = planned(*(run_config(workload={"num_prompts": n, "seed": seed}) for n in (8, 4) for seed in (2, 0, 1)))

@@ -92,8 +92,11 @@ class Task:
 
     @cached_property
     def order(self) -> tuple[float, ...]:
-        """Sort key: largest first, then longest, so that small sessions remain for the end."""
-        return -self.resources.gpus, -expected_s(self.session)
+        """Sort key: round by round of `engine.restarts`, so that a drifting host meets every point alike.
+
+        In each round largest first, then longest, so that small sessions remain for the end.
+        """
+        return self.session.engine.restart, -self.resources.gpus, -expected_s(self.session)
 
     @cached_property
     def events(self) -> EventReader:

@@ -87,8 +87,9 @@ def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
 
     `configs` are pairs of a config and the version of its engine, which is part of every run key. A session measures
     all its points once, smallest load first, then all again with their next seeds, so that a drifting host widens the
-    spread of every point instead of setting points apart. Raises Refused if this version of the engine does not serve
-    so long a context with the model.
+    spread of every point instead of setting points apart. For the same reason the first servers of all points come
+    before anybody's second (`engine.restarts`). Raises Refused if this version of the engine does not serve so long a
+    context with the model.
     """
     groups: dict[str, dict[str, Run]] = {}
     for config, engine_version in configs:
@@ -97,7 +98,8 @@ def plan(configs: Iterable[tuple[RunConfig, str]]) -> list[Session]:
             server = _hash([repeat.experiment, server_facts(to_plain(repeat)), engine_version])
             run = plan_run(repeat, engine_version)
             groups.setdefault(server, {}).setdefault(run.key, run)
-    return _distinguish([_session(key, _order_in_rounds([*runs.values()])) for key, runs in groups.items()])
+    sessions = [_session(key, _order_in_rounds([*runs.values()])) for key, runs in groups.items()]
+    return _distinguish(sorted(sessions, key=lambda session: session.engine.restart))
 
 
 def repeats(config: RunConfig) -> list[RunConfig]:

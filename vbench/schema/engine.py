@@ -79,7 +79,9 @@ class Engine:
         None, "simulated choice of experts, which makes replies meaningless", allowed="null: the model's own gates"
     )
     restarts: int = key(
-        1, "servers that each point is measured on, one after another, each by workload.repeats", allowed="1 or more"
+        1,
+        "servers that each point is measured on, round by round over all points, each by workload.repeats",
+        allowed="1 or more",
     )
     restart: int = key(0, "which of these servers this is", allowed="0: the first; vbench counts them itself")
     start_timeout_s: float = key(1800.0, "time for the server to become ready", unit="s")
