@@ -5,7 +5,8 @@
 
 The script runs one session with five points per number of prompts, as a job would. It files each record at once in an
 SQLite store of MLflow, as `hydra/launcher=inline` does. The start of the server is not counted, and neither is the time
-from the start of the first request to the end of the last reply. The parts:
+from the start of the first request to the end of the last reply. Points that are measured again are left out.
+The parts:
 
     prepare   make prompts, check the server's health and name, empty its cache, read counters, take the first
               telemetry sample
@@ -51,12 +52,14 @@ class Watcher:
         self.folder = folder
         self.ended = 0.0  # when the last point had been filed
         self.began = 0.0  # when preparing this point had ended
+        self.is_again = False  # whether this point is measured again: its first measurement is nobody's overhead
+        self.left_out = 0  # how many points were
         self.parts: dict[str, list[dict[str, float]]] = {}  # by the first part of the folder's name, such as n320
 
     def note_event(self, event: Event) -> None:
         now = time.time()
         if event.kind == "measuring":
-            self.began = now
+            self.is_again, self.began = self.began > self.ended, now
         elif event.kind == "recorded":
             self._note(event.facts["folder"], now)
         if event.kind in ("ready", "recorded"):
@@ -64,6 +67,9 @@ class Watcher:
 
     def _note(self, name: str, recorded: float) -> None:
         folder = self.folder / name
+        if self.is_again:
+            self.left_out += 1
+            return
         start = Series.load(folder / TELEMETRY).started_at
         end = start + float(np.nanmax(Requests.load(folder / REQUESTS).finished))
         called = time.perf_counter()
@@ -91,6 +97,10 @@ def main(vllm: bool) -> None:
         folder.mkdir(parents=True)
         watcher = Watcher(folder)
         execute(session(sizes, engine, output_len), folder, Events(folder, watcher.note_event))
+    if watcher.left_out:
+        print(f"left out: {watcher.left_out} points that were measured again, as on a busy host")
+    if not watcher.parts:
+        sys.exit("no point is left")
     columns = list(next(iter(watcher.parts.values()))[0])
     print(
         f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} after; ms, median (most) of {POINTS} points\n"

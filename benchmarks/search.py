@@ -95,6 +95,12 @@ def records(session: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in session.glob(f"*/{RECORD}") if not is_aside(path.parent)]
 
 
+def load_requests(session: Path) -> Requests:
+    """The requests of the only run of a session, as it was measured in the end."""
+    (path,) = (path for path in session.glob(f"*/{REQUESTS}") if not is_aside(path.parent))
+    return Requests.load(path)
+
+
 def answer(session: Path) -> tuple[int, int, str]:
     """The concurrency that a session's search found, 0 if none or not VALID, the number of its probes, and why not."""
     found = records(session)
@@ -129,8 +135,7 @@ def say_confirmation(session: Path, slo: dict[str, float], level: int) -> str:
     (record,) = records(session)
     if doubt := doubts(record):
         return f"not confirmed: the separate run is {doubt}"
-    (path,) = (path for path in session.glob(f"*/{REQUESTS}") if not is_aside(path.parent))
-    requests = Requests.load(path)
+    requests = load_requests(session)
     if len(requests) <= 2 * level:
         return f"not confirmed: the separate run has only {len(requests)} requests"
     return f"{float(meets_slo(requests, slo)[level:-level].mean()):.1%} of a separate run meet the SLO"
