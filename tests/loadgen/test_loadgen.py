@@ -28,6 +28,7 @@ from vbench.schema.errors import Refused
 from vbench.session.saturation import OverloadDetector
 
 alone = pytest.mark.alone  # what another test does meanwhile could change the outcome
+CALM_S, TRIES = 0.1, 8
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +65,26 @@ def counter(url, name):
     return float(re.search(rf"^{name}{{.*}} (.*)$", get(f"{url}/metrics"), re.MULTILINE)[1])
 
 
+def undisturbed(send):
+    """What `send` returns: requests, client, and what else. It is called again where the host stood still meanwhile,
+    as late heartbeats of the client or a pause within a reply tell.
+    """
+    for _ in range(TRIES):
+        requests, client, *more = send()
+        replies = np.split(requests.chunk_times, requests.offsets[1:-1])
+        pauses = [np.diff(times).max(initial=0.0) for times in replies]
+        if max(client.loop_lag_max_s, *pauses) < CALM_S:
+            break
+    return requests, client, *more
+
+
 @alone
 def test_times_and_tokens_are_the_servers(one):
-    with running("--ttft-s", "0.3", "--itl-s", "0.02", "--stamp") as url:
-        requests, client = one.run(load(url, n=8, output_len=10))
-        stamps = json.loads(get(f"{url}/fake/stamps"))
+    def send():
+        with running("--ttft-s", "0.3", "--itl-s", "0.02", "--stamp") as url:
+            return *one.run(load(url, n=8, output_len=10)), json.loads(get(f"{url}/fake/stamps"))
+
+    requests, client, stamps = undisturbed(send)
     assert requests.error.tolist() == [""] * 8
     assert requests.status.tolist() == [200] * 8
     assert requests.finish_reason.tolist() == ["length"] * 8
@@ -247,7 +263,7 @@ def test_the_prompts_beyond_the_servers_context_are_refused_in_its_words(one):
 @pytest.mark.parametrize("limit", [1, 3])
 def test_concurrency_is_limited_over_all_processes(two, limit):
     with running("--itl-s", "0.005") as url:
-        requests, _ = two.run(load(url, n=12, limit=limit))
+        requests, _ = undisturbed(lambda: two.run(load(url, n=12, limit=limit)))
         assert counter(url, "fake:most_requests_in_flight") == limit
     assert requests.error.tolist() == [""] * 12
 
@@ -261,9 +277,13 @@ def test_a_rate_and_a_limit_hold_together(one):
     assert requests.scheduled[5] == 0.05
 
 
-def test_sends_are_not_delayed_by_a_slow_server(one):
-    with running("--ttft-s", "1.5") as url:
-        requests, _ = one.run(load(url, n=20, scheduled=np.arange(20) * 0.01))
+def test_sends_are_not_delayed_by_a_slow_server(one, tmp_path):
+    """It answers none before all were sent, however long a busy host takes for that."""
+    (hold := tmp_path / "hold").touch()
+    with running("--hold", str(hold)) as url:
+        asked = load(url, n=20, scheduled=np.arange(20) * 0.01)
+        requests, _ = one.run(asked, tick=lambda progress: progress.in_flight < 20 or hold.unlink(missing_ok=True))
+    assert requests.error.tolist() == [""] * 20
     assert (requests.sent >= requests.scheduled).all()
     assert requests.sent.max() < requests.chunk_times.min()
 
@@ -323,7 +343,7 @@ def test_the_endpoint_with_fewer_in_flight_comes_first(one):
 @alone
 def test_the_time_limit_ends_what_is_open_and_what_was_never_sent(one):
     with running("--ttft-s", "100") as url:
-        requests, _ = one.run(load(url, n=4, limit=3, timeout_s=0.5))
+        requests, _ = undisturbed(lambda: one.run(load(url, n=4, limit=3, timeout_s=0.5)))
         while counter(url, "vllm:num_requests_running"):  # the server is rid of them without another run
             time.sleep(0.05)
     assert requests.error.tolist() == ["timeout"] * 4
@@ -333,9 +353,14 @@ def test_the_time_limit_ends_what_is_open_and_what_was_never_sent(one):
 
 @alone
 def test_a_load_that_outgrows_its_server_is_broken_off(two):
-    overload = OverloadDetector(ttft_limit_s=0.2)
     with running("--itl-s", "0.01", "--max-num-seqs", "4") as url:
-        requests, _ = two.run(load(url, n=4000, output_len=10, scheduled=np.arange(4000) / 100), enough=overload)
+        asked = load(url, n=4000, output_len=10, scheduled=np.arange(4000) / 100)
+
+        def send():
+            overload = OverloadDetector(ttft_limit_s=0.2)
+            return *two.run(asked, enough=overload), overload
+
+        requests, _, overload = undisturbed(send)
         while counter(url, "vllm:num_requests_running"):
             time.sleep(0.05)
     served = requests.error == ""
@@ -349,21 +374,29 @@ def test_a_load_that_outgrows_its_server_is_broken_off(two):
 
 def test_progress_tells_when_each_request_was_sent_and_answered(two):
     seen = []
+    lengths = [180] * 2 + [50] * 28  # the first of each process lasts until all others have been told of
     with running("--itl-s", "0.03", "--ttft-s", "0.2") as url:
-        requests, _ = two.run(load(url, n=30, output_len=50, scheduled=np.arange(30) / 20), enough=seen.append)
+        asked = load(url, n=30, output_len=lengths, scheduled=np.arange(30) / 20)
+        requests, _ = two.run(asked, enough=seen.append)
     assert max(each.in_flight for each in seen) > 10
     told = sorted(answer for each in seen for answer in each.answered)
-    assert [sent for sent, _ in told] == pytest.approx(requests.sent)
+    order = np.argsort(requests.sent)  # on a busy host one process may send later than the other
+    assert [sent for sent, _ in told] == pytest.approx(requests.sent[order].tolist())
     arrivals = np.split(requests.chunk_times, requests.offsets[1:-1])
-    for (sent, waited), times in zip(told, arrivals, strict=True):  # on a busy host the head may come with a token
-        assert np.abs(times - (sent + waited)).min() < 1e-6
+    for (sent, waited), place in zip(told, order, strict=True):  # on a busy host the head may come with a token
+        assert np.abs(arrivals[place] - (sent + waited)).min() < 1e-6
 
 
 @alone
 def test_progress_tells_of_each_request_that_ended_and_of_the_oldest_that_has_not(two):
-    seen = []
     with running("--itl-s", "0.02", "--ttft-s", "0.1") as url:
-        requests, _ = two.run(load(url, n=30, output_len=20, scheduled=np.arange(30) / 10), enough=seen.append)
+
+        def send():
+            seen = []
+            asked = load(url, n=30, output_len=20, scheduled=np.arange(30) / 10)
+            return *two.run(asked, enough=seen.append), seen
+
+        requests, _, seen = undisturbed(send)
     ended = sorted((each for progress in seen for each in progress.ended), key=lambda each: each.sent_s)
     told = len(ended)  # the last ones end after the last report
     assert 20 < told < 30
@@ -384,7 +417,7 @@ def test_progress_tells_of_each_request_that_ended_and_of_the_oldest_that_has_no
 def test_nothing_is_sent_once_the_duration_is_over_and_what_is_in_flight_is_awaited(two, scheduled):
     with running("--itl-s", "0.02", "--ttft-s", "0.1") as url:
         asked = load(url, n=400, output_len=20, limit=None if scheduled is not None else 8, scheduled=scheduled)
-        requests, _ = two.run(dataclasses.replace(asked, sending_s=1.2))
+        requests, _ = undisturbed(lambda: two.run(dataclasses.replace(asked, sending_s=1.2)))
     sent = requests.error != "not sent"
     assert 10 < sent.sum() < 100
     assert set(requests.error[sent]) == {""}
@@ -399,7 +432,8 @@ def test_nothing_is_sent_once_the_duration_is_over_and_what_is_in_flight_is_awai
 
 def test_the_word_to_break_off_may_come_when_a_process_is_done(two):
     with running("--itl-s", "0.01") as url:
-        requests, _ = two.run(load(url, n=2, output_len=[2, 2000]), enough=lambda progress: progress.elapsed_s > 2)
+        asked = load(url, n=2, output_len=[2, 2000])
+        requests, _ = two.run(asked, enough=lambda progress: progress.elapsed_s > 4)  # the other's reply takes 20 s
         assert requests.error.tolist() == ["", "ended early"]
         requests, _ = two.run(load(url))
     assert requests.error.tolist() == [""] * 4
