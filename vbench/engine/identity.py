@@ -102,14 +102,11 @@ def _strip_build(version: str) -> str:
 
 @cache
 def _ask(command: tuple[str, ...]) -> dict[str, str]:
-    question = _build_question(command)
+    question = build_question(command, ASK_VERSIONS)
     if question is None:
         return {}
     try:
-        # Without an input of ours: srun and container runtimes would swallow what is typed or piped to the command.
-        answer = subprocess.run(
-            question, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=ASK_S, text=True
-        ).stdout.strip()
+        answer = answer_to(question)
         if question[-1] == "--version":
             said = VERSION.findall(answer)
             return {"vllm": said[-1]} if said else {}
@@ -118,19 +115,31 @@ def _ask(command: tuple[str, ...]) -> dict[str, str]:
         return {}
 
 
-def _build_question(command: Sequence[str]) -> list[str] | None:
-    """The command that asks the engine's environment (or container) for versions; None if that is impossible.
+def answer_to(question: Sequence[str]) -> str:
+    """What it prints. Raises OSError, subprocess.SubprocessError.
 
-    Outside of an allocation srun would wait for a job of its own, just for the question.
+    Without an input of ours: srun and container runtimes would swallow what is typed or piped to the command.
+    """
+    return subprocess.run(
+        question, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=ASK_S, text=True
+    ).stdout.strip()
+
+
+def build_question(command: Sequence[str], script: str) -> list[str] | None:
+    """The command that asks the engine's environment (or container) by a script; None if that is impossible.
+
+    The script gets the name of the server's package, or no name for vLLM's. Where the command starts a program that
+    names no Python, that is asked for its version instead. Outside of an allocation srun would wait for a job of its
+    own, just for the question.
     """
     place = find_package_position(command)
     needs_job = any(PurePath(word).name == "srun" for word in command[:place])
     if place is None or (needs_job and "SLURM_JOB_ID" not in os.environ):
         return None
     if command[place - 1] == "-m" and place:
-        return [*command[: place - 1], "-c", ASK_VERSIONS, command[place].partition(".")[0]]
+        return [*command[: place - 1], "-c", script, command[place].partition(".")[0]]
     interpreter = _find_interpreter(command[0]) if place == 0 else None
-    return [interpreter, "-c", ASK_VERSIONS] if interpreter else [*command[: place + 1], "--version"]
+    return [interpreter, "-c", script] if interpreter else [*command[: place + 1], "--version"]
 
 
 def _find_interpreter(script: str) -> str | None:

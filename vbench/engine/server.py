@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vbench import loadgen
-from vbench.engine import dummy, identity, routing, serverlog, weights
+from vbench.engine import bytecode, dummy, identity, routing, serverlog, weights
 from vbench.engine.command import (
     MARK,
     build_server_argv,
@@ -151,6 +151,14 @@ def _make_dummy(session: Session) -> str:
         raise ServerFailed("server_died", line) from error
 
 
+def _choose_bytecode(session: Session) -> dict[str, str]:
+    """The variables that say where a server keeps its bytecode; none for a user without a folder for caches."""
+    try:
+        return bytecode.choose_folder(session.engine, os.environ, find_cache())
+    except OSError:
+        return {}
+
+
 async def _check_engine(server: Server, session: Session) -> None:
     """Raises ServerFailed if the server is not what the plan assumed, or does not do what the config asks of it."""
     log = server.log.read_text(errors="replace")
@@ -164,7 +172,7 @@ async def _check_engine(server: Server, session: Session) -> None:
 async def _start_server(session: Session, model: str, share: HostLease, log: Path) -> AsyncIterator[Server]:
     name = f"vbench-{secrets.token_hex(6)}"
     (port,) = find_free_ports(1)
-    chosen = weights.build_environment(session.model, session.engine)
+    chosen = weights.build_environment(session.model, session.engine) | _choose_bytecode(session)
     chosen |= choose_variables(session, share.uuids, mark=name) | {LEASE: share.lease}
     argv = build_server_argv(session, model, name, port, identity.ask_engine_version(session.engine))
     wrapper_length = find_wrapper_length(session.engine.command)
