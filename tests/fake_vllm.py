@@ -16,7 +16,9 @@ every stream in order, behind the time at which its request came.
 Failures (`--fail`), at start: oom_load, oom_kv, never_ready, exit:N. At work: die_after:K (the process exits hard once
 K requests are finished), http_500, error_event and early_close (half way), empty_reply (no token), short_reply (half
 the tokens, "stop"). With `--once FILE` only the first server fails, which leaves the file; `--then` says how the later
-ones do. A `--max-model-len` beyond `--kv-cache-tokens` fails at start as vLLM does; `auto` is fitted.
+ones do. With `--forget K,…` these requests, counted from 0, stop half way: they neither run nor wait any more, and
+their connections stay open. A `--max-model-len` beyond `--kv-cache-tokens` fails at start as vLLM does; `auto` is
+fitted.
 
 Compilation (`--compile-s`): a step that meets a new shape takes so much longer, and logs what vLLM's kernel monitor
 logs. A shape is a power of two of the requests that run (`--compile-shapes`), or the K-th request to come
@@ -89,6 +91,7 @@ class Stream:
         elif options.fail == "empty_reply":
             self.total, self.finish = 0, "stop"
         self.breaks_at = self.asked // 2 if options.fail in ("error_event", "early_close") else -1
+        self.forgotten_at = self.asked // 2 if number in options.forget else -1
         self.done = 0  # tokens sent
         self.first_at = 0.0  # when its first token may leave
         self.step = options.tokens_per_chunk
@@ -301,6 +304,9 @@ class Engine:
     def advance(self, stream: Stream) -> bool:
         """Sends the next chunk; true once the stream is over."""
         before = stream.done
+        if 0 <= stream.forgotten_at <= before:
+            stream.connection.stream = None
+            return True
         if 0 <= stream.breaks_at <= before:
             stream.connection.break_off(self.options.fail)
             self.finished["error"] += 1
@@ -667,6 +673,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     fake.add_argument("--kv-cache-tokens", type=int, default=205_184)
     fake.add_argument("--log-line", action="append", default=[], help="a line to print at start; repeatable")
     fake.add_argument("--log-env", action="append", default=[], help="a variable of the environment to print at start")
+    fake.add_argument("--forget", type=numbers, default=[], help="requests to forget, by number")
     fake.add_argument("--fail", default="")
     fake.add_argument("--once", type=Path)
     fake.add_argument("--then", default="")

@@ -362,7 +362,7 @@ def test_a_load_that_outgrows_its_server_is_broken_off(two):
 
         def send():
             overload = OverloadDetector(ttft_limit_s=0.2)
-            return *two.run(asked, enough=overload), overload
+            return *two.run(asked, enough=lambda progress: "ended early" * overload(progress)), overload
 
         requests, _, overload = undisturbed(send)
         while counter(url, "vllm:num_requests_running"):
@@ -414,6 +414,9 @@ def test_progress_tells_of_each_request_that_ended_and_of_the_oldest_that_has_no
         older = requests.sent[requests.sent < progress.oldest_open_s]
         assert {*np.round(older, 6)} <= {*np.round([*reported[index]], 6)}
     assert max(each.oldest_open_s for each in seen) > 1.5
+    newest = {each.newest_open_s for each in seen if each.newest_open_s not in (0.0, np.inf)}
+    assert len(newest) > 1
+    assert {*np.round([*newest], 6)} <= {*np.round(requests.sent, 6)}
 
 
 @alone
@@ -437,7 +440,8 @@ def test_nothing_is_sent_once_the_duration_is_over_and_what_is_in_flight_is_awai
 def test_the_word_to_break_off_may_come_when_a_process_is_done(two):
     with running("--itl-s", "0.01") as url:
         asked = load(url, n=2, output_len=[2, 2000])
-        requests, _ = two.run(asked, enough=lambda progress: progress.elapsed_s > 4)  # the other's reply takes 20 s
+        # the other's reply takes 20 s
+        requests, _ = two.run(asked, enough=lambda progress: "ended early" * (progress.elapsed_s > 4))
         assert requests.error.tolist() == ["", "ended early"]
         requests, _ = two.run(load(url))
     assert requests.error.tolist() == [""] * 4

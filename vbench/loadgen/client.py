@@ -208,15 +208,14 @@ class Sender:
             self.over.set()
 
     def give_up(self, why: str) -> None:
-        """Ends open requests with this error; those not yet sent are never sent."""
+        """Ends open requests with this error; those not yet sent are never sent, as where time ends the load."""
         if self.over.is_set():
             return
         self.over.set()
-        now = clock()
-        self.errors = [
-            error or (why if finished == NEVER else "")
-            for error, finished in zip(self.errors, self.finished, strict=True)
-        ]
+        now, begun = clock(), set(self.order)
+        for index, finished in enumerate(self.finished):
+            if finished == NEVER and not self.errors[index]:
+                self.errors[index] = NOT_SENT if self.sending_s is not None and index not in begun else why
         for connection in list(self.live):
             self.finish(connection, now)
             connection.transport.abort()
@@ -266,14 +265,14 @@ class Sender:
         answered = [index for index in self.awaited if len(self.replies[index].times) > 1]
         gone = {*answered, *(index for index in self.awaited if self.finished[index] != NEVER)}
         self.awaited = [index for index in self.awaited if index not in gone]
-        ended, self.newly_ended = self.newly_ended, []
-        now = clock()
+        now, ended, self.newly_ended = clock(), self.newly_ended, []
         self.streaming += len(answered)
         self.streaming_ns -= sum(self.replies[index].times[1] for index in answered)
         over = [self.finished[index] for index in ended if len(self.replies[index].times) > 1]
         self.streaming, self.streaming_ns = self.streaming - len(over), self.streaming_ns + sum(over)
         live = [len(self.replies[each.index].times) for each in self.live]
-        oldest = min((self.sent[each.index] for each in self.live), default=now)
+        opened = [self.sent[each.index] for each in self.live]
+        newest = math.inf if self.in_flight > len(opened) else max(opened, default=self.start)
         return Progress(
             elapsed_s=(now - self.start) / 1e9,
             completed=self.completed,
@@ -286,7 +285,8 @@ class Sender:
                 for index, sent in ((index, self.sent[index]) for index in answered)
             ),
             ended=tuple(self.describe_ended(index) for index in ended),
-            oldest_open_s=(oldest - self.start) / 1e9,
+            oldest_open_s=(min(opened, default=now) - self.start) / 1e9,
+            newest_open_s=(newest - self.start) / 1e9,
         )
 
     def describe_ended(self, index: int) -> Ended:

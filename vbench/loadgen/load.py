@@ -91,6 +91,7 @@ class Progress:
     answered: tuple[tuple[float, float], ...] = ()
     ended: tuple[Ended, ...] = ()  # since the last report
     oldest_open_s: float = 0.0  # all requests sent before it, in seconds since the start, have ended
+    newest_open_s: float = 0.0  # so are all those sent after it; inf while one waits for its connection
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ pickled plain data over the socket FD:
     ←  ("ready",)
     →  int                           the start, an instant of CLOCK_MONOTONIC in ns
     ←  ("progress", Progress)         every `Load.report_s`
-    →  None                          break off (may arrive after the load has ended)
+    →  str                           break off, and why (may arrive after the load has ended)
     ←  ("result", Requests, facts)   or ("failed", text)
 """
 
@@ -31,7 +31,7 @@ from vbench.loadgen.echo import measure_skew_s
 from vbench.loadgen.lag import lags_at
 from vbench.loadgen.load import NEVER, Load, Outcome, Progress
 from vbench.loadgen.reading import Reading, read
-from vbench.schema.record import ENDED_EARLY, Floats, Ints, Requests
+from vbench.schema.record import Floats, Ints, Requests
 
 
 def main(fd: int) -> None:
@@ -49,7 +49,7 @@ def main(fd: int) -> None:
             asked = parent.recv()
         except EOFError:
             return
-        if asked is None:  # asked to break off a load that has ended meanwhile
+        if isinstance(asked, str):  # asked to break off a load that has ended meanwhile
             continue
         load, number = asked
         try:
@@ -91,8 +91,8 @@ async def wait_at_barrier(sender: Sender, parent: Connection, loop: asyncio.Abst
             word = parent.recv()
         except EOFError:
             os._exit(1)
-        if word is None:
-            sender.give_up(ENDED_EARLY)
+        if isinstance(word, str):
+            sender.give_up(word)
         else:
             start.set_result(word)
 

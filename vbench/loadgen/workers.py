@@ -27,7 +27,7 @@ START_IN_NS = 10_000_000  # time for the start message to reach every process
 SPARE_FILES = 64  # file descriptors that a process needs besides its streams
 
 Tick = Callable[[Progress], None]
-Enough = Callable[[Progress], bool]  # whether to break the load off
+Enough = Callable[[Progress], str]  # why to break the load off; empty to go on
 
 
 class ClientLost(VbenchError):
@@ -106,7 +106,7 @@ class Workers:
     def run(self, load: Load, tick: Tick | None = None, enough: Enough | None = None) -> tuple[Requests, Client]:
         """Sends a load and returns its results, in the load's order. A failed request is a result.
 
-        Once `enough` returns true, the rest is broken off or never sent, with the error ENDED_EARLY.
+        Once `enough` says why, the rest is broken off or never sent, with that as its error.
 
         Raises Refused, before anything is sent, if so many streams cannot be open or there are none; ClientLost if a
         load process dies, after which these workers cannot be used again.
@@ -163,10 +163,10 @@ class Workers:
                     progress = combine(last.values(), message[1])
                     if tick:
                         tick(progress)
-                    if enough and enough(progress):
+                    if enough and (why := enough(progress)):
                         enough = None
                         for each in workers:
-                            each.send(None)
+                            each.send(why)
         return [found[worker] for worker in workers]
 
     def _stop(self) -> None:
@@ -188,6 +188,7 @@ def combine(last: Iterable[Progress], newest: Progress) -> Progress:
         answered=newest.answered,
         ended=newest.ended,
         oldest_open_s=min(each.oldest_open_s for each in told),
+        newest_open_s=max(each.newest_open_s for each in told),
     )
 
 

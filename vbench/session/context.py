@@ -60,7 +60,7 @@ class SessionContext:
         self,
         load: Load,
         tick: Callable[[Progress], None] | None = None,
-        enough: Callable[[Progress], bool] | None = None,
+        enough: Callable[[Progress], str] | None = None,
     ) -> tuple[Requests, Client]:
         """Sends a load from a separate thread. Cancelling this kills the load processes.
 

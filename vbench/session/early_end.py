@@ -13,6 +13,7 @@ import numpy as np
 from vbench.loadgen import REPORT_S as USUAL_REPORT_S
 from vbench.loadgen import Ended, Progress
 from vbench.schema import Workload
+from vbench.schema.record import ENDED_EARLY
 from vbench.session.saturation import OverloadDetector
 from vbench.workload.probe import Plan, ended_enough
 
@@ -20,7 +21,7 @@ REPORT_S = 0.1  # between two reports of a closed loop: a probe is seldom longer
 
 
 class EarlyEnd:
-    """Takes the progress of a probe, report by report; true once the probe may end."""
+    """Takes the progress of a probe, report by report; says ENDED_EARLY once the probe may end."""
 
     def __init__(self, plan: Plan) -> None:
         self.metrics: dict[str, float] = {}  # why and when it ended early; empty if it did not
@@ -34,7 +35,7 @@ class EarlyEnd:
         """Seconds between two reports of the load's progress; an overload is judged by as many looks as of any load."""
         return USUAL_REPORT_S if self._overload else REPORT_S
 
-    def __call__(self, progress: Progress) -> bool:
+    def __call__(self, progress: Progress) -> str:
         self._times += [(each.sent_s, each.sent_s + each.e2el_s, _meets(each, self._limits)) for each in progress.ended]
         if self._overload and self._overload(progress):
             self.metrics = {"saturated": 1.0, "ended_early_s": progress.elapsed_s}
@@ -42,7 +43,7 @@ class EarlyEnd:
             sent, finished, met = map(np.array, zip(*self._times, strict=True))
             if ended_enough(self._plan, sent, finished, met, progress.oldest_open_s):
                 self.metrics = {"slo_decided_s": progress.elapsed_s}
-        return bool(self.metrics)
+        return ENDED_EARLY if self.metrics else ""
 
 
 def _meets(ended: Ended, limits: dict[str, float]) -> bool:

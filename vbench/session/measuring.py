@@ -16,7 +16,7 @@ import numpy as np
 
 from vbench.engine.compilelog import VERBOSE_MONITOR, Compilation, LogPosition
 from vbench.engine.counters import compute_changes, count_earlier_requests, parse_hit_shares
-from vbench.loadgen import REPORT_S, Client, Load, count_needed
+from vbench.loadgen import REPORT_S, Client, Load, Progress, count_needed
 from vbench.metrics.cached import CacheFacts, count_cached, find_hits, hit_metrics
 from vbench.metrics.compile_rules import LOG_CUT
 from vbench.metrics.compiling import compile_share
@@ -43,6 +43,8 @@ from vbench.schema.record import NOT_SENT, REQUESTS, TELEMETRY, Reason, Record, 
 from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
 from vbench.session.early_end import EarlyEnd
+from vbench.session.forgotten import ForgottenRequests
+from vbench.session.telemetry import Watch
 from vbench.workload.arrivals import rates_of_ramp
 from vbench.workload.prompts import Prompts, digest, prompts, redraw, replace_beginnings
 from vbench.workload.search import streams
@@ -123,7 +125,8 @@ async def measure(
     servers.settle_logs()
     logs = LogPosition.at_end(servers.logs)
     async with telemetry.watch(controls, servers.find_processes(), context.lease) as watch:
-        requests, client = await context.load(load, context.events.write_measuring(run), early_end)
+        tick, ends = context.events.write_measuring(run), _watch_for_end(servers, watch, early_end)
+        requests, client = await context.load(load, tick, ends)
     unsent = requests.error == NOT_SENT
     requests, incomplete = requests.select(~unsent), requests.session[unsent[: len(requests.session)]]
     requests.save(context.folder_of(run) / REQUESTS)  # before anything that may fail: these were measured
@@ -141,8 +144,7 @@ async def measure(
     engine = _engine_facts(servers, compiled, client)._replace(front_ends=find_front_ends(series))
     counts = is_measured(requests, workload.warmup_s)
     found = metrics(requests, engine, counts) | steady_metrics(requests, counts)
-    if not counts.all():
-        found["warmup_requests"] = float((~counts).sum())
+    found |= {} if counts.all() else {"warmup_requests": float((~counts).sum())}
     hits = find_hits(requests, CacheFacts.of(servers.facts))
     found |= (
         hit_metrics(requests, hits, counted, by_engine)
@@ -186,6 +188,11 @@ async def measure(
         warnings=judgement.warnings,
         invalid=[*judgement.invalid, *([LOG_CUT] if is_log_cut else [])],
     )
+
+
+def _watch_for_end(servers: Servers, watch: Watch, early_end: EarlyEnd | None) -> Callable[[Progress], str]:
+    forgotten = ForgottenRequests(servers, watch.rows)
+    return lambda progress: (early_end(progress) if early_end else "") or forgotten(progress)
 
 
 def _judged_load(load: Workload, early_end: EarlyEnd | None) -> Workload:

@@ -35,7 +35,9 @@ from vbench.plan.sessions import Run, Session
 from vbench.schema.errors import ServerFailed
 from vbench.schema.failures import Kind
 from vbench.schema.record import Floats, Ints, Requests
+from vbench.session import telemetry
 from vbench.session.context import Servers, SessionContext
+from vbench.session.forgotten import ForgottenRequests
 from vbench.session.measuring import longest_context
 from vbench.session.rehearsal_facts import Rehearsal
 from vbench.session.stepwalk import compiles_by_step, one_step, walk_step_sizes
@@ -238,7 +240,9 @@ async def _round(
     """Sends the shape once, and returns the kernels that were compiled meanwhile, each once."""
     servers.settle_logs()
     logs = LogPosition.at_end(servers.logs)
-    requests, _ = await context.load(_load(context.session, servers, shape))
+    async with telemetry.watch_servers([server.control for server in servers.servers]) as watch:
+        forgotten = ForgottenRequests(servers, watch.rows)
+        requests, _ = await context.load(_load(context.session, servers, shape), enough=forgotten)
     servers.check_alive()
     servers.settle_logs()
     kernels = done.count([each.kernel for each in logs.find_compilations()])

@@ -12,6 +12,7 @@ from collections import ChainMap, Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Watch:
         """`describe_others` says which other processes use the servers' cores most."""
         self._sources = sources
         self.describe_others = describe_others
-        self._rows: list[Sample] = []
+        self.rows: list[Sample] = []
         self._missed = 0
 
     async def sample(self) -> None:
@@ -51,7 +52,7 @@ class Watch:
     def series(self, started_at_monotonic_s: float) -> Series:
         """Returns the samples on the time axis of the run that started then (seconds of `time.perf_counter`)."""
         started_at = time.time() - (time.perf_counter() - started_at_monotonic_s)
-        return Series.from_samples(self._rows, started_at_monotonic_s, started_at, self._missed)
+        return Series.from_samples(self.rows, started_at_monotonic_s, started_at, self._missed)
 
     async def _keep_asking(self, source: Source, interval_s: float) -> None:
         began = time.perf_counter()
@@ -64,7 +65,7 @@ class Watch:
         if found is None:
             self._missed += 1
         elif found:  # a server other than vLLM may export nothing
-            self._rows.append((time.perf_counter(), found))
+            self.rows.append((time.perf_counter(), found))
 
 
 @asynccontextmanager
@@ -88,22 +89,34 @@ async def watch(
         async def read_gpus() -> dict[str, float] | None:
             return gpu_columns(await asyncio.get_running_loop().run_in_executor(thread, read)) or None
 
-        async def read_servers() -> dict[str, float] | None:
-            return await _scrape_servers(servers)
-
         async def read_processes() -> dict[str, float] | None:
             return await asyncio.to_thread(_read_processes, processes, contention) or None
 
-        sources = [read_servers, *([read_processes] if processes.roots else []), *([read_gpus] if uuids else [])]
+        sources: list[Source] = [partial(_scrape_servers, servers)]
+        sources += [*([read_processes] if processes.roots else []), *([read_gpus] if uuids else [])]
         found = Watch(sources, contention.describe_others)
         await found.sample()
-        sampling = asyncio.create_task(found.keep_sampling(interval_s))
-        try:
+        async with _sampling(found, interval_s):
             yield found
-        finally:
-            sampling.cancel()
-            await asyncio.wait([sampling])
         await found.sample()
+
+
+@asynccontextmanager
+async def watch_servers(servers: Sequence[Endpoint], interval_s: float = INTERVAL_S) -> AsyncIterator[Watch]:
+    """Samples only the servers' /metrics, during the block."""
+    found = Watch([partial(_scrape_servers, servers)])
+    async with _sampling(found, interval_s):
+        yield found
+
+
+@asynccontextmanager
+async def _sampling(watch: Watch, interval_s: float) -> AsyncIterator[None]:
+    sampling = asyncio.create_task(watch.keep_sampling(interval_s))
+    try:
+        yield
+    finally:
+        sampling.cancel()
+        await asyncio.wait([sampling])
 
 
 def server_columns(replicas: Sequence[dict[str, float]]) -> dict[str, float]:
