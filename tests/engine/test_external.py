@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import threading
 import time
+import typing
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import Request, urlopen
 
+import aiohttp
 import fake_vllm
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from builders import run_config
 from doors import run_folders, vbench
 
 from vbench.compose import known_models
-from vbench.engine import external
+from vbench.engine import asking, external
 from vbench.engine.counters import parse
 from vbench.engine.readiness import Readiness
 from vbench.plan.rules import check_run
@@ -31,6 +33,10 @@ KEY = "sk-a-key-that-nobody-may-read"
 # A tick of the servers, in seconds: no client lags by half of it, however busy the host, so runs are VALID at once.
 TICK_S = 0.15
 LOAD = ("workload=random", "workload.input_len=20", "workload.output_len=10", "workload.num_prompts=4")
+
+
+def said(status):
+    return aiohttp.ClientResponseError(None, (), status=status)
 
 
 def at(url, *words, home, **env):
@@ -408,9 +414,57 @@ def test_a_model_that_the_config_names_keeps_its_facts_and_its_key(monkeypatch):
 
 
 def test_a_server_that_does_not_answer_from_here_is_not_taken_for_the_placeholder(monkeypatch):
-    monkeypatch.setattr(external, "_ask_cards", lambda *_: (_ for _ in ()).throw(asyncio.TimeoutError))
+    monkeypatch.setattr(external, "_ask_cards", lambda *_: {})
     assert asked("http://host:1", served_model_name="gpt")[1].model.hub_id == "gpt"
     assert asked("http://host:1")[1].model.is_unknown
+
+
+def test_an_answer_that_fails_at_first_changes_neither_a_runs_name_nor_its_key(monkeypatch):
+    class Waking(Bare):
+        """Answers its first two requests of each kind with an error, as a proxy may."""
+
+        left: typing.ClassVar = {"/v1/models": 2, "/version": 2}
+
+        def do_GET(self):
+            if self.left.get(self.path):
+                self.left[self.path] -= 1
+                self.answer(503, {})
+            elif self.path == "/version":
+                self.answer(200, {"version": "0.32.0"})
+            else:
+                super().do_GET()
+
+    monkeypatch.setattr(asking, "PAUSE_S", 0.0)
+    with serving(Waking) as url:
+        assert asked(url)[1].model.name == "gpt"
+        assert external.describe_engine(Engine(base_url=url)) == f"remote: {url}, unknown 0.32.0"
+    assert set(Waking.left.values()) == {0}
+
+
+def test_a_server_that_is_never_ready_holds_planning_up_once(monkeypatch):
+    class Failing(Bare):
+        asked = 0
+
+        def do_GET(self):
+            type(self).asked += 1
+            self.answer(500, {})
+
+    monkeypatch.setattr(asking, "PAUSE_S", 0.0)
+    monkeypatch.setattr(asking, "AGAIN_S", 0.05)
+    with serving(Failing) as url:
+        assert asked(url)[1].model.is_unknown
+        before = Failing.asked
+        assert asked(url)[1].model.is_unknown
+    assert Failing.asked == before > 1
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [(said(500), True), (said(503), True), (said(429), True), (aiohttp.ServerDisconnectedError(), True),
+     (said(200), False), (said(404), False), (aiohttp.ClientConnectionError(), False), (asyncio.TimeoutError(), False)],
+)  # fmt: skip
+def test_planning_asks_again_where_a_server_is_there_and_answers_with_an_error(error, again):
+    assert asking.is_moody(error) is again
 
 
 def test_a_tokenizer_that_was_given_is_that_of_the_unknown_model(monkeypatch):

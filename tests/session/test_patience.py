@@ -5,6 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from vbench.engine import asking
 from vbench.engine.endpoint import Endpoint
 from vbench.engine.external import ExternalServer
 from vbench.loadgen import Endpoint as Target
@@ -34,7 +35,7 @@ SERVER = ExternalServer(Target("http://host:1", "m"), Endpoint("http://host:1"))
 
 @pytest.mark.parametrize("error", [said(500), said(503), said(429), aiohttp.ClientConnectionError(), TimeoutError()])
 def test_what_may_pass_is_asked_again(error, monkeypatch):
-    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    monkeypatch.setattr(asking, "PAUSE_S", 0.0)
     error = asyncio.TimeoutError() if isinstance(error, TimeoutError) else error
     assert asyncio.run(patience.ask(SERVER, "/metrics", Asked(error, error))) == "answer"
 
@@ -56,7 +57,7 @@ def test_what_is_refused_is_not_asked_again(status):
     ],
 )
 def test_what_never_answers_says_what_was_asked_and_what_came(error, words, monkeypatch):
-    monkeypatch.setattr(patience, "AGAIN_S", 0.0)
+    monkeypatch.setattr(asking, "AGAIN_S", 0.0)
     with pytest.raises(ServerFailed) as failed:
         asyncio.run(patience.ask(SERVER, "/metrics", Asked(error, error)))
     assert failed.value.kind == "unreachable"
@@ -75,7 +76,7 @@ def test_a_server_that_has_ended_says_so_at_once():
 
 
 def test_pages_counters_and_identity_are_asked_so(monkeypatch):
-    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+    monkeypatch.setattr(asking, "PAUSE_S", 0.0)
     control = Endpoint("http://host:1")
     servers = Servers([ExternalServer(Target("http://host:1", "m"), control)], {})
     monkeypatch.setattr(control, "read_metrics", Asked(said(503)))

@@ -62,14 +62,22 @@ class Endpoint:
     async def ask_owner(self) -> str | None:
         """Who owns its models, which names the engine ("vllm", "sglang"); None if it does not say."""
         try:
-            owners = {card.get("owned_by") for card in await self.list_model_cards()}
+            return find_owner(await self.list_model_cards())
         except (*UNANSWERED, KeyError, TypeError, ValueError, AttributeError):  # no list of models, or of another shape
             return None
-        return str(owners.pop()) if len(owners) == 1 and None not in owners else None
 
     async def ask_version(self) -> str:
         """The server's version; `unknown` if it does not report it as vLLM does."""
+        try:
+            return await self.read_version()
+        except aiohttp.ClientResponseError:
+            return UNKNOWN
+
+    async def read_version(self) -> str:
+        """As `ask_version`, but an error of the server (HTTP 5xx) is raised."""
         async with self._http.get(f"{self.base_url}/version") as reply:
+            if reply.status >= 500:
+                reply.raise_for_status()
             if reply.status != 200 or reply.content_type != "application/json":
                 return UNKNOWN
             try:
@@ -120,3 +128,9 @@ class Endpoint:
     async def _post_is_ok(self, path: str) -> bool:
         async with self._http.post(f"{self.base_url}{path}") as reply:
             return reply.status == 200
+
+
+def find_owner(cards: Sequence[dict[str, Any]]) -> str | None:
+    """The owner of all the models that /v1/models lists; None if it does not say, or they have several."""
+    owners = {card.get("owned_by") for card in cards}
+    return str(owners.pop()) if len(owners) == 1 and None not in owners else None

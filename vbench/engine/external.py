@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from vbench import loadgen
+from vbench.engine.asking import ask_again, is_moody
 from vbench.engine.command import find_unset_variable
-from vbench.engine.endpoint import UNANSWERED, UNKNOWN, Endpoint
+from vbench.engine.endpoint import UNANSWERED, UNKNOWN, Endpoint, find_owner
 from vbench.engine.readiness import NOT_READY, Readiness
 from vbench.schema import Engine, Model, RunConfig
 from vbench.schema.errors import Refused, ServerChanged, ServerFailed
@@ -189,36 +190,38 @@ def _make_name(served: str) -> str:
 
 def _ask_card(engine: Engine) -> dict[str, Any] | None:
     """What the server lists of the served model; None if it does not answer, or lists none of that name."""
-    try:
-        cards = _ask_cards(engine.base_url or "", read_api_key(engine))
-    except (*UNANSWERED, *NO_MODELS):
-        return None
-    name = engine.served_model_name
+    cards, name = _ask_cards(engine.base_url or "", read_api_key(engine)), engine.served_model_name
     return cards.get(name) if name else next(iter(cards.values())) if len(cards) == 1 else None
 
 
 @cache
 def _ask_cards(url: str, key: str | None) -> dict[str, dict[str, Any]]:
+    """What the server lists of each of its models; empty if it does not answer from here, or lists none as OpenAI's."""
+
     async def ask() -> dict[str, dict[str, Any]]:
         async with Endpoint(url, key) as control:
-            cards = await asyncio.wait_for(control.list_model_cards(), CHECK_S)
+            cards = await ask_again(lambda: asyncio.wait_for(control.list_model_cards(), CHECK_S), is_moody)
         return {str(card["id"]): card for card in cards}
 
-    return asyncio.run(ask())
+    try:
+        return asyncio.run(ask())
+    except (*UNANSWERED, *NO_MODELS):
+        return {}
 
 
 @cache
 def _ask_engine(url: str, key: str | None) -> tuple[str | None, str]:
     """Owner of the models and version of the server; None and "unknown" if it does not answer from here."""
 
-    async def ask() -> tuple[str | None, str]:
+    async def ask() -> str:
         async with Endpoint(url, key) as control:
-            return await control.ask_owner(), await control.ask_version()
+            return await ask_again(lambda: asyncio.wait_for(control.read_version(), CHECK_S), is_moody)
 
+    cards = list(_ask_cards(url, key).values())
     try:
-        return asyncio.run(asyncio.wait_for(ask(), CHECK_S))
-    except (*UNANSWERED, *NO_MODELS):
-        return None, UNKNOWN
+        return find_owner(cards), asyncio.run(ask())
+    except UNANSWERED:
+        return find_owner(cards), UNKNOWN
 
 
 async def _ask_single_model(url: str, key: str | None) -> None:
