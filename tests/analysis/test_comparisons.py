@@ -180,6 +180,38 @@ def test_what_was_measured_under_different_conditions_is_not_divided_and_the_dif
     )
 
 
+def test_kinds_that_were_measured_in_several_campaigns_are_divided_campaign_by_campaign():
+    rates = {
+        ("a", A100): {80: 500, 320: 900},
+        ("b", A100): {80: 550, 320: 800},
+        ("c", records.H100): {80: 1100, 320: 1700},
+    }
+    made = [
+        records.record(gpu=gpu, experiment=name, num_prompts=n, output_throughput=rate)
+        for (name, gpu), each in rates.items()
+        for n, rate in each.items()
+    ]
+    section = found(*made)["gpus-h100-a100"]
+    cells = section.table["output tokens/s"].str.split().str[0].to_dict()
+    assert cells == {
+        "llama8b · c / a": f"{math.sqrt(1100 / 500 * 1700 / 900):.3f}",
+        "llama8b · c / b": f"{math.sqrt(1100 / 550 * 1700 / 800):.3f}",
+    }
+    assert section.notes[0] == "No experiment of the a100 belongs to one of the h100: each row is one of each."
+    other = records.record(gpu=records.H100, experiment="c", engine_version="vllm 0.32.0")
+    unlike = found(*(each for each in made if each.experiment != "c"), other)["gpus-h100-a100"]
+    assert unlike.table is None  # of a campaign with another engine as little as within one
+
+
+def test_kinds_of_one_campaign_are_divided_within_it_whatever_else_was_measured():
+    both = [
+        records.record(gpu=gpu, experiment="a", output_throughput=r) for gpu, r in ((A100, 500), (records.H100, 1000))
+    ]
+    later = records.record(gpu=records.H100, experiment="b", output_throughput=3000)
+    table = found(*both, later)["gpus-h100-a100"].table
+    assert table["output tokens/s"].to_dict() == {"llama8b · experiment=a": "2.000"}
+
+
 def test_a_mean_over_versions_is_refused_and_says_how_to_choose_while_its_rows_stand():
     section = found(
         *(records.record(gpu=gpu, engine_version=version, model=model)
