@@ -101,7 +101,7 @@ def test_a_run_whose_client_was_stopped_for_a_moment_is_measured_again(tmp_path)
         if event.kind == "measuring" and disturbances:
             disturbances.pop().start()
 
-    made = session(loads=(10,), workload={"output_len": 100})  # of two seconds
+    made = session(loads=(10,), workload={"output_len": 200})  # four seconds, in which this thread sees all ten run
     record = executed(made, tmp_path, disturb_once)[10]
     first, *_ = (Record.load(path) for path in sorted(tmp_path.glob(f"{made.runs[0].folder}.*")))
     assert codes(first.invalid) & {"lagging_client", "buffered_replies"}
