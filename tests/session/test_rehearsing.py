@@ -1,7 +1,13 @@
 """What a rehearsal sends, how long it may take, and when a shape counts as warm: no server is started for it."""
 
-import pytest
+import asyncio
+import time
+from types import SimpleNamespace
 
+import pytest
+from builders import requests
+
+from vbench.session import rehearsal
 from vbench.session.rehearsal import Pace, choose_budget_s, is_warm, shape
 from vbench.session.rehearsal_facts import Rehearsal
 from vbench.session.stepwalk import Finding, Step, judge_sample, one_step, sample_sizes, walk_sizes
@@ -126,3 +132,50 @@ def test_a_step_that_took_as_much_longer_as_a_compilation_at_least_extends_the_b
 def test_a_step_beyond_the_context_is_several_prompts_behind_one_that_is_a_step_of_its_own():
     assert one_step(1600, context=2000) == (1, 1600)
     assert one_step(8192, context=2000) == (6, 1638)
+
+
+def longest_replies(monkeypatch, counts, *, monitor="verbose", kernels=(), paused=(), ttft_s=0.5):
+    """The longest reply of each round in which shapes of so many requests at once are rehearsed, one after another.
+
+    Of round K kernels are compiled if `kernels` has K, and a pause is unexplained if `paused` has it.
+    """
+    sent = []
+
+    async def round_of(context, servers, shape, done):
+        sent.append(shape.output_len.tolist())
+        answered = requests(*([(ttft_s, 1), (ttft_s + 0.01 * reply, 1)] for reply in shape.output_len))
+        return answered, done.count(["k"] if len(sent) in kernels else [])
+
+    monkeypatch.setattr(rehearsal, "_round", round_of)
+    monkeypatch.setattr(rehearsal, "_has_unexplained_pause", lambda *_: len(sent) in paused)
+    servers, done = SimpleNamespace(facts={"kernel_monitor": monitor}), Rehearsal(time.monotonic(), 600.0)
+    for count in counts:
+        made = shape([200] * count, at_once=count, context=2000, most_tokens=32768)
+        asyncio.run(rehearsal._load_until_warm(None, servers, made, done))
+    assert all(sorted(reply, reverse=True) == reply and reply[-1] == 1 for reply in sent)
+    return [max(reply) for reply in sent]
+
+
+def test_once_the_largest_shape_was_met_in_full_the_other_rounds_of_an_engine_that_compiles_nothing_are_short(
+    monkeypatch,
+):
+    assert longest_replies(monkeypatch, [100, 50, 20]) == [64, 8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("engine", "rounds"),
+    [
+        ({"monitor": "on"}, [64, 64, 64, 64]),  # a log that does not tell of each compilation
+        ({"kernels": {1}}, [64, 64, 64]),  # an engine that compiles on demand: a smaller shape may need other kernels
+        ({"kernels": {3}}, [64, 8, 8, 64]),  # as the smaller shape showed: it is met in full
+        ({"paused": {1}}, [64, 64, 8]),  # nothing was seen in full without a pause
+    ],
+)
+def test_where_an_engine_may_compile_unseen_or_on_demand_each_shape_is_met_in_full(monkeypatch, engine, rounds):
+    assert longest_replies(monkeypatch, [100, 50], **engine) == rounds
+
+
+def test_a_short_round_is_no_faster_than_a_full_one_for_its_fewer_seconds():
+    assert Pace(0.5, 0.46, short=True).has_settled(Pace(2.0, 0.5))
+    assert not Pace(0.5, 0.44, short=True).has_settled(Pace(2.0, 0.5))
+    assert not Pace(0.5, 0.5, short=True).has_settled(Pace(0.6, 0.5, short=True))

@@ -7,7 +7,9 @@ run's prompt lengths and with replies that end one after another, so that the de
 each shape until the log shows no compilation, no pause is unexplained, and the shape takes no less time than before:
 vLLM does not log a kernel's second compilation for other constants, and the first bursts through a new front end reach
 the engine more slowly (median TTFT of 160 requests at once on an H200: 648, 510, 471 ms, with nothing compiled). Once
-the front ends are warm by the first shape, an engine whose log has every compilation gets each further shape once.
+the front ends are warm by the first shape, an engine whose log has every compilation gets each further shape once. If
+it has compiled nothing under that shape in full, the rounds that follow are bursts for the front ends: their replies
+are an eighth as long, and still end one after another.
 
 A server without a log (it was already running, and is not ours) and one that gets no load (`workload=none`) get one
 request, to check that they answer. If it is not ready yet and says when to ask again, it is asked then.
@@ -48,6 +50,7 @@ BURSTS = ((1, 256, 16), (8, 256, 16))  # requests at once, tokens of each prompt
 PREFILLS = (1024, 1536, 2048, 3072, 4096)  # tokens in one step, of a model without experts
 LONGEST_REPLY = 64  # tokens: the last of a burst's replies; the others end before it, one after another
 MOST_AT_ONCE = 1024  # requests; vLLM's default max_num_seqs on large GPUs
+SHORTER = 8  # times, of the replies of rounds after a full one that showed that nothing is compiled on demand
 FOLLOWING = 64  # requests of a burst that wait for a place in it
 SEARCHED_AT_ONCE = 256  # for a search, whose loads are not known yet
 FULL_STEPS = 4  # of prefill in one burst; further prompts are cut to SHORT tokens, as more full steps would be alike
@@ -67,19 +70,23 @@ class Shape:
     output_len: Ints
     at_once: int
 
+    def shorten(self) -> Shape:
+        """The same burst with shorter replies, of which the longest still end one after another."""
+        return replace(self, output_len=-(-self.output_len // SHORTER))
+
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast one round of a shape was: its seconds in all and its median TTFT."""
+    """How fast one round of a shape was: its seconds in all and its median TTFT; `short` replies take fewer seconds."""
 
     seconds: float
     ttft_s: float
+    short: bool = False
 
     def has_settled(self, before: Pace) -> bool:
-        """Whether this round was no more than a tenth faster than the one before."""
-        return self.seconds >= SETTLED * before.seconds and (
-            self.ttft_s >= SETTLED * before.ttft_s or self.ttft_s < SHORT_TTFT_S
-        )
+        """Whether this round was no more than a tenth faster than the one before, as far as the two are alike."""
+        as_long = self.short is not before.short or self.seconds >= SETTLED * before.seconds
+        return as_long and (self.ttft_s >= SETTLED * before.ttft_s or self.ttft_s < SHORT_TTFT_S)
 
 
 def is_warm(now: Pace, before: Pace | None, done: Rehearsal, complete: bool) -> bool:
@@ -91,6 +98,14 @@ def is_warm(now: Pace, before: Pace | None, done: Rehearsal, complete: bool) -> 
     if before:
         return now.has_settled(before)
     return (complete and done.front_ends_warm) or (not done.compiled and now.ttft_s < SHORT_TTFT_S)
+
+
+def is_enough_in_short(done: Rehearsal, complete: bool) -> bool:
+    """Whether short replies show what is left to show: the largest shape was met in full, and nothing ever compiled.
+
+    `complete`: the log has every compilation. Without it only time tells that a kernel was compiled again.
+    """
+    return complete and done.met_in_full and not done.compiled
 
 
 async def rehearse(context: SessionContext, servers: Servers, left: deque[Run]) -> dict[str, Any]:
@@ -212,17 +227,20 @@ def _choose_concurrency(run: Run) -> int:
 
 async def _load_until_warm(context: SessionContext, servers: Servers, shape: Shape, done: Rehearsal) -> None:
     before, kernels = None, list[str]()
+    complete = servers.facts.get("kernel_monitor") == VERBOSE_MONITOR
     for _ in range(MOST_ROUNDS):
         if done.left_s <= (before.seconds if before else 0.0):
             break
-        requests, kernels = await _round(context, servers, shape, done)
+        short = is_enough_in_short(done, complete)
+        requests, kernels = await _round(context, servers, shape.shorten() if short else shape, done)
         if not is_success(requests).all():  # the run itself will report it
             await servers.counters()  # raises if the server is dying
             return
-        now = Pace(float(np.nanmax(requests.finished)), _median(latencies(requests).ttft))
-        complete = servers.facts.get("kernel_monitor") == VERBOSE_MONITOR
+        paused = _has_unexplained_pause(requests, done, servers)
+        done.met_in_full |= not kernels and not paused
+        now = Pace(float(np.nanmax(requests.finished)), _median(latencies(requests).ttft), short)
         warm = is_warm(now, before, done, complete)
-        if warm and not kernels and not _has_unexplained_pause(requests, done, servers):
+        if warm and not kernels and not paused:
             done.front_ends_warm |= before is not None
             return
         before = now

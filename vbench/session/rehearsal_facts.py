@@ -24,6 +24,7 @@ class Rehearsal:
     cold_s: float = 0.0  # of the steps: what they took longer because the cache on disk did not have their kernels
     prefill_rate: float = 0.0  # prompt tokens a second, from the rounds without compilation: `metrics.stalls`
     peak_prefill_rate: float = 0.0  # likewise: `metrics.prefill`
+    met_in_full: bool = False  # a shape of the runs, with all of its tokens, and compiled nothing
     front_ends_warm: bool = False  # a shape took no less time than in the round before
 
     @property
