@@ -38,9 +38,9 @@ def test_conversations_do_not_arrive_at_once():
     assert "all prompts at once" in shared_conditions(seen(records.record()).valid)
 
 
-def test_lengths_of_random_loads_are_no_condition_of_others():
+def test_lengths_of_random_loads_are_no_condition_of_loads_that_do_not_read_them():
     random = {"lengths": Lengths.random, "workload": {"input_len": 512, "output_len": 64}}
-    made = [records.record(), records.record(**random), records.record(lengths=Lengths.prefix, num_prompts=8)]
+    made = [records.record(), records.record(**random), records.record(lengths=Lengths.trace, num_prompts=8)]
     labels = add_labels(seen(*made).valid, seen(*made).conditions)
     assert not labels["system_label"].str.contains("put_len").any()  # one value of those that have any
     made.append(records.record(lengths=Lengths.random, workload={"input_len": 256, "output_len": 32}, num_prompts=9))
@@ -50,7 +50,7 @@ def test_lengths_of_random_loads_are_no_condition_of_others():
     labels = add_labels(found.valid, found.conditions)
     labels = labels[labels["num_prompts"] != 9]
     told = dict(zip(labels["workload.lengths"], labels["system_label"], strict=True))
-    assert not any(word in told[kind] for kind in ("sharegpt", "prefix") for word in ("input_len", "output_len"))
+    assert not any(word in told[kind] for kind in ("sharegpt", "trace") for word in ("input_len", "output_len"))
     assert "input_len=512 · output_len=64" in told["random"]
     assert not any("prompts=" in each for each in told.values())
 

@@ -11,6 +11,7 @@ from vbench.analysis import comparisons, frame
 from vbench.analysis.comparisons import against, one_load
 from vbench.analysis.labels import add_labels
 from vbench.analysis.options import Options
+from vbench.plan.load_rules import READERS
 from vbench.schema import Weights
 
 LOADS = (10, 80, 320)
@@ -120,6 +121,27 @@ def test_campaigns_that_differ_in_one_condition_are_never_divided_without_the_wo
     assert named in said
     if section.table is None:
         assert "No point was measured on both sides" in said
+
+
+READS = [(key, kind) for key, kinds in READERS.items() if key != "path" for kind in kinds]
+
+
+@pytest.mark.parametrize(("key", "kind"), READS, ids=[f"{key}-{kind.name}" for key, kind in READS])
+def test_loads_that_differ_in_a_length_that_they_read_are_neither_repeats_nor_divided(key, kind):
+    short, long = (
+        frame.runs(
+            records.table([records.record(lengths=kind, workload={key: length, "seed": length}, experiment=name)])
+        )
+        for name, length in (("short", 16), ("long", 256))
+    )
+    both = frame.runs(
+        records.table([records.record(lengths=kind, workload={key: length, "seed": length}) for length in (16, 256)])
+    )
+    labels = add_labels(both.valid, both.conditions)
+    assert sorted(labels["system_label"]) == [f"1xh100 · tp1 · {key}={length}" for length in (16, 256)]
+    [section] = against.sections(dataclasses.replace(long, baseline=short), Options(against="short", figures=[]))
+    assert section.table is None
+    assert f"they differ in workload.{key} (256 against 16)" in section.notes[0]
 
 
 def test_alike_campaigns_are_divided_and_nothing_is_said_of_hosts():

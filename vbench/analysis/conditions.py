@@ -9,7 +9,7 @@ import pandas as pd
 
 from vbench.analysis.frame import FACTS, METADATA, value_text
 from vbench.analysis.hosts import HOST
-from vbench.analysis.loads import OF_RANDOM
+from vbench.analysis.loads import READ_BY
 from vbench.analysis.precision import KV_CACHE, WEIGHTS
 
 # A fact about something already named differs only where it differs for the same name.
@@ -63,7 +63,7 @@ def _texts(rows: pd.DataFrame, condition: str) -> tuple[Any, list[str]]:
         numbers[""] = -1
     found = np.array([numbers[text] for text in texts], dtype=np.int64)[codes]
     imported = rows["source"].to_numpy() == "imported"
-    if condition in OF_RANDOM:
+    if condition in READ_BY:
         found = np.where(rows[condition].isna().to_numpy(), -1, found)
     elif condition.startswith(METADATA):
         failed = rows["verdict"].to_numpy() == "FAILED"  # the note of a failure says nothing else

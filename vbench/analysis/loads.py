@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from vbench.plan.load_rules import READERS
+
 LENGTHS, SEARCH = "workload.lengths", "search"
-OF_RANDOM = ("workload.input_len", "workload.output_len")  # other kinds of loads have lengths of their own
+# Settings that some kinds of loads read, by column; the others have lengths of their own.
+READ_BY = {f"workload.{key}": [kind.name for kind in READERS[key]] for key in ("input_len", "output_len")}
 SEARCHES = {
     "max_concurrency": "closed loop whose max_concurrency was searched",
     "request_rate": "open loop whose request_rate was searched",
@@ -65,8 +68,9 @@ def is_paced(rows: pd.DataFrame) -> pd.Series:
 
 def leave_out_unused(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows without the recorded settings that their kind of load does not use; an unknown kind keeps its own."""
-    others = rows[LENGTHS].notna() & (rows[LENGTHS] != "random")
-    return rows.assign(**{each: rows[each].mask(others, None) for each in OF_RANDOM if each in rows})
+    kinds = rows[LENGTHS]
+    unused = {each: kinds.notna() & ~kinds.isin(readers) for each, readers in READ_BY.items() if each in rows}
+    return rows.assign(**{each: rows[each].mask(which, None) for each, which in unused.items()})
 
 
 def describe_search(rows: pd.DataFrame) -> str:
