@@ -258,6 +258,16 @@ def test_sessions_of_the_warm_up_are_counted_from_its_end_on_and_have_no_duratio
     assert session_metrics(made, NOBODY, since=99.0) == {"sessions": 0.0, "sessions_completed": 0.0}
 
 
+def test_a_session_that_the_end_of_the_load_cut_is_in_progress_until_then():
+    """Two users all the time, of whom the first still thinks, 6 s after its reply, as the load ends."""
+    rows = [(0, 0, -1, [0]), (1, 0, -1, [0]), (1, 1, 1, [1]), (1, 2, 2, [1])]
+    made = structured(rows, [8, 4], [1] * 4, [0] * 4, sent=[0.0, 0.0, 3.0, 6.0])
+    assert session_metrics(made, NOBODY)["mean_active_sessions"] == pytest.approx((1 + 7) / 7)
+    cut = session_metrics(made, incomplete=np.array([0, 5]))  # the sixth never began
+    assert cut["mean_active_sessions"] == pytest.approx(2.0)
+    assert (cut["sessions"], cut["sessions_completed"]) == (2, 1)
+
+
 def test_turns_are_told_in_groups_that_double():
     made = structured([(0, turn, turn - 1, [turn]) for turn in range(17)], [8] * 17, [1] * 17, [0] * 17)
     slower = dataclasses.replace(made, chunk_times=made.chunk_times + made.turn)  # the n-th turn takes n seconds

@@ -319,6 +319,27 @@ def test_prompts_may_end_a_twentieth_before_the_duration(last_s, warned):
 
 
 @pytest.mark.parametrize(
+    ("ended_s", "incomplete", "left"),
+    [
+        ([10.0, 20.0, 67.0, 68.0], [], 2),
+        ([10.0, 20.0, 66.4, 68.0], [], 1),  # nobody took the third one's place
+        ([10.0, 20.0, 66.4, 68.0], [5], 2),  # who takes it still thinks
+        ([10.0, 20.0, 30.0, 40.0], [2, 3], 2),  # both think about their next turn
+        ([10.0, 20.0, 30.0, 40.0], [3], 1),
+    ],
+)
+def test_a_load_by_time_tells_where_fewer_sessions_than_asked_were_left(ended_s, incomplete, left):
+    made = requests(*([(end, 1)] for end in ended_s), session=np.arange(4))
+    load = {"lengths": "conversations", "sessions": 2, "num_prompts": 50, "duration_s": 60.0, "warmup_s": 10.0}
+    told = judge(made, run_config(workload=load).workload, {}, incomplete=np.array(incomplete, np.int64)).warnings
+    sentences = [each.sentence for each in told if each.code == "out_of_prompts"]
+    fewer = (
+        f"only {left} of 2 sessions were left after 66.5 of 70 s: the load is smaller than workload.sessions asks for"
+    )
+    assert sentences == ([] if left == 2 else [f"{fewer}; raise workload.num_prompts"])
+
+
+@pytest.mark.parametrize(
     ("first_s", "sent_s", "told"),
     [
         ([0.05, 0.06, 0.1], 0.0, "in one moment after one burst, so TTFT has 1 of the 5 samples"),

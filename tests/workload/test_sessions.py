@@ -149,6 +149,8 @@ def test_a_context_beyond_compact_at_is_replaced_by_a_summary():
     ({**TALKS, "session_rate": 1.0}, "give either workload.sessions"),
     ({**TALKS, "request_rate": 2.0}, "sessions set their own pace"),
     ({**TALKS, "num_prompts": 40}, "fewer than workload.sessions=50"),
+    ({**TALKS, "sessions": None, "session_rate": 5.0, "warmup_s": 10.0, "duration_s": 20.0},
+     "that is 67 sessions, which at session_rate=5.0 arrive before duration_s=20.0 is over; set enough for 150"),
     ({"lengths": "random", "sessions": 2}, "workload=random has no sessions"),
     ({"lengths": "random", "prefix": {"groups": 2}}, "workload.prefix: describes workload=prefix"),
     ({"lengths": "prefix", "prefix": {"groups": 0}}, "workload.prefix.groups=0"),
@@ -159,6 +161,21 @@ def test_a_context_beyond_compact_at_is_replaced_by_a_summary():
 def test_what_contradicts_itself_is_refused_by_its_key(values, said):
     with pytest.raises(Refused, match=said):
         check_run(run_config(workload=values))
+
+
+def test_a_seed_that_draws_too_few_sessions_for_the_time_is_refused_whichever_repeat_it_is():
+    drawn = {"lengths": "conversations", "num_prompts": 100, "output_len": 8}
+    drawn["conversations"] = {**SHORT, "turns": "exponential:5"}
+    begun = [
+        int(find_script(workload(**drawn, seed=seed, session_rate=1.0, duration_s=1.0)).structure.session[-1]) + 1
+        for seed in range(4)
+    ]
+    fewest = min(begun)
+    assert begun[0] > fewest
+    enough = {**drawn, "session_rate": 1.0, "duration_s": float(fewest + 1)}
+    check_run(run_config(workload=enough))
+    with pytest.raises(Refused, match=f"that is {fewest} sessions, which at session_rate=1.0 arrive before"):
+        check_run(run_config(workload={**enough, "repeats": 4}))
 
 
 RECORDED = [

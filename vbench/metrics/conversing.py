@@ -68,9 +68,9 @@ def spans_of_sessions(requests: Requests, incomplete: Ints, since: float = 0.0) 
 def session_metrics(requests: Requests, incomplete: Ints, since: float = 0.0) -> dict[str, float]:
     """Sessions completed, their rate and their duration, and how many were in progress at once on average.
 
-    `incomplete` are sessions of which requests were not sent. Requests sent before `since`, in seconds, only warmed up:
-    a session counts if a later one is its own, and is in progress from the first of these on at the earliest. A
-    duration is told of the sessions that also began since then, with their first turn.
+    `incomplete` are sessions of which requests were not sent: they go on to the last reply of all. Requests sent before
+    `since`, in seconds, only warmed up: a session counts if a later one is its own, and is in progress from the first
+    of these on at the earliest. A duration is told of the sessions that also began since then, with their first turn.
     """
     if not is_in_sessions(requests):
         return {}
@@ -99,6 +99,7 @@ def _tabulate_sessions(requests: Requests, incomplete: Ints, since: float) -> _S
     begin, end = np.full(len(numbers), np.inf), np.full(len(numbers), -np.inf)
     np.minimum.at(begin, place, requests.sent[sent])
     np.maximum.at(end, place, requests.finished[sent])
+    end[np.isin(numbers, incomplete)] = end.max(initial=-np.inf)  # the load ended before they did: users still think
     first_turn = np.full(len(numbers), np.iinfo(np.int64).max)
     np.minimum.at(first_turn, place, requests.turn[sent])
     there = np.isin(numbers, requests.session[sent & (requests.sent >= since)])

@@ -10,10 +10,11 @@ from vbench.metrics.definitions import is_measured, is_success
 from vbench.metrics.quantiles import needed
 from vbench.metrics.stalls import SAME_STEP_S, ends_of_replies
 from vbench.schema import Workload
-from vbench.schema.record import Reason, Requests
+from vbench.schema.record import Ints, Reason, Requests
 
 EMPTY_SHARE = 0.01  # of replies: above it, percentiles over the others say little of all
 SENDING_SHARE = 0.95  # of the time asked by duration_s: num_prompts sent before it make a shorter run
+NO_SESSIONS = np.empty(0, np.int64)
 
 
 def nothing_measured(requests: Requests, load: Workload) -> Reason | None:
@@ -23,17 +24,27 @@ def nothing_measured(requests: Requests, load: Workload) -> Reason | None:
     return Reason("nothing_measured", sentence)
 
 
-def out_of_prompts(requests: Requests, load: Workload) -> Reason | None:
-    if load.sending_s is None or len(requests) < load.request_count:
+def out_of_prompts(requests: Requests, load: Workload, incomplete: Ints = NO_SESSIONS) -> Reason | None:
+    """`incomplete`: the sessions of which requests were not sent."""
+    if load.sending_s is None:
         return None
-    last = float(np.nanmax(requests.sent, initial=0.0))
-    if last >= SENDING_SHARE * load.sending_s:
+    last, least = float(np.nanmax(requests.sent, initial=0.0)), SENDING_SHARE * load.sending_s
+    left = _count_sessions_left(requests, incomplete, least) if load.sessions else 0
+    if len(requests) >= load.request_count and last < least:
+        sentence = f"all {load.request_count} requests were sent after {last:.1f} of {load.sending_s:g} s: the run is "
+        sentence += "shorter than workload.duration_s asks for"
+    elif load.sessions and left < load.sessions:
+        sentence = f"only {left} of {load.sessions} sessions were left after {least:.1f} of {load.sending_s:g} s: the "
+        sentence += "load is smaller than workload.sessions asks for"
+    else:
         return None
-    sentence = (
-        f"all {load.request_count} requests were sent after {last:.1f} of {load.sending_s:g} s: the run is shorter "
-        "than workload.duration_s asks for; raise workload.num_prompts"
-    )
-    return Reason("out_of_prompts", sentence)
+    return Reason("out_of_prompts", f"{sentence}; raise workload.num_prompts")
+
+
+def _count_sessions_left(requests: Requests, incomplete: Ints, at: float) -> int:
+    """How many sessions of the load had not ended then; as many as are asked at once, if none lacked a successor."""
+    under_way = requests.session[~(requests.finished <= at)]
+    return len(np.union1d(under_way, incomplete))
 
 
 def long_replies(requests: Requests) -> Reason | None:

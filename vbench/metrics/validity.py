@@ -13,13 +13,20 @@ import numpy as np
 from vbench.metrics.arrival_rules import held_arrivals, late_client, slow_arrivals
 from vbench.metrics.cache_rules import cache_mismatch, evicted_prefixes, scattered_prefixes, unimplied_hits
 from vbench.metrics.compile_rules import STALL_TOKENS, compiled_briefly, compiled_under_load, compiled_unlogged
-from vbench.metrics.coverage import empty_replies, few_samples, long_replies, nothing_measured, out_of_prompts
+from vbench.metrics.coverage import (
+    NO_SESSIONS,
+    empty_replies,
+    few_samples,
+    long_replies,
+    nothing_measured,
+    out_of_prompts,
+)
 from vbench.metrics.definitions import hidden_tokens, is_success, latencies
 from vbench.metrics.host_rules import contended_host, starved_host
 from vbench.metrics.replica_rules import uneven_replicas
 from vbench.metrics.server_rules import COUNT_SHARE, counters_fell, other_requests, others_unknown, token_mismatch
 from vbench.schema import Workload
-from vbench.schema.record import ENDED_EARLY, Reason, Requests
+from vbench.schema.record import ENDED_EARLY, Ints, Reason, Requests
 
 LAG_SHARE = 0.5  # of the median ITL, or of TTFT where there is none: a client whose loop lags more measures itself
 LIMITED_SHARE = 0.2  # of the run's time with the front end's event loop at its limit (metrics.occupancy.LOOP_LIMIT)
@@ -42,6 +49,7 @@ def judge(
     compiles_on_demand: bool = False,
     others: str = "",
     is_shared: bool = False,
+    incomplete: Ints = NO_SESSIONS,
 ) -> Judgement:
     """Judges one run by its requests, what was asked, and its metrics (with `server_…` and `client_…` facts).
 
@@ -51,6 +59,8 @@ def judge(
     `others` says which other processes used the server's cores most, if that is known.
 
     `is_shared`: others may use the server too, as it was not started for this run.
+
+    `incomplete`: the sessions of which requests were not sent.
 
     What compilations cost is known only if the log has every one of them (`compile_share` is among the metrics).
     """
@@ -92,7 +102,7 @@ def judge(
         _added_prompt_tokens(found),
         _hidden_tokens(requests),
         empty_replies(requests, load),
-        out_of_prompts(requests, load),
+        out_of_prompts(requests, load, incomplete),
         few_samples(requests, load),
     )
     return Judgement([reason for reason in invalid if reason], [reason for reason in warnings if reason])

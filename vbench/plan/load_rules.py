@@ -79,6 +79,12 @@ def _check_sessions(load: Workload) -> None:
         f"workload.num_prompts={load.num_prompts}: that is {begun} sessions, fewer than workload.sessions="
         f"{load.sessions}; raise it",
     )
+    due = math.ceil((load.sending_s or 0.0) * (load.session_rate or 0.0))
+    _require(
+        begun >= due,
+        f"workload.num_prompts={load.num_prompts}: that is {begun} sessions, which at session_rate="
+        f"{load.session_rate} arrive before duration_s={load.duration_s} is over; set enough for {due} sessions",
+    )
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -176,6 +176,7 @@ async def measure(
         _compiles_on_demand(servers),
         watch.describe_others(),
         context.session.is_external,
+        incomplete,
     )
     record = context.record(run, began)
     return replace(
