@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+
 import pandas as pd
 import pytest
 import records
@@ -11,6 +14,7 @@ from vbench.analysis import comparisons, frame
 from vbench.analysis.axes import AXES, axis
 from vbench.analysis.options import parse_options
 from vbench.analysis.pareto import pareto_front
+from vbench.metrics.intervals import t_quantile
 from vbench.schema.errors import Refused
 
 # ---- max_model_len
@@ -34,6 +38,45 @@ def test_no_difference_is_said_only_where_the_interval_says_so(rates, verdict):
         ]
     ]
     assert found(*made)["context-length"].table["verdict"].tolist() == [verdict]
+
+
+def of_starts(length, rates, us_per_token=20.0):
+    """One run at each of two loads on each start of this length's server."""
+    made = [
+        records.record(
+            num_prompts=n, session=f"{length}-{start}", output_throughput=rate * n / 320,
+            workload={"seed": start}, engine={"max_model_len": length, "restart": start},
+        )
+        for start, rate in enumerate(rates)
+        for n in (80, 320)
+    ]  # fmt: skip
+    for each in made:
+        tokens = 100 * each.config["workload"]["num_prompts"]
+        each.metrics.update(total_output_tokens=tokens, client_cpu_s=1e-6 * us_per_token * tokens)
+    return made
+
+
+def test_over_restarts_the_effect_has_an_interval_over_the_starts():
+    section = found(*of_starts(2000, (1000, 1010, 990)), *of_starts(32_000, (900, 920, 910)))["context-length"]
+    logs = [[math.log(rate) for rate in rates] for rates in ((900, 920, 910), (1000, 1010, 990))]
+    parts = [statistics.variance(each) / 3 for each in logs]
+    df = sum(parts) ** 2 / sum(part**2 / 2 for part in parts)
+    middle = statistics.mean(logs[0]) - statistics.mean(logs[1])
+    half = t_quantile(df) * math.sqrt(sum(parts))
+    ends = [math.exp(middle + sign * half) for sign in (0, -1, 1)]
+    assert section.table["32000"].tolist() == ["{:.3f} [{:.3f}, {:.3f}]".format(*ends)]
+    assert section.data["interval_from"].tolist() == ["starts"]
+    assert section.table["verdict"].tolist() == ["differs at 32000"]
+    assert not section.notes
+
+
+def test_lengths_that_were_measured_on_slower_hosts_are_named():
+    slow = of_starts(32_000, (900, 920, 910), us_per_token=30.0)
+    [note] = found(*of_starts(2000, (1000, 1010, 990)), *slow)["context-length"].notes
+    assert note == (
+        "Hosts of unlike speed (llama8b · 1xh100 · tp1): a token cost the client 1.5 times as much CPU time on "
+        "max_model_len=32000 as on max_model_len=2000, so the hosts may be part of the difference."
+    )
 
 
 def test_one_length_is_no_comparison_of_lengths():

@@ -8,6 +8,7 @@ import pandas as pd
 
 from vbench.analysis.axes import axis
 from vbench.analysis.frame import LENGTH, value_text
+from vbench.analysis.hosts import HOST_METRICS, describe_hosts
 from vbench.analysis.labels import add_labels, describe_join, shared_conditions
 from vbench.analysis.plot import Plot
 from vbench.analysis.points import mean_points, repeats_caption, withhold_untold
@@ -30,7 +31,8 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     labels = labels[labels.groupby(["model_label", "system_label"])[LENGTH].transform("nunique") > 1]
     if labels.empty:
         return []
-    data = _data(labels, options.y)
+    pairs = _pairs(labels, options.y)
+    data = _data(pairs, options.y)
     if data.empty:
         return []
     y = axis(options.y)
@@ -42,24 +44,32 @@ def sections(runs: Runs, options: Options) -> list[Section]:
     table, widest = _table(data)
     drawn = [_figure(labels, model, system, options) for model, system in widest[:MOST_FIGURES]]
     rest = len(widest) - len(drawn)
-    notes = describe_join(labels)
+    notes = [*_describe_hosts(pairs), *describe_join(labels)]
     notes += [f"Drawn: the {len(drawn)} that spread most, of {len(widest)}; where=… chooses others."] if rest else []
     return [Section("context-length", "Effect of max_model_len", caption, table, data, notes=tuple(notes)), *drawn]
 
 
-def _data(labels: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row for each system and length above its shortest: labels, shortest, length, and `Ratio`'s fields."""
+def _pairs(labels: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """`match_points` of each length above a system's shortest with the shortest: of `metric` and of HOST_METRICS."""
     system = ["model_label", "system_label"]
-    stats = log_means(labels, [metric], [*system, LENGTH, "load"])
+    stats = log_means(labels, list(dict.fromkeys([metric, *HOST_METRICS])), [*system, LENGTH, "load"])
     stats = stats.assign(order=stats[LENGTH].map(_order))
     least = stats.groupby(system)["order"].transform("min")
     shortest, longer = stats[stats["order"] == least], stats[stats["order"] > least]
     keys = longer[[*system, LENGTH, "load", "metric"]]
     base = keys.merge(shortest.rename(columns={LENGTH: "shortest"}), on=[*system, "load", "metric"])
-    pairs = match_points(longer, base, [*system, LENGTH, "load"])
+    names = base[[*system, "shortest"]].drop_duplicates()
+    return match_points(longer, base, [*system, LENGTH, "load"]).merge(names, on=system)
+
+
+def _data(pairs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One row for each system and length above its shortest: labels, shortest, length, and `Ratio`'s fields."""
+    system = ["model_label", "system_label"]
+    pairs = pairs[pairs["metric"] == metric]
     if pairs.empty:
         return pd.DataFrame()
-    found = mean_ratios(pairs, [*system, LENGTH]).merge(base[[*system, "shortest"]].drop_duplicates(), on=system)
+    names = pairs[[*system, "shortest"]].drop_duplicates()
+    found = mean_ratios(pairs, [*system, LENGTH]).merge(names, on=system)
     found = found.assign(length=found[LENGTH].map(value_text), shortest=found["shortest"].map(value_text))
     order = found[LENGTH].map(_order)
     return (
@@ -68,6 +78,16 @@ def _data(labels: pd.DataFrame, metric: str) -> pd.DataFrame:
         .sort_values([*system, "order"], ignore_index=True)
         .drop(columns="order")
     )
+
+
+def _describe_hosts(pairs: pd.DataFrame) -> list[str]:
+    """Which lengths were measured on slower hosts than the shortest."""
+    told = []
+    hosts = pairs[pairs["metric"].isin(HOST_METRICS)]
+    for (model, system, length, shortest), rows in hosts.groupby(["model_label", "system_label", LENGTH, "shortest"]):
+        one, other = (f"max_model_len={value_text(each)}" for each in (length, shortest))
+        told += describe_hosts(rows.drop(columns="shortest"), one, other, f" ({model} · {system})")
+    return told
 
 
 def _table(data: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
