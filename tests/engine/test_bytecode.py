@@ -18,10 +18,12 @@ NEVER = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The sources of a package named vllm, which the server's Python finds first; it has no bytecode."""
-    folder = tmp_path / "site" / "vllm"
-    folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text("found = __cached__\n")
+    """The sources of packages that the server's Python finds first; none has bytecode. Returns the folder of vllm's."""
+    for name in ("vllm", "torch", "transformers"):
+        folder = tmp_path / "site" / name
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("found = __cached__\n")
+    folder = folder.parent / "vllm"
     monkeypatch.setenv("PYTHONPATH", str(folder.parent))
     for name in bytecode.DECIDES:
         monkeypatch.delenv(name, raising=False)
@@ -76,10 +78,18 @@ def test_bytecode_that_came_with_the_sources_is_used(package, tmp_path, monkeypa
     assert chosen(tmp_path / "caches") == {}
 
 
+def test_where_only_some_packages_lack_bytecode_that_of_the_others_is_used(package, tmp_path, monkeypatch):
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert not import_it({}).exists()
+    assert chosen(tmp_path / "caches") == {}
+
+
 def test_files_that_all_have_one_time_do_not_show_that_they_changed(package, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     time = int(Path(os.__file__).stat().st_mtime)
-    os.utime(package / "__init__.py", (time, time))
+    for sources in package.parent.glob("*/__init__.py"):
+        os.utime(sources, (time, time))
     assert chosen(tmp_path / "caches") == {}
 
 

@@ -19,15 +19,18 @@ from vbench.plan.program import find_wrapper_length
 from vbench.schema import Engine
 
 DECIDES = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
-# The spec of a package is found without importing it. Files that all have one time, as those of reproducible images,
-# do not show that they have changed: Python compares times and sizes.
+# A spec is found without importing its package. Each package that is there must lack its bytecode: from a folder of its
+# own, Python reads none that lies beside the sources. Files that all have one time, as those of reproducible images, do
+# not show that they have changed: Python compares times and sizes.
 ASK_BYTECODE = """
 import importlib.util, json, os, sys
-spec = importlib.util.find_spec((sys.argv[1:] or ["vllm"])[0])
-exists = os.path.exists(spec.cached)
-kept = os.access(os.path.dirname(spec.origin), os.W_OK) and not sys.dont_write_bytecode
-times = {int(os.stat(path).st_mtime) for path in (spec.origin, os.__file__)}
-print(json.dumps(not exists and not kept and len(times) > 1))
+package = (sys.argv[1:] or ["vllm"])[0]
+found = [importlib.util.find_spec(name) for name in (package, "torch", "transformers")]
+specs = [spec for spec in found if spec and spec.has_location]
+exists = any(os.path.exists(spec.cached) for spec in specs)
+kept = not sys.dont_write_bytecode and all(os.access(os.path.dirname(spec.origin), os.W_OK) for spec in specs)
+times = {int(os.stat(path).st_mtime) for path in (os.__file__, *(spec.origin for spec in specs))}
+print(json.dumps(found[0] is not None and not exists and not kept and len(times) > 1))
 """
 
 
@@ -49,7 +52,7 @@ def choose_folder(engine: Engine, surroundings: Mapping[str, str], caches: Path)
 
 @cache
 def _lacks_bytecode(command: tuple[str, ...]) -> bool:
-    """Whether the Python of this command finds no bytecode of the server's package, and would keep none."""
+    """Whether the Python of this command finds no bytecode of the server's and torch's sources, and would keep none."""
     question = build_question(command, ASK_BYTECODE)
     if question is None or "-c" not in question:
         return False
