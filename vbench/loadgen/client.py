@@ -18,8 +18,9 @@ import numpy as np
 from vbench.loadgen.agenda import Agenda
 from vbench.loadgen.alarm import Alarm
 from vbench.loadgen.connection import CONNECT_TIMEOUT_S, Connection, Replica, clock, resolve_replicas
-from vbench.loadgen.lag import HEARTBEAT_NS
+from vbench.loadgen.heart import Heart
 from vbench.loadgen.load import NEVER, Ended, Load, Outcome, Progress
+from vbench.loadgen.places import OwnPlaces, Places, SharedPlaces
 from vbench.loadgen.routes import Routes
 from vbench.loadgen.wire import Reply
 from vbench.schema.record import NOT_SENT
@@ -31,13 +32,13 @@ HTTP_OK = 200
 BROKEN_OFF = "an earlier request of the session failed"
 
 
-async def drive(load: Load, first_replica: int, barrier: Callable[[Sender], Awaitable[int]]) -> Outcome:
+async def drive(load: Load, first_replica: int, pool: int, barrier: Callable[[Sender], Awaitable[int]]) -> Outcome:
     """Prepares everything, waits at the barrier for the start (ns of `clock`), and sends the load.
 
     `first_replica`, an integer modulo the number of replicas, gets the first request. Each process passes its number,
-    so that they start with different replicas.
+    so that they start with different replicas. `pool`: of the places, if processes share them.
     """
-    sender = Sender(load, await resolve_replicas(load), first_replica)
+    sender = Sender(load, await resolve_replicas(load), first_replica, pool)
     await sender.open_ahead(0)  # the agenda's clock starts with the load
     start = await barrier(sender)
     cpu_s = time.process_time()
@@ -56,16 +57,16 @@ async def drive(load: Load, first_replica: int, barrier: Callable[[Sender], Awai
         errors=sender.errors,
         cpu_s=cpu_s,
         wall_s=(ended - start) / 1e9,
-        lags_s=np.array(sender.lags) / 1e9,
+        lags_s=np.array(sender.heart.lags) / 1e9,
     )
 
 
 class Sender:
     """Sends a load's requests when they are due and allowed, and keeps the replies."""
 
-    def __init__(self, load: Load, replicas: list[Replica], first_replica: int) -> None:
+    def __init__(self, load: Load, replicas: list[Replica], first_replica: int, pool: int) -> None:
         self.replicas = replicas
-        self.limit = load.max_concurrency or len(load)
+        self.limit = load.max_concurrency or len(load)  # of shared places only its part, for which it is prepared
         self.timeout_s, self.sending_s = load.timeout_s, load.sending_s
         self.bodies = replicas[0].bodies  # replicas serve one model, so they share them
         self.agenda = Agenda(load)
@@ -81,7 +82,9 @@ class Sender:
         self.live: set[Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.over = asyncio.Event()
-        self.lags: list[int] = []
+        self.places: Places = OwnPlaces(self.limit)
+        if load.shared_places:
+            self.places = SharedPlaces(pool, asyncio.get_running_loop(), self.pump)
         # Results, one entry for each request:
         self.sent = [NEVER] * len(load)
         self.finished = [NEVER] * len(load)
@@ -94,10 +97,8 @@ class Sender:
         loop = asyncio.get_running_loop()
         self.start = start
         self.agenda.start(start)
-        self.beat_at = start
-        self.alarm, self.heart = Alarm(loop, self.pump), Alarm(loop, self.beat)
+        self.alarm, self.heart = Alarm(loop, self.pump), Heart(loop, start)
         self.alarm.set(start)
-        self.heart.set(start)
         self.spawn(self.stay_ahead())
         if self.sending_s is not None:
             loop.call_later(self.sending_s + (start - clock()) / 1e9, self.stop_sending)
@@ -110,16 +111,19 @@ class Sender:
                 task.cancel()
             self.alarm.close()
             self.heart.close()
+            self.places.close()
 
     def pump(self) -> None:
         """Sends what is due and allowed, a few at a time so that replies are stamped in between."""
         for _ in range(AT_ONCE):
             due = self.agenda.next_due()
-            if due is None or self.in_flight >= self.limit or self.over.is_set():
-                return  # the end of a reply calls pump again
+            if due is None or self.over.is_set():
+                return
             if due > clock():
                 self.alarm.set(due)
                 return
+            if not self.places.take():
+                return  # one that is put back calls pump again
             self.send(self.agenda.pop())
         asyncio.get_running_loop().call_soon(self.pump)
 
@@ -174,15 +178,15 @@ class Sender:
 
     def count(self, replica: Replica, index: int) -> None:
         """Counts a request as completed, and sends what the concurrency limit or this request was delaying."""
-        was_full = self.in_flight >= self.limit
         replica.in_flight -= 1
         self.in_flight -= 1
+        self.places.put_back()
         self.completed += 1
         earliest = self.agenda.next_due()
         self.follow(index)
         if self.completed == self.to_send:
             self.over.set()
-        elif was_full or self.agenda.next_due() != earliest:
+        elif self.places.is_awaited or self.agenda.next_due() != earliest:
             self.pump()
 
     def follow(self, index: int) -> None:
@@ -250,13 +254,6 @@ class Sender:
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-    def beat(self) -> None:
-        now = clock()
-        missed = range(now - self.beat_at, -1, -HEARTBEAT_NS)  # a long stall delays every heartbeat in it
-        self.lags += missed
-        self.beat_at += len(missed) * HEARTBEAT_NS
-        self.heart.set(self.beat_at)
 
     def progress(self) -> Progress:
         """The progress so far, from existing time stamps: computing it delays the streams by 0.1 ms."""

@@ -42,6 +42,7 @@ class Load:
     cache_salt: str | None = None  # vLLM's: only requests of the same salt share its prefix cache
     structure: Structure | None = None  # None: each request is alone, and its prompt is one of `prompts`
     report_s: float = REPORT_S  # between two reports of the progress
+    shared_places: int | None = None  # of all processes that send this load; None: max_concurrency is for each alone
     sessions: int | None = None  # at once; the next begins where one has ended. None: each begins as scheduled
     routing: Routing | None = None  # None: least_loaded
     returns_ids: bool = False  # whether the server can be asked for the token ids of its replies, as vLLM can
@@ -62,7 +63,7 @@ class Load:
             waits[after[:, 1]] = True
             together = max(np.bincount(after[:, 0]).max(initial=1), np.bincount(self.structure.session[~waits]).max())
             busiest = min(busiest, self.sessions * int(together))
-        return min(busiest, self.max_concurrency or busiest)
+        return min(busiest, self.shared_places or self.max_concurrency or busiest)
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,16 @@ def deal(load: Load, processes: int) -> list[tuple[Ints, Load]]:
     """Splits a load into shares, each with the places of its requests in the load, ascending.
 
     A request, or a session with all of its requests, goes to one share and keeps its scheduled time. There are at most
-    `processes` shares, and each may send at least one request at a time.
+    `processes` shares, and each may send at least one request at a time. Where requests have times of their own, the
+    shares have the places of the load together.
     """
     limit, structure = load.max_concurrency, load.structure
     unit = np.arange(len(load)) if structure is None else structure.session
     begun = int(unit.max()) + 1
     count = max(min(processes, begun, limit or processes, load.sessions or processes), 1)
     tokens: Floats = np.bincount(unit, load.output_len, minlength=begun).astype(np.float64)
-    share_of = _choose_shares(tokens, count, load.sessions or limit)[unit]
+    together = limit if count > 1 and (structure is not None or load.scheduled.any()) else None
+    share_of = _choose_shares(tokens, count, load.sessions or (None if together else limit))[unit]
     shares = []
     for index in range(count):
         places = np.flatnonzero(share_of == index)
@@ -150,6 +153,7 @@ def deal(load: Load, processes: int) -> list[tuple[Ints, Load]]:
             output_len=load.output_len[places],
             scheduled=load.scheduled[places],
             max_concurrency=_part(limit, index, count),
+            shared_places=together,
             sessions=_part(load.sessions, index, count),
             structure=own and replace(own, parts=np.searchsorted(used, own.parts)),
         )

@@ -1,7 +1,7 @@
-"""The load process: `python -m vbench.loadgen.worker FD`, started once a session; it gets a part of each run's load.
+"""The load process: `python -m vbench.loadgen.worker FD POOL`, started once a session; it gets a part of each load.
 
 It imports neither vllm, torch, mlflow nor hydra: a lean process keeps time steadily. Parent and process exchange
-pickled plain data over the socket FD:
+pickled plain data over the socket FD; POOL is that of the places (`loadgen.places`):
 
     →  (Load, int)                   what to prepare, and which of the processes this is
     ←  ("ready",)
@@ -34,7 +34,7 @@ from vbench.loadgen.reading import Reading, read
 from vbench.schema.record import Floats, Ints, Requests
 
 
-def main(fd: int) -> None:
+def main(fd: int, pool: int) -> None:
     for signal_to_the_job in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(signal_to_the_job, signal.SIG_IGN)  # the parent decides; this process ends with its socket
     parent = Connection(fd)
@@ -53,20 +53,20 @@ def main(fd: int) -> None:
             continue
         load, number = asked
         try:
-            parent.send(run(load, number, parent, loop))
+            parent.send(run(load, number, pool, parent, loop))
         except Exception:  # noqa: BLE001  the parent must learn of any error
             parent.send(("failed", traceback.format_exc()))
 
 
 def run(
-    load: Load, number: int, parent: Connection, loop: asyncio.AbstractEventLoop
+    load: Load, number: int, pool: int, parent: Connection, loop: asyncio.AbstractEventLoop
 ) -> tuple[str, Requests, dict[str, Any]]:
     """Sends this process's part of the load; afterwards reads the replies."""
     gc.collect()
     gc.disable()
     try:
         outcome = loop.run_until_complete(
-            drive(load, number, lambda sender: wait_at_barrier(sender, parent, loop, load.report_s))
+            drive(load, number, pool, lambda sender: wait_at_barrier(sender, parent, loop, load.report_s))
         )
     finally:
         loop.remove_reader(parent.fileno())
@@ -181,4 +181,4 @@ def redact_keys(text: str, load: Load) -> str:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), int(sys.argv[2]))

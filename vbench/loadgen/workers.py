@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vbench.loadgen.load import Client, Load, Progress, deal, gather
+from vbench.loadgen.places import fill_pool, make_pool
 from vbench.schema.errors import Refused, VbenchError
 from vbench.schema.record import Floats, Requests
 
@@ -37,18 +38,18 @@ class ClientLost(VbenchError):
 class _Worker:
     """One load process and the socket to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: int) -> None:
         ours, theirs = socket.socketpair()
         package_root = str(Path(__file__).parents[2])
         path = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.words = tempfile.TemporaryFile()  # noqa: SIM115  its stderr, read only if it dies; stop() closes it
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "vbench.loadgen.worker", str(theirs.fileno())],
+                [sys.executable, "-m", "vbench.loadgen.worker", str(theirs.fileno()), str(pool)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self.words,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), pool],
                 env={**os.environ, "PYTHONPATH": path},
             )
         self.pipe = Connection(ours.detach())
@@ -87,13 +88,15 @@ class Workers:
     def __init__(self, processes: int) -> None:
         self._count = processes
         self._workers: list[_Worker] = []
+        self._pool = -1  # of the places that they share
         self._skew_s: Floats = np.empty(0)
 
     def __enter__(self) -> Workers:  # noqa: PYI034  typing has no Self on Python 3.10
         with contextlib.ExitStack() as undo:
             undo.callback(self._stop)
+            self._pool = make_pool()
             for _ in range(self._count):
-                self._workers.append(_Worker())
+                self._workers.append(_Worker(self._pool))
             self._skew_s = np.concatenate([skew for _, skew in self._collect(self._workers, "skew")])
             undo.pop_all()
         return self
@@ -115,6 +118,7 @@ class Workers:
             raise Refused("workload.num_prompts: a load of no requests measures nothing")
         shares = deal(load, min(load.processes or self._count, self._count))
         refuse_more_streams_than_files([share for _, share in shares])
+        fill_pool(self._pool, shares[0][1].shared_places or 0)
         workers = self._workers[: len(shares)]
         for number, (worker, (_, share)) in enumerate(zip(workers, shares, strict=True)):
             worker.send((share, number))
@@ -173,6 +177,9 @@ class Workers:
         for worker in self._workers:
             worker.stop()
         self._workers = []
+        if self._pool >= 0:
+            os.close(self._pool)
+        self._pool = -1
 
 
 def combine(last: Iterable[Progress], newest: Progress) -> Progress:

@@ -14,25 +14,21 @@ from vbench.schema.record import Floats, Reason, Requests
 
 LATE_S = 0.010  # p99 of the client's own lateness: beyond it the client shaped the arrivals, not the workload
 RATE_SHARE = 0.95  # of the requested rate
-FULL_SHARE = 0.9  # of the places, if several load processes have a part of them each: one may be full before the others
 RATE_SAMPLES = 20  # with fewer, a Poisson process's own rate scatters more than that
 
 
-def late_client(requests: Requests, load: Workload, found: dict[str, float]) -> Reason | None:
+def late_client(requests: Requests, load: Workload) -> Reason | None:
     """Requests that were due, and had a place, and were sent late."""
     was_sent = ~np.isnan(requests.sent)
     if not load.paced or not was_sent.any():  # that nothing could be sent is told by failed_requests
         return None
-    limit, processes = load.max_concurrency, int(found.get("client_processes", 1))
-    full = limit and limit * (FULL_SHARE if processes > 1 else 1.0)
-    late = float(np.percentile(_compute_lateness(requests, full)[was_sent], 99))
+    limit = load.max_concurrency
+    late = float(np.percentile(_compute_lateness(requests, limit)[was_sent], 99))
     if late <= LATE_S:
         return None
     sentence = f"1 % of requests were sent {late * 1e3:.1f} ms or more after their time"
     if limit:
         sentence += f", with some of the {limit} places free"
-        if processes > 1:
-            sentence += f": each of {processes} load processes has its part (workload.client_processes=1: all)"
     return Reason("late_client", sentence)
 
 
@@ -51,7 +47,7 @@ def held_arrivals(requests: Requests, load: Workload) -> Reason | None:
     return Reason("held_arrivals", f"{sentence}: {held}")
 
 
-def _compute_lateness(requests: Requests, full: float | None) -> Floats:
+def _compute_lateness(requests: Requests, full: int | None) -> Floats:
     """Shape (n,): seconds from when a request was due, and fewer than `full` were in flight, to its sending."""
     if full is None:
         return requests.sent - requests.scheduled
