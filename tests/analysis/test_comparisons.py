@@ -35,6 +35,16 @@ def test_gpu_time_is_from_the_lease_to_the_last_load_times_the_gpus():
     assert row["share"] == pytest.approx(sum(load_s) / (180 + load_s[1]))
 
 
+def test_gpus_are_under_load_during_the_warm_up_too():
+    there = records.record().environment | {"held_since": "2026-11-20T09:58:00+00:00"}
+    warm = records.record(gpus=2, tp=2, output_throughput=1000, workload={"warmup_s": 30.0}, environment=there)
+    failed = records.record(num_prompts=10, gpus=2, tp=2, workload={"warmup_s": 30.0}, environment=there,
+                            failure=Failure("engine_error", "gone"))  # fmt: skip
+    (row,) = found(warm, failed)["gpu-time"].data.to_dict("records")
+    assert row["measuring GPU s"] == pytest.approx(2 * (30 + 64))
+    assert row["held GPU s"] == pytest.approx(2 * (120 + 30 + 64))
+
+
 @pytest.mark.parametrize(("held_since", "told"), [("10:00:00", True), ("10:00:01", False), ("11:00:00", False)])
 def test_gpus_cannot_be_held_for_less_time_than_their_loads_took(held_since, told):
     """As if the host's clock had been set back by an hour between the two."""

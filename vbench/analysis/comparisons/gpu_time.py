@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from vbench.analysis.frame import LENGTHS, START
+from vbench.analysis.frame import LENGTHS, START, ensure_columns
 from vbench.analysis.section import Section
 
 if TYPE_CHECKING:
     from vbench.analysis.frame import Runs
     from vbench.analysis.options import Options
+
+WARMUP = "workload.warmup_s"
 
 
 def sections(runs: Runs, _: Options) -> list[Section]:
@@ -38,7 +40,8 @@ def gpu_time(rows: pd.DataFrame) -> pd.DataFrame:
     the host's clock was set back, is left out.
     """
     known = rows[rows["held_since"].notna() & (pd.to_numeric(rows["gpus"], errors="coerce") > 0)]
-    load_s = known["duration"].fillna(0.0)
+    warmup_s = pd.to_numeric(ensure_columns(known, [WARMUP])[WARMUP], errors="coerce").fillna(0.0)
+    load_s = (known["duration"] + warmup_s).fillna(0.0)  # a duration begins after the warm-up
     spent_s = load_s.where(
         known[LENGTHS] != "none", known[START].fillna(0.0)
     )  # a run without load consists of its start
