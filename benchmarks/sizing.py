@@ -8,7 +8,7 @@ that the model was not fitted to. A search on a system reads the truth with the 
 system's GPUs for a start, a rehearsal and the search. Four ways to choose what to measure:
 
     full grid            every system once
-    vbench size          what should settle most for its GPU seconds, until the winner is certain (vbench.plan.sizing)
+    vbench size          what should settle most for its GPU seconds, until the winner is settled (vbench.plan.sizing)
     random order         random systems, without predictions, for as many GPU seconds as vbench size took
     successive halving   a short probe on each system, the better third of them then searched
 
@@ -37,7 +37,7 @@ from vbench.campaign import launcher  # noqa: E402
 from vbench.plan.forecast.estimate import Basis, Estimate  # noqa: E402
 from vbench.plan.reach.predictor import Predictor  # noqa: E402
 from vbench.plan.rules import check_run  # noqa: E402
-from vbench.plan.sizing.capacity import CapacityPredictor  # noqa: E402
+from vbench.plan.sizing.capacity import LIKELY, CapacityPredictor  # noqa: E402
 from vbench.plan.sizing.choice import choose_next  # noqa: E402
 from vbench.plan.sizing.systems import System, rank  # noqa: E402
 from vbench.schema import Slo  # noqa: E402
@@ -136,9 +136,10 @@ def predict(models: Sequence[str]) -> dict[tuple[str, Slo], list[System]]:
                         config = check_run(ours.run_config(compose("config", words, return_hydra_config=True)))
                     except Refused:  # the split does not divide the heads
                         continue
-                    capacity = predictor.predict(replace(config, workload=replace(config.workload, slo=slo)))
-                    if capacity is not None:
-                        systems.append(System(gpu, count, capacity, 1.0, price))
+                    asked = replace(config, workload=replace(config.workload, slo=slo))
+                    if (capacity := predictor.predict(asked)) is not None:
+                        likely = predictor.predict(asked, LIKELY)
+                        systems.append(System(gpu, count, capacity, 1.0, price, likely=likely))
             found[model, slo] = systems
     return found
 

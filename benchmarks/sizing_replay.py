@@ -1,6 +1,6 @@
 """Replays `vbench size measure=true` over what was recorded on real GPUs: right answers and GPU seconds.
 
-    python benchmarks/sizing_replay.py [--records FOLDER]
+    python benchmarks/sizing_replay.py [--percentile 99] [--width 5.4] [--records FOLDER]
 
 The world is the records: loads of 10 to 1,280 prompts sent at once. A system bears the requests a second of its highest
 load whose 90th percentiles meet the SLO (`--percentile 99` takes those, which loads of 10 to 160 prompts do not tell).
@@ -14,8 +14,7 @@ to choose what to measure are those of sizing.py, and three that show what could
 which nobody can; `vbench size` where each session sends every load; and only its servers' starts. An answer is right if
 no recorded system costs less by its own records. A model counts if two of its systems or more are recorded.
 
-The last table says how honest the ranges are: how many true capacities lie within what was predicted, and whether a
-measured system would tell those of the same model: by how much they are off, alone and times its measured / predicted.
+How wide the predicted ranges are, and how honest: sizing_ranges.py.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import math
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,7 +41,7 @@ from vbench.plan.reach.latencies import predict_latencies  # noqa: E402
 from vbench.plan.reach.observations import Observation, find_usable, observe  # noqa: E402
 from vbench.plan.reach.outcome import compute_outcome  # noqa: E402
 from vbench.plan.reach.points import Point  # noqa: E402
-from vbench.plan.sizing.capacity import WIDTH  # noqa: E402
+from vbench.plan.sizing.capacity import LIKELY, find_range  # noqa: E402
 from vbench.plan.sizing.systems import System  # noqa: E402
 from vbench.schema.archives import read_records  # noqa: E402
 from vbench.schema.record import Record  # noqa: E402
@@ -78,6 +77,15 @@ class Recorded:
     loads_s: float  # of these loads together
 
 
+@dataclass(frozen=True)
+class Known:
+    """A recorded system, and its loads as a fit without its model predicts them."""
+
+    recorded: Recorded
+    fitted: predictor.Predictor
+    predicted: tuple[Load, ...]
+
+
 def find_capacity(loads: Iterable[Load], limits: Mapping[str, float]) -> float:
     """Requests/s within the SLO: of the highest load if all meet it, 0 if none does."""
     best: Load | None = None
@@ -92,15 +100,14 @@ def find_capacity(loads: Iterable[Load], limits: Mapping[str, float]) -> float:
 
 
 def read_world(records: list[Record], percentile: int) -> dict[str, list[Recorded]]:
-    """The recorded systems of each model that has two or more, without those of several replicas on one server."""
+    """The recorded systems of each model, without those of several replicas on one server."""
     by_system: defaultdict[str, list[tuple[Point, Record]]] = defaultdict(list)
     for record, point in find_usable(records):
         if point.replicas == 1 and point.load.arrivals.max() == 0:
             by_system[point.system].append((point, record))
     systems = [found for each in by_system.values() if (found := read_system(each, percentile))]
     models = {each.model for each in systems}
-    world = {model: [each for each in systems if each.model == model] for model in sorted(models)}
-    return {model: each for model, each in world.items() if len(each) > 1}
+    return {model: [each for each in systems if each.model == model] for model in sorted(models)}
 
 
 def read_system(runs: list[tuple[Point, Record]], percentile: int) -> Recorded | None:
@@ -128,8 +135,8 @@ def mean(values: Iterable[float]) -> float:
     return float(np.exp(np.mean(np.log(list(values)))))
 
 
-def predict(system: Recorded, fitted: predictor.Predictor, limits: Mapping[str, float], percentile: int) -> Estimate:
-    """The capacity by the step model, in a range of so many median errors as `vbench size` takes."""
+def predict_loads(system: Recorded, fitted: predictor.Predictor, percentile: int) -> tuple[Load, ...]:
+    """The same loads by the step model."""
     loads = []
     for point in system.points:
         latencies = predict_latencies(point, fitted.efficiencies)
@@ -141,18 +148,18 @@ def predict(system: Recorded, fitted: predictor.Predictor, limits: Mapping[str, 
                 tail,
             )
         )
-    throughput, (tpot, ttft) = fitted.errors[0], fitted.tail_errors
-    factors = {"ttft_ms": 1 + WIDTH * ttft, "tpot_ms": 1 + WIDTH * tpot}
-    value = find_capacity(loads, limits)
-    low = find_capacity(loads, {name: limit / factors[name] for name, limit in limits.items()})
-    high = find_capacity(loads, {name: limit * factors[name] for name, limit in limits.items()})
-    widened = 1 + WIDTH * throughput
-    return Estimate(value, min(low, value) / widened, max(high, value) * widened, Basis.predicted, fitted.basis)
+    return tuple(loads)
+
+
+def estimate(known: Known, limits: Mapping[str, float], width: float) -> Estimate:
+    """The capacity by the step model, in a range of so many median errors."""
+    found = find_range(lambda each: find_capacity(known.predicted, each), limits, known.fitted, width)
+    return Estimate(*found, Basis.predicted, known.fitted.basis)
 
 
 def fit_without(model: str, seen: list[Observation]) -> predictor.Predictor:
     """Fitted to the other models' points, with the median errors of systems that are left out of that fit."""
-    others = [each for each in seen if each.system.partition(" ")[0] != model]
+    others = [each for each in seen if each.model != model]
     found = predictor.fit_efficiencies(others)
     fits = predictor.estimate_left_out_fits(others, found)
     errors, tails = predictor.compute_errors(others, fits), predictor.compute_tail_errors(others, fits)
@@ -198,56 +205,24 @@ class Replay(World):
         return replace(each, capacity=Estimate(value, value, value, Basis.measured, "records"))
 
 
-@dataclass(frozen=True)
-class Error:
-    """How far off a predicted capacity is, as logarithms: alone, and times what another system of the model told."""
-
-    model: str
-    inside: bool  # its range
-    alone: float
-    beside: tuple[float, ...]
-
-
-def compare(model: str, truth: list[float], predicted: list[Estimate]) -> Iterator[Error]:
-    """The errors of one model's systems within one SLO; NaN for one that bears nothing, or should not."""
-    off = [
-        math.log(real / each.value) if real and each.value else math.nan
-        for real, each in zip(truth, predicted, strict=True)
-    ]
-    for place, (real, each) in enumerate(zip(truth, predicted, strict=True)):
-        others = (error for other, error in enumerate(off) if other != place)
-        yield Error(model, each.low <= real <= each.high, off[place], tuple(off[place] - error for error in others))
-
-
-def print_errors(errors: list[Error]) -> None:
-    print("\nCapacities of one replica as predicted, one for each system and SLO")
-    print("| model | capacities | within the range | off, median | off beside a measured system of the model, median |")
-    print("|---|---:|---:|---:|---:|")
-    for model in [*dict.fromkeys(each.model for each in errors), "all"]:
-        own = [each for each in errors if model in (each.model, "all")]
-        medians = (
-            math.expm1(float(np.nanmedian(np.abs(logs))))
-            for logs in ([each.alone for each in own], [error for each in own for error in each.beside])
-        )
-        cells = (float(np.mean([each.inside for each in own])), *medians)
-        print(f"| {model} | {len(own)} | {' | '.join(f'{cell:.0%}' for cell in cells)} |")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, default=ROOT / "docs" / "results")
     parser.add_argument("--percentile", type=int, choices=(90, 95, 99), default=90)
+    parser.add_argument("--width", type=float, default=LIKELY, help="of the ranges that choose, in median errors")
     options = parser.parse_args()
     records = read_records(options.records)
     seen, ways = observe(records), {**WAYS, "full grid": full_grid, "the winner alone": winner_alone}
     ways |= {WHOLE: size, STARTS: size}
     told: dict[str, Counter[str]] = {}  # by model: pairs, right answers and GPU seconds of each way
-    errors = list[Error]()
     print("| model | SLO | requests/s | " + " | ".join(ways) + " | systems: $ an hour by the records |")
     print("|---|---|---:|" + "---|" * (len(ways) + 1))
     for model, systems in read_world(records, options.percentile).items():
-        sums = told[model] = Counter()
-        fitted = fit_without(model, seen)
+        if len(systems) < 2:
+            continue  # nothing to choose from
+        sums, fitted = Counter[str](), fit_without(model, seen)
+        told[model] = sums
+        known = [Known(each, fitted, predict_loads(each, fitted, options.percentile)) for each in systems]
         for limits in SLOS:
             truth = [find_capacity(each.loads, limits) for each in systems]
             if not any(truth):
@@ -255,8 +230,7 @@ def main() -> None:
             climbing = [replace(each, loads_s=climb(each, limits)) for each in systems]
             starting = [replace(each, loads_s=0.0) for each in systems]
             sent = {WHOLE: systems, "full grid": systems, STARTS: starting}
-            predicted = [predict(each, fitted, limits, options.percentile) for each in systems]
-            errors.extend(compare(model, truth, predicted))
+            predicted = [estimate(each, limits, options.width) for each in known]
             for rate in RATES:
                 sums["pairs"] += 1
                 asked = [
@@ -283,7 +257,6 @@ def main() -> None:
             for name in ways
         ]
         print(f"| {model} | {sums['pairs']} | {' | '.join(cells)} |")
-    print_errors(errors)
 
 
 if __name__ == "__main__":

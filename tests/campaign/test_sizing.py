@@ -102,6 +102,16 @@ def test_it_measures_what_may_be_cheapest_until_no_other_system_can_be_and_marks
     )
 
 
+def test_a_winner_that_a_rival_beats_only_at_the_far_end_of_its_range_is_settled_and_not_certain(home):
+    prices = {"h100": 2.0, "other": 2.1}  # of equal GPUs, so that they are predicted alike
+    rival = size(prices, 1)._rank([])[1].system
+    rate = (rival.outlook.high + rival.capacity.high) / 2  # one replica bears it only beyond the likely range
+    world = World(h100_1=0.6 * rate, other_1=0.6 * rate)
+    told = size(prices, 1, rate=rate).measure(None, world.search)
+    assert (world.searched, told.partition(":")[0]) == (["1xh100"], "the winner is settled")
+    assert "1xother would be cheaper only beyond the likely range" in told
+
+
 def test_it_stops_before_a_session_that_would_exceed_the_budget_and_goes_on_with_a_larger_one(home):
     world = World(h100_1=20.0, h100_2=500.0)
     told = size({"h100": 2.0}, 1, 2).measure(0.4, world.search)

@@ -186,6 +186,27 @@ def test_too_few_starts_are_no_verdict():
     assert "too few starts of the option" in list(page.show(answer, SPACE, Objective(GOODPUT), WORDS))[-1]
 
 
+@pytest.mark.parametrize(
+    ("ours", "defaults", "said"),
+    [
+        (
+            [0.0] * 3,
+            [1.0] * 3,
+            "no option beats the default: engine.max_num_seqs=64 meets the SLO with no request, the d",
+        ),
+        ([1.0] * 3, [0.0] * 3, "winner: engine.max_num_seqs=64 meets the SLO, the defaults with no request"),
+        (
+            [0.0] * 3,
+            [0.0] * 3,
+            "undecided: engine.max_num_seqs=64 could not be confirmed: some starts met the SLO with n",
+        ),
+    ],
+)
+def test_a_side_that_never_meets_the_slo_is_named(ours, defaults, said):
+    lines = list(page.show(make_answer(ours, defaults), SPACE, Objective(GOODPUT), WORDS))
+    assert any(line.startswith(said) for line in lines)
+
+
 def test_the_words_of_a_campaign_are_kept_and_ours_become_options_of_the_launcher():
     kept, made = translate(["tune={engine.max_num_seqs: [1]}", "slo={ttft_ms: 5}", "trials=9", "hydra/launcher=slurm"])
     assert kept == ["workload.slo={ttft_ms: 5}", "hydra/launcher=slurm"]

@@ -8,7 +8,7 @@ from builders import run_config
 from vbench.plan.forecast.estimate import Basis
 from vbench.plan.reach.predictor import Predictor
 from vbench.plan.rules import check_run
-from vbench.plan.sizing.capacity import CapacityPredictor, find_measured
+from vbench.plan.sizing.capacity import LIKELY, CapacityPredictor, find_measured, find_range
 from vbench.schema import to_plain
 from vbench.schema.errors import Refused
 from vbench.schema.record import Failure, Reason, Record
@@ -92,10 +92,25 @@ def test_a_rate_whose_requests_wait_in_the_client_tells_no_capacity():
 def test_a_prediction_lies_in_its_range_and_a_tighter_slo_bears_less():
     predictor = CapacityPredictor(Predictor.default())
     loose, tight = (predictor.predict(config(slo=slo)) for slo in (SLO, {"ttft_ms": 20.0, "tpot_ms": 3.0}))
-    assert loose.low < loose.value < loose.high
+    likely = predictor.predict(config(), LIKELY)
+    assert loose.low < likely.low < loose.value < likely.high < loose.high
     assert tight.value < loose.value
     assert loose.basis is Basis.predicted
     assert predictor.predict(config(slo={"ttft_ms": 1e-6})).value == 0
+
+
+def test_a_range_moves_every_limit_by_the_error_of_its_latency_and_the_rate_by_that_of_the_throughput():
+    off = replace(Predictor.default(), errors=(0.1, 0.0, 0.0), tail_errors=(0.2, 0.4))
+    asked = []
+
+    def find(limits):
+        asked.append(dict(limits))
+        return limits["ttft_ms"] / 100
+
+    value, low, high = find_range(find, SLO, off, 2.0)
+    tighter, looser = {"ttft_ms": 500 / 1.8, "tpot_ms": 50 / 1.4}, {"ttft_ms": 500 * 1.8, "tpot_ms": 50 * 1.4}
+    assert asked == [SLO, pytest.approx(tighter), pytest.approx(looser)]
+    assert (value, low, high) == pytest.approx((5.0, 5 / 1.8 / 1.2, 5 * 1.8 * 1.2))
 
 
 @pytest.mark.parametrize("slo", [{"ttft_ms": 500.0}, {"tpot_ms": 200.0}, {"e2el_ms": 60_000.0}])

@@ -65,3 +65,17 @@ def test_what_was_tried_without_a_result_is_left_and_its_rivals_must_beat_its_hi
     best, rival, dear = system(20.0, low=16.0), system(13.0, high=17.0, gpu="a"), system(5.0, high=6.0, gpu="b")
     assert choose_next([replace(best, tried=True), rival, dear]) is rival
     assert choose_next([replace(best, tried=True), replace(rival, tried=True), dear]) is None
+
+
+def test_a_rival_that_is_cheaper_only_beyond_its_likely_range_is_not_measured():
+    best = measured(system(20.0), 20.0)
+    unlikely = replace(system(14.0, high=60.0, gpu="a"), likely=Estimate(14.0, 12.0, 16.0, Basis.predicted, ""))
+    likely = replace(unlikely, likely=Estimate(14.0, 12.0, 26.0, Basis.predicted, ""))
+    assert unlikely.least_cost < best.cost
+    assert choose_next([best, unlikely]) is None
+    assert choose_next([best, likely]) is likely
+
+
+def test_what_was_measured_has_no_likely_range_any_more():
+    known = measured(replace(system(20.0), likely=Estimate(20.0, 15.0, 90.0, Basis.predicted, "")), 18.0)
+    assert known.outlook == known.capacity

@@ -117,6 +117,28 @@ def test_defaults_that_never_meet_the_slo_lose_to_an_option_that_does():
     assert (found.verdict, found.confirmations[-1].ratio) == (Verdict.winner, None)
 
 
+class Fixed(SimulatedWorld):
+    """Every start of an option has the same score; the defaults have `base`."""
+
+    base = 0.0
+
+    def _measure(self, trial):
+        return Outcome(self.base if trial.option == DEFAULT else self.truth[trial.option])
+
+
+@pytest.mark.parametrize("options", [1, 2, 5])
+def test_where_no_request_ever_meets_the_slo_nothing_was_compared(options):
+    found = tune(options, Grid(options), Fixed([0.0] * options, random.Random(0)))
+    assert found.verdict is Verdict.undecided
+
+
+@pytest.mark.parametrize(("score", "verdict"), [(2.0, Verdict.winner), (1.0, Verdict.default), (0.5, Verdict.default)])
+def test_scores_without_any_spread_are_compared_as_they_are(score, verdict):
+    world = Fixed([score], random.Random(0))
+    world.base = 1.0
+    assert tune(1, Grid(1), world).verdict is verdict
+
+
 def test_options_that_no_round_found_better_are_not_confirmed():
     found, world = answer([0.5, 0.6])
     assert (found.verdict, found.confirmations, len(world.trials)) == (Verdict.default, [], 3)

@@ -29,7 +29,7 @@ interpolated (between recorded rates of it) or predicted (by the step model), ne
   hardware=1xh100,2xh100    only these sizes of a replica, in place of all
 
   measure=true              measures what should settle most for its GPU hours, one session after the other, until the
-                            winner is certain or the budget is spent; the same command goes on
+                            winner is settled or the budget is spent; the same command goes on
   budget_gpu_hours=2        of all sessions that the answer takes, earlier ones included
   hydra/launcher=slurm      where they run (default: local)
 

@@ -22,7 +22,7 @@ from vbench.plan.reach.predictor import Predictor
 from vbench.plan.rules import check_run
 from vbench.plan.search_rules import check_search
 from vbench.plan.sessions import Run, Session
-from vbench.plan.sizing.capacity import CapacityPredictor, find_measured
+from vbench.plan.sizing.capacity import LIKELY, CapacityPredictor, find_measured
 from vbench.plan.sizing.choice import choose_next
 from vbench.plan.sizing.misfits import find_misfit
 from vbench.plan.sizing.systems import System, rank
@@ -105,8 +105,10 @@ class Sizing:
             assert gpu is not None
             known = find_measured(config, records) or find_misfit(config)
             capacity = known or self._predictor.predict(config) or UNKNOWN
+            likely = None if known else self._predictor.predict(config, LIKELY)
             price = self._prices.get(gpu.name, gpu.price_per_hour)
-            made.append(Candidate(config, System(gpu.name, config.hardware.gpus, capacity, self._rate, price)))
+            system = System(gpu.name, config.hardware.gpus, capacity, self._rate, price, likely=likely)
+            made.append(Candidate(config, system))
         order = rank([each.system for each in made])
         return sorted(made, key=lambda each: [system is each.system for system in order].index(True))
 
@@ -156,7 +158,13 @@ def _explain_end(systems: Sequence[System]) -> str:
         return f"{left.split}x{left.gpu} could not be measured; rerun=invalid or rerun=failed tries it again"
     if math.isinf(systems[0].cost):
         return "no system bears the load within the SLO"
-    return "the winner is certain: no other system can be cheaper, by what is known of it"
+    rivals = [each for each in systems[1:] if each.least_cost < systems[0].cost]
+    if not rivals:
+        return "the winner is certain: no other system can be cheaper, by what is known of it"
+    named = ", ".join(f"{each.split}x{each.gpu}" for each in rivals)
+    return (
+        f"the winner is settled: {named} would be cheaper only beyond the likely range of its capacity (docs/sizing.md)"
+    )
 
 
 def _keep_possible(configs: Sequence[RunConfig]) -> list[RunConfig]:

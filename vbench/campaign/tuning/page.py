@@ -9,7 +9,7 @@ from typing import Any
 
 from vbench.campaign.planning.wording import count
 from vbench.campaign.tuning.options import DEFAULTS, Space, drop_keys
-from vbench.plan.tuning.decision import Answer, Confirmation, Verdict
+from vbench.plan.tuning.decision import EASIER, Answer, Confirmation, Verdict
 from vbench.plan.tuning.halving import rank
 from vbench.plan.tuning.objective import GOODPUT, Objective
 from vbench.plan.tuning.ratio import Ratio
@@ -102,8 +102,10 @@ def _explain(answer: Answer, space: Space, objective: Objective) -> Iterator[str
         yield f"undecided: {name} could not be confirmed: {_explain_undecided(answer, found)}"
         return
     if found.ratio is None:
-        ours = "meets the SLO with no request" if answer.verdict is Verdict.default else "meets the SLO"
-        yield f"{'winner: ' if answer.verdict is Verdict.winner else f'{NONE}: '}{name} {ours}, the defaults with none"
+        if answer.verdict is Verdict.winner:
+            yield f"winner: {name} meets the SLO, the defaults with no request"
+        else:
+            yield f"{NONE}: {name} meets the SLO with no request, the defaults do"
         return
     told = f"{found.ratio} times the {metric} of the defaults ({starts} of each in turn; 95 % interval)"
     if answer.verdict is Verdict.winner:
@@ -120,7 +122,7 @@ def _explain_undecided(answer: Answer, found: Confirmation) -> str:
     if answer.why:
         return answer.why
     if found.complete:
-        return "some starts met the SLO with no request; a lower load or a looser SLO tells them apart"
+        return f"some starts met the SLO with no request; {EASIER}"
     side = DEFAULTS if len(defaults) < len(ours) else "the option"
     return f"too few starts of {side} have a valid result (rerun=failed or rerun=invalid measures them again)"
 

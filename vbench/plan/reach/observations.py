@@ -31,6 +31,10 @@ class Observation:
     def system(self) -> str:
         return self.point.system
 
+    @property
+    def model(self) -> str:
+        return self.system.partition(" ")[0]
+
 
 def observe(records: Iterable[Record]) -> list[Observation]:
     """The usable points among the records; repeats of a point are one observation."""

@@ -163,10 +163,12 @@ def _choose(found: Efficiencies | Fits, observation: Observation) -> Efficiencie
     return found if isinstance(found, Efficiencies) else found[observation.system]
 
 
-def estimate_left_out_fits(seen: Sequence[Observation], found: Efficiencies) -> dict[str, Efficiencies]:
-    """For each system, the efficiencies that a fit without it would find.
+def estimate_left_out_fits(
+    seen: Sequence[Observation], found: Efficiencies, *, by_model: bool = False
+) -> dict[str, Efficiencies]:
+    """For each system, the efficiencies that a fit without it would find, or without any system of its model.
 
-    Instead of fitting again, one Gauss-Newton step is taken from the common fit without the system's rows.
+    Instead of fitting again, one Gauss-Newton step is taken from the common fit without these rows.
     """
     vector, metrics = found.as_vector(), _Metrics()
     base = _residuals(vector, seen, metrics)
@@ -176,10 +178,11 @@ def estimate_left_out_fits(seen: Sequence[Observation], found: Efficiencies) -> 
         moved[place] -= STEP
         slopes[:, place] = (base - _residuals(moved, seen, metrics)) / STEP
     weight = 1 / np.sqrt(1 + base**2)  # of soft_l1
-    owners = np.repeat([each.system for each in seen], len(METRICS))
+    owners = {each.system: each.model if by_model else each.system for each in seen}
+    rows = np.repeat([owners[each.system] for each in seen], len(METRICS))
     fits = {}
-    for system in dict.fromkeys(each.system for each in seen):
-        kept = owners != system
+    for system, owner in owners.items():
+        kept = rows != owner
         weighted = slopes[kept] * weight[kept, None]
         normal = weighted.T @ slopes[kept] + np.diag(1 / SPREAD**2)
         pull = weighted.T @ base[kept] + (vector - TYPICAL.as_vector()) / SPREAD**2

@@ -20,11 +20,17 @@ class System:
     price: float | None  # $ an hour of one GPU
     session_s: float = 600.0  # that it takes to measure it: start and search
     tried: bool = False  # without a result
+    likely: Estimate | None = None  # its predicted capacity in a range that is seldom left, in place of hardly ever
 
     @property
     def is_open(self) -> bool:
         """Whether it may be measured."""
         return self.capacity.basis is not Basis.measured and not self.tried
+
+    @property
+    def outlook(self) -> Estimate:
+        """What to reckon with in choosing what to measure: the likely range of what is predicted."""
+        return self.likely if self.likely and self.capacity.basis is Basis.predicted else self.capacity
 
     @property
     def gpu_s(self) -> float:
@@ -54,6 +60,15 @@ class System:
     def most_cost(self) -> float:
         """If its capacity is as low as it may be."""
         return self._cost(_count(self.rate, self.capacity.low))
+
+    @property
+    def likely_least_cost(self) -> float:
+        """If its capacity is as high as it likely is."""
+        return self._cost(_count(self.rate, self.outlook.high))
+
+    @property
+    def likely_most_cost(self) -> float:
+        return self._cost(_count(self.rate, self.outlook.low))
 
     @property
     def headroom(self) -> float:

@@ -6,6 +6,7 @@ scores is too good by chance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,6 +18,7 @@ from vbench.plan.tuning.trial import DEFAULT, Outcome, Sampler, Trial, World
 LEAST_STARTS = 3  # of each side, that have a score
 STARTS = 5  # find +10 % under a noise of 3 % a start in 99 of 100 cases, four in 94, three in 72
 
+EASIER = "a lower load or a looser SLO tells them apart"
 SPARES = 2  # further starts of each, in place of those without a score
 
 
@@ -57,15 +59,19 @@ class Confirmation:
 
     @property
     def verdict(self) -> Verdict:
-        """The option wins if the interval of the ratio is above 1, or if only the defaults never meet the SLO."""
+        """The option wins if the interval of the ratio is above 1, or if only the defaults never meet the SLO.
+
+        Where neither side ever meets it, nothing was compared. Scores without any spread are their own interval.
+        """
         ours, defaults = self.scores
         if not self.complete:
             return Verdict.undecided
         if self.ratio is None:
             if min(ours) > 0 and max(defaults) == 0:
                 return Verdict.winner
-            return Verdict.default if max(ours) == 0 else Verdict.undecided
-        return Verdict.winner if self.ratio.low > 1 else Verdict.default
+            return Verdict.default if max(ours) == 0 < min(defaults) else Verdict.undecided
+        low = self.ratio.value if math.isnan(self.ratio.low) else self.ratio.low
+        return Verdict.winner if low > 1 else Verdict.default
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ def tune(options: int, sampler: Sampler, world: World, starts: int = STARTS) -> 
     candidates = rank_above_defaults(rounds) if rounds else sampler.ask()
     if rounds and not rounds[-1].measured:
         return Answer(rounds, why="no option could be measured")
+    if rounds and not any(outcome.score for each in rounds for outcome in each.outcomes.values()):
+        return Answer(rounds, why=f"no request met the SLO, of no option; {EASIER}")
     confirmations: list[Confirmation] = []
     for option in candidates:
         trials = _plan_confirmation(option, begin, starts + SPARES)
