@@ -13,9 +13,9 @@ def test_engines_are_summed_and_strangers_left_out():
     assert parse(TEXT) == {"generation_tokens": 42.0, "requests_running": 3.0}
 
 
-def test_the_use_of_several_caches_is_their_mean():
+def test_the_use_of_several_caches_is_their_mean_and_that_of_the_fullest():
     two = "".join(f'vllm:kv_cache_usage_perc{{engine="{engine}"}} {use}\n' for engine, use in ((0, 0.2), (1, 0.8)))
-    assert parse(two) == {"kv_cache_usage": 0.5}
+    assert parse(two) == {"kv_cache_usage": 0.5, "kv_cache_fullest": 0.8}
 
 
 def test_change_is_of_counters_that_both_sides_have():

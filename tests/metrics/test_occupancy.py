@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from builders import requests
 
+from vbench.metrics.bounds import FACTS, GAUGES, KV_CAPACITY, find_bounds
 from vbench.metrics.energy import energy
 from vbench.metrics.occupancy import summaries
 from vbench.schema.series import Series
@@ -20,6 +21,15 @@ def series(**columns):
 def test_a_servers_gauges_are_of_the_run_alone_its_ends_included():
     found = summaries(series(server__requests_running=[90, 2, 4, 9, 80]), RUN)
     assert (found["server_mean_requests_running"], found["server_max_requests_running"]) == (5, 9)
+
+
+def test_the_cache_of_the_fullest_engine_is_the_bound_however_empty_the_others_are():
+    mean, fullest = [0.5, 0.2, 0.5, 0.3, 0.5], [1.0, 0.4, 0.97, 0.6, 1.0]
+    queue = {"server__requests_waiting": [0, 0, 9, 9, 0]}
+    found = summaries(series(server__kv_cache_usage=mean, server__kv_cache_fullest=fullest, **queue), RUN)
+    assert found["server_max_kv_cache_usage"] == 0.97
+    assert found["server_mean_kv_cache_usage"] == pytest.approx(1 / 3)
+    assert find_bounds(dict.fromkeys((*GAUGES, *FACTS)) | found)[0].what == KV_CAPACITY
 
 
 @pytest.mark.parametrize(("cores", "limited"), [(0.89, 0.0), (0.91, 0.5)])

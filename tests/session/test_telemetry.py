@@ -79,7 +79,12 @@ def test_a_growing_column_becomes_its_rate_over_its_own_samples():
 
 def test_replicas_are_summed_but_the_use_of_their_caches_is_a_mean():
     one, two = {"requests_running": 3.0, "kv_cache_usage": 0.2}, {"requests_running": 5.0, "kv_cache_usage": 0.6}
-    assert server_columns([one, two]) == {"server/requests_running": 8.0, "server/kv_cache_usage": 0.4}
+    together = {"server/requests_running": 8.0, "server/kv_cache_usage": 0.4, "server/kv_cache_fullest": 0.6}
+    assert server_columns([one, two]) == together
+    several = {"kv_cache_usage": 0.5, "kv_cache_fullest": 0.9}  # of one server
+    assert server_columns([several]) == {"server/kv_cache_usage": 0.5, "server/kv_cache_fullest": 0.9}
+    assert server_columns([one, several])["server/kv_cache_fullest"] == 0.9
+    assert server_columns([one]) == {"server/requests_running": 3.0, "server/kv_cache_usage": 0.2}
     assert server_columns([one, {"requests_running": 5.0}]) == {"server/requests_running": 8.0}
 
 

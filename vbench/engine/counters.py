@@ -35,17 +35,20 @@ GAUGES = {
 }
 CACHE_CONFIG = "vllm:cache_config_info"  # its labels are the engine's settings
 MEANS = ("kv_cache_usage",)  # a fraction of each engine's own cache: a sum would mean nothing
+FULLEST = "kv_cache_fullest"  # of several engines: where one is full and another empty, their mean tells of neither
 
 
 def parse(text: str) -> dict[str, float]:
     """Counters and gauges of all engines of a server, by our short names; those not exported are absent.
 
-    Requests and tokens are summed; the cache usage (0 to 1) is averaged.
+    Requests and tokens are summed; the cache usage (0 to 1) is averaged, and of several engines told of the fullest.
     """
     names = COUNTERS | GAUGES
     values = parse_samples(text, names.values())
     found = {short: values[name] for short, name in names.items() if name in values}
-    return {short: fmean(each) if short in MEANS else sum(each) for short, each in found.items()}
+    usages = found.get("kv_cache_usage", [])
+    fullest = {FULLEST: max(usages)} if len(usages) > 1 else {}
+    return {short: fmean(each) if short in MEANS else sum(each) for short, each in found.items()} | fullest
 
 
 def parse_samples(text: str, prefixes: Collection[str]) -> dict[str, list[float]]:

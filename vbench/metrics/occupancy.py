@@ -35,7 +35,8 @@ def _server(series: Series, end: float) -> dict[str, float]:
         values = _during(series, f"server/{name}", end)
         if len(values):
             found |= {f"server_mean_{name}": float(values.mean()), f"server_max_{name}": float(values.max())}
-    return found
+    fullest = _during(series, "server/kv_cache_fullest", end)  # of several engines; earlier series have only their mean
+    return found | ({"server_max_kv_cache_usage": float(fullest.max())} if len(fullest) else {})
 
 
 def _cpu(series: Series, end: float) -> dict[str, float]:

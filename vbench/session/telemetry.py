@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from vbench.engine.counters import MEANS
+from vbench.engine.counters import FULLEST, MEANS
 from vbench.engine.endpoint import UNANSWERED, Endpoint
 from vbench.host import cputime, gpus
 from vbench.host.contention import ContentionMeter
@@ -120,7 +120,7 @@ async def _sampling(watch: Watch, interval_s: float) -> AsyncIterator[None]:
 
 
 def server_columns(replicas: Sequence[dict[str, float]]) -> dict[str, float]:
-    """One row of all replicas: requests and tokens summed, cache usage (0 to 1) as their mean.
+    """One row of all replicas: requests and tokens summed, cache usage (0 to 1) as their mean and of the fullest.
 
     A value that one replica lacks is absent, because the sum of the others is not the total.
     """
@@ -129,6 +129,8 @@ def server_columns(replicas: Sequence[dict[str, float]]) -> dict[str, float]:
         values = [counters[name] for counters in replicas if name in counters]
         if values and len(values) == len(replicas):
             found[f"server/{name}"] = float(np.mean(values) if name in MEANS else np.sum(values))
+    if "server/kv_cache_usage" in found and (len(replicas) > 1 or FULLEST in replicas[0]):
+        found[f"server/{FULLEST}"] = max(counters.get(FULLEST, counters["kv_cache_usage"]) for counters in replicas)
     return found
 
 
