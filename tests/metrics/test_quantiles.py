@@ -1,9 +1,12 @@
 """The bound of a percentile: it holds as often as it says, and is given from the fewest samples on that allow it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from builders import requests
 
+from vbench.analysis.points import withhold_untold
+from vbench.metrics.conversing import CACHED, TURNS
 from vbench.metrics.definitions import metrics
 from vbench.metrics.quantiles import compute_statistics, count_replies, needed, needs_text, quotable, samples_above
 
@@ -68,6 +71,18 @@ def test_replies_that_have_no_such_sample_do_not_tell_its_percentile():
     imported = {"completed": 400, "p99_queue_upper_ms": 1.0, "p99_e2el_upper_ms": 9.0}  # of vLLM, without arrays
     assert count_replies("p99_itl_ms", imported) == count_replies("p99_ttft_ms", imported) == 400
     assert count_replies("p99_itl_ms", {}) == np.inf
+
+
+@pytest.mark.parametrize("name", ["session", *(f"ttft_{each}" for each in (*TURNS, *CACHED))])
+def test_a_percentile_of_few_sessions_or_turns_is_not_told_by_the_many_replies_of_its_run(name):
+    """3,000 replies, of which 298 sessions or turns of that kind: neither tables nor gates tell their p99."""
+    key = f"p99_{name}_ms"
+    for samples in (298, 299):
+        found = compute_statistics("ttft", np.ones(3000), 3000) | compute_statistics(name, np.ones(samples), samples)
+        told = needs_text(key, count_replies(key, {"completed": 3000, **found}))
+        assert told == (None if samples == 299 else "needs 299")
+        rows = withhold_untold(pd.DataFrame([{"completed": 3000, **found}]), [key])
+        assert rows[key].isna().item() == (samples == 298)
 
 
 def test_no_sample_no_statistic():

@@ -20,7 +20,8 @@ from vbench.schema.record import Floats
 
 CONFIDENCE = 0.95
 PERCENTILES = (90, 95, 99)
-PERCENTILE_KEY = re.compile(r"(?:steady_)?p(90|95|99)_(?:ttft|tpot|itl|e2el|chunk_gap|queue)_ms$")
+SAMPLED = r"ttft|tpot|itl|e2el|chunk_gap|queue|session|ttft_turn\d+(?:_\d+|_up)?|ttft_cached\d+(?:_\d+|_up)?"
+PERCENTILE_KEY = re.compile(rf"(?:steady_)?p(90|95|99)_(?:{SAMPLED})_ms$")
 
 
 def needed(percent: int) -> int:
