@@ -37,7 +37,9 @@ def test_no_difference_is_said_only_where_the_interval_says_so(rates, verdict):
             records.record(workload={"seed": seed}, output_throughput=rate, engine={"max_model_len": length})
         ]
     ]
-    assert found(*made)["context-length"].table["verdict"].tolist() == [verdict]
+    section = found(*made)["context-length"]
+    assert section.table["verdict"].tolist() == [verdict]
+    assert ("does not cover what another start would change" in section.caption) is (len(rates[0]) > 1)
 
 
 def of_starts(length, rates, us_per_token=20.0):
@@ -66,6 +68,7 @@ def test_over_restarts_the_effect_has_an_interval_over_the_starts():
     ends = [math.exp(middle + sign * half) for sign in (0, -1, 1)]
     assert section.table["32000"].tolist() == ["{:.3f} [{:.3f}, {:.3f}]".format(*ends)]
     assert section.data["interval_from"].tolist() == ["starts"]
+    assert "its 95 % interval from the starts of both servers." in section.caption
     assert section.table["verdict"].tolist() == ["differs at 32000"]
     assert not section.notes
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from vbench.analysis.axes import axis
+from vbench.analysis.comparisons.ratio_table import ratio_caption
 from vbench.analysis.frame import LENGTH, value_text
 from vbench.analysis.hosts import HOST_METRICS, describe_hosts
 from vbench.analysis.labels import add_labels, describe_join, shared_conditions
@@ -37,9 +38,9 @@ def sections(runs: Runs, options: Options) -> list[Section]:
         return []
     y = axis(options.y)
     caption = (
-        f"{y.short[0].upper()}{y.short[1:]} at each length divided by that at the shortest: the geometric mean over "
-        "the shared loads, in brackets its 95 % interval. Spread: the highest over the lowest. “No difference” stands "
-        f"only where every interval holds 1. {shared_conditions(labels)}."
+        f"{y.short[0].upper()}{y.short[1:]} at each length divided by that at the shortest. {ratio_caption(data)} "
+        "Spread: the highest over the lowest. “No difference” stands only where every interval holds 1. "
+        f"{shared_conditions(labels)}."
     )
     table, widest = _table(data)
     drawn = [_figure(labels, model, system, options) for model, system in widest[:MOST_FIGURES]]
