@@ -158,7 +158,8 @@ def find_leases(root: Path) -> dict[str, list[Part]]:
             events[name] = EventReader(run.parent).read()
             logs[name] = [log.read_text(errors="replace") for log in sorted(run.parent.glob("server.log*"))]
         if "duration" in record.metrics:
-            loads[name][run.name] = record.metrics["duration"]
+            warmup_s = record.config["workload"].get("warmup_s") or 0.0  # a duration begins after it
+            loads[name][run.name] = record.metrics["duration"] + warmup_s
     leases = {name: _find_lease(found, name) for name, found in events.items()}
     return {name: split_lease(lease, logs[name], loads[name]) for name, lease in leases.items() if lease}
 

@@ -70,7 +70,8 @@ def test_a_load_that_left_no_record_is_a_load_all_the_same():
 
 def test_records_of_a_folder_are_found_with_their_lease_and_its_log(tmp_path, capsys, monkeypatch):
     since = datetime.fromtimestamp(T, timezone.utc).isoformat()
-    made = records.record(environment={"held_since": since}, metrics={"duration": 3.0})
+    load = {"request_rate": 4.0, "duration_s": 3.0, "warmup_s": 1.0}
+    made = records.record(environment={"held_since": since}, metrics={"duration": 2.0}, workload=load)
     folder = records.saved(made, tmp_path)
     told = [*LEASE[:4], Event(T + 74, "recorded", {"run": "a", "folder": folder.name, "verdict": "VALID"})]
     earlier = events((-900, "leased", {"gpus": ["GPU-1"]}), (-800, "ended", {"how": "SIGTERM"}))
