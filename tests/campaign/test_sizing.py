@@ -97,7 +97,7 @@ def test_it_measures_what_may_be_cheapest_until_no_other_system_can_be_and_marks
     assert bases(home) == {
         "h100_1": "measured", "h100_2": "measured", "other_1": "predicted", "other_2": "predicted",
     }  # fmt: skip
-    assert "h100 tp2 with 1 replica (2 GPUs) is the cheapest, $4.0 an hour; its capacity is measured" in (
+    assert "h100 tp2 with 1 replica (2 GPUs) is the cheapest, $4.00 an hour; its capacity is measured" in (
         capsys.readouterr().out
     )
 

@@ -20,7 +20,8 @@ def told(*systems):
 
 def test_the_answer_is_a_sentence_with_its_cost_range_and_basis():
     assert told(PREDICTED)[0] == (
-        "answer: h100 tp2 with 3 replicas (6 GPUs) is the cheapest, $15 ($10 to $20) an hour; its capacity is predicted"
+        "answer: h100 tp2 with 3 replicas (6 GPUs) is the cheapest, $15.00 ($10.00 to $20.00) an hour; "
+        "its capacity is predicted"
     )
     free = replace(MEASURED, price=None)
     assert told(free)[0] == "answer: h100 tp2 with 3 replicas needs the fewest GPUs: 6; its capacity is measured"
@@ -33,12 +34,21 @@ def test_a_tie_in_price_is_said_and_what_bears_more_after_a_loss_comes_first():
     ranked = rank([one, two])
     assert ranked == [two, one]
     assert told(*ranked)[0] == (
-        "answer: h100 tp2 with 2 replicas (4 GPUs) is the cheapest, $10 an hour; its capacity is measured; "
+        "answer: h100 tp2 with 2 replicas (4 GPUs) is the cheapest, $10.00 an hour; its capacity is measured; "
         "h100 tp4 x 1 (bears 0% of the load after the loss of a replica) costs as much, the first bears 58% of the "
         "load after the loss of a replica"
     )
     assert "as much" not in told(two, replace(one, price=3.0))[0]
     assert "as much" not in told(MISFIT, MISFIT)[0]
+
+
+def test_money_is_told_to_the_cent():
+    """Three H200s at $3.50 are $10.50: rounded to $10 they cost as much as four H100s at $2.50."""
+    dear = System("h200", 1, Estimate(18.0, 18.0, 18.0, Basis.measured, ""), 50.0, 3.5)
+    assert "is the cheapest, $10.50 an hour" in told(dear)[0]
+    row = list(show_systems([dear], (250.0, 195.0)))[1].split()
+    assert row[4:7] == ["10.50", "0.30", "0.23"]  # $/h; of 50 requests/s of 195 tokens out and 250 in
+    assert "14.00" in row  # with a spare
 
 
 def test_what_was_asked_names_lengths_precision_rate_and_slo():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from vbench.campaign.planning.wording import show_number
+from vbench.campaign.planning.wording import show_dollars, show_number
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.sizing.systems import System
 from vbench.schema import to_plain
@@ -76,14 +76,15 @@ def _explain(capacity: Estimate) -> str:
 def _row(each: System, tokens: tuple[float, float], *, priced: bool) -> dict[str, str]:
     """The cells of a system by column. Without prices its cost is its GPUs."""
     prompt, reply = tokens
-    capacity, cost = each.capacity, _ranged(each.cost, each.least_cost, each.most_cost, digits=priced)
+    capacity, costs = each.capacity, (each.cost, each.least_cost, each.most_cost)
+    cost = _ranged(*costs, show_dollars if priced else "{:,g}".format)
     money = {
         "$/h": cost,
         "$/M out": _money(each.dollars_per_million(reply)),
         "$/M in": _money(each.dollars_per_million(prompt)),
     }
     spare = (
-        {"$/h with a spare": show_number(each.spare_cost)} if priced else {"GPUs with a spare": f"{each.spare_cost:g}"}
+        {"$/h with a spare": show_dollars(each.spare_cost)} if priced else {"GPUs with a spare": f"{each.spare_cost:g}"}
     )
     return {
         "GPU": each.gpu,
@@ -99,16 +100,15 @@ def _row(each: System, tokens: tuple[float, float], *, priced: bool) -> dict[str
     }
 
 
-def _ranged(value: float, low: float, high: float, *, digits: bool = True) -> str:
-    """`3.2 (2.1 to 4.8)`; a count has no digits behind the point."""
-    value_text, low_text, high_text = (show_number(each) if digits else f"{each:,g}" for each in (value, low, high))
+def _ranged(value: float, low: float, high: float, show: Callable[[float], str] = show_number) -> str:
+    """`3.2 (2.1 to 4.8)`."""
     if low == high:
-        return value_text
-    return f"{value_text} ({low_text} to {high_text if math.isfinite(high) else 'any'})"
+        return show(value)
+    return f"{show(value)} ({show(low)} to {show(high) if math.isfinite(high) else 'any'})"
 
 
 def _money(dollars: float | None) -> str:
-    return "" if dollars is None else show_number(dollars)
+    return "" if dollars is None else show_dollars(dollars)
 
 
 def _dollars(each: System, cost: float) -> float | None:

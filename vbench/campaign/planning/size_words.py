@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from vbench.campaign.planning.wording import count, show_number
+from vbench.campaign.planning.wording import count, show_dollars
 from vbench.plan.cache_dtype import as_served
 from vbench.plan.forecast.estimate import Basis
 from vbench.plan.sizing.systems import System
@@ -58,10 +58,10 @@ def _describe_loss(system: System) -> str:
 
 
 def _show_cost(best: System) -> str:
-    value, low = (f"${show_number(cost)}" for cost in (best.cost, best.least_cost))
+    value, low = (f"${show_dollars(cost)}" for cost in (best.cost, best.least_cost))
     if best.least_cost == best.most_cost:
         return value
-    high = f"${show_number(best.most_cost)}" if math.isfinite(best.most_cost) else "any"
+    high = f"${show_dollars(best.most_cost)}" if math.isfinite(best.most_cost) else "any"
     return f"{value} ({low} to {high})"
 
 

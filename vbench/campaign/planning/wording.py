@@ -25,6 +25,11 @@ def show_number(value: float) -> str:
     return f"{value:.{min(digits, 4)}f}"
 
 
+def show_dollars(value: float) -> str:
+    """To the cent, as on an order: 10.50 is not 10; below 10 cents three digits."""
+    return f"{value:,.2f}" if value >= 0.1 or not value else f"{value:.3g}"
+
+
 def show_span(seconds: float) -> str:
     """`45 s`, `12 min`, `3 h 20 min`, `4 days 2 h`."""
     if seconds < 90:
