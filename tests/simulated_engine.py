@@ -8,7 +8,7 @@ with prompts, first come, first served. A step takes `base_s`, `per_sequence_s` 
 `per_prompt_token_s` for each prompt token in it.
 
 Hosts are not always equally fast: `slow` gives the factor of a step's time by the host's clock, at whose `since_s` the
-load begins.
+load begins. The step under way at `paused_at_s` by that clock takes `paused_s` longer.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class SimulatedEngine:
     stall_s: float = 0.0  # a pause of the whole engine …
     stall_every_s: float = math.inf  # … after each so many seconds in the mean
     slow: Callable[[float], float] | None = None
+    paused_at_s: float = math.inf  # by the host's clock: a pause of the whole engine, once …
+    paused_s: float = 0.0  # … for so long
     since_s: float = 0.0
 
     def serve(self, due_s, lengths, max_concurrency, rng) -> Requests:
@@ -113,7 +115,9 @@ class _Run:
         if engine.slow:
             took *= engine.slow(engine.since_s + self.now)
         stalled = engine.stall_s > 0 and self.rng.random() < took * jitter / engine.stall_every_s
-        return took * jitter + engine.stall_s * stalled
+        took = took * jitter + engine.stall_s * stalled
+        until_pause = engine.paused_at_s - engine.since_s - self.now
+        return took + engine.paused_s * (0 <= until_pause < took)
 
     def _end(self, index: int) -> None:
         self.finished[index] = self.now

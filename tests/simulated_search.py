@@ -14,7 +14,14 @@ from vbench.schema import RunConfig
 from vbench.schema.record import ENDED_EARLY
 from vbench.workload.arrivals import schedule_arrivals
 from vbench.workload.levels import Probe
-from vbench.workload.probe import compute_pressure, is_growing, is_steady, measure_grouping, probe_plan
+from vbench.workload.probe import (
+    compute_pressure,
+    is_growing,
+    is_steady,
+    measure_grouping,
+    missed_in_one_moment,
+    probe_plan,
+)
 from vbench.workload.prompts import draw_lengths
 from vbench.workload.search import answer, is_whole, next_question
 from vbench.workload.sharing import find_script
@@ -54,6 +61,7 @@ def search(engine: SimulatedEngine, slo: dict[str, float], kind: str, seed: int,
                 pressure=pressure,
                 spread=spread,
                 grouping=measure_grouping(requests, judged, slo),
+                in_one_moment=missed_in_one_moment(requests, judged, slo),
             )
         )
         took = (requests.finished - requests.sent)[requests.error == ""]

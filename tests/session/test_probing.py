@@ -9,8 +9,10 @@ from vbench.plan.rules import check_run
 from vbench.plan.sessions import plan
 from vbench.schema.record import RECORD, Record, is_aside
 from vbench.session import sessionfile
+from vbench.session.probing import find_best
 from vbench.session.story import execute
 from vbench.watch import Events
+from vbench.workload.levels import Probe
 
 SLO = {"ttft_ms": 20.0}  # of a server whose first token takes 50 ms: the first probe tells
 LOAD = {"lengths": "random", "input_len": 8, "output_len": 2, "search": "max_concurrency", "slo": SLO}
@@ -45,6 +47,16 @@ def forget_the_answer(folder):
     for path in folder.glob(f"*/{RECORD}"):
         if Record.load(path.parent).parent is None:
             path.unlink()
+
+
+def test_what_a_search_tells_of_a_level_comes_from_the_probe_that_counts_and_judged_most():
+    """Not from one that a pause had hit, or that could not be trusted, however many requests it judged."""
+    probes = [
+        Probe(16, 100, 150, in_one_moment=True), Probe(16, 100, 100), Probe(16, 200, 200, trusted=False),
+        Probe(32, 90, 100), Probe(32, 180, 200), Probe(32, 90, 90), Probe(64, 5, 9, trusted=False),
+    ]  # fmt: skip
+    assert find_best(probes, list(range(7))) == {16: 1, 32: 4, 64: 6}
+    assert find_best(probes[:1] + probes[3:], list(range(5))) == {16: 0, 32: 2, 64: 4}
 
 
 # A host that is busy makes probes INVALID, of which a level may then have several.

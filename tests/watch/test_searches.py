@@ -36,6 +36,17 @@ def test_the_answer_tells_between_which_levels_the_capacity_lies():
     assert answer_line(record(found)).endswith("TPOT p99 51.5 ms; 99 % met up to 20.1–24 (90 % sure)")
 
 
+def test_the_answer_tells_of_a_moment_that_may_have_made_it_too_low():
+    line = answer_line(record({**FOUND, "slo_failed_in_one_moment": 1.0}))
+    assert line.endswith("p99 51.5 ms, in one moment only: if the engine paused then, the answer is too low")
+
+
+@pytest.mark.parametrize("failed", [{}, {"slo_level_failed": None}])
+def test_the_answer_tells_which_probe_was_set_aside(failed):
+    found = {key: value for key, value in {**FOUND, **failed, "slo_level_set_aside": 16.0}.items() if value is not None}
+    assert answer_line(record(found)).endswith("; a probe of 16 that missed in one moment only was set aside")
+
+
 def test_a_probe_tells_how_many_requests_the_search_may_still_take():
     line = probe_line(record({**PROBED, "slo_requests_left": 7400.0}, parent="key", max_concurrency=24))
     assert line.endswith("; the answer is between 16 and 24 so far, at most 7,400 more requests")

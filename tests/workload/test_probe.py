@@ -10,7 +10,15 @@ from simulated_search import broken_off, search, serve, true_share
 
 from vbench.metrics.goodput import meets_slo, ttft
 from vbench.workload.capacity import Belief
-from vbench.workload.probe import compute_pressure, ended_enough, is_growing, is_negligible, is_steady, probe_plan
+from vbench.workload.probe import (
+    compute_pressure,
+    ended_enough,
+    is_growing,
+    is_negligible,
+    is_steady,
+    missed_in_one_moment,
+    probe_plan,
+)
 from vbench.workload.prompts import draw_lengths, draw_prompts, lengths
 from vbench.workload.question import Question
 from vbench.workload.search import MOST_JUDGED
@@ -271,6 +279,18 @@ def test_the_pressure_is_that_of_the_objective_nearest_to_its_limit_and_so_is_th
     assert spread == pytest.approx(np.log(p99 / p90))
     assert compute_pressure(made, judged, {"ttft_ms": 500_000.0, "e2el_ms": 5000.0})[1] == pytest.approx(0, abs=0.01)
     assert np.isnan(compute_pressure(made, ~judged, {"ttft_ms": 500.0})).all()
+
+
+def test_misses_lie_in_one_moment_if_all_of_these_requests_were_in_flight_together():
+    """The third and the fourth, which ended late, miss the SLO; those that are not judged tell nothing."""
+    ends, sent = [1.0, 2.0, 9.0, 9.6, 30.0], np.array([0.9, 1.9, 3.0, 8.9, 20.0])
+    made = requests(*([(end, 1)] for end in ends), sent=sent)
+    slo, judged = {"ttft_ms": 500.0}, np.array([True, True, True, True, False])
+    assert missed_in_one_moment(made, judged, slo)
+    assert not missed_in_one_moment(replace(made, sent=np.array([0.9, 1.9, 3.0, 9.0, 20.0])), judged, slo)
+    assert not missed_in_one_moment(made, np.ones(5, bool), slo)
+    assert not missed_in_one_moment(made, np.array([True, True, False, False, False]), slo)
+    assert not missed_in_one_moment(made, np.zeros(5, bool), slo)
 
 
 # ------------------------------------------------------------------------------------------------------------ sessions

@@ -22,6 +22,7 @@ from vbench.session.context import Servers, SessionContext
 from vbench.session.early_end import EarlyEnd
 from vbench.session.measuring import RETRIES, measure, measure_until_trusted
 from vbench.watch.searches import LEVEL_FORMATS
+from vbench.workload.incident import find_set_aside, set_aside
 from vbench.workload.levels import Probe
 from vbench.workload.probe import (
     Plan,
@@ -30,6 +31,7 @@ from vbench.workload.probe import (
     is_negligible,
     is_steady,
     measure_grouping,
+    missed_in_one_moment,
     probe_plan,
 )
 from vbench.workload.prompts import draw_prompts
@@ -64,7 +66,7 @@ async def search(context: SessionContext, servers: Servers, run: Run) -> Record:
         context.record(run, began),
         server=servers.facts,
         metrics=found.metrics,
-        warnings=find_qualifying(found.records.values()),
+        warnings=find_qualifying(found.best_records.values()),
         invalid=explain_untrusted(find_unproven(found.probes), found.reasons),
     )
 
@@ -81,7 +83,7 @@ class _Progress:
     run: Run
     probes: list[Probe] = field(default_factory=list)
     reasons: list[tuple[float, list[Reason]]] = field(default_factory=list)  # a probe's level, and why it is INVALID
-    records: dict[float, Record] = field(default_factory=dict)  # of each level, the probe that judged most requests
+    records: list[Record] = field(default_factory=list)  # of each probe
     durations: dict[float, float] = field(default_factory=dict)  # seconds of a request, by level
 
     @property
@@ -91,6 +93,10 @@ class _Progress:
     @property
     def answer(self) -> Answer:
         return answer(self.probes, is_whole(self.run.config.workload.search))
+
+    @property
+    def best_records(self) -> dict[float, Record]:
+        return find_best(self.probes, self.records)
 
     def duration_s(self, level: float) -> float | None:
         """Seconds that a request took at the nearest level measured below this one, else above it."""
@@ -111,6 +117,7 @@ class _Progress:
             pressure=pressure,
             spread=spread,
             grouping=measure_grouping(requests, judged, limits),
+            in_one_moment=missed_in_one_moment(requests, judged, limits),
         )
         self.probes.append(probe)
         self.reasons.append((probe.level, record.invalid))
@@ -122,9 +129,7 @@ class _Progress:
             | {"slo_level_passed": self.answer.level, "slo_requests_left": self._requests_left}
             | _bracket_metrics(self.answer),
         )
-        best = self.records.get(probe.level)
-        if best is None or best.metrics["slo_steady_requests"] <= probe.of:
-            self.records[probe.level] = record
+        self.records.append(record)
         if "mean_e2el_ms" in record.metrics:
             self.durations[probe.level] = record.metrics["mean_e2el_ms"] / 1e3
         return record
@@ -142,14 +147,14 @@ class _Progress:
         metrics: dict[str, float] = {f"slo_{kind.name}": found.level, "probes": len(self.probes)} if kind else {}
         metrics |= _bracket_metrics(found)
         if found.level:
-            highest = self.records[found.level].metrics
+            highest = self.best_records[found.level].metrics
             metrics |= {
                 key: highest[key]
                 for key in ("slo_request_goodput", "slo_output_throughput", "slo_window_s")
                 if key in highest
             }
         if math.isfinite(found.failed):
-            missed = self.records[found.failed].metrics
+            missed = self.best_records[found.failed].metrics
             metrics |= {key: value for key, value in missed.items() if key.startswith("slo_p99_")}
         return metrics
 
@@ -161,9 +166,18 @@ def _probe_run(context: SessionContext, run: Run, plan: Plan) -> Run:
 
 
 def _bracket_metrics(found: Answer) -> dict[str, float]:
-    """The interval of the capacity, and the lowest level that failed if one did."""
+    """The interval of the capacity, the lowest level that failed if one did, and what a moment may have done."""
     failed = {"slo_level_failed": found.failed} if math.isfinite(found.failed) else {}
-    return {"slo_capacity_low": found.low, "slo_capacity_high": found.high} | failed
+    moment = {"slo_failed_in_one_moment": 1.0} if found.in_one_moment else {}
+    aside = {} if found.set_aside is None else {"slo_level_set_aside": found.set_aside}
+    return {"slo_capacity_low": found.low, "slo_capacity_high": found.high} | failed | moment | aside
+
+
+def find_best(probes: Sequence[Probe], records: Sequence[Record]) -> dict[float, Record]:
+    """Of each level, the record of the probe that judged most requests, of those that count if one does."""
+    counted = set_aside(probes, find_set_aside(probes))
+    tells = [(probe.trusted or probe.saturated, probe.of) for probe in counted]
+    return {probes[place].level: records[place] for place in sorted(range(len(probes)), key=tells.__getitem__)}
 
 
 def explain_untrusted(levels: Sequence[float], reasons: Iterable[tuple[float, list[Reason]]]) -> list[Reason]:

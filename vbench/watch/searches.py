@@ -56,9 +56,9 @@ def answer_line(record: Record) -> str:
     if untrusted:
         return f"{passed}; {untrusted}"
     if failed is None:
-        return f"{passed}; nothing higher was tried"
+        return f"{passed}; nothing higher was tried{_describe_moment(metrics)}"
     reason = "".join(f": {text}" for text in _binding_objective(metrics, limits, least=1.0))
-    return f"{passed}; {failed:g} misses{reason}{_describe_interval(metrics)}"
+    return f"{passed}; {failed:g} misses{reason}{_describe_moment(metrics)}{_describe_interval(metrics)}"
 
 
 def answer_lines(records: Sequence[Record]) -> list[str]:
@@ -95,6 +95,15 @@ def _describe_interval(metrics: Mapping[str, float]) -> str:
         return ""
     low, high = (short_number(metrics[f"slo_capacity_{end}"]) for end in ("low", "high"))
     return f"; 99 % met up to {low}–{high} (90 % sure)"
+
+
+def _describe_moment(metrics: Mapping[str, float]) -> str:
+    """What a pause of the engine may have done to the answer, and which probe therefore counts for nothing."""
+    doubtful = metrics.get("slo_failed_in_one_moment", 0.0) > 0
+    doubt = ", in one moment only: if the engine paused then, the answer is too low" if doubtful else ""
+    aside = metrics.get("slo_level_set_aside")
+    told = "" if aside is None else f"; a probe of {aside:g} that missed in one moment only was set aside"
+    return doubt + told
 
 
 def _objective_name(key: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vbench.workload.capacity import ALLOWED, LOWEST, Belief, Chances
 from vbench.workload.curve import Point, fit_curve
-from vbench.workload.grouping import NOTHING, Grouping, estimate_effect
+from vbench.workload.grouping import DESIGN_EFFECT, NOTHING, Grouping, estimate_effect
 from vbench.workload.question import CLOSE, ERROR, LIKELY, LIKELY_ERROR, OWN, SURE, closeness_of, meets_itself
 
 MOST_TRIES = 3  # probes of a level that are INVALID, or in which the queue grew
@@ -32,6 +32,7 @@ class Probe:
     pressure: float = math.nan  # the binding objective's 99th percentile, in times of its limit
     spread: float = math.nan  # of that objective: logarithm of its 99th over its 90th percentile
     grouping: Grouping = NOTHING  # of its misses
+    in_one_moment: bool = False  # all requests that missed were in flight together: one pause may have done it
 
 
 class Levels:
@@ -45,11 +46,20 @@ class Levels:
         self.levels = sorted({probe.level for probe in probes})
         self.counts = {level: self._count(level) for level in self.levels}
         points = [Point(probe.level, probe.pressure, probe.spread, probe.of) for probe in probes if probe.trusted]
-        curve = fit_curve(points, self.effect)
-        self.crossing, self.error = curve.crossing, curve.error
-        self.belief = Belief.from_counts(self._list_counts(), self.effect, curve)
+        self.curve = fit_curve(points, self.effect)
+        self.crossing, self.error = self.curve.crossing, self.curve.error
+        self.belief = Belief.from_counts(self._list_counts(), self.effect, self.curve)
         self.capacity = self.belief.describe(LOWEST)  # of any level
         self.chances: Mapping[float, Chances] = {level: self.belief.describe(level) for level in self.levels}
+
+    def find_interval(self) -> tuple[float, float]:
+        """Where the capacity lies with a probability of 90 %.
+
+        Where misses come one at a time, DESIGN_EFFECT counts each request as half of one. That margin makes up for a
+        search that ends where chance lets it end. Where misses come in groups the interval has the same margin.
+        """
+        told = Belief.from_counts(self._list_counts(), self.effect**2 / DESIGN_EFFECT, self.curve).describe(LOWEST)
+        return told.low, told.high
 
     def rather_passes(self, level: float) -> bool:
         return level in self.levels and self.chances[level].meets > 0.5 and not self.is_blocked(level)

@@ -132,6 +132,12 @@ def measure_grouping(requests: Requests, judged: Bools, slo: Mapping[str, float]
     return find_grouping((~meets_slo(requests, slo))[judged][order].tolist())
 
 
+def missed_in_one_moment(requests: Requests, judged: Bools, slo: Mapping[str, float]) -> bool:
+    """Whether some judged requests, (n,), missed the SLO, and all of these were in flight at one moment."""
+    missed = judged & ~meets_slo(requests, slo)
+    return bool(missed.any() and requests.sent[missed].max() < requests.finished[missed].min())
+
+
 def is_negligible(lag_s: float, requests: Requests, slo: Mapping[str, float]) -> bool:
     """Whether stamps that come `lag_s` late leave it open hardly ever whether a request met the SLO.
 

@@ -43,7 +43,7 @@ class Question:
             return None
         belief = self.belief.update(self.level, met, of, self.effect)
         chances = belief.describe(self.level)
-        if chances.meets <= 1 - SURE:
+        if chances.meets <= 1 - SURE and met < of:  # other levels alone fail none: it would be asked again in vain
             return False
         # Of a level that is asked for again, a few requests would not tell what those before did not.
         if of < (EXPLORING if self.exploring and not self.judged else OWN):

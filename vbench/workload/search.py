@@ -14,14 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vbench.schema import Search, Workload
 from vbench.workload.capacity import HIGHEST, LOWEST
+from vbench.workload.incident import find_set_aside, find_suspect, set_aside
 from vbench.workload.levels import Levels, Probe
 from vbench.workload.question import CLOSE, ERROR, SURE, Question, find_closest
 
-RECIPE = 6  # part of the key of every search: raise it when the same search would have another meaning
+RECIPE = 7  # part of the key of every search: raise it when the same search would have another meaning
 MOST_JUDGED = 800  # requests that any probe judges, at most
 MOST, MOST_PROBES = 8000, 40  # judged requests and probes of a search, about
 WIDE = 1.5  # a bracket that is halved by short probes
@@ -31,6 +32,7 @@ SHORT_STEP, STEP = 1.1, 2.0  # the next level up is so many times as high, at le
 LONG_STEP, ROOM = 4.0, 0.6  # … from a level of a closed loop whose pressure is at most this, at most
 UNSURE = 0.1  # error of a crossing, in its logarithm: with a larger one the climb goes by its last two levels
 MARGIN = 0.95  # of the level at which the latencies should reach the objectives: that near to it is measured
+NEAR = 0.9  # pressure of an answer, above which it is not far too low
 OPEN = 0.75  # … within the quarters of the estimate of the capacity
 FROM_CLIFF = 0.06  # … and the answer lies no more than this below it, unless no level between meets the SLO
 EDGE = 0.2  # of a bracket: so near to its ends no level is chosen
@@ -62,22 +64,25 @@ class Answer:
     failed: float  # the lowest one above it that was probed and rather misses; inf if none
     low: float  # in the interval from here …
     high: float  # … to here the capacity lies, with a probability of 90 %
+    in_one_moment: bool = False  # it missed in one moment only, and the latencies leave room for a far higher level
+    set_aside: float | None = None  # a level of which a probe that a moment hit counts for nothing
 
 
 class _State:
     """A search after these probes."""
 
     def __init__(self, probes: Sequence[Probe], whole: bool) -> None:
-        self.probes, self.whole, self.seen = probes, whole, Levels(probes, whole)
+        self.probes, self.whole, self.incident = probes, whole, find_set_aside(probes)
+        self.seen = Levels(set_aside(probes, self.incident), whole)
 
     def next_question(self) -> Question | None:
         if not self.probes:
-            return self._ask(FIRST_PLACES if self.whole else 1.0, exploring=True)
+            return self.ask(FIRST_PLACES if self.whole else 1.0, exploring=True)
         if len(self.probes) >= MOST_PROBES or sum(probe.of for probe in self.probes) >= MOST:
             return None
         for level in self.seen.levels:
             if not self.seen.counts[level][1]:  # no probe of it could be trusted
-                return self._ask(level, exploring=True)
+                return self.ask(level, exploring=True)
         return self._narrow()
 
     def _narrow(self) -> Question | None:
@@ -88,10 +93,10 @@ class _State:
             return self._go_up()
         if not passed and failed[0] > lowest:
             half = failed[0] // 2 if self.whole else failed[0] / 2
-            return self._ask(max(half, lowest), exploring=True)
+            return self.ask(max(half, lowest), exploring=True)
         if passed and failed[0] > passed[-1] * WIDE and (level := self._cut(passed[-1], failed[0])):
-            return self._ask(level, exploring=True)
-        return self._settle(lowest)
+            return self.ask(level, exploring=True)
+        return self._doubt(ROOM) or self._settle(lowest) or self._doubt(NEAR)
 
     def answer(self) -> Answer:
         if not self.probes:
@@ -101,18 +106,19 @@ class _State:
         rather = [level for level in seen.levels if seen.chances[level].fails <= 0.5 and not seen.is_blocked(level)]
         level = max(known) if known else max(rather, key=seen.closeness, default=0.0)
         failed = [each for each in seen.levels if each > level and seen.missed(each)]
-        return Answer(level, min(failed, default=math.inf), seen.capacity.low, seen.capacity.high)
+        lowest = min(failed, default=math.inf)
+        doubtful = find_suspect(self.probes, lowest) is not None and seen.least_pressure(level) <= NEAR
+        aside = None if self.incident is None else self.probes[self.incident].level
+        return Answer(level, lowest, *seen.find_interval(), doubtful, aside)
 
     def _go_up(self) -> Question | None:
         top = self.seen.levels[-1]
         if top >= HIGHEST:
             sure = self.seen.chances[top].meets >= SURE and self.seen.chances[top].fails <= ERROR
-            return None if sure or self.seen.is_given_up(top) else self._ask(top, exploring=False)
+            return None if sure or self.seen.is_given_up(top) else self.ask(top, exploring=False)
         step = LONG_STEP if self.whole and self.seen.least_pressure(top) <= ROOM else STEP
         level = min(top * step, max(self._extrapolate(), top * SHORT_STEP), HIGHEST)
-        return self._ask(
-            max(float(math.floor(level)), top + 1) if self.whole else float(f"{level:.3g}"), exploring=True
-        )
+        return self.ask(max(float(math.floor(level)), top + 1) if self.whole else float(f"{level:.3g}"), exploring=True)
 
     def _extrapolate(self) -> float:
         """The level at which the pressure should reach 1; inf if it does not grow.
@@ -132,7 +138,7 @@ class _State:
         known = [level for level in self.seen.levels if self.seen.is_known(level)]
         if known:
             higher = self._find_higher(known[-1])
-            return None if higher is None or self.seen.is_given_up(higher) else self._ask(higher, exploring=False)
+            return None if higher is None or self.seen.is_given_up(higher) else self.ask(higher, exploring=False)
         closest, close = find_closest(self.seen.belief, self.whole)
         if close >= CLOSE:
             measured = filter(self.seen.is_close, self.seen.levels)
@@ -140,7 +146,7 @@ class _State:
         else:
             closest = self._as_level(self._guess())
         level = self._find_untold(max(closest, lowest), lowest)
-        return None if level is None or self.seen.is_given_up(level) else self._ask(level, exploring=False)
+        return None if level is None or self.seen.is_given_up(level) else self.ask(level, exploring=False)
 
     def _guess(self) -> float:
         """Where the latencies reach the objectives, less a margin, if the requests that missed leave that open."""
@@ -202,7 +208,22 @@ class _State:
             level = min(max(math.floor(level), passed + 1), failed - 1)
         return float(f"{level:.3g}") if passed < level < failed else None
 
-    def _ask(self, level: float, exploring: bool) -> Question:
+    def _doubt(self, room: float) -> Question | None:
+        """The level that bounds the answer once more, as if it had not failed, if it missed the SLO in one moment only.
+
+        Only if the pressure at the answer is at most `room`: otherwise it is near the capacity anyway.
+        """
+        found = self.answer()
+        suspect = find_suspect(self.probes, found.failed)
+        leaves_room = self.seen.least_pressure(found.level) <= room
+        if suspect is None or not leaves_room or self.incident is not None or self.seen.is_given_up(found.failed):
+            return None
+        doubted, others = self.probes[suspect], [*self.probes[:suspect], *self.probes[suspect + 1 :]]
+        attempt = len(self.seen.probes_at(found.failed))
+        question = _State(others, self.whole).ask(found.failed, exploring=True)
+        return replace(question, attempt=attempt, met=doubted.met, judged=doubted.of)
+
+    def ask(self, level: float, exploring: bool) -> Question:
         met, judged = self.seen.counts.get(level, (0, 0))
         attempt = len(self.seen.probes_at(level))
         return Question(level, exploring, attempt, met, judged, self.whole, self.seen.effect, self.seen.belief)
