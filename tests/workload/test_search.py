@@ -356,7 +356,7 @@ def test_the_groups_in_which_misses_come_decide_how_many_requests_it_takes():
 
 
 def test_the_interval_widens_with_the_groups_of_misses_more_than_the_search_takes_them_into_account():
-    """In threes each request counts as 1 / 4.5 of one, where the search counts it as a third; alone always as a half."""
+    """In threes each request counts as 1 / 4.5 of one, where the search counts it as a third; alone as a half."""
     for excess, effect in ((0.0, 2.0), (60.0, 4.5), (150.0, 10.125)):
         probes = [Probe(10, 400, 400), Probe(20, 190, 200, grouping=Grouping(misses=30.0, excess=excess))]
         found, told = answer(probes, whole=True), Belief.from_counts([(10, 400, 400), (20, 190, 200)], effect)
