@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from simulated_engine import SimulatedEngine
-from simulated_search import search
+from simulated_search import HOUR_S, search
 
 from vbench.workload.incident import GROUP, find_set_aside, find_suspect, set_aside
 from vbench.workload.levels import MOST_TRIES, Probe
@@ -127,17 +127,27 @@ def test_no_level_fails_by_what_other_levels_tell_alone():
 
 
 SHORT = {"lengths": "random", "input_len": [16, 64], "output_len": [8, 24]}
+MIDDLE = {"input_len": [50, 200], "output_len": [40, 80]}
+
+
+USUAL = {"ttft_ms": 500.0, "tpot_ms": 50.0}
+FAST = SimulatedEngine(0.012, 0.00018, 1e-5), USUAL, SHORT
+STEPS = SimulatedEngine(0.02, 0.001, 4e-5), {"ttft_ms": 300.0, "tpot_ms": 60.0}, {**SHORT, **MIDDLE}
 
 
 @pytest.mark.parametrize(
-    ("kind", "at_s", "pause_s", "paused"),
-    [("max_concurrency", 2.63, 1.0, 64), ("request_rate", 47.12, 2.0, 128)],  # answered by 61 of 185, and by 120 of 235
+    ("server", "kind", "seed", "at_s", "pause_s", "paused"),
+    [
+        (FAST, "max_concurrency", 0, 2.63, 1.0, 64),  # was answered by 61 of 185
+        (FAST, "request_rate", 0, 47.12, 2.0, 128),  # by 120 of 235
+        (STEPS, "max_concurrency", 1, 3.66, 2.0, 4),  # by 3 of 35
+    ],
 )
-def test_one_pause_at_a_low_level_does_not_bound_the_answer(kind, at_s, pause_s, paused):
-    steady = SimulatedEngine(0.012, 0.00018, 1e-5)
-    slo = {"ttft_ms": 500.0, "tpot_ms": 50.0}
+def test_one_pause_at_a_low_level_does_not_bound_the_answer(server, kind, seed, at_s, pause_s, paused):
+    steady, slo, load = server
+    at_s += seed * HOUR_S
     hit = replace(steady, paused_at_s=at_s, paused_s=pause_s)
-    undisturbed, found = (search(engine, slo, kind, 0, **SHORT) for engine in (steady, hit))
+    undisturbed, found = (search(engine, slo, kind, seed, **load) for engine in (steady, hit))
     first = next(probe for probe in found.probes if probe.level == paused)
     assert first.in_one_moment
     assert first.met < 0.9 * first.of
