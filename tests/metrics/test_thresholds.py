@@ -70,6 +70,18 @@ def test_whether_a_place_was_free_does_not_depend_on_the_number_of_load_processe
     assert late.sentence.endswith("with some of the 20 places free")
 
 
+@pytest.mark.parametrize(
+    ("late_s", "ttft_ms", "late"),
+    [(0.1, 0.0, False), (0.101, 0.0, True), (0.101, 404.1, False), (1.0, 4000.0, False), (1.01, 4000.0, True)],
+)
+@pytest.mark.parametrize("asked", [{}, {"max_concurrency": 400}])
+def test_a_burst_is_one_where_its_requests_are_sent_together(late_s, ttft_ms, late, asked):
+    """A load process that stood still as the load began: its requests met a shorter queue."""
+    sent = np.where(np.arange(400) < 390, 0.001, late_s)
+    found = codes(many(400, scheduled=np.zeros(400), sent=sent), {"median_ttft_ms": ttft_ms}, **asked)
+    assert ("late_client" in found) == (late and not asked)
+
+
 @pytest.mark.parametrize(("took_s", "slow"), [(100.0, False), (100.1, True)])
 def test_arrivals_may_take_1_part_in_20_longer(took_s, slow):
     made = many(20, scheduled=np.linspace(0, 95, 20), sent=np.linspace(0, took_s, 20))

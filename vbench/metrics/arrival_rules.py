@@ -13,15 +13,18 @@ from vbench.schema import Workload
 from vbench.schema.record import Floats, Reason, Requests
 
 LATE_S = 0.010  # p99 of the client's own lateness: beyond it the client shaped the arrivals, not the workload
+BURST_S, BURST_SHARE = 0.1, 0.25  # for sending requests that are due all at once; the larger of it and of median TTFT
 RATE_SHARE = 0.95  # of the requested rate
 RATE_SAMPLES = 20  # with fewer, a Poisson process's own rate scatters more than that
 
 
-def late_client(requests: Requests, load: Workload) -> Reason | None:
+def late_client(requests: Requests, load: Workload, found: dict[str, float]) -> Reason | None:
     """Requests that were due, and had a place, and were sent late."""
     was_sent = ~np.isnan(requests.sent)
-    if not load.paced or not was_sent.any():  # that nothing could be sent is told by failed_requests
+    if not was_sent.any():  # that nothing could be sent is told by failed_requests
         return None
+    if not load.paced:
+        return None if load.max_concurrency else _late_burst(requests.sent[was_sent], found)
     limit = load.max_concurrency
     late = float(np.percentile(_compute_lateness(requests, limit)[was_sent], 99))
     if late <= LATE_S:
@@ -30,6 +33,15 @@ def late_client(requests: Requests, load: Workload) -> Reason | None:
     if limit:
         sentence += f", with some of the {limit} places free"
     return Reason("late_client", sentence)
+
+
+def _late_burst(sent: Floats, found: dict[str, float]) -> Reason | None:
+    """Requests of a load sent all at once that came after the others: they met a shorter queue, or none."""
+    late_s = float(np.percentile(sent, 99))
+    if late_s <= max(BURST_S, BURST_SHARE * found.get("median_ttft_ms", np.inf) / 1e3):
+        return None
+    sentence = f"1 % of requests, all due at once, were sent {late_s * 1e3:.0f} ms or more after the load's start"
+    return Reason("late_client", f"{sentence}, at a median TTFT of {found['median_ttft_ms']:.0f} ms")
 
 
 def slow_arrivals(requests: Requests, load: Workload) -> Reason | None:

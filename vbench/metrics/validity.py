@@ -70,7 +70,7 @@ def judge(
         or (compiled_unlogged(found) if compiles_on_demand else None),
         _ended_early(found),
         _failed_requests(requests),
-        late_client(requests, load),
+        late_client(requests, load, found),
         slow_arrivals(requests, load),
         starved_host(found, others),
         _buffered_replies(requests) or _lagging_client(found),  # a reply in one piece has no ITL to compare with
