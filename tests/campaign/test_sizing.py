@@ -112,6 +112,14 @@ def test_a_winner_that_a_rival_beats_only_at_the_far_end_of_its_range_is_settled
     assert "1xother would be cheaper only beyond the likely range" in told
 
 
+def test_a_measured_rival_is_no_longer_one_that_could_be_cheaper(home):
+    """Its search leaves 5 % between what passed and what failed, which may hold the rate."""
+    world = World(h100_1=100.0, other_1=98.0)
+    told = size({"h100": 2.0, "other": 1.9}, 1, rate=100.0).measure(None, world.search)
+    assert sorted(world.searched) == ["1xh100", "1xother"]
+    assert told.startswith("the winner is certain")
+
+
 def test_it_stops_before_a_session_that_would_exceed_the_budget_and_goes_on_with_a_larger_one(home):
     world = World(h100_1=20.0, h100_2=500.0)
     told = size({"h100": 2.0}, 1, 2).measure(0.4, world.search)

@@ -158,7 +158,8 @@ def _explain_end(systems: Sequence[System]) -> str:
         return f"{left.split}x{left.gpu} could not be measured; rerun=invalid or rerun=failed tries it again"
     if math.isinf(systems[0].cost):
         return "no system bears the load within the SLO"
-    rivals = [each for each in systems[1:] if each.least_cost < systems[0].cost]
+    predicted = [each for each in systems if each.capacity.basis is Basis.predicted]
+    rivals = [each for each in predicted if each.least_cost < systems[0].cost]
     if not rivals:
         return "the winner is certain: no other system can be cheaper, by what is known of it"
     named = ", ".join(f"{each.split}x{each.gpu}" for each in rivals)
