@@ -102,6 +102,18 @@ def test_a_ramp_that_is_half_given_or_contradicted_is_refused_by_name(values, wh
         check_run(run_config(workload=RAMP | values))
 
 
+@pytest.mark.parametrize("strategy", ["linear", "exponential"])
+def test_a_ramp_that_the_time_would_cut_is_refused_and_the_number_it_names_fits(strategy):
+    """At 2 to 8/s, 30 s hold 130 requests of either ramp at most: of 2,000 the last sent would come at 2.1/s."""
+    load = RAMP | {"ramp_up_strategy": strategy, "duration_s": 25.0, "warmup_s": 5.0, "burstiness": math.inf}
+    with pytest.raises(Refused, match=r"num_prompts=2000: their ramp takes .* before ramp_up_end_rps=8") as refused:
+        check_run(run_config(workload=load | {"num_prompts": 2000}))
+    fitting = int(str(refused.value).rpartition(" ")[2])
+    run = check_run(run_config(workload=load | {"num_prompts": fitting}))
+    assert schedule_arrivals(run.workload, None)[-1] == pytest.approx(30.0, rel=0.02)
+    check_run(run_config(workload=load | {"num_prompts": fitting // 2}))
+
+
 @pytest.mark.parametrize("burstiness", [0.5, 1.0, 4.0, math.inf])
 @pytest.mark.parametrize("n", [2, 20, 100])
 def test_the_offered_rate_is_the_one_that_was_asked_whatever_the_gaps(n, burstiness):

@@ -7,6 +7,7 @@ import math
 from typing import Any
 from urllib.parse import urlsplit
 
+from vbench.plan.arrival_rules import check_arrivals
 from vbench.plan.blank_rules import check_blanks
 from vbench.plan.extra_args import API_SERVER_COUNT, check_extra_args, names_argument
 from vbench.plan.load_rules import check_lengths, check_shared_load
@@ -17,7 +18,7 @@ from vbench.plan.resources import parse_minutes
 from vbench.plan.search_rules import check_search
 from vbench.plan.secrecy import check_secrets
 from vbench.plan.sessions import repeats
-from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Search, Weights, Workload
+from vbench.schema import Engine, Lengths, Parallelism, Rerun, RunConfig, Weights, Workload
 from vbench.schema.errors import Refused
 from vbench.workload.prompts import lengths
 from vbench.workload.sharing import FILES
@@ -40,7 +41,7 @@ def check_run(run: RunConfig) -> RunConfig:
     check_extra_args(run.engine.extra_args)
     _check_front_ends(run.engine)
     _check_load(run)
-    _check_arrivals(run.workload)
+    check_arrivals(run.workload)
     _check_objectives(run.workload)
     for each in repeats(run):  # another seed may draw longer sessions, and so fewer of them
         check_shared_load(each.workload)
@@ -208,27 +209,6 @@ def _check_load(run: RunConfig) -> None:
             and 1 <= span[0] <= span[1] <= MOST_TOKENS,
             f"workload.{key}={length}: must be a number of tokens, or [least, most], up to {MOST_TOKENS:,}",
         )
-
-
-def _check_arrivals(load: Workload) -> None:
-    ends = {key: getattr(load, key) for key in ("ramp_up_start_rps", "ramp_up_end_rps")}
-    for key, rate in ends.items():
-        fits = (rate is None) == (load.ramp_up_strategy is None)
-        _require(fits, f"workload.{key}={rate}: a ramp needs ramp_up_strategy and both of its ends")
-        _require(rate is None or 0 < rate < math.inf, f"workload.{key}={rate}: must be above 0, and finite")
-    if load.duration_s and math.isfinite(load.request_rate) and not load.max_concurrency:
-        due = math.ceil((load.duration_s + (load.warmup_s or 0.0)) * load.request_rate)
-        _require(
-            load.request_count >= due,
-            f"workload.num_prompts={load.num_prompts}: at request_rate={load.request_rate:g} they are sent before "
-            f"duration_s={load.duration_s:g} is over; set at least {due}",
-        )
-    rated = math.isfinite(load.request_rate) or load.search is Search.request_rate
-    asked = "workload.search=request_rate" if load.search else f"workload.request_rate={load.request_rate}"
-    _require(not (rated and load.ramp_up_strategy), f"{asked}: workload.ramp_up_strategy sets the rate; choose one")
-    if load.lengths is Lengths.trace:
-        _require(not rated, f"{asked}: a trace brings its own times; leave it out")
-        _require(load.ramp_up_strategy is None, "workload.ramp_up_strategy: a trace brings its own times; leave it out")
 
 
 def _check_objectives(load: Workload) -> None:
