@@ -43,9 +43,10 @@ def check_run(run: RunConfig) -> RunConfig:
     _check_load(run)
     check_arrivals(run.workload)
     _check_objectives(run.workload)
+    check_shared_load(run.workload)
+    _check_context(run)
     for each in repeats(run):  # another seed may draw longer sessions, and so fewer of them
         check_shared_load(each.workload)
-    _check_context(run)
     _check_launcher(run)
     parse_minutes(run.hardware.slurm.time_min)
     check_names(run)
