@@ -121,18 +121,29 @@ def test_no_limit_is_so_loose_that_a_replica_bears_more_than_it_serves_all_the_t
     assert 0.5 * served < CapacityPredictor(predictor).predict(config(slo=slo)).value < 1.1 * served
 
 
+def replay(path, replies, count=None):
+    rows = [{"timestamp": 100 * row, "input_length": 200, "output_length": reply} for row, reply in enumerate(replies)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    load = {"lengths": "trace", "path": str(path), "trace": {"time_unit": "ms"}, "slo": SLO}
+    made = run_config(hardware={"gpus": 1, "gpu": H100}, workload=load)
+    return check_run(replace(made, workload=replace(made.workload, num_prompts=count)))
+
+
 def test_a_trace_of_few_rows_tells_no_rate_that_is_borne_all_the_time(tmp_path):
-    rows = [{"timestamp": 100 * row, "input_length": 200, "output_length": 100} for row in range(2000)]
-    (tmp_path / "trace.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    trace = {"lengths": "trace", "path": str(tmp_path / "trace.jsonl"), "trace": {"time_unit": "ms"}}
-    whole, few = (
-        check_run(replace(made, workload=replace(made.workload, num_prompts=count)))
-        for count in (None, 1999)
-        for made in [run_config(hardware={"gpus": 1, "gpu": H100}, workload=trace | {"slo": SLO})]
-    )
+    whole, few = (replay(tmp_path / "trace.jsonl", [100] * 2000, count) for count in (None, 1999))
     assert 1 < CapacityPredictor(Predictor.default()).predict(whole).value < 200
     with pytest.raises(Refused, match=r"^workload\.num_prompts=1999: so few rows"):
         CapacityPredictor(Predictor.default()).predict(few)
+
+
+def test_a_trace_whose_later_replies_are_longer_is_borne_as_one_of_the_same_replies_in_another_order(tmp_path):
+    """Its requests take longer and longer at any rate, but not because of a queue."""
+    growing = [100] * 1000 + [200] * 1000
+    mixed, grown = (
+        CapacityPredictor(Predictor.default()).predict(replay(tmp_path / name, replies)).value
+        for name, replies in (("mixed.jsonl", [100, 200] * 1000), ("grown.jsonl", growing))
+    )
+    assert 0.6 * mixed < grown < mixed  # the later half alone asks for 0.75 as many
 
 
 @pytest.mark.slow

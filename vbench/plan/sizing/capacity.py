@@ -43,7 +43,7 @@ class CapacityPredictor:
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self._points: dict[str, Point] = {}  # with MOST requests
-        self._known: dict[tuple[str, int], Latencies] = {}
+        self._known: dict[tuple[str, int, int], Latencies] = {}
 
     def predict(self, config: RunConfig, width: float = WIDTH) -> Estimate | None:
         """Requests a second of one replica within `workload.slo`; None if nothing can be said of the system."""
@@ -69,23 +69,28 @@ class CapacityPredictor:
         return float(STEP**passed)
 
     def _is_borne(self, config: RunConfig, exponent: int, limits: Mapping[str, float]) -> bool:
-        latencies = self._simulate(config, exponent)
-        return not has_grown(latencies.e2el_ms) and latencies.share_within(limits) >= SHARE
+        count = self._count_requests(config, exponent)
+        latencies = self._simulate(config, exponent, count)
+        if latencies.share_within(limits) < SHARE:
+            return False
+        alone = self._simulate(config, LOWEST, count)
+        return not has_grown(latencies.e2el_ms / alone.e2el_ms)  # not of E2EL itself: a trace's later replies may be longer
 
-    def _simulate(self, config: RunConfig, exponent: int) -> Latencies:
-        """The latencies at a rate, over as long as a search at that rate would last."""
-        key = name_system(config), exponent
+    def _simulate(self, config: RunConfig, exponent: int, count: int) -> Latencies:
+        """The latencies of so many requests at a rate."""
+        key = name_system(config), exponent, count
         if key not in self._known:
-            point, count = self._find_point(config), self._count_requests(config, exponent)
+            point = self._find_point(config)
             load = _pace(point.load, count, STEP**exponent)
             self._known[key] = predict_latencies(replace(point, load=load), self._predictor.efficiencies)
         return self._known[key]
 
     def _count_requests(self, config: RunConfig, exponent: int) -> int:
-        """A rate that a replica bears for a moment, it need not bear for long: what it cannot serve piles up."""
-        if exponent == LOWEST:
-            return FEWEST
-        duration_s = float(np.mean(self._simulate(config, LOWEST).e2el_ms)) / 1e3
+        """As many as a search at that rate would send.
+
+        A rate that a replica bears for a moment, it need not bear for long: what it cannot serve piles up.
+        """
+        duration_s = float(np.mean(self._simulate(config, LOWEST, FEWEST).e2el_ms)) / 1e3
         return min(max(FEWEST, math.ceil((WARM_UP + WINDOW) * duration_s * STEP**exponent)), MOST)
 
     def _find_point(self, config: RunConfig) -> Point:
