@@ -95,6 +95,11 @@ def test_the_dummy_model_is_built_of_the_config_as_published(tmp_path):
              "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 32}}}}},
             {"weight_dtype": "mxfp4", "kv_cache_dtype": "fp8"},
         ),
+        (
+            {"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_scheme": {
+                "dynamic": True, "num_bits": 8, "type": "float"}}},
+            {"kv_cache_dtype": "bfloat16"},
+        ),
         ({"quantization_config": {"quant_method": "fp8", "kv_cache_scheme": {}}}, {"kv_cache_dtype": "bfloat16"}),
         (
             {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {

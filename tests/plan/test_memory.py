@@ -154,6 +154,22 @@ def test_a_cache_in_the_type_that_the_server_is_told_holds_twice_the_tokens(word
     assert next(works) == 2 * next(works)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--kv-cache-dtype", "turboquant_4bit_nc"],
+        ["--kv-cache-dtype=fp8_per_token_head"],
+        ["--kv-cache-dtype=fp8", "--kv-cache-dtype-skip-layers", "sliding_window"],
+    ],
+)
+def test_a_cache_in_a_type_whose_bytes_are_not_known_has_no_size(words):
+    plain = point("llama8b", max_model_len=2000)
+    told = replace(plain, engine=replace(plain.engine, extra_args=words))
+    for told_of in (estimate_fit, make_point):
+        with pytest.raises(ValueError, match="its size is not known here: a KV cache in "):
+            told_of(told)
+
+
 def test_latent_attention_is_not_split_and_its_blocks_are_larger():
     ranks = {
         "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,

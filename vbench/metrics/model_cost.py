@@ -17,8 +17,12 @@ from vbench.metrics.model_weights import Weight
 if TYPE_CHECKING:
     from vbench.schema import Model
 
-# NVFP4: a scale of a byte for each 16 elements; others, as fp8_e4m3, are 1
-DTYPE_BYTES = {"bfloat16": 2.0, "float16": 2.0, "auto": 2.0, "float32": 4.0, "nvfp4": 0.5 + 1 / 16}
+DTYPE_BYTES = {  # of an element; NVFP4: a scale of a byte for each 16 elements
+    **dict.fromkeys(("bfloat16", "float16", "auto"), 2.0),
+    **dict.fromkeys(("fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc"), 1.0),
+    "float32": 4.0,
+    "nvfp4": 0.5 + 1 / 16,
+}
 STATE_BYTES = {"float32": 4.0}  # of an element of a linear layer's state by mamba_ssm_dtype; others: the model's, 2
 
 
@@ -141,8 +145,10 @@ def _compute_model_cost(key: ByContent) -> ModelCost:
 
 
 def group_kv_layers(facts: Facts, kv_cache_dtype: str) -> tuple[KvLayers, ...]:
-    """The layers by kind of cache, in the order in which the kinds first occur."""
-    size = DTYPE_BYTES.get(kv_cache_dtype, 1.0)
+    """The layers by kind of cache, in the order in which the kinds first occur. Raises ValueError for other types."""
+    size = DTYPE_BYTES.get(kv_cache_dtype)
+    if size is None:
+        raise ValueError(f"its size is not known here: a KV cache in {kv_cache_dtype}")
     counted: dict[tuple[Kind, int | None], int] = {}
     for layer in facts.layers:
         counted[layer.kind, layer.window] = counted.get((layer.kind, layer.window), 0) + 1

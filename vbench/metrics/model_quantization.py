@@ -145,7 +145,8 @@ def state_kv_cache_dtype(config: Mapping[str, Any]) -> str:
     if not method.startswith("modelopt"):
         return "bfloat16"
     if isinstance(scheme, Mapping) and scheme.get("type") == "float":
-        return {8: "fp8", 4: "nvfp4"}.get(scheme.get("num_bits", 0), "bfloat16")
+        static = {8: "fp8"} if scheme.get("dynamic") is False else {}
+        return {4: "nvfp4", **static}.get(scheme.get("num_bits", 0), "bfloat16")
     return {"FP8": "fp8", "NVFP4": "nvfp4"}.get(str(stated.get("kv_cache_quant_algo")).upper(), "bfloat16")
 
 

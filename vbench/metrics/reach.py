@@ -66,7 +66,7 @@ def reach(requests: Requests, config: RunConfig, cached: Floats | None = None) -
         return {}
     try:
         cost = compute_model_cost(config.model)
-    except ValueError:  # a quantization that is not known
+    except ValueError:  # layers, a quantization or a cache that are not known
         return {}
     alike = routes_alike(config.model, config.engine)
     served = requests.select(ok)
@@ -136,7 +136,7 @@ def _find_peak(model: Model, gpu: Gpu) -> float:
 
 def _find_attention_peak(model: Model, gpu: Gpu) -> float:
     """Kernels may multiply with a cache in FP8 as it is (FlashAttention 3)."""
-    narrow = DTYPE_BYTES.get(model.kv_cache_dtype, 1.0) < DTYPE_BYTES["bfloat16"]
+    narrow = DTYPE_BYTES.get(model.kv_cache_dtype, 0.0) < DTYPE_BYTES["bfloat16"]
     return (gpu.fp8_tflops if narrow else None) or gpu.bf16_tflops or 0.0
 
 

@@ -69,5 +69,5 @@ def _is_served_wider(run: RunConfig) -> bool:
     return run.model.weight_dtype in NARROW and not named
 
 
-def _count_bytes(dtype: str) -> float:
-    return DTYPE_BYTES.get(dtype, 1.0)
+def _count_bytes(dtype: str) -> float | None:
+    return DTYPE_BYTES.get(dtype)

@@ -73,8 +73,8 @@ class CapacityPredictor:
         latencies = self._simulate(config, exponent, count)
         if latencies.share_within(limits) < SHARE:
             return False
-        alone = self._simulate(config, LOWEST, count)
-        return not has_grown(latencies.e2el_ms / alone.e2el_ms)  # not of E2EL itself: a trace's later replies may be longer
+        alone = self._simulate(config, LOWEST, count)  # the later replies of a trace may be longer ones
+        return not has_grown(latencies.e2el_ms / alone.e2el_ms)
 
     def _simulate(self, config: RunConfig, exponent: int, count: int) -> Latencies:
         """The latencies of so many requests at a rate."""
