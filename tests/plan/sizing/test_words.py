@@ -5,6 +5,7 @@ from builders import run_config
 
 from vbench.campaign.planning.size_table import describe, show_systems
 from vbench.campaign.planning.size_words import explain
+from vbench.campaign.planning.sizing import UNKNOWN
 from vbench.plan.forecast.estimate import Basis, Estimate
 from vbench.plan.sizing.systems import System, rank
 
@@ -26,6 +27,12 @@ def test_the_answer_is_a_sentence_with_its_cost_range_and_basis():
     free = replace(MEASURED, price=None)
     assert told(free)[0] == "answer: h100 tp2 with 3 replicas needs the fewest GPUs: 6; its capacity is measured"
     assert told(MISFIT)[0] == "answer: none of these systems bears the load within the SLO"
+
+
+def test_of_systems_whose_capacity_is_not_known_the_answer_does_not_say_that_they_do_not_bear_the_load():
+    unknown = replace(MISFIT, capacity=UNKNOWN)
+    for systems in [(unknown,), (MISFIT, unknown)]:
+        assert told(*systems)[0] == "answer: no system whose capacity is known here bears the load within the SLO"
 
 
 def test_a_tie_in_price_is_said_and_what_bears_more_after_a_loss_comes_first():

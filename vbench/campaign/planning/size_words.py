@@ -22,7 +22,7 @@ def explain(config: RunConfig, systems: Sequence[System], tokens: tuple[float, f
     best, model, (prompt, reply) = systems[0], as_served(config), tokens
     limits = config.workload.slo.limits.items()
     slo = ", ".join(f"{name.removesuffix('_ms').upper()} ≤ {limit:g} ms" for name, limit in limits)
-    yield f"answer: {_describe_answer(best)}{_describe_ties(systems)}"
+    yield f"answer: {_describe_answer(systems)}{_describe_ties(systems)}"
     yield (
         f"asked: {model.name} with {model.weight_dtype} weights and {model.kv_cache_dtype} KV cache; {best.rate:g} "
         f"requests/s of {config.workload.lengths.value} lengths, on average {prompt:.0f} tokens in and {reply:.0f} out"
@@ -32,9 +32,12 @@ def explain(config: RunConfig, systems: Sequence[System], tokens: tuple[float, f
         yield PREDICTED
 
 
-def _describe_answer(best: System) -> str:
+def _describe_answer(systems: Sequence[System]) -> str:
+    best = systems[0]
     if best.replicas is None or best.gpus is None:
-        return "none of these systems bears the load within the SLO"
+        unknown = any(math.isinf(each.capacity.high) for each in systems)
+        none = "none of these systems" if not unknown else "no system whose capacity is known here"
+        return f"{none} bears the load within the SLO"
     system = f"{best.gpu} tp{best.split} with {count(best.replicas, 'replica')}"
     basis = f"its capacity is {best.capacity.basis.name}"
     if best.price is None:
