@@ -100,7 +100,8 @@ def test_what_is_no_incident():
     ],
 )
 def test_a_moment_is_refuted_only_by_requests_enough_of_the_same_level_that_meet_the_slo(others):
-    assert find_set_aside([HIT, PASSED]) == find_set_aside([PASSED, HIT]) - 1 == 0
+    assert find_set_aside([HIT, PASSED]) == 0
+    assert find_set_aside([PASSED, HIT]) is None  # its queue may have grown since
     assert find_set_aside([HIT, *others]) is None
 
 

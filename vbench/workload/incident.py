@@ -18,8 +18,8 @@ GROUP = 2  # misses: one alone always lies in one moment
 
 
 def find_set_aside(probes: Sequence[Probe]) -> int | None:
-    """Which probe of a search counts for nothing: the first that a moment failed, and whose level passed otherwise."""
-    refuted = (place for place, probe in enumerate(probes) if _is_refuted(probe, _beside(probes, place)))
+    """Which probe of a search counts for nothing: the first that a moment failed, and whose level passed afterwards."""
+    refuted = (place for place, probe in enumerate(probes) if _is_refuted(probe, probes[place + 1 :]))
     return next(refuted, None)
 
 
@@ -34,12 +34,8 @@ def find_suspect(probes: Sequence[Probe], level: float) -> int | None:
     return told[0] if len(told) == 1 and _is_incident(probes[told[0]]) else None
 
 
-def _beside(probes: Sequence[Probe], place: int) -> list[Probe]:
-    level = probes[place].level
-    return [probe for each, probe in enumerate(probes) if probe.level == level and each != place]
-
-
-def _is_refuted(probe: Probe, others: Sequence[Probe]) -> bool:
+def _is_refuted(probe: Probe, later: Sequence[Probe]) -> bool:
+    others = [each for each in later if each.level == probe.level]
     trusted = [each for each in others if each.trusted]
     met, of = sum(each.met for each in trusted), sum(each.of for each in trusted)
     clear = not any(each.saturated or each.growing for each in others)
