@@ -16,6 +16,8 @@ from vbench.schema.record import REQUESTS
 from vbench.schema.structure import singles
 from vbench.tracking.rederived import complete_metrics
 
+GPU = {"name": "h100", "product": "H100", "memory_mib": 81559, "memory_bandwidth_gb_s": 1000.0, "bf16_tflops": 100.0}
+
 
 def closed_loop(waves, places=2, slow_first=0.0):
     """So many waves of requests, one a second, each request answered in two chunks after 0.5 s and 1 s."""
@@ -57,7 +59,8 @@ def test_a_searchs_throughput_is_what_is_served_too():
 def test_the_steady_rates_of_an_earlier_version_are_computed_again_when_it_is_filed(tmp_path):
     made = closed_loop(5, 40)
     made.save(tmp_path / REQUESTS)
-    wrong = {"steady_window_s": 3.2, "steady_output_token_throughput": 190.0, "pct_of_roofline": 50.0, "completed": 200}
+    wrong = {"steady_window_s": 3.2, "steady_output_token_throughput": 190.0, "completed": 200}
+    wrong |= {"pct_of_roofline": 50.0, "client_ttft_lag_p99_s": 0.001}
     record = records.record(metrics=wrong)
     right = complete_metrics(record, tmp_path).metrics
     assert right["steady_output_token_throughput"] == pytest.approx(160)
@@ -82,18 +85,22 @@ def test_the_reach_of_an_earlier_version_whose_warm_up_hit_the_cache_is_computed
     made = requests(*([(at + 1.0, 1)] for at in range(4)), sent=[0.0, 1.0, 2.0, 3.0], input_tokens=np.full(4, 40))
     made = replace(made, carried=np.zeros(4, np.int64)).with_structure(structure, np.array([40]))  # 32 of 40 can hit
     made.save(tmp_path / REQUESTS)
-    gpu = {
-        "name": "h100",
-        "product": "H100",
-        "memory_mib": 81559,
-        "memory_bandwidth_gb_s": 1000.0,
-        "bf16_tflops": 100.0,
-    }
-    config = run_config(workload={"warmup_s": 2.0}, hardware={"gpus": 1, "gpu": gpu})
+    config = run_config(workload={"warmup_s": 2.0}, hardware={"gpus": 1, "gpu": GPU})
     wrong = {"pct_of_roofline": 50.0, "mfu": 0.0, "prefix_hits_measured": 0.6, "cached_input_tokens": 96.0}
     record = records.record(metrics=wrong | {"server_prefix_cache_hits": 96.0}, config=to_plain(config))
     right = reach(made.select(made.sent >= 2.0), config, np.full(2, 32.0))
     assert complete_metrics(record, tmp_path).metrics["mfu"] == pytest.approx(right["mfu"])
+
+
+def test_the_reach_of_an_earlier_version_is_computed_again_when_it_is_filed_and_what_is_not_known_left_out(tmp_path):
+    made = closed_loop(5, 4)
+    made.save(tmp_path / REQUESTS)
+    config = run_config(hardware={"gpus": 1, "gpu": GPU})
+    wrong = {"pct_of_roofline": 50.0, "mbu_kv": 0.5, "link_share": 0.5, "completed": 20.0}
+    found = complete_metrics(records.record(metrics=wrong, config=to_plain(config)), tmp_path).metrics
+    assert found == reach(made, config) | {"completed": 20.0}
+    new = wrong | {"client_ttft_lag_p99_s": 0.001}
+    assert complete_metrics(records.record(metrics=new, config=to_plain(config)), tmp_path).metrics == new
 
 
 def test_tokens_that_were_never_streamed_count_where_they_count_in_the_whole_run():

@@ -16,9 +16,8 @@ from vbench.schema.record import REQUESTS, UNREADABLE, Record, Requests
 if TYPE_CHECKING:
     from pathlib import Path
 
-NEWEST = "pct_of_roofline"  # a record with it has all of the metrics
-
-
+NEWEST = "client_ttft_lag_p99_s"  # earlier versions counted bytes and peaks of some models and GPUs wrongly
+REACH = {"mbu", "mbu_weights", "mbu_kv", "mfu", "link_share", "pct_of_roofline"}
 STEADY = "steady_window_s"  # earlier versions counted requests at both ends of this window, however short it was
 STEADY_RATES = {"steady_request_throughput", "steady_output_token_throughput"}
 WARMED = "warmup_requests"  # earlier versions left out what these were served while the load was measured
@@ -46,5 +45,6 @@ def complete_metrics(record: Record, folder: Path) -> Record:
     if lacking:
         hits = find_hits(requests, CacheFacts.of(record.server))
         found |= reach(requests.select(counts), config, count_cached(hits, counts, record.metrics))
-    kept = {key: value for key, value in record.metrics.items() if key not in STEADY_RATES}
+    replaced = STEADY_RATES | (REACH if lacking else set())
+    kept = {key: value for key, value in record.metrics.items() if key not in replaced}
     return replace(record, metrics=kept | found)
