@@ -132,11 +132,11 @@ def test_a_run_whose_log_somebody_removed_may_have_compiled_unseen(tmp_path, rem
 def test_whether_a_ramp_is_saturated_is_judged_by_the_rates_of_the_requests_that_were_sent(tmp_path, monkeypatch):
     judged = []
     monkeypatch.setattr(measuring, "is_saturated", lambda *given: bool(judged.append(given)))
-    ends = {"ramp_up_strategy": "linear", "ramp_up_start_rps": 5.0, "ramp_up_end_rps": 64.0}
-    executed(session(loads=[60], workload={"burstiness": math.inf, "duration_s": 1.0, **ends}), tmp_path)
+    ends = {"ramp_up_strategy": "linear", "ramp_up_start_rps": 50.0, "ramp_up_end_rps": 349.0}
+    executed(session(loads=[300], workload={"burstiness": math.inf, "duration_s": 1.87, **ends}), tmp_path)
     for requests, rates in judged:
-        assert len(rates) == len(requests) < 60  # time ended it
-        assert rates == pytest.approx([5.0 + i for i in range(len(requests))])
+        assert len(rates) == len(requests) < 300  # time ended it
+        assert rates == pytest.approx([50.0 + i for i in range(len(requests))])
     assert judged
 
 

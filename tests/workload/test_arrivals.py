@@ -114,6 +114,15 @@ def test_a_ramp_that_the_time_would_cut_is_refused_and_the_number_it_names_fits(
     check_run(run_config(workload=load | {"num_prompts": fitting // 2}))
 
 
+def test_a_ramp_whose_first_request_is_sent_at_once_takes_the_time_of_the_gaps_alone():
+    """At 0.1/s the first gap would take 10 s; the last of 20 requests is sent after 6.3 s."""
+    ends = {"ramp_up_start_rps": 0.1, "ramp_up_end_rps": 10.0, "num_prompts": 20, "burstiness": math.inf}
+    run = check_run(run_config(workload=RAMP | ends | {"duration_s": 7.0}))
+    assert schedule_arrivals(run.workload, None)[-1] == pytest.approx(
+        sum(1 / (0.1 + 9.9 * i / 19) for i in range(1, 20))
+    )
+
+
 @pytest.mark.parametrize("burstiness", [0.5, 1.0, 4.0, math.inf])
 @pytest.mark.parametrize("n", [2, 20, 100])
 def test_the_offered_rate_is_the_one_that_was_asked_whatever_the_gaps(n, burstiness):
