@@ -62,6 +62,7 @@ def test_memory_on_a_gpu_without_a_lease_is_a_strangers_after_ten_seconds(
 
     monkeypatch.setattr(leases, "time", SimpleNamespace(monotonic=now, sleep=lambda _: None))
     monkeypatch.setattr(gpus, "find_gpus", find_gpus)
+    monkeypatch.setattr(gpus, "find_all_gpus", find_gpus)
     monkeypatch.setattr(gpus, "describe_users", lambda uuid: [])
     monkeypatch.setattr(leasefolder, "find", lambda: tmp_path)
     (session,) = plan([(check_run(run_config(hardware={"gpus": 1})), "vllm 1")])

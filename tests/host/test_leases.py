@@ -347,6 +347,19 @@ def test_gpus_of_one_node_get_what_the_other_node_has_too():
     assert not found["g0"] & found["g1"]
 
 
+@pytest.mark.parametrize(("of_the_host", "expected"), [(16, range(4, 8)), (64, range(16))])
+def test_a_gpu_that_is_named_leaves_the_others_their_cores_unless_these_cores_are_a_jobs(
+    monkeypatch, of_the_host, expected
+):
+    """CUDA_VISIBLE_DEVICES=1 on a host of four GPUs: two commands side by side shared all cores."""
+    every = [GpuFacts(i, f"g{i}", H100, 81559, 0, frozenset(range(4 * i, 4 * i + 4))) for i in range(4)]
+    monkeypatch.setattr(leases.gpus, "find_all_gpus", lambda: every)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setattr(cores, "find_usable", lambda: list(range(16)))
+    monkeypatch.setattr(os, "cpu_count", lambda: of_the_host)
+    assert leases._find_cores(["g1"]) == set(expected)
+
+
 def test_cores_that_a_job_does_not_have_are_in_no_part_and_too_few_are_shared():
     assert cores.divide_among_gpus({"g0": set(range(64)), "g1": set()}, [2, 3, 9, 11, 12]) == {
         "g0": {2, 3},

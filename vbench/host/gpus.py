@@ -63,10 +63,14 @@ def find_gpus() -> list[GpuFacts]:
     If CUDA_VISIBLE_DEVICES is set, as in a SLURM job, only those that it names, by index or UUID. (A job's
     SLURM_JOB_GPUS counts all GPUs of the node, also those that the job's cgroup hides from NVML.)
     """
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return [gpu for gpu in find_all_gpus() if given is None or _is_named(given, gpu)]
+
+
+def find_all_gpus() -> list[GpuFacts]:
+    """The GPUs that the driver shows here, also those that CUDA_VISIBLE_DEVICES leaves to others."""
     with _open_nvml() as found:
-        given = os.environ.get("CUDA_VISIBLE_DEVICES")
-        facts = [_read_facts(index) for index in range(found)]
-        return [gpu for gpu in facts if given is None or _is_named(given, gpu)]
+        return [_read_facts(index) for index in range(found)]
 
 
 def read_driver_version() -> str | None:

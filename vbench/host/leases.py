@@ -183,11 +183,15 @@ def _describe_missing(folder: Path, held: dict[str, int], count: int) -> str:
 
 
 def _find_cores(uuids: Sequence[str]) -> frozenset[int]:
-    """The cores that go with these GPUs; all of them where none are named."""
+    """The cores that go with these GPUs; all of them where none are named.
+
+    Who may use the whole host leaves the other GPUs their part of it; the cores of a batch job are for its GPUs alone.
+    """
     usable = cores.find_usable()
     if not uuids:
         return frozenset(usable)
-    parts = cores.divide_among_gpus({gpu.uuid: gpu.near for gpu in gpus.find_gpus()}, usable)
+    sharing = gpus.find_all_gpus() if len(usable) == os.cpu_count() else gpus.find_gpus()
+    parts = cores.divide_among_gpus({gpu.uuid: gpu.near for gpu in sharing}, usable)
     return frozenset[int]().union(*(parts[uuid] for uuid in uuids))
 
 
